@@ -1,0 +1,36 @@
+# Compiler flags, sanitizers and the libraries that r2lm links.
+option(R2LM_SANITIZE "Build with AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+option(R2LM_WERROR "Treat warnings as errors" OFF)
+option(R2LM_DEBUG "Check preconditions (always on in tests)" ON)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wcast-qual -Wvla -Wundef
+  -Wstrict-prototypes -Wmissing-prototypes -fvisibility=hidden -ffp-contract=off
+  -fstack-protector-strong)
+if(R2LM_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(R2LM_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+else()
+  add_compile_definitions(_FORTIFY_SOURCE=2)
+endif()
+if(R2LM_DEBUG)
+  add_compile_definitions(R2I_DEBUG)
+endif()
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)

@@ -1,0 +1,26 @@
+# Every .c file of a folder belongs to it; kernels of an instruction set get its flags, nothing else does.
+set(R2LM_LIBRARY_FOLDERS base files text sampler model engine kernels kernels/ref kernels/portable)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND R2LM_LIBRARY_FOLDERS kernels/avx2 kernels/avx512 kernels/amx)
+endif()
+foreach(folder IN LISTS R2LM_LIBRARY_FOLDERS)
+  file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.c")
+  list(APPEND R2LM_LIBRARY_SOURCES ${found})
+endforeach()
+
+function(r2lm_kernel_flags folder)
+  file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/${folder}/*.c")
+  set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "${ARGN}")
+endfunction()
+r2lm_kernel_flags(portable -O3)
+r2lm_kernel_flags(avx2 -O3 -mavx2 -mfma -mf16c)
+r2lm_kernel_flags(avx512 -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mavx512vbmi -mfma -mf16c)
+r2lm_kernel_flags(amx -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mavx512vbmi -mfma -mf16c -mamx-tile -mamx-int8 -mamx-bf16)
+
+# One set of objects serves the shared library, the static one and the tests, which look inside.
+add_library(r2lm_objects OBJECT ${R2LM_LIBRARY_SOURCES})
+target_include_directories(r2lm_objects PUBLIC "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/src")
+target_link_libraries(r2lm_objects PUBLIC Threads::Threads PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC m)
+add_library(r2lm_static STATIC)
+target_link_libraries(r2lm_static PUBLIC r2lm_objects)
+set_target_properties(r2lm_static PROPERTIES OUTPUT_NAME r2lm)

@@ -1,0 +1,90 @@
+#include "base/arena.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/failure.h"
+
+enum { MAX_ALIGN = 64 };
+
+struct r2i_arena_block {
+    r2i_arena_block *older;
+    size_t total_bytes; /* of the block, this header included */
+    size_t used_bytes;  /* from the block's start */
+};
+
+void r2i_arena_init(r2i_arena *arena, r2i_heap *heap, size_t block_bytes, size_t max_bytes) {
+    *arena = (r2i_arena){ .heap = heap, .block_bytes = block_bytes, .max_bytes = max_bytes };
+}
+
+/* Offset from the block's start at which n bytes fit, or SIZE_MAX. */
+static size_t place_in(const r2i_arena_block *block, size_t n_bytes, size_t align) {
+    if (block == NULL) return SIZE_MAX;
+    const uintptr_t base = (uintptr_t)block;
+    const size_t start = (size_t)(((base + block->used_bytes + align - 1) & ~(uintptr_t)(align - 1)) - base);
+    if (start > block->total_bytes || n_bytes > block->total_bytes - start) return SIZE_MAX;
+    return start;
+}
+
+static r2i_arena_block *add_block(r2i_arena *arena, size_t n_bytes) {
+    size_t total;
+    if (!r2i_add_size(n_bytes, sizeof(r2i_arena_block) + MAX_ALIGN, &total)) return NULL;
+    total = r2i_max_size(total, arena->block_bytes);
+    r2i_arena_block *block = r2i_heap_take(arena->heap, total);
+    if (block == NULL) return NULL;
+    *block = (r2i_arena_block){ arena->last, total, sizeof *block };
+    arena->last = block;
+    return block;
+}
+
+void *r2i_arena_push(r2i_arena *arena, size_t n_bytes, size_t align) {
+    R2I_ASSERT(align != 0 && align <= MAX_ALIGN && (align & (align - 1)) == 0);
+    size_t used;
+    if (!r2i_add_size(arena->used_bytes, n_bytes, &used)) return NULL;
+    if (arena->max_bytes != 0 && used > arena->max_bytes) return NULL;
+    r2i_arena_block *block = arena->last;
+    size_t start = place_in(block, n_bytes, align);
+    if (start == SIZE_MAX) {
+        block = add_block(arena, n_bytes);
+        start = place_in(block, n_bytes, align);
+        if (start == SIZE_MAX) return NULL;
+    }
+    block->used_bytes = start + n_bytes;
+    arena->used_bytes = used;
+    arena->peak_bytes = r2i_max_size(arena->peak_bytes, used);
+    return memset((uint8_t *)block + start, 0, n_bytes);
+}
+
+void *r2i_arena_push_array(r2i_arena *arena, size_t n, size_t element_bytes, size_t align) {
+    size_t n_bytes;
+    if (!r2i_mul_size(n, element_bytes, &n_bytes)) return NULL;
+    return r2i_arena_push(arena, n_bytes, align);
+}
+
+char *r2i_arena_copy_text(r2i_arena *arena, const char *text, size_t n_bytes) {
+    size_t total;
+    if (!r2i_add_size(n_bytes, 1, &total)) return NULL;
+    char *copy = r2i_arena_push(arena, total, 1);
+    if (copy != NULL && n_bytes != 0) memcpy(copy, text, n_bytes);
+    return copy;
+}
+
+r2i_arena_mark r2i_arena_get_mark(const r2i_arena *arena) {
+    const size_t block_used = arena->last != NULL ? arena->last->used_bytes : 0;
+    return (r2i_arena_mark){ arena->last, block_used, arena->used_bytes };
+}
+
+void r2i_arena_rewind(r2i_arena *arena, r2i_arena_mark mark) {
+    while (arena->last != mark.block) {
+        r2i_arena_block *block = arena->last;
+        arena->last = block->older;
+        r2i_heap_give(arena->heap, block, block->total_bytes);
+    }
+    if (mark.block != NULL) mark.block->used_bytes = mark.block_used;
+    arena->used_bytes = mark.used_bytes;
+}
+
+void r2i_arena_destroy(r2i_arena *arena) {
+    r2i_arena_rewind(arena, (r2i_arena_mark){ 0 });
+}
