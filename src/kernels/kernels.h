@@ -103,7 +103,7 @@ typedef struct r2i_kernels {
 
     /* Panel of 16 rows from stored rows of `type`.  rows[i] may be NULL: a zero row.
      * pack[layout] accepts type == layout; F32 and BF16 layouts accept every type, F16 accepts F16.
-     * Values are converted by round-to-nearest-even.  `panel` is aligned to 64 bytes. */
+     * Values are converted by round-to-nearest-even.  `panel` has any alignment. */
     void (*pack[R2I_TYPE_LIMIT])(uint8_t *panel, r2i_type type, const uint8_t *const rows[R2I_PANEL_ROWS],
                                  int32_t n_cols);
     /* One row of n stored elements to f32.  n is a multiple of the type's block. */
@@ -121,7 +121,8 @@ typedef struct r2i_kernels {
     void (*silu_mul)(float *y, const float *gate, const float *up, int32_t n);
     /* Rotates x [d] in place by cos, sin [d/2]: pairs (i, i + d/2), or (2i, 2i+1) if interleaved. */
     void (*rope)(float *x, const float *cosine, const float *sine, int32_t d, bool is_interleaved);
-    /* Stores one token's key [d_key] and value [d_value] in slot 0..127 of a page. */
+    /* Stores one token's key [d_key] and value [d_value] in slot 0..127 of a page.  Writes this slot's
+     * elements only: other threads may be storing its neighbours. */
     void (*store_row)(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page, int32_t slot,
                       const float *key, const float *value, int32_t d_key, int32_t d_value);
     void (*attend)(const r2i_attend_job *job);

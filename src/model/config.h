@@ -1,0 +1,57 @@
+/* config.h - a transformer described by data.
+ *
+ * Every family is a mapping from its own configuration to this one; the forward pass knows nothing
+ * else.  Equations: Vaswani et al. 2017 with RMSNorm (Zhang 2019), rotary positions (Su 2021),
+ * grouped queries (Ainslie 2023), SwiGLU (Shazeer 2020). */
+#ifndef R2I_CONFIG_H
+#define R2I_CONFIG_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "r2lm/status.h"
+
+typedef enum { R2I_FAMILY_LLAMA, R2I_FAMILY_QWEN2, R2I_FAMILY_QWEN3, R2I_FAMILY_QWEN3_MOE } r2i_family;
+typedef enum { R2I_ATTENTION_GQA } r2i_attention_kind;
+typedef enum { R2I_FFN_DENSE, R2I_FFN_MOE } r2i_ffn_kind;
+typedef enum { R2I_ROPE_PLAIN, R2I_ROPE_LINEAR, R2I_ROPE_LLAMA3, R2I_ROPE_YARN } r2i_rope_kind;
+
+typedef struct {
+    r2i_rope_kind kind;
+    int32_t d;                 /* rotated dimensions of a head */
+    bool is_interleaved;       /* pairs (2i, 2i+1) instead of (i, i + d/2) */
+    double theta, factor;
+    double low_freq_factor, high_freq_factor;  /* llama3 */
+    double beta_fast, beta_slow;               /* yarn */
+    double attention_factor;   /* multiplies cos and sin; yarn: 0 = derive it from the factor */
+    double original_context;   /* llama3, yarn */
+    const float *divisors;     /* [d/2] of inv_freq (GGUF rope_freqs), or NULL */
+} r2i_rope_config;
+
+typedef struct {
+    r2i_attention_kind attention;
+    r2i_ffn_kind ffn;
+    int32_t window;            /* keys seen: the last `window` tokens; 0: all */
+} r2i_layer_config;
+
+typedef struct {
+    r2i_family family;
+    const char *architecture;  /* name in the file */
+    int32_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ffn;
+    int32_t n_vocab;           /* rows of the embedding */
+    int32_t n_context;
+    float norm_eps;
+    bool has_head_norms;       /* RMSNorm on each head of q and k */
+    bool is_tied;              /* output head = embedding */
+    bool needs_qkv_bias, needs_o_bias, needs_ffn_bias;
+    int32_t n_experts, n_active, d_expert; /* MoE layers; 0 without */
+    bool is_renormalized;      /* chosen experts' weights sum to 1 */
+    r2i_rope_config rope;
+    r2i_layer_config *layers;  /* [n_layers] */
+} r2i_config;
+
+/* Ranges that every model must satisfy, whatever file it comes from.  Messages begin with `where`. */
+R2_CHECKED r2_status r2i_config_check(const r2i_config *config, const char *where, r2_error *err);
+/* All layers alike: GQA, dense, no window. */
+R2_CHECKED r2_status r2i_config_fill_layers(r2i_config *config, r2i_arena *arena, r2_error *err);
+#endif

@@ -1,0 +1,102 @@
+#include "model/linear.h"
+
+#include "base/checked.h"
+
+void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end, uint8_t *out) {
+    for (int32_t p = begin; p < end; p++) {
+        const uint8_t *rows[R2I_PANEL_ROWS];
+        for (int32_t i = 0; i < R2I_PANEL_ROWS; i++) {
+            const int32_t r = p * R2I_PANEL_ROWS + i;
+            rows[i] = r < m->n_rows ? m->stored + (size_t)r2i_matrix_stored_row(m, r) * m->row_bytes : NULL;
+        }
+        kernels->pack[m->layout](out + (size_t)(p - begin) * m->panel_bytes, m->type, rows, m->n_cols);
+    }
+}
+
+bool r2i_matrix_claim(r2i_matrix *m) {
+    if (m->panels == NULL || atomic_load_explicit(&m->pack_state, memory_order_relaxed) != R2I_PACK_NONE) return false;
+    int expected = R2I_PACK_NONE;
+    return atomic_compare_exchange_strong(&m->pack_state, &expected, R2I_PACK_CLAIMED);
+}
+
+void r2i_matrix_publish(const r2i_linear_context *context, r2i_matrix *m) {
+    atomic_store_explicit(&m->pack_state, R2I_PACK_DONE, memory_order_release);
+    if (context->packed != NULL) context->packed(context->packed_user, m);
+}
+
+/* Panels [begin, end), wherever they are or can be made. */
+static const uint8_t *get_panels(const r2i_linear_context *context, const r2i_matrix *m, int32_t begin, int32_t end,
+                                 bool is_kept, int32_t worker) {
+    uint8_t *kept = m->panels + (size_t)begin * m->panel_bytes;
+    const bool is_packed = atomic_load_explicit(&m->pack_state, memory_order_acquire) == R2I_PACK_DONE;
+    if (is_packed) return kept;
+    uint8_t *target = is_kept ? kept : context->scratch[worker];
+    r2i_matrix_pack(m, context->kernels, begin, end, target);
+    return target;
+}
+
+void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output, const uint8_t *act,
+                     size_t act_stride, int32_t n_tokens, int32_t begin, int32_t end, bool is_kept, int32_t worker) {
+    const r2i_matrix *m = output->matrix;
+    const int32_t first_row = begin * R2I_PANEL_ROWS;
+    const r2i_matmul_job job = {
+        .panels = get_panels(context, m, begin, end, is_kept, worker),
+        .n_panels = end - begin,
+        .n_rows = r2i_min_i32(end * R2I_PANEL_ROWS, m->n_rows) - first_row,
+        .n_cols = m->n_cols,
+        .act = act,
+        .act_stride = act_stride,
+        .n_tokens = n_tokens,
+        .bias = m->bias != NULL ? m->bias + first_row : NULL,
+        .y = output->y + first_row,
+        .y_stride = output->y_stride,
+        .is_added = output->is_added,
+    };
+    context->kernels->matmul[m->layout](&job);
+}
+
+/* The tiles of all outputs, one after the other. */
+typedef struct {
+    const r2i_linear_context *context;
+    const r2i_linear_output *outputs;
+    const r2i_prepared *x;
+    int32_t n_outputs, n_tokens;
+    int32_t first_tile[R2I_MAX_LINEAR + 1];
+    bool is_kept[R2I_MAX_LINEAR];
+} linear_region;
+
+static int32_t tiles_of(const r2i_matrix *m) {
+    return r2i_div_up_i32(m->n_panels, R2I_TILE_PANELS);
+}
+
+static void run_tiles(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const linear_region *region = argument;
+    int32_t o = 0;
+    for (int32_t tile = begin; tile < end; tile++) {
+        while (tile >= region->first_tile[o + 1]) o++;
+        const r2i_linear_output *output = &region->outputs[o];
+        const r2i_act_kind kind = r2i_act_kind_of(output->matrix->layout);
+        const int32_t panel = (tile - region->first_tile[o]) * R2I_TILE_PANELS;
+        const int32_t panel_end = r2i_min_i32(panel + R2I_TILE_PANELS, output->matrix->n_panels);
+        r2i_linear_tile(region->context, output, region->x->rows[kind], region->x->stride[kind], region->n_tokens,
+                        panel, panel_end, region->is_kept[o], worker);
+    }
+}
+
+void r2i_linear(const r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
+                const r2i_prepared *x, int32_t n_tokens) {
+    linear_region region = {
+        .context = context, .outputs = outputs, .x = x, .n_outputs = n_outputs, .n_tokens = n_tokens
+    };
+    for (int32_t o = 0; o < n_outputs; o++) {
+        region.first_tile[o + 1] = region.first_tile[o] + tiles_of(outputs[o].matrix);
+        region.is_kept[o] = r2i_matrix_claim(outputs[o].matrix);
+    }
+    const int32_t n_tiles = region.first_tile[n_outputs];
+    /* Several pieces per worker, so that one that is slow for a while does not hold up the rest. */
+    const int32_t grain = r2i_max_i32(1, n_tiles / (r2i_pool_threads(context->pool) * 8));
+    r2i_pool_run(context->pool, n_tiles, grain, run_tiles, &region);
+    for (int32_t o = 0; o < n_outputs; o++) {
+        if (region.is_kept[o]) r2i_matrix_publish(context, outputs[o].matrix);
+    }
+}

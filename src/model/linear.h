@@ -1,0 +1,52 @@
+/* linear.h - products with weight matrices, spread over the pool. */
+#ifndef R2I_LINEAR_H
+#define R2I_LINEAR_H
+#include "base/pool.h"
+#include "model/matrix.h"
+
+enum {
+    R2I_TILE_PANELS = 4,  /* panels computed (and, unpacked, packed) in one kernel call */
+    R2I_MAX_LINEAR = 4    /* matrices sharing an input */
+};
+
+/* Prepared activation rows of the same input in each form that its matrices need. */
+typedef struct {
+    uint8_t *rows[3];    /* by r2i_act_kind: [n_tokens, stride[kind]] */
+    size_t stride[3];
+} r2i_prepared;
+
+/* What every product needs besides its operands. */
+typedef struct {
+    const r2i_kernels *kernels;
+    r2i_pool *pool;
+    uint8_t *const *scratch; /* per worker: R2I_TILE_PANELS panels of the widest unpacked matrix */
+    void (*packed)(void *user, r2i_matrix *m); /* told when a matrix has been packed for good */
+    void *packed_user;
+} r2i_linear_context;
+
+typedef struct {
+    r2i_matrix *matrix;
+    float *y;            /* [n_tokens, y_stride] */
+    size_t y_stride;
+    bool is_added;       /* y += instead of y = */
+} r2i_linear_output;
+
+/* outputs[i].y = matrix_i x (+ bias) for the prepared rows [0, n_tokens). */
+void r2i_linear(const r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
+                const r2i_prepared *x, int32_t n_tokens);
+
+/* One tile of a product, for blocks that fuse something behind it: panels [begin, end), at most
+ * R2I_TILE_PANELS of them, by worker `worker` of a region that visits every panel once.
+ * is_kept says that this region packs the matrix for good (r2i_matrix_claim). */
+void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output, const uint8_t *act,
+                     size_t act_stride, int32_t n_tokens, int32_t begin, int32_t end, bool is_kept, int32_t worker);
+/* Before and after a region that visits all panels of m: claims the right to pack it for good, and
+ * publishes the panels when the claim was given. */
+bool r2i_matrix_claim(r2i_matrix *m);
+void r2i_matrix_publish(const r2i_linear_context *context, r2i_matrix *m);
+
+/* Bit mask of the activation forms a matrix needs: 1 << r2i_act_kind. */
+static inline unsigned r2i_matrix_act_mask(const r2i_matrix *m) {
+    return 1u << r2i_act_kind_of(m->layout);
+}
+#endif

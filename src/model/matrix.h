@@ -1,0 +1,39 @@
+/* matrix.h - a weight matrix: stored rows in a mapped file, packed panels for the kernels.
+ *
+ * The element type fixes the arithmetic (kernels.h).  Panels are made when a matrix is first used
+ * and kept; until then, or always with is_unpacked, they are made in scratch memory for each use.
+ * Both give the same bits, because both feed the same kernel. */
+#ifndef R2I_MATRIX_H
+#define R2I_MATRIX_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+typedef enum { R2I_PACK_NONE, R2I_PACK_CLAIMED, R2I_PACK_DONE } r2i_pack_state;
+
+typedef struct {
+    int32_t n_rows, n_cols;
+    int32_t n_panels;
+    r2i_type type;               /* of the stored rows */
+    r2i_type layout;             /* of the panels */
+    const uint8_t *stored;       /* [n_rows, row_bytes] */
+    size_t row_bytes, panel_bytes;
+    int32_t n_swapped_heads;     /* GGUF llama q and k: rows of each head lie as pairs; 0: rows as they are */
+    const float *bias;           /* [n_rows] or NULL */
+    uint8_t *panels;             /* [n_panels, panel_bytes], room reserved; NULL: never kept */
+    _Atomic int pack_state;      /* r2i_pack_state */
+} r2i_matrix;
+
+/* Stored row that holds row `r` of the matrix in Hugging Face order.  GGUF's llama converter turns
+ * the halves of a head into pairs: stored row 2i + h of a head is row h * d/2 + i. */
+static inline int32_t r2i_matrix_stored_row(const r2i_matrix *m, int32_t r) {
+    if (m->n_swapped_heads == 0) return r;
+    const int32_t d = m->n_rows / m->n_swapped_heads, head = r / d, i = r % d;
+    return head * d + (i % (d / 2)) * 2 + i / (d / 2);
+}
+
+/* Packs panels [begin, end) to `out`. */
+void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end, uint8_t *out);
+#endif

@@ -1,0 +1,293 @@
+#include "model/weights.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/failure.h"
+
+enum { NAME_BYTES = 128 };
+
+/* Names of a tensor with a place in each layer. */
+typedef struct {
+    const char *hf, *gguf; /* between "model.layers.N." or "blk.N." and ".weight" */
+} layer_name;
+
+static const layer_name attention_norm = { "input_layernorm", "attn_norm" };
+static const layer_name ffn_norm = { "post_attention_layernorm", "ffn_norm" };
+static const layer_name q_proj = { "self_attn.q_proj", "attn_q" };
+static const layer_name k_proj = { "self_attn.k_proj", "attn_k" };
+static const layer_name v_proj = { "self_attn.v_proj", "attn_v" };
+static const layer_name o_proj = { "self_attn.o_proj", "attn_output" };
+static const layer_name q_norm = { "self_attn.q_norm", "attn_q_norm" };
+static const layer_name k_norm = { "self_attn.k_norm", "attn_k_norm" };
+static const layer_name gate_proj = { "mlp.gate_proj", "ffn_gate" };
+static const layer_name up_proj = { "mlp.up_proj", "ffn_up" };
+static const layer_name down_proj = { "mlp.down_proj", "ffn_down" };
+static const layer_name router = { "mlp.gate", "ffn_gate_inp" };
+static const layer_name expert_gate = { "mlp.experts.%d.gate_proj", "ffn_gate_exps" };
+static const layer_name expert_up = { "mlp.experts.%d.up_proj", "ffn_up_exps" };
+static const layer_name expert_down = { "mlp.experts.%d.down_proj", "ffn_down_exps" };
+
+typedef struct {
+    const r2i_config *config;
+    const r2i_tensor_source *source;
+    const r2i_weight_rules *rules;
+    r2i_arena *arena;
+    r2_error *err;
+} loader;
+
+static const char *source_label(const loader *l) {
+    return l->source->gguf != NULL ? r2i_gguf_label(l->source->gguf) : r2i_safetensors_label(l->source->safetensors);
+}
+
+static void make_name(const loader *l, char out[NAME_BYTES], layer_name name, int32_t layer, const char *suffix) {
+    const bool is_gguf = l->source->gguf != NULL;
+    (void)snprintf(out, NAME_BYTES, "%s.%d.%s.%s", is_gguf ? "blk" : "model.layers", layer,
+                   is_gguf ? name.gguf : name.hf, suffix);
+}
+
+static bool has_tensor(const loader *l, const char *name) {
+    if (l->source->gguf != NULL) return r2i_gguf_find_tensor(l->source->gguf, name) != NULL;
+    return r2i_safetensors_find(l->source->safetensors, name) != NULL;
+}
+
+static r2_status get_tensor(const loader *l, const char *name, r2i_stored_tensor *out) {
+    if (l->source->gguf == NULL) return r2i_safetensors_get(l->source->safetensors, name, out, l->err);
+    const r2i_stored_tensor *found = r2i_gguf_find_tensor(l->source->gguf, name);
+    if (found == NULL) {
+        return r2i_fail(l->err, R2_E_NOT_FOUND, "%s: tensor %s is missing", source_label(l), name);
+    }
+    *out = *found;
+    return R2_OK;
+}
+
+static r2_status check_shape(const loader *l, const char *name, const r2i_stored_tensor *t, int64_t n_cols,
+                             int64_t n_rows, int64_t n_stacked) {
+    if (t->ne[0] == n_cols && t->ne[1] == n_rows && t->ne[2] == n_stacked && t->ne[3] == 1) return R2_OK;
+    return r2i_fail(l->err, R2_E_MISMATCH, "%s: %s: expected [%lld, %lld, %lld], found [%lld, %lld, %lld]",
+                    source_label(l), name, (long long)n_stacked, (long long)n_rows, (long long)n_cols,
+                    (long long)t->ne[2], (long long)t->ne[1], (long long)t->ne[0]);
+}
+
+/* A small tensor as F32 in the arena. */
+static r2_status load_vector(const loader *l, const char *name, int32_t n, float **out) {
+    r2i_stored_tensor t;
+    R2I_TRY(get_tensor(l, name, &t));
+    R2I_TRY(check_shape(l, name, &t, n, 1, 1));
+    float *copy = r2i_arena_push_array(l->arena, (size_t)n, sizeof *copy, 64);
+    if (copy == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory for %s", name);
+    l->rules->kernels->dequantize[t.type](copy, t.bytes, n);
+    *out = copy;
+    return R2_OK;
+}
+
+static r2_status load_layer_vector(const loader *l, layer_name name, int32_t layer, const char *suffix, int32_t n,
+                                   float **out) {
+    char text[NAME_BYTES];
+    make_name(l, text, name, layer, suffix);
+    return load_vector(l, text, n, out);
+}
+
+static r2i_type choose_layout(const loader *l, r2i_type type) {
+    if (l->rules->is_f32) return R2I_TYPE_F32;
+    const r2i_type layout = type == R2I_TYPE_F32 ? R2I_TYPE_BF16 : type;
+    return l->rules->kernels->matmul[layout] != NULL ? layout : R2I_TYPE_F32;
+}
+
+static void set_matrix(r2i_matrix *m, const r2i_stored_tensor *t, r2i_type layout, int32_t n_rows, int32_t n_cols) {
+    m->n_rows = n_rows;
+    m->n_cols = n_cols;
+    m->n_panels = r2i_div_up_i32(n_rows, R2I_PANEL_ROWS);
+    m->type = t->type;
+    m->layout = layout;
+    m->stored = t->bytes;
+    m->row_bytes = r2i_type_row_bytes(t->type, (size_t)n_cols);
+    m->panel_bytes = r2i_panel_bytes(layout, n_cols);
+}
+
+static r2_status load_matrix(const loader *l, const char *name, int32_t n_rows, int32_t n_cols, r2i_matrix *out) {
+    r2i_stored_tensor t;
+    R2I_TRY(get_tensor(l, name, &t));
+    R2I_TRY(check_shape(l, name, &t, n_cols, n_rows, 1));
+    set_matrix(out, &t, choose_layout(l, t.type), n_rows, n_cols);
+    return R2_OK;
+}
+
+/* GGUF stores the biases of llama's q and k in the same swapped order as their rows. */
+static r2_status unswap_bias(const loader *l, r2i_matrix *m) {
+    if (m->n_swapped_heads == 0 || m->bias == NULL) return R2_OK;
+    float *copy = R2I_ARENA_ARRAY(l->arena, float, (size_t)m->n_rows);
+    if (copy == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory for a bias");
+    for (int32_t r = 0; r < m->n_rows; r++) copy[r] = m->bias[r2i_matrix_stored_row(m, r)];
+    m->bias = copy;
+    return R2_OK;
+}
+
+static r2_status load_layer_matrix(const loader *l, layer_name name, int32_t layer, int32_t n_rows, int32_t n_cols,
+                                   bool needs_bias, r2i_matrix *out) {
+    char text[NAME_BYTES];
+    make_name(l, text, name, layer, "weight");
+    R2I_TRY(load_matrix(l, text, n_rows, n_cols, out));
+    make_name(l, text, name, layer, "bias");
+    if (!needs_bias && !has_tensor(l, text)) return R2_OK;
+    float *bias = NULL;
+    R2I_TRY(load_vector(l, text, n_rows, &bias));
+    out->bias = bias;
+    return R2_OK;
+}
+
+static r2_status load_attention(const loader *l, int32_t i, r2i_layer *layer) {
+    const r2i_config *c = l->config;
+    const int32_t d_q = c->n_heads * c->d_head, d_kv = c->n_kv_heads * c->d_head;
+    R2I_TRY(load_layer_vector(l, attention_norm, i, "weight", c->d_model, &layer->attention_norm));
+    R2I_TRY(load_layer_matrix(l, q_proj, i, d_q, c->d_model, c->needs_qkv_bias, &layer->q));
+    R2I_TRY(load_layer_matrix(l, k_proj, i, d_kv, c->d_model, c->needs_qkv_bias, &layer->k));
+    R2I_TRY(load_layer_matrix(l, v_proj, i, d_kv, c->d_model, c->needs_qkv_bias, &layer->v));
+    R2I_TRY(load_layer_matrix(l, o_proj, i, c->d_model, d_q, c->needs_o_bias, &layer->o));
+    if (l->source->gguf != NULL && c->family == R2I_FAMILY_LLAMA && c->rope.d == c->d_head) {
+        layer->q.n_swapped_heads = c->n_heads;
+        layer->k.n_swapped_heads = c->n_kv_heads;
+        R2I_TRY(unswap_bias(l, &layer->q));
+        R2I_TRY(unswap_bias(l, &layer->k));
+    }
+    if (!c->has_head_norms) return R2_OK;
+    R2I_TRY(load_layer_vector(l, q_norm, i, "weight", c->d_head, &layer->q_norm));
+    return load_layer_vector(l, k_norm, i, "weight", c->d_head, &layer->k_norm);
+}
+
+static r2_status load_dense(const loader *l, int32_t i, r2i_layer *layer) {
+    const r2i_config *c = l->config;
+    R2I_TRY(load_layer_matrix(l, gate_proj, i, c->d_ffn, c->d_model, c->needs_ffn_bias, &layer->gate));
+    R2I_TRY(load_layer_matrix(l, up_proj, i, c->d_ffn, c->d_model, c->needs_ffn_bias, &layer->up));
+    return load_layer_matrix(l, down_proj, i, c->d_model, c->d_ffn, c->needs_ffn_bias, &layer->down);
+}
+
+/* One stacked tensor in GGUF. */
+static r2_status load_stacked_experts(const loader *l, layer_name name, int32_t i, int32_t n_rows, int32_t n_cols,
+                                      r2i_matrix *experts) {
+    char text[NAME_BYTES];
+    r2i_stored_tensor t;
+    make_name(l, text, name, i, "weight");
+    R2I_TRY(get_tensor(l, text, &t));
+    R2I_TRY(check_shape(l, text, &t, n_cols, n_rows, l->config->n_experts));
+    for (int32_t e = 0; e < l->config->n_experts; e++) {
+        set_matrix(&experts[e], &t, choose_layout(l, t.type), n_rows, n_cols);
+        experts[e].stored += (size_t)e * (size_t)n_rows * experts[e].row_bytes;
+    }
+    return R2_OK;
+}
+
+static r2_status load_experts(const loader *l, layer_name name, int32_t i, int32_t n_rows, int32_t n_cols,
+                              r2i_matrix **out) {
+    const int32_t n = l->config->n_experts;
+    *out = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)n);
+    if (*out == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d experts", n);
+    if (l->source->gguf != NULL) return load_stacked_experts(l, name, i, n_rows, n_cols, *out);
+    const char *projection = strrchr(name.hf, '.') + 1;
+    for (int32_t e = 0; e < n; e++) {
+        char text[NAME_BYTES];
+        (void)snprintf(text, sizeof text, "model.layers.%d.mlp.experts.%d.%s.weight", i, e, projection);
+        R2I_TRY(load_matrix(l, text, n_rows, n_cols, &(*out)[e]));
+    }
+    return R2_OK;
+}
+
+static r2_status load_moe(const loader *l, int32_t i, r2i_layer *layer) {
+    const r2i_config *c = l->config;
+    R2I_TRY(load_layer_matrix(l, router, i, c->n_experts, c->d_model, false, &layer->router));
+    layer->router.layout = R2I_TYPE_F32; /* a rounded score could choose another expert */
+    layer->router.panel_bytes = r2i_panel_bytes(R2I_TYPE_F32, c->d_model);
+    R2I_TRY(load_experts(l, expert_gate, i, c->d_expert, c->d_model, &layer->expert_gate));
+    R2I_TRY(load_experts(l, expert_up, i, c->d_expert, c->d_model, &layer->expert_up));
+    return load_experts(l, expert_down, i, c->d_model, c->d_expert, &layer->expert_down);
+}
+
+static r2_status load_ends(const loader *l, r2i_weights *w) {
+    const r2i_config *c = l->config;
+    const bool is_gguf = l->source->gguf != NULL;
+    const char *embedding = is_gguf ? "token_embd.weight" : "model.embed_tokens.weight";
+    const char *head = is_gguf ? "output.weight" : "lm_head.weight";
+    R2I_TRY(load_matrix(l, embedding, c->n_vocab, c->d_model, &w->embedding));
+    R2I_TRY(load_matrix(l, c->is_tied ? embedding : head, c->n_vocab, c->d_model, &w->head));
+    return load_vector(l, is_gguf ? "output_norm.weight" : "model.norm.weight", c->d_model, &w->output_norm);
+}
+
+typedef struct {
+    r2i_weights *weights;
+    int64_t n_all, stored_all;
+} totals;
+
+static void add_matrix(void *user, r2i_matrix *m) {
+    totals *t = user;
+    t->n_all += (int64_t)m->n_rows * m->n_cols;
+    t->stored_all += (int64_t)m->n_rows * (int64_t)m->row_bytes;
+    t->weights->packed_bytes += (size_t)m->n_panels * m->panel_bytes + 63;
+}
+
+/* Of the experts, one token uses n_active of n_experts. */
+static void count(r2i_weights *w, const r2i_config *c) {
+    totals t = { .weights = w };
+    r2i_weights_visit(w, c, add_matrix, &t);
+    int64_t idle = 0, idle_bytes = 0;
+    for (int32_t i = 0; i < c->n_layers; i++) {
+        const r2i_layer *layer = &w->layers[i];
+        if (c->layers[i].ffn != R2I_FFN_MOE) continue;
+        const r2i_matrix *kinds[] = { layer->expert_gate, layer->expert_up, layer->expert_down };
+        for (int k = 0; k < 3; k++) {
+            const int64_t n = c->n_experts - c->n_active;
+            idle += n * kinds[k]->n_rows * kinds[k]->n_cols;
+            idle_bytes += n * kinds[k]->n_rows * (int64_t)kinds[k]->row_bytes;
+        }
+    }
+    const int64_t untied = c->is_tied ? 0 : (int64_t)w->embedding.n_rows * w->embedding.n_cols;
+    w->n_parameters = t.n_all + untied;
+    w->n_active_parameters = w->n_parameters - idle;
+    w->bytes_per_token = t.stored_all - idle_bytes;
+}
+
+r2_status r2i_weights_load(r2i_weights *out, const r2i_config *config, const r2i_tensor_source *source,
+                           const r2i_weight_rules *rules, r2i_arena *arena, r2_error *err) {
+    const loader l = { config, source, rules, arena, err };
+    memset(out, 0, sizeof *out);
+    out->layers = R2I_ARENA_ARRAY(arena, r2i_layer, (size_t)config->n_layers);
+    if (out->layers == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for %d layers", config->n_layers);
+    R2I_TRY(load_ends(&l, out));
+    for (int32_t i = 0; i < config->n_layers; i++) {
+        r2i_layer *layer = &out->layers[i];
+        R2I_TRY(load_attention(&l, i, layer));
+        R2I_TRY(load_layer_vector(&l, ffn_norm, i, "weight", config->d_model, &layer->ffn_norm));
+        R2I_TRY(config->layers[i].ffn == R2I_FFN_MOE ? load_moe(&l, i, layer) : load_dense(&l, i, layer));
+    }
+    count(out, config);
+    return R2_OK;
+}
+
+static void visit_moe(r2i_layer *layer, int32_t n_experts, void (*visit)(void *user, r2i_matrix *m), void *user) {
+    visit(user, &layer->router);
+    for (int32_t e = 0; e < n_experts; e++) {
+        visit(user, &layer->expert_gate[e]);
+        visit(user, &layer->expert_up[e]);
+        visit(user, &layer->expert_down[e]);
+    }
+}
+
+void r2i_weights_visit(r2i_weights *weights, const r2i_config *config, void (*visit)(void *user, r2i_matrix *m),
+                       void *user) {
+    for (int32_t i = 0; i < config->n_layers; i++) {
+        r2i_layer *layer = &weights->layers[i];
+        visit(user, &layer->q);
+        visit(user, &layer->k);
+        visit(user, &layer->v);
+        visit(user, &layer->o);
+        if (config->layers[i].ffn == R2I_FFN_MOE) {
+            visit_moe(layer, config->n_experts, visit, user);
+            continue;
+        }
+        visit(user, &layer->gate);
+        visit(user, &layer->up);
+        visit(user, &layer->down);
+    }
+    visit(user, &weights->head);
+}
