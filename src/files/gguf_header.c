@@ -424,7 +424,8 @@ static r2_status read_counts(reader *r, r2i_gguf_header *h) {
 
 r2_status r2i_gguf_header_read(r2i_gguf_header *header, int32_t shard, r2i_arena *arena,
                                r2_error *err) {
-    reader r = { .at = header->bytes, .end = header->bytes + header->n_bytes,
+    const uint8_t *start = header->n_bytes == 0 ? (const uint8_t *)"" : header->bytes;
+    reader r = { .at = start, .end = start + header->n_bytes,
                  .label = header->label, .arena = arena, .err = err };
     if (check_magic(&r, header) != R2_OK || read_counts(&r, header) != R2_OK ||
         read_values(&r, header) != R2_OK) {

@@ -60,6 +60,6 @@ R2_CHECKED r2_status r2i_json_try_tree(const json_t *object, const char *label, 
                                        json_type type, const json_t **out, r2_error *err);
 
 /* Short description of a value for a message of one's own: `"abc"`, `12`, `an array`, `nothing`.
- * `value` may be NULL.  Returns `out`. */
-const char *r2i_json_describe(const json_t *value, char out[64]);
+ * `value` may be NULL.  The result is `room` or a constant. */
+const char *r2i_json_describe(const json_t *value, char room[64]);
 #endif

@@ -58,13 +58,13 @@ static void *address_of(const uint8_t *bytes) { return (void *)(uintptr_t)bytes;
 
 void r2i_mapping_close(r2i_mapping *mapping) {
     if (mapping->bytes != NULL) munmap(address_of(mapping->bytes), mapping->n_bytes);
-    if (mapping->fd >= 0) close(mapping->fd);
+    if (mapping->fd > 0) close(mapping->fd);
     *mapping = closed_mapping;
 }
 
 bool r2i_mapping_is_intact(const r2i_mapping *mapping) {
     struct stat info;
-    return mapping->fd >= 0 && fstat(mapping->fd, &info) == 0 &&
+    return mapping->fd > 0 && fstat(mapping->fd, &info) == 0 &&
            info.st_size >= 0 && (size_t)info.st_size >= mapping->n_bytes;
 }
 

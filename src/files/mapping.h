@@ -12,7 +12,7 @@
 typedef struct {
     const uint8_t *bytes; /* page aligned; NULL when the file is empty */
     size_t n_bytes;
-    int fd; /* stays open for r2i_mapping_is_intact; -1 when closed */
+    int fd; /* stays open for r2i_mapping_is_intact; 0 or less when closed */
 } r2i_mapping;
 
 /* Opens a path that the user named (symbolic links are followed).  R2_E_NOT_FOUND, R2_E_IO, or
@@ -20,7 +20,7 @@ typedef struct {
 R2_CHECKED r2_status r2i_mapping_open(r2i_mapping *out, const char *path, r2_error *err);
 /* The same for an open file; takes fd, also on failure.  `label` names the file in messages. */
 R2_CHECKED r2_status r2i_mapping_open_fd(r2i_mapping *out, int fd, const char *label, r2_error *err);
-/* Safe to call twice and on a zeroed-and-failed mapping; pointers into it die. */
+/* Safe to call twice and on a zeroed mapping; pointers into it die. */
 void r2i_mapping_close(r2i_mapping *mapping);
 
 /* False when the file has become shorter than it was: reading its lost pages would raise SIGBUS. */
