@@ -7,11 +7,17 @@
  *          nsum = -(sum of the group's q), nhalf the same for each half of 16,
  *          ssum = scale * float(sum), shalf the same for halves.
  * nsum, shifted left, starts the int32 sum of a group whose weights are stored with an offset of
- * 2^k; ssum multiplies the minimum of formats that have one.  n_cols is a multiple of 32 in INT8. */
+ * 2^k; ssum multiplies the minimum of formats that have one.  n_cols is a multiple of 32 in INT8.
+ *
+ * Rounding of a group, equal in every level: max = max|x|; inverse = 127.0f / max, q = nearest even
+ * of x * inverse, scale = max / 127.0f.  max < R2I_ACT_TINY (where 127 / max would overflow): q 0,
+ * scale 0.  A NaN or infinity in the group: q and sums 0, scale, ssum and shalf NaN. */
 #ifndef R2I_ACT_ROWS_H
 #define R2I_ACT_ROWS_H
 #include <stddef.h>
 #include <stdint.h>
+
+#define R2I_ACT_TINY 0x1p-120F
 
 typedef struct {
     const int8_t *q;
