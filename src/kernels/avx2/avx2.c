@@ -1,0 +1,8 @@
+/* avx2.c - the AVX2 level: 256-bit integers and floats, FMA, F16C. */
+#include "kernels/avx2/avx2_parts.h"
+
+void r2i_kernels_add_avx2(r2i_kernels *kernels) {
+    r2i_avx2_add_quant(kernels);
+    if (kernels->features & R2I_CPU_AVX_VNNI) r2i_avx2_add_quant_vnni(kernels);
+    kernels->level = R2I_LEVEL_AVX2;
+}
