@@ -1,0 +1,342 @@
+/* panel_matmul_avx512.c - products of quantized panels with int8 activations.
+ *
+ * One tile does the arithmetic for every layout: P panels x T tokens, one f32 chain per output in
+ * registers, per unit of 32 columns
+ *     sum = offset * nsum + sum_g vpdpbusd(codes of group g, 4 activations broadcast)
+ *     acc = fma(float(sum) * scale_w, scale_a, acc)      acc = fma(minimum, ssum, acc)
+ * It is used in two ways.
+ *   Few tokens: 1 panel x T tokens straight from the packed bytes, which stream from memory once.
+ *   Many tokens: STAGE_UNITS units of 2 panels are decoded to plain bytes and f32 scales in the
+ *   first-level cache, then all tokens of a block run over them, so that decoding and scales cost
+ *   next to nothing whatever the layout is; the chains wait in acc[] between two stages.
+ * The bound is vpdpbusd, vmulps and vfmadd, which share two pipes: 8 + 2 per unit (8 + 3 with a
+ * minimum, 8 + 4 with two scales), so 80, 73 and 67 % of the int8 peak. */
+#include <string.h>
+
+#include "kernels/act_rows.h"
+#include "panel_avx512.h"
+#include "panel_types_avx512.h"
+
+enum {
+    STAGE_UNITS = 16,       /* 2 panels x 16 x 768 bytes: half of the first-level cache */
+    BLOCK_TOKENS = 96,      /* activations of a block stay in the second-level cache */
+    TILE_TOKENS = 6,        /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
+    DIRECT_TOKENS = 4,      /* up to here a panel is computed from its packed bytes */
+    AHEAD_BYTES = 6144,     /* prefetch distance when streaming */
+    CODE_OFFSET_LOG2 = 7    /* staged codes of layouts with an offset all have 128 */
+};
+
+/* A decoded unit of one panel. */
+typedef struct {
+    __m512i codes[UNIT_VECTORS];
+    __m512 scale[HALVES_MAX];
+    __m512 minimum[HALVES_MAX];
+} staged_unit;
+
+/* Where a tile stands in its activation rows: byte offsets from the start of a row. */
+typedef struct {
+    size_t codes, scale, start, ssum;
+} act_place;
+
+ALWAYS_INLINE act_place act_place_at(int32_t n_cols, int n_halves, int32_t unit) {
+    const size_t n = (size_t)n_cols, groups = n / UNIT_COLS, u = (size_t)unit;
+    if (n_halves == 1) {
+        return (act_place){32 * u, n + 4 * u, n + 4 * groups + 4 * u, n + 16 * groups + 4 * u};
+    }
+    return (act_place){32 * u, n + 4 * u, n + 8 * groups + 8 * u, n + 20 * groups + 8 * u};
+}
+
+ALWAYS_INLINE void act_place_next(act_place *at, int n_halves) {
+    at->codes += UNIT_COLS;
+    at->scale += 4;
+    at->start += 4 * (size_t)n_halves;
+    at->ssum += 4 * (size_t)n_halves;
+}
+
+ALWAYS_INLINE __m512i broadcast_i32(const uint8_t *p) {
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return _mm512_set1_epi32(x);
+}
+ALWAYS_INLINE __m512 broadcast_f32(const uint8_t *p) {
+    return _mm512_castsi512_ps(broadcast_i32(p));
+}
+
+/* One unit of n_panels panels for n_tokens rows.  n_panels, n_tokens, type and form are constants;
+ * acc [n_tokens][2]; scale, minimum: [panel][half]. */
+ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_tokens,
+                            const uint8_t *const codes[2], const __m512 *const scale[2],
+                            const __m512 *const minimum[2], const uint8_t *const rows[],
+                            act_place at, __m512 acc[][2]) {
+    const int n_groups = UNIT_VECTORS / form.n_halves;
+    UNROLL for (int h = 0; h < form.n_halves; h++) {
+        const size_t half = 4 * (size_t)h;
+        __m512i sum[TILE_TOKENS][2];
+        UNROLL for (int t = 0; t < n_tokens; t++) {
+            __m512i start = _mm512_setzero_si512();
+            if (form.log2_offset > 0) {
+                start = _mm512_slli_epi32(broadcast_i32(rows[t] + at.start + half),
+                                          (uint8_t)form.log2_offset);
+            }
+            UNROLL for (int p = 0; p < n_panels; p++) sum[t][p] = start;
+        }
+        UNROLL for (int i = 0; i < n_groups; i++) {
+            const int g = h * n_groups + i;
+            __m512i w[2];
+            UNROLL for (int p = 0; p < n_panels; p++) w[p] = unit_codes(type, codes[p], g);
+            UNROLL for (int t = 0; t < n_tokens; t++) {
+                const __m512i a = broadcast_i32(rows[t] + at.codes + 4 * (size_t)g);
+                UNROLL for (int p = 0; p < n_panels; p++) {
+                    sum[t][p] = _mm512_dpbusd_epi32(sum[t][p], w[p], a);
+                }
+            }
+        }
+        UNROLL for (int t = 0; t < n_tokens; t++) {
+            const __m512 scale_a = broadcast_f32(rows[t] + at.scale);
+            UNROLL for (int p = 0; p < n_panels; p++) {
+                const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[t][p]), scale[p][h]);
+                acc[t][p] = _mm512_fmadd_ps(x, scale_a, acc[t][p]);
+                if (form.has_minimum) {
+                    const __m512 ssum = broadcast_f32(rows[t] + at.ssum + half);
+                    acc[t][p] = _mm512_fmadd_ps(minimum[p][h], ssum, acc[t][p]);
+                }
+            }
+        }
+    }
+}
+
+/* y of one panel and token: the finished sum, bias, what was there. */
+ALWAYS_INLINE void store_rows(const r2i_matmul_job *job, int32_t panel, int32_t token, __m512 sum) {
+    const int32_t row = panel * R2I_PANEL_ROWS, n_left = job->n_rows - row;
+    const __mmask16 mask = n_left >= R2I_PANEL_ROWS ? 0xffff : (__mmask16)((1u << n_left) - 1);
+    float *y = job->y + (size_t)token * job->y_stride + row;
+    if (job->bias != NULL) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, job->bias + row));
+    if (job->is_added) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, y));
+    _mm512_mask_storeu_ps(y, mask, sum);
+}
+
+/* A hint only: `p` may lie beyond the panels. */
+ALWAYS_INLINE void prefetch_bytes(const uint8_t *p, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i += 64) {
+        _mm_prefetch((const char *)((uintptr_t)p + i), _MM_HINT_T0);
+    }
+}
+
+/* ---- Few tokens: one panel after the other, from the packed bytes. ---- */
+
+ALWAYS_INLINE void direct_panel(r2i_type type, int n_tokens, const r2i_matmul_job *job,
+                                int32_t panel, size_t panel_bytes) {
+    const panel_form form = form_of(type);
+    const uint8_t *block = job->panels + (size_t)panel * panel_bytes;
+    const int32_t n_blocks = job->n_cols / (UNIT_COLS * form.n_units);
+    const uint8_t *rows[TILE_TOKENS];
+    __m512 acc[TILE_TOKENS][2];
+    UNROLL for (int t = 0; t < n_tokens; t++) {
+        rows[t] = job->act + (size_t)t * job->act_stride;
+        acc[t][0] = _mm512_setzero_ps();
+    }
+    act_place at = act_place_at(job->n_cols, form.n_halves, 0);
+    for (int32_t b = 0; b < n_blocks; b++) {
+        __m512 scale[BLOCK_UNITS_MAX * HALVES_MAX], minimum[BLOCK_UNITS_MAX * HALVES_MAX];
+        block_scales(type, block, scale, minimum);
+        for (int u = 0; u < form.n_units; u++) {
+            const uint8_t *codes = block + u * form.codes_bytes;
+            prefetch_bytes(codes + AHEAD_BYTES, (size_t)(form.block_bytes / form.n_units));
+            const __m512 *unit_scale = scale + u * form.n_halves, *unit_minimum = minimum + u * form.n_halves;
+            add_unit(type, form, 1, n_tokens, (const uint8_t *const[2]){codes, NULL},
+                     (const __m512 *const[2]){unit_scale, NULL},
+                     (const __m512 *const[2]){unit_minimum, NULL}, rows, at, acc);
+            act_place_next(&at, form.n_halves);
+        }
+        block += form.block_bytes;
+    }
+    UNROLL for (int t = 0; t < n_tokens; t++) store_rows(job, panel, t, acc[t][0]);
+}
+
+ALWAYS_INLINE void direct_panels(r2i_type type, int n_tokens, const r2i_matmul_job *job) {
+    const size_t panel_bytes = r2i_panel_bytes(type, job->n_cols);
+    for (int32_t p = 0; p < job->n_panels; p++) direct_panel(type, n_tokens, job, p, panel_bytes);
+}
+
+/* ---- Many tokens: stage, then tiles. ---- */
+
+typedef void (*stage_function)(staged_unit *units, const uint8_t *blocks, int32_t n_units);
+typedef void (*tile_function)(const staged_unit *stage, int32_t n_units, const uint8_t *act,
+                              size_t act_stride, act_place at, __m512 acc[][2]);
+
+/* Decodes n_units units (whole blocks) of one panel. */
+ALWAYS_INLINE void stage_units(r2i_type type, staged_unit *units, const uint8_t *block, int32_t n_units) {
+    const panel_form form = form_of(type);
+    const __m512i lift = _mm512_set1_epi8(form.log2_offset > 0 ? (char)(128 - (1 << form.log2_offset)) : 0);
+    for (int32_t done = 0; done < n_units; done += form.n_units) {
+        __m512 scale[BLOCK_UNITS_MAX * HALVES_MAX], minimum[BLOCK_UNITS_MAX * HALVES_MAX];
+        block_scales(type, block, scale, minimum);
+        for (int u = 0; u < form.n_units; u++, units++) {
+            UNROLL for (int g = 0; g < UNIT_VECTORS; g++) {
+                const __m512i codes = unit_codes(type, block + u * form.codes_bytes, g);
+                units->codes[g] = _mm512_add_epi8(codes, lift);
+            }
+            UNROLL for (int h = 0; h < form.n_halves; h++) {
+                units->scale[h] = scale[u * form.n_halves + h];
+                if (form.has_minimum) units->minimum[h] = minimum[u * form.n_halves + h];
+            }
+        }
+        block += form.block_bytes;
+    }
+}
+
+/* stage: [n_panels][STAGE_UNITS]. */
+ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens, const staged_unit *stage,
+                               int32_t n_units, const uint8_t *act, size_t act_stride, act_place at,
+                               __m512 saved[][2]) {
+    const uint8_t *rows[TILE_TOKENS];
+    __m512 acc[TILE_TOKENS][2];
+    UNROLL for (int t = 0; t < n_tokens; t++) {
+        rows[t] = act + (size_t)t * act_stride;
+        UNROLL for (int p = 0; p < n_panels; p++) acc[t][p] = saved[t][p];
+    }
+    for (int32_t u = 0; u < n_units; u++) {
+        const staged_unit *first = stage + u, *second = first + STAGE_UNITS;
+        add_unit(R2I_TYPE_Q8_0, form, n_panels, n_tokens,
+                 (const uint8_t *const[2]){(const uint8_t *)first, (const uint8_t *)second},
+                 (const __m512 *const[2]){first->scale, second->scale},
+                 (const __m512 *const[2]){first->minimum, second->minimum}, rows, at, acc);
+        act_place_next(&at, form.n_halves);
+    }
+    UNROLL for (int t = 0; t < n_tokens; t++) {
+        UNROLL for (int p = 0; p < n_panels; p++) saved[t][p] = acc[t][p];
+    }
+}
+
+/* The four forms of a staged unit, for every tile size. */
+ALWAYS_INLINE panel_form staged_form(int n_halves, bool has_minimum) {
+    return (panel_form){.log2_offset = has_minimum ? 0 : CODE_OFFSET_LOG2,
+                        .n_halves = n_halves,
+                        .has_minimum = has_minimum};
+}
+
+#define DEFINE_TILE(name, n_halves, has_minimum, P, T)                                             \
+    static void tile_##name##_##P##x##T(const staged_unit *stage, int32_t n_units,                 \
+                                        const uint8_t *act, size_t act_stride, act_place at,       \
+                                        __m512 acc[][2]) {                                         \
+        staged_tile(staged_form(n_halves, has_minimum), P, T, stage, n_units, act, act_stride, at, \
+                    acc);                                                                          \
+    }
+#define DEFINE_TILES(name, h, m)                                                                   \
+    DEFINE_TILE(name, h, m, 1, 1) DEFINE_TILE(name, h, m, 1, 2) DEFINE_TILE(name, h, m, 1, 3)      \
+    DEFINE_TILE(name, h, m, 1, 4) DEFINE_TILE(name, h, m, 1, 5) DEFINE_TILE(name, h, m, 1, 6)      \
+    DEFINE_TILE(name, h, m, 2, 1) DEFINE_TILE(name, h, m, 2, 2) DEFINE_TILE(name, h, m, 2, 3)      \
+    DEFINE_TILE(name, h, m, 2, 4) DEFINE_TILE(name, h, m, 2, 5) DEFINE_TILE(name, h, m, 2, 6)
+#define TILES_OF(name)                                                                             \
+    {{tile_##name##_1x1, tile_##name##_1x2, tile_##name##_1x3, tile_##name##_1x4,                  \
+      tile_##name##_1x5, tile_##name##_1x6},                                                       \
+     {tile_##name##_2x1, tile_##name##_2x2, tile_##name##_2x3, tile_##name##_2x4,                  \
+      tile_##name##_2x5, tile_##name##_2x6}}
+DEFINE_TILES(plain, 1, false)
+DEFINE_TILES(minimum, 1, true)
+DEFINE_TILES(halves, 2, false)
+DEFINE_TILES(halves_minimum, 2, true)
+
+/* [n_halves - 1][has_minimum][n_panels - 1][n_tokens - 1] */
+static const tile_function tiles[2][2][2][TILE_TOKENS] = {
+    {TILES_OF(plain), TILES_OF(minimum)},
+    {TILES_OF(halves), TILES_OF(halves_minimum)},
+};
+
+/* All tokens of a block over one stage, in tiles of nearly equal size; meanwhile the bytes of the
+ * next stage [ahead, ahead + ahead_bytes) of each panel are fetched, a part per tile. */
+typedef struct {
+    const uint8_t *ahead;
+    size_t ahead_bytes, panel_bytes;
+    int32_t n_panels;
+} stage_ahead;
+
+static void run_tiles(const tile_function by_tokens[TILE_TOKENS], const staged_unit *stage, int32_t n_units,
+                      const uint8_t *act, size_t act_stride, int32_t n_tokens, act_place at,
+                      __m512 acc[][2], const stage_ahead *next) {
+    const int32_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
+    const size_t slice = next->ahead_bytes / (size_t)n_tiles + 1;
+    for (int32_t i = 0, t = 0; i < n_tiles; i++) {
+        const int32_t n = (n_tokens - t + n_tiles - i - 1) / (n_tiles - i);
+        for (int32_t p = 0; p < next->n_panels; p++) {
+            prefetch_bytes(next->ahead + (size_t)p * next->panel_bytes + (size_t)i * slice, slice);
+        }
+        by_tokens[n - 1](stage, n_units, act + (size_t)t * act_stride, act_stride, at, acc + t);
+        t += n;
+    }
+}
+
+static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+
+/* One or two panels, tokens [t0, t0 + n_tokens). */
+static void staged_panels(const r2i_matmul_job *job, panel_form form, stage_function stage_panel,
+                          int32_t panel, int32_t n_panels, int32_t t0, int32_t n_tokens) {
+    staged_unit stage[2][STAGE_UNITS];
+    __m512 acc[BLOCK_TOKENS][2];
+    for (int32_t t = 0; t < n_tokens; t++) acc[t][0] = acc[t][1] = _mm512_setzero_ps();
+    const tile_function *by_tokens = tiles[form.n_halves - 1][form.has_minimum][n_panels - 1];
+    const int32_t n_units = job->n_cols / UNIT_COLS;
+    const size_t unit_bytes = (size_t)(form.block_bytes / form.n_units);
+    const size_t panel_bytes = (size_t)n_units * unit_bytes;
+    const uint8_t *panels = job->panels + (size_t)panel * panel_bytes;
+    const uint8_t *act = job->act + (size_t)t0 * job->act_stride;
+    for (int32_t u = 0; u < n_units; u += STAGE_UNITS) {
+        const int32_t n = smaller(STAGE_UNITS, n_units - u);
+        const bool is_last = u + n == n_units;
+        for (int32_t p = 0; p < n_panels; p++) {
+            stage_panel(stage[p], panels + (size_t)p * panel_bytes + (size_t)u * unit_bytes, n);
+        }
+        const stage_ahead next = {
+            .ahead = is_last ? panels + (size_t)n_panels * panel_bytes : panels + (size_t)(u + n) * unit_bytes,
+            .ahead_bytes = (size_t)smaller(STAGE_UNITS, is_last ? n_units : n_units - u - n) * unit_bytes,
+            .panel_bytes = panel_bytes,
+            .n_panels = n_panels,
+        };
+        run_tiles(by_tokens, stage[0], n, act, job->act_stride, n_tokens,
+                  act_place_at(job->n_cols, form.n_halves, u), acc, &next);
+    }
+    for (int32_t t = 0; t < n_tokens; t++) {
+        for (int32_t p = 0; p < n_panels; p++) store_rows(job, panel + p, t0 + t, acc[t][p]);
+    }
+}
+
+static void staged_matmul(const r2i_matmul_job *job, panel_form form, stage_function stage_panel) {
+    const int32_t n_blocks = (job->n_tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    for (int32_t b = 0, t = 0; b < n_blocks; b++) {
+        const int32_t n = (job->n_tokens - t + n_blocks - b - 1) / (n_blocks - b);
+        for (int32_t p = 0; p < job->n_panels; p += 2) {
+            staged_panels(job, form, stage_panel, p, smaller(2, job->n_panels - p), t, n);
+        }
+        t += n;
+    }
+}
+
+/* ---- One matmul per layout. ---- */
+
+#define QUANTIZED(X)                                                                               \
+    X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL)      \
+    X(IQ4_XS) X(MXFP4)
+
+#define DEFINE_MATMUL(name)                                                                        \
+    static void stage_##name(staged_unit *units, const uint8_t *blocks, int32_t n_units) {         \
+        stage_units(R2I_TYPE_##name, units, blocks, n_units);                                      \
+    }                                                                                              \
+    static void matmul_##name(const r2i_matmul_job *job) {                                         \
+        switch (job->n_tokens) {                                                                   \
+        case 0: break;                                                                             \
+        case 1: direct_panels(R2I_TYPE_##name, 1, job); break;                                     \
+        case 2: direct_panels(R2I_TYPE_##name, 2, job); break;                                     \
+        case 3: direct_panels(R2I_TYPE_##name, 3, job); break;                                     \
+        case 4: direct_panels(R2I_TYPE_##name, 4, job); break;                                     \
+        default: staged_matmul(job, form_of(R2I_TYPE_##name), stage_##name); break;                \
+        }                                                                                          \
+    }
+QUANTIZED(DEFINE_MATMUL)
+
+void r2i_avx512_add_quantized(r2i_kernels *kernels) {
+#define ADD_MATMUL(name) kernels->matmul[R2I_TYPE_##name] = matmul_##name;
+    QUANTIZED(ADD_MATMUL)
+#undef ADD_MATMUL
+    r2i_avx512_add_panel_pack(kernels);
+    r2i_avx512_add_act(kernels);
+}
