@@ -1,0 +1,15 @@
+/* dense_bf16_avx512.c - the product of BF16 panels with vdpbf16ps. */
+#include "kernels/avx512/dense_product_avx512.h"
+#include "kernels/avx512/levels_avx512.h"
+
+#if !defined(__AVX512BF16__)
+#error "compile this file with -mavx512bf16"
+#endif
+
+TILE_TABLE(tiles_bf16, TILE_BF16)
+
+static void matmul_bf16(const r2i_matmul_job *job) {
+    dense_product(job, tiles_bf16, (job->n_cols + 1) / 2, 64);
+}
+
+void r2i_avx512_add_dense_bf16(r2i_kernels *kernels) { kernels->matmul[R2I_TYPE_BF16] = matmul_bf16; }
