@@ -1,0 +1,59 @@
+#!/bin/sh
+# install_peers.sh - builds the engines that `make bench` compares with, outside the tree, and prints
+# their folder.  Takes ten to thirty minutes the first time, nothing afterwards.
+#   venv/           llama.cpp as the package llama-cpp-python, built here for this processor
+#   ik/bin/         llama-bench and llama-batched-bench of ik_llama.cpp, from the source of the
+#                   package ik-llama-cpp-python (its ready wheel is not built for this processor)
+# What cannot be built is named on stderr and left out; run_bench.py then reports it as missing.
+set -u
+
+peers=${R2LM_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/r2lm/peers}
+llama_version=0.3.36
+ik_version=0.1.5
+jobs=$(nproc)
+mkdir -p "$peers" || exit 1
+exec 9> "$peers/.lock"
+flock 9
+say() { echo "r2lm bench: $*" >&2; }
+
+venv_python=$peers/venv/bin/python
+if [ ! -x "$venv_python" ]; then
+    python3 -m venv "$peers/venv" >&2 || { say "cannot make a Python environment"; exit 1; }
+fi
+
+if ! "$venv_python" -c "import llama_cpp; assert llama_cpp.__version__ == '$llama_version'" 2> /dev/null; then
+    say "building llama.cpp (llama-cpp-python $llama_version), once; log: $peers/llama.log"
+    CMAKE_ARGS=-DGGML_NATIVE=ON CMAKE_BUILD_PARALLEL_LEVEL=$jobs "$venv_python" -m pip install --disable-pip-version-check \
+        "llama-cpp-python==$llama_version" > "$peers/llama.log" 2>&1 || say "llama.cpp: build failed, see $peers/llama.log"
+fi
+
+build_ik() {
+    rm -rf "$peers/ik.part"
+    mkdir -p "$peers/ik.part" || return 1
+    cd "$peers/ik.part" || return 1
+    "$venv_python" -m pip download --disable-pip-version-check --no-deps --no-binary ik-llama-cpp-python \
+        "ik-llama-cpp-python==$ik_version" || return 1
+    tar xf ik_llama_cpp_python-$ik_version.tar.gz || return 1
+    source=$PWD/ik_llama_cpp_python-$ik_version/vendor/ik_llama.cpp
+    # The package leaves this file out, but the tools want it.
+    mkdir -p "$source/common/cmake" || return 1
+    cat > "$source/common/cmake/build-info-gen-cpp.cmake" << 'CMAKE'
+set(BUILD_NUMBER 0)
+set(BUILD_COMMIT package)
+set(BUILD_COMPILER unknown)
+set(BUILD_TARGET unknown)
+configure_file(${CMAKE_CURRENT_SOURCE_DIR}/common/build-info.cpp.in ${CMAKE_CURRENT_SOURCE_DIR}/common/build-info.cpp)
+CMAKE
+    cmake -G Ninja -S "$source" -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=OFF \
+        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_EXAMPLES=ON -DLLAMA_CURL=OFF \
+        -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w || return 1
+    cmake --build build -j "$jobs" --target llama-bench llama-batched-bench || return 1
+    mkdir -p "$peers/ik/bin" || return 1
+    cp build/bin/llama-bench build/bin/llama-batched-bench "$peers/ik/bin/" || return 1
+    cd "$peers" && rm -rf "$peers/ik.part"
+}
+if [ ! -x "$peers/ik/bin/llama-bench" ] || [ ! -x "$peers/ik/bin/llama-batched-bench" ]; then
+    say "building ik_llama.cpp (ik-llama-cpp-python $ik_version), once; log: $peers/ik.log"
+    (build_ik) > "$peers/ik.log" 2>&1 || say "ik_llama.cpp: build failed, see $peers/ik.log"
+fi
+echo "$peers"
