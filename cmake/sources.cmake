@@ -14,12 +14,15 @@ function(r2lm_kernel_flags folder)
   file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/${folder}/*.c")
   set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "${ARGN}")
 endfunction()
-set(R2LM_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mavx512vbmi
-  -mfma -mf16c)
+# What the level promises.  BF16 is a feature beyond it: only files named *_bf16_avx512.c get its flag,
+# and their functions enter the table only where the machine has it.
+set(R2LM_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c)
 r2lm_kernel_flags(portable -O3)
 r2lm_kernel_flags(avx2 -O3 -mavx2 -mfma -mf16c)
 r2lm_kernel_flags(avx512 -O3 ${R2LM_AVX512})
-r2lm_kernel_flags(amx -O3 ${R2LM_AVX512} -mamx-tile -mamx-int8 -mamx-bf16)
+file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/avx512/*_bf16_avx512.c")
+set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "-O3;${R2LM_AVX512};-mavx512bf16")
+r2lm_kernel_flags(amx -O3 ${R2LM_AVX512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
 
 set(R2LM_LINK_LIBRARIES Threads::Threads PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC m)
 set(R2LM_PUBLIC_INCLUDES "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
