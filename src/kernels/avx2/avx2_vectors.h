@@ -11,6 +11,13 @@
 /* Bodies are written once and specialised by literal arguments, which only inlining makes literal. */
 #define R2I_INLINE static inline __attribute__((always_inline))
 
+/* Arrays of registers exist only in loops that are unrolled completely. */
+#if defined(__clang__)
+#define R2I_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define R2I_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 R2I_INLINE __m256i r2i_load_i8x32(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 R2I_INLINE void r2i_store_i8x32(void *p, __m256i v) { _mm256_storeu_si256((__m256i *)p, v); }
 R2I_INLINE __m128i r2i_load_i8x16(const void *p) { return _mm_loadu_si128((const __m128i *)p); }

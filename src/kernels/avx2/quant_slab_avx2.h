@@ -54,7 +54,7 @@ R2I_INLINE __m256i bits_above(const uint8_t *plane, int g, nibble_kind kind) {
 
 R2I_INLINE void unpack_nibbles(uint8_t *codes, const uint8_t *field, nibble_kind kind) {
     const uint8_t *plane = field + R2I_NIBBLES_BYTES;
-#pragma GCC unroll 8
+    R2I_UNROLL
     for (int i = 0; i < 8; i++) { /* vector i/2, half i%2 */
         const int v = i / 2, at = 32 * (i % 2);
         const __m256i raw = r2i_load_i8x32(field + 64 * v + at);
@@ -68,7 +68,7 @@ R2I_INLINE void unpack_nibbles(uint8_t *codes, const uint8_t *field, nibble_kind
 
 /* Two bits per code from plane2 and, for Q3_K, a third one from the plane1 behind it. */
 R2I_INLINE void unpack_planes(uint8_t *codes, const uint8_t *field, int has_third) {
-#pragma GCC unroll 16
+    R2I_UNROLL
     for (int i = 0; i < 16; i++) { /* group i/2, half i%2 */
         const int g = i / 2, at = 32 * (i % 2);
         __m256i code = bits_moved(r2i_load_i8x32(field + g / 4 * 64 + at), g % 4 * 2, 0, 3);

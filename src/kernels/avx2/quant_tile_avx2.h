@@ -39,10 +39,10 @@ typedef struct {
 R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows, size_t at,
                           const int n_steps, const int n_tokens, const int code_bits) {
     (void)code_bits;
-#pragma GCC unroll 8
+    R2I_UNROLL
     for (int step = 0; step < n_steps; step++) {
         const __m256i c0 = r2i_load_i8x32(codes + 64 * step), c1 = r2i_load_i8x32(codes + 64 * step + 32);
-#pragma GCC unroll 6
+        R2I_UNROLL
         for (int t = 0; t < n_tokens; t++) {
             const __m256i x = r2i_repeat_4_bytes(rows->row[t] + at + 4 * (size_t)step);
             sums[t][0] = _mm256_dpbusd_avx_epi32(sums[t][0], c0, x);
@@ -55,11 +55,11 @@ R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, co
 R2I_INLINE void add_signed_half(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows,
                                 size_t at, const int n_steps, const int n_tokens, const int half) {
     const __m256i ones = _mm256_set1_epi16(1), offset = _mm256_set1_epi8((char)0x80);
-#pragma GCC unroll 8
+    R2I_UNROLL
     for (int step = 0; step < n_steps; step++) {
         const __m256i w = _mm256_xor_si256(r2i_load_i8x32(codes + 64 * step + 32 * half), offset);
         const __m256i size = _mm256_abs_epi8(w);
-#pragma GCC unroll 6
+        R2I_UNROLL
         for (int t = 0; t < n_tokens; t++) {
             const __m256i x = r2i_repeat_4_bytes(rows->row[t] + at + 4 * (size_t)step);
             const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(x, w));
@@ -73,10 +73,10 @@ R2I_INLINE void add_short_sums(__m256i sums[TILE_TOKENS][2], const uint8_t *code
                                size_t at, const int n_steps, const int n_tokens) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i pairs[TILE_TOKENS][2];
-#pragma GCC unroll 8
+    R2I_UNROLL
     for (int step = 0; step < n_steps; step++) {
         const __m256i c0 = r2i_load_i8x32(codes + 64 * step), c1 = r2i_load_i8x32(codes + 64 * step + 32);
-#pragma GCC unroll 6
+        R2I_UNROLL
         for (int t = 0; t < n_tokens; t++) {
             const __m256i x = r2i_repeat_4_bytes(rows->row[t] + at + 4 * (size_t)step);
             const __m256i p0 = _mm256_maddubs_epi16(c0, x), p1 = _mm256_maddubs_epi16(c1, x);
@@ -84,7 +84,7 @@ R2I_INLINE void add_short_sums(__m256i sums[TILE_TOKENS][2], const uint8_t *code
             pairs[t][1] = step == 0 ? p1 : _mm256_add_epi16(pairs[t][1], p1);
         }
     }
-#pragma GCC unroll 6
+    R2I_UNROLL
     for (int t = 0; t < n_tokens; t++) {
         sums[t][0] = _mm256_add_epi32(sums[t][0], _mm256_madd_epi16(pairs[t][0], ones));
         sums[t][1] = _mm256_add_epi32(sums[t][1], _mm256_madd_epi16(pairs[t][1], ones));
@@ -100,7 +100,7 @@ R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, co
     }
     const int exact_steps = code_bits == 4 ? 8 : code_bits == 5 ? 4 : 2;
     const int stride = n_steps < exact_steps ? n_steps : exact_steps;
-#pragma GCC unroll 4
+    R2I_UNROLL
     for (int done = 0; done < n_steps; done += stride) {
         add_short_sums(sums, codes + 64 * done, rows, at + 4 * (size_t)done, stride, n_tokens);
     }
@@ -113,10 +113,10 @@ R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, co
 R2I_INLINE void add_to_chains(float *acc, const __m256i sums[TILE_TOKENS][2], const float *scale,
                               const float *minimum, const tile_rows *rows, size_t scale_at, size_t ssum_at,
                               const int n_tokens, const tile_kind kind) {
-#pragma GCC unroll 2
+    R2I_UNROLL
     for (int h = 0; h < 2; h++) {
         const __m256 w = _mm256_load_ps(scale + 8 * h);
-#pragma GCC unroll 6
+        R2I_UNROLL
         for (int t = 0; t < n_tokens; t++) {
             float *chain = acc + 16 * t + 8 * h;
             const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[t][h]), w);
@@ -134,7 +134,7 @@ R2I_INLINE void add_to_chains(float *acc, const __m256i sums[TILE_TOKENS][2], co
 R2I_INLINE void start_sums(__m256i sums[TILE_TOKENS][2], const tile_rows *rows, size_t nsum_at, __m256i shift,
                            const int n_tokens, const tile_kind kind) {
     const int is_plain = kind.has_minimum || (!R2I_HAS_DOT && kind.code_bits == 8);
-#pragma GCC unroll 6
+    R2I_UNROLL
     for (int t = 0; t < n_tokens; t++) {
         sums[t][0] = is_plain ? _mm256_setzero_si256()
                               : _mm256_sllv_epi32(r2i_repeat_4_bytes(rows->row[t] + nsum_at), shift);
@@ -142,21 +142,24 @@ R2I_INLINE void start_sums(__m256i sums[TILE_TOKENS][2], const tile_rows *rows, 
     }
 }
 
-R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_rows *rows, __m256i shift,
+R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_rows *aimed, __m256i shift,
                           const int n_tokens, const tile_kind kind) {
     const int n_halves = kind.half_groups ? 2 : 1, n_steps = 8 / n_halves;
+    const tile_rows rows = *aimed; /* a copy: stores to acc must not make its pointers reload */
     for (int g = 0; g < n_groups; g++) {
         const uint8_t *codes = s->codes + (size_t)g * s->group_bytes;
-#pragma GCC unroll 2
+        R2I_UNROLL
         for (int h = 0; h < n_halves; h++) {
             const int part = n_halves * g + h;
             const size_t part_at = 4 * (size_t)part;
             __m256i sums[TILE_TOKENS][2];
-            start_sums(sums, rows, rows->nsum + part_at, shift, n_tokens, kind);
-            add_steps(sums, codes + 256 * h, rows, rows->q + 32 * (size_t)g + 16 * (size_t)h, n_steps, n_tokens,
+            start_sums(sums, &rows, rows.nsum + part_at, shift, n_tokens, kind);
+            add_steps(sums, codes + 256 * h, &rows, rows.q + 32 * (size_t)g + 16 * (size_t)h, n_steps, n_tokens,
                       kind.code_bits);
-            add_to_chains(acc, (const __m256i(*)[2])sums, s->scale[part], s->minimum[part], rows,
-                          rows->scale + 4 * (size_t)g, rows->ssum + part_at, n_tokens, kind);
+            add_to_chains(acc, (const __m256i(*)[2])sums, s->scale[part], s->minimum[part], &rows,
+                          rows.scale + 4 * (size_t)g, rows.ssum + part_at, n_tokens, kind);
+            /* Chains stay in memory: without this gcc keeps a second copy of each on the stack. */
+            __asm__ volatile("" ::: "memory");
         }
     }
 }
