@@ -48,7 +48,7 @@ void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output 
         .act_stride = act_stride,
         .n_tokens = n_tokens,
         .bias = m->bias != NULL ? m->bias + first_row : NULL,
-        .y = output->y + first_row,
+        .y = output->y + (first_row - output->first_row),
         .y_stride = output->y_stride,
         .is_added = output->is_added,
     };

@@ -29,6 +29,7 @@ typedef struct {
     float *y;            /* [n_tokens, y_stride] */
     size_t y_stride;
     bool is_added;       /* y += instead of y = */
+    int32_t first_row;   /* row of the matrix that y's column 0 takes; 0 unless y holds a tile only */
 } r2i_linear_output;
 
 /* outputs[i].y = matrix_i x (+ bias) for the prepared rows [0, n_tokens). */

@@ -26,9 +26,10 @@ static const layer_name gate_proj = { "mlp.gate_proj", "ffn_gate" };
 static const layer_name up_proj = { "mlp.up_proj", "ffn_up" };
 static const layer_name down_proj = { "mlp.down_proj", "ffn_down" };
 static const layer_name router = { "mlp.gate", "ffn_gate_inp" };
-static const layer_name expert_gate = { "mlp.experts.%d.gate_proj", "ffn_gate_exps" };
-static const layer_name expert_up = { "mlp.experts.%d.up_proj", "ffn_up_exps" };
-static const layer_name expert_down = { "mlp.experts.%d.down_proj", "ffn_down_exps" };
+/* hf: the part behind the expert's number. */
+static const layer_name expert_gate = { "gate_proj", "ffn_gate_exps" };
+static const layer_name expert_up = { "up_proj", "ffn_up_exps" };
+static const layer_name expert_down = { "down_proj", "ffn_down_exps" };
 
 typedef struct {
     const r2i_config *config;
@@ -185,10 +186,9 @@ static r2_status load_experts(const loader *l, layer_name name, int32_t i, int32
     *out = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)n);
     if (*out == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d experts", n);
     if (l->source->gguf != NULL) return load_stacked_experts(l, name, i, n_rows, n_cols, *out);
-    const char *projection = strrchr(name.hf, '.') + 1;
     for (int32_t e = 0; e < n; e++) {
         char text[NAME_BYTES];
-        (void)snprintf(text, sizeof text, "model.layers.%d.mlp.experts.%d.%s.weight", i, e, projection);
+        (void)snprintf(text, sizeof text, "model.layers.%d.mlp.experts.%d.%s.weight", i, e, name.hf);
         R2I_TRY(load_matrix(l, text, n_rows, n_cols, &(*out)[e]));
     }
     return R2_OK;

@@ -1,0 +1,86 @@
+/* forward_state.h - what the blocks of one forward pass share; private to the blocks. */
+#ifndef R2I_FORWARD_STATE_H
+#define R2I_FORWARD_STATE_H
+#include "model/forward.h"
+
+/* Query tokens of one run that are attended together: as many as fill a kernel call. */
+typedef struct {
+    const r2i_run *run;
+    int32_t first_row, n_tokens;
+    int32_t first_position;
+} r2i_attend_tile;
+
+/* Scratch of one worker. */
+typedef struct {
+    uint8_t *panels;      /* R2I_TILE_PANELS of the widest matrix */
+    float *row;           /* [widest row] */
+    float *gate, *up;     /* [cap_rows, R2I_TILE_PANELS * 16] */
+    float *q;             /* [R2I_ATTEND_ROWS, d_head] */
+    float *chunk_out, *total_out; /* [R2I_ATTEND_ROWS, d_head] */
+} r2i_worker_scratch;
+
+/* Rows of a batch sorted by the expert they go to.  An entry is one (row, choice). */
+typedef struct {
+    float *scores;        /* [cap_rows, n_experts] */
+    int32_t *chosen;      /* [cap_rows, n_active] experts, best first */
+    float *weights;       /* [cap_rows, n_active] */
+    int32_t *entry_of;    /* [cap_rows, n_active] place of the choice in expert order */
+    int32_t *first_entry; /* [n_experts + 1] */
+    int32_t *first_tile;  /* [n_experts + 1] of the region in work */
+    bool *is_kept;        /* [3, n_experts] matrices being packed by the region */
+    r2i_prepared x;       /* [cap_entries] */
+    r2i_prepared inner;   /* [cap_entries] of d_expert columns */
+    float *y;             /* [cap_entries, d_model] */
+} r2i_moe_scratch;
+
+struct r2i_forward {
+    r2i_forward_parts parts;
+    r2i_forward_limits limits;
+    r2i_linear_context linear;
+    int32_t n_workers;
+    r2i_worker_scratch *workers;
+    double *inv_freq;             /* [d_rope / 2] */
+    double rope_factor;
+
+    const r2i_batch *batch;
+    int32_t *positions;           /* [cap_rows] */
+    float *cosine, *sine;         /* [cap_rows, d_rope / 2] */
+    float *x;                     /* [cap_rows, d_model] the residual stream */
+    r2i_prepared input;           /* normed rows [cap_rows] of d_model columns */
+    float *q, *k, *v;             /* [cap_rows, heads * d_head] */
+    float *attended;              /* [cap_rows, n_heads * d_head] */
+    r2i_prepared attended_act;
+    r2i_prepared inner;           /* [cap_rows] of d_ffn columns */
+    r2i_attend_tile *tiles;       /* [cap_rows] */
+    int32_t n_tiles;
+    float *partials;              /* [n_partial_floats] attention results of chunks */
+    size_t n_partial_floats;
+    r2i_moe_scratch moe;
+    float *hidden;                /* [d_model] for r2i_forward_hidden */
+    float *logit_rows;            /* [cap_logits, d_model] */
+    r2i_prepared logit_act;
+};
+
+/* Normalises (weight not NULL) and prepares n rows of n_cols columns in each form of `mask`. */
+void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride, const float *weight,
+                         int32_t n_rows, int32_t n_cols, unsigned mask);
+/* x += Attention(RMSNorm(x)), Ainslie et al. 2023. */
+void r2i_gqa_run(r2i_forward *f, int32_t layer);
+/* Cuts the batch into tiles; once per batch, before the layers. */
+void r2i_gqa_plan(r2i_forward *f);
+/* x += down(silu(gate x) * up x) of RMSNorm(x), Shazeer 2020. */
+void r2i_mlp_run(r2i_forward *f, int32_t layer);
+/* x += sum over the chosen experts, softmax routing. */
+void r2i_moe_run(r2i_forward *f, int32_t layer);
+
+/* Columns [16 begin, 16 end) of silu(gate x) * up x, prepared as input of `down`. */
+typedef struct {
+    r2i_matrix *gate, *up;
+    bool is_gate_kept, is_up_kept;
+    const r2i_prepared *x;
+    r2i_prepared *inner;
+    r2i_act_kind inner_kind;
+    int32_t first_row, n_rows;    /* of x and inner */
+} r2i_gated_job;
+void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end, int32_t worker);
+#endif

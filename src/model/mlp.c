@@ -1,0 +1,67 @@
+/* mlp.c - the dense feed-forward block:  x += down( silu(gate n) * up n ),  n = RMSNorm(x).
+ *
+ * gate, up, the product and its rounding for `down` are one region: a tile of 64 columns of the
+ * inner layer is finished while it is in the worker's cache. */
+#include "base/checked.h"
+#include "model/forward_state.h"
+
+void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end, int32_t worker) {
+    const r2i_worker_scratch *scratch = &f->workers[worker];
+    const r2i_kernels *kernels = f->parts.kernels;
+    const int32_t width = R2I_TILE_PANELS * R2I_PANEL_ROWS, column = begin * R2I_PANEL_ROWS;
+    const int32_t column_end = r2i_min_i32(end * R2I_PANEL_ROWS, job->gate->n_rows);
+    const r2i_act_kind gate_kind = r2i_act_kind_of(job->gate->layout), up_kind = r2i_act_kind_of(job->up->layout);
+    const r2i_linear_output gate = {
+        .matrix = job->gate, .y = scratch->gate, .y_stride = (size_t)width, .first_row = column
+    };
+    const r2i_linear_output up = { .matrix = job->up, .y = scratch->up, .y_stride = (size_t)width, .first_row = column };
+    const size_t gate_stride = job->x->stride[gate_kind], up_stride = job->x->stride[up_kind];
+    r2i_linear_tile(&f->linear, &gate, job->x->rows[gate_kind] + (size_t)job->first_row * gate_stride, gate_stride,
+                    job->n_rows, begin, end, job->is_gate_kept, worker);
+    r2i_linear_tile(&f->linear, &up, job->x->rows[up_kind] + (size_t)job->first_row * up_stride, up_stride,
+                    job->n_rows, begin, end, job->is_up_kept, worker);
+    const size_t inner_stride = job->inner->stride[job->inner_kind];
+    for (int32_t i = 0; i < job->n_rows; i++) {
+        float *g = scratch->gate + (size_t)i * (size_t)width;
+        kernels->silu_mul(g, g, scratch->up + (size_t)i * (size_t)width, column_end - column);
+        uint8_t *row = job->inner->rows[job->inner_kind] + (size_t)(job->first_row + i) * inner_stride;
+        kernels->act[job->inner_kind](row, g, job->gate->n_rows, column, column_end);
+    }
+}
+
+typedef struct {
+    const r2i_forward *f;
+    r2i_gated_job job;
+} gated_region;
+
+static void run_gated(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const gated_region *region = argument;
+    for (int32_t tile = begin; tile < end; tile++) {
+        const int32_t panel = tile * R2I_TILE_PANELS;
+        const int32_t panel_end = r2i_min_i32(panel + R2I_TILE_PANELS, region->job.gate->n_panels);
+        r2i_gated_tile(region->f, &region->job, panel, panel_end, worker);
+    }
+}
+
+void r2i_mlp_run(r2i_forward *f, int32_t i) {
+    r2i_layer *layer = &f->parts.weights->layers[i];
+    const int32_t n_rows = f->batch->n_rows, d = f->parts.config->d_model;
+    const unsigned mask = r2i_matrix_act_mask(&layer->gate) | r2i_matrix_act_mask(&layer->up);
+    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, layer->ffn_norm, n_rows, d, mask);
+    gated_region region = { .f = f,
+                            .job = { .gate = &layer->gate,
+                                     .up = &layer->up,
+                                     .is_gate_kept = r2i_matrix_claim(&layer->gate),
+                                     .is_up_kept = r2i_matrix_claim(&layer->up),
+                                     .x = &f->input,
+                                     .inner = &f->inner,
+                                     .inner_kind = r2i_act_kind_of(layer->down.layout),
+                                     .n_rows = n_rows } };
+    const int32_t n_tiles = r2i_div_up_i32(layer->gate.n_panels, R2I_TILE_PANELS);
+    const int32_t grain = r2i_max_i32(1, n_tiles / (f->n_workers * 8));
+    r2i_pool_run(f->parts.pool, n_tiles, grain, run_gated, &region);
+    if (region.job.is_gate_kept) r2i_matrix_publish(&f->linear, &layer->gate);
+    if (region.job.is_up_kept) r2i_matrix_publish(&f->linear, &layer->up);
+    const r2i_linear_output down = { .matrix = &layer->down, .y = f->x, .y_stride = (size_t)d, .is_added = true };
+    r2i_linear(&f->linear, &down, 1, &f->inner, n_rows);
+}

@@ -1,0 +1,50 @@
+/* model.h - an open model: file, configuration, weights, tokenizer, chat template. */
+#ifndef R2I_MODEL_H
+#define R2I_MODEL_H
+#include <pthread.h>
+
+#include "files/gguf.h"
+#include "files/model_folder.h"
+#include "model/forward.h"
+#include "model/weights.h"
+#include "r2lm/text.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+enum { R2I_WEIGHT_TYPES_BYTES = 160, R2I_MODEL_NAME_BYTES = 128 };
+
+struct r2_model {
+    r2i_heap heap;
+    r2_host host;
+    r2i_arena arena;              /* everything that lives as long as the model */
+    r2i_cpu cpu;
+    r2i_kernels kernels;
+    bool is_f32;
+    r2i_gguf *gguf;               /* one of the two is open */
+    r2i_model_folder folder;
+    bool has_folder;
+    r2i_config config;
+    r2i_weights weights;
+    uint8_t *panel_memory;        /* room for all panels, filled as matrices are used; NULL: unpacked */
+    size_t panel_memory_bytes;
+    _Atomic size_t packed_bytes;  /* of it, filled */
+    r2i_tokenizer *tokenizer;     /* NULL: the file has none (test models) */
+    pthread_mutex_t encoder_lock;
+    r2i_encoder *encoder;         /* made at first use, under the lock */
+    r2i_chat_template *chat_template; /* NULL: none */
+    int32_t think_open, think_close; /* ids of <think> and </think>; -1 without */
+    char name[R2I_MODEL_NAME_BYTES], weight_types[R2I_WEIGHT_TYPES_BYTES];
+    uint64_t fingerprint;         /* of configuration and weights, to recognise saved sequences */
+};
+
+/* Row kind of the cache that fits the model's arithmetic. */
+r2i_row_kind r2i_model_cache_rows(const r2_model *model);
+/* r2i_linear_context's `packed`: counts, and gives the file's pages back. `user` is the model. */
+void r2i_model_on_packed(void *user, r2i_matrix *m);
+/* A line for the embedding program's log, if it wants one. */
+void r2i_model_log(const r2_model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* model_text.c: tokenizer and template from the file.  Absent ones stay NULL. */
+R2_CHECKED r2_status r2i_model_open_text(r2_model *model, r2_error *err);
+void r2i_model_close_text(r2_model *model);
+#endif
