@@ -64,6 +64,7 @@ R2I_INLINE void add_signed_half(__m256i sums[TILE_TOKENS][2], const uint8_t *cod
             const __m256i x = r2i_repeat_4_bytes(rows->row[t] + at + 4 * (size_t)step);
             const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(x, w));
             sums[t][half] = _mm256_add_epi32(sums[t][half], _mm256_madd_epi16(pairs, ones));
+            R2I_SETTLE(sums[t][half]);
         }
     }
 }
@@ -82,6 +83,8 @@ R2I_INLINE void add_short_sums(__m256i sums[TILE_TOKENS][2], const uint8_t *code
             const __m256i p0 = _mm256_maddubs_epi16(c0, x), p1 = _mm256_maddubs_epi16(c1, x);
             pairs[t][0] = step == 0 ? p0 : _mm256_add_epi16(pairs[t][0], p0);
             pairs[t][1] = step == 0 ? p1 : _mm256_add_epi16(pairs[t][1], p1);
+            R2I_SETTLE(pairs[t][0]);
+            R2I_SETTLE(pairs[t][1]);
         }
     }
     R2I_UNROLL
