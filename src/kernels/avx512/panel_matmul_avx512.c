@@ -21,7 +21,7 @@ enum {
     STAGE_UNITS = 16,       /* 2 panels x 16 x 768 bytes: half of the first-level cache */
     BLOCK_TOKENS = 96,      /* activations of a block stay in the second-level cache */
     TILE_TOKENS = 6,        /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
-    DIRECT_TOKENS = 4,      /* up to here a panel is computed from its packed bytes */
+    DIRECT_TOKENS = 8,      /* up to here a panel is computed from its packed bytes, 1 x 8 at most */
     AHEAD_BYTES = 6144,     /* prefetch distance when streaming */
     CODE_OFFSET_LOG2 = 7    /* staged codes of layouts with an offset all have 128 */
 };
@@ -62,6 +62,8 @@ ALWAYS_INLINE __m512 broadcast_f32(const uint8_t *p) {
     return _mm512_castsi512_ps(broadcast_i32(p));
 }
 
+static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+
 /* One unit of n_panels panels for n_tokens rows.  n_panels, n_tokens, type and form are constants;
  * acc [n_tokens][2]; scale, minimum: [panel][half]. */
 ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_tokens,
@@ -71,7 +73,7 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
     const int n_groups = UNIT_VECTORS / form.n_halves;
     UNROLL for (int h = 0; h < form.n_halves; h++) {
         const size_t half = 4 * (size_t)h;
-        __m512i sum[TILE_TOKENS][2];
+        __m512i sum[DIRECT_TOKENS][2];
         UNROLL for (int t = 0; t < n_tokens; t++) {
             __m512i start = _mm512_setzero_si512();
             if (form.log2_offset > 0) {
@@ -124,15 +126,16 @@ ALWAYS_INLINE void prefetch_bytes(const uint8_t *p, size_t n_bytes) {
 
 /* ---- Few tokens: one panel after the other, from the packed bytes. ---- */
 
+/* n_tokens: the tile's; rows beyond the job's repeat its last one and are not stored. */
 ALWAYS_INLINE void direct_panel(r2i_type type, int n_tokens, const r2i_matmul_job *job,
                                 int32_t panel, size_t panel_bytes) {
     const panel_form form = form_of(type);
     const uint8_t *block = job->panels + (size_t)panel * panel_bytes;
     const int32_t n_blocks = job->n_cols / (UNIT_COLS * form.n_units);
-    const uint8_t *rows[TILE_TOKENS];
-    __m512 acc[TILE_TOKENS][2];
+    const uint8_t *rows[DIRECT_TOKENS];
+    __m512 acc[DIRECT_TOKENS][2];
     UNROLL for (int t = 0; t < n_tokens; t++) {
-        rows[t] = job->act + (size_t)t * job->act_stride;
+        rows[t] = job->act + (size_t)smaller(t, job->n_tokens - 1) * job->act_stride;
         acc[t][0] = _mm512_setzero_ps();
     }
     act_place at = act_place_at(job->n_cols, form.n_halves, 0);
@@ -150,7 +153,9 @@ ALWAYS_INLINE void direct_panel(r2i_type type, int n_tokens, const r2i_matmul_jo
         }
         block += form.block_bytes;
     }
-    UNROLL for (int t = 0; t < n_tokens; t++) store_rows(job, panel, t, acc[t][0]);
+    UNROLL for (int t = 0; t < n_tokens; t++) {
+        if (t < job->n_tokens) store_rows(job, panel, t, acc[t][0]);
+    }
 }
 
 ALWAYS_INLINE void direct_panels(r2i_type type, int n_tokens, const r2i_matmul_job *job) {
@@ -266,8 +271,6 @@ static void run_tiles(const tile_function by_tokens[TILE_TOKENS], const staged_u
     }
 }
 
-static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-
 /* One or two panels, tokens [t0, t0 + n_tokens). */
 static void staged_panels(const r2i_matmul_job *job, panel_form form, stage_function stage_panel,
                           int32_t panel, int32_t n_panels, int32_t t0, int32_t n_tokens) {
@@ -326,8 +329,12 @@ static void staged_matmul(const r2i_matmul_job *job, panel_form form, stage_func
         case 0: break;                                                                             \
         case 1: direct_panels(R2I_TYPE_##name, 1, job); break;                                     \
         case 2: direct_panels(R2I_TYPE_##name, 2, job); break;                                     \
-        case 3: direct_panels(R2I_TYPE_##name, 3, job); break;                                     \
+        case 3:                                                                                    \
         case 4: direct_panels(R2I_TYPE_##name, 4, job); break;                                     \
+        case 5:                                                                                    \
+        case 6: direct_panels(R2I_TYPE_##name, 6, job); break;                                     \
+        case 7:                                                                                    \
+        case 8: direct_panels(R2I_TYPE_##name, 8, job); break;                                     \
         default: staged_matmul(job, form_of(R2I_TYPE_##name), stage_##name); break;                \
         }                                                                                          \
     }
