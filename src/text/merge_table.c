@@ -98,6 +98,10 @@ static r2_status read_batch(r2i_text_cursor *cursor, bool is_pair, const r2i_tok
 static r2_status enter_batch(r2i_merge_table *table, const r2i_token_store *store, merge_entry *batch,
                              size_t first, size_t n, int32_t *guess, r2_error *err) {
     for (size_t k = 0; k < n; k++) {
+        r2i_token_store_prefetch_text(store, batch[k].left_hash);
+        r2i_token_store_prefetch_text(store, batch[k].right_hash);
+    }
+    for (size_t k = 0; k < n; k++) {
         merge_entry *e = &batch[k];
         e->left_id = r2i_token_store_find_hashed(store, e->left_hash, e->left.bytes, e->left.n_bytes);
         e->right_id = r2i_token_store_find_hashed(store, e->right_hash, e->right.bytes, e->right.n_bytes);

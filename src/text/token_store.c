@@ -13,10 +13,10 @@ void r2i_text_cursor_init(r2i_text_cursor *cursor, const r2i_text_list *list) {
     *cursor = (r2i_text_cursor){ .list = list };
 }
 
-static uint64_t read_u64(const uint8_t *bytes) {
-    uint64_t x = 0;
-    for (int i = 7; i >= 0; i--) x = x << 8 | bytes[i];
-    return x;
+/* Written out, so that compilers make it one load. */
+static uint64_t read_u64(const uint8_t *b) {
+    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 |
+           (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
 }
 
 bool r2i_text_cursor_next(r2i_text_cursor *cursor, r2i_text_view *text) {
@@ -39,7 +39,7 @@ bool r2i_text_cursor_next(r2i_text_cursor *cursor, r2i_text_view *text) {
 
 /* ---- hashing ---- */
 
-static uint64_t load_up_to_8(const char *text, size_t n) {
+static inline uint64_t load_up_to_8(const char *text, size_t n) {
     uint64_t a = 0;
     uint32_t low, high;
     if (n >= 8) {
@@ -70,6 +70,15 @@ uint64_t r2i_text_hash(const char *text, size_t n_bytes) {
 
 /* ---- the store ---- */
 
+/* memcmp through the library costs more than all else in a lookup of a short text. */
+static inline bool is_equal(r2i_text_view found, const char *text, size_t n) {
+    if (found.n_bytes != n) return false;
+    if (n > 16) return memcmp(found.bytes, text, n) == 0;
+    if (n <= 8) return load_up_to_8(found.bytes, n) == load_up_to_8(text, n);
+    return load_up_to_8(found.bytes, 8) == load_up_to_8(text, 8) &&
+           load_up_to_8(found.bytes + n - 8, 8) == load_up_to_8(text + n - 8, 8);
+}
+
 int32_t r2i_token_store_find_hashed(const r2i_token_store *store, uint64_t hash, const char *text,
                                     size_t n_bytes) {
     const uint32_t tag = (uint32_t)(hash >> 32);
@@ -79,7 +88,7 @@ int32_t r2i_token_store_find_hashed(const r2i_token_store *store, uint64_t hash,
         if (slot.id_1 == 0) return -1;
         if (slot.tag != tag) continue;
         const r2i_text_view found = r2i_token_store_text(store, (int32_t)slot.id_1 - 1);
-        if (found.n_bytes == n_bytes && memcmp(found.bytes, text, n_bytes) == 0) return (int32_t)slot.id_1 - 1;
+        if (is_equal(found, text, n_bytes)) return (int32_t)slot.id_1 - 1;
     }
 }
 
@@ -98,7 +107,9 @@ static bool enter(r2i_token_store *store, int32_t id, uint64_t hash) {
         if (++n_probes > MAX_PROBES) return false;
         if (store->slots[s].tag != tag) continue;
         const r2i_text_view other = r2i_token_store_text(store, (int32_t)store->slots[s].id_1 - 1);
-        if (other.n_bytes == text.n_bytes && memcmp(other.bytes, text.bytes, text.n_bytes) == 0) return true;
+        if (!is_equal(other, text.bytes, text.n_bytes)) continue;
+        store->n_duplicates++;
+        return true;
     }
     store->slots[s] = (r2i_token_slot){ tag, (uint32_t)id + 1 };
     return true;
@@ -180,7 +191,7 @@ r2_status r2i_token_store_init(r2i_token_store *store, const r2i_vocabulary *voc
     uint8_t *types = R2I_ARENA_ARRAY(arena, uint8_t, n);
     const size_t n_slots = table_slots(n);
     r2i_token_slot *slots = r2i_pages_take(arena->heap, n_slots * sizeof *slots);
-    *store = (r2i_token_store){ (int32_t)n, 0, text, offsets, lengths, types, arena->heap, slots, n_slots };
+    *store = (r2i_token_store){ (int32_t)n, 0, text, offsets, lengths, types, arena->heap, slots, n_slots, 0 };
     if (text == NULL || offsets == NULL || lengths == NULL || types == NULL || slots == NULL) {
         return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for %zu tokens", n);
     }

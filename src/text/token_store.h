@@ -22,6 +22,7 @@ typedef struct {
     r2i_heap *heap;
     r2i_token_slot *slots;   /* [n_slots], from r2i_pages */
     size_t n_slots;          /* power of two */
+    int32_t n_duplicates;    /* tokens whose text a lower id has */
 } r2i_token_store;
 
 /* A short text's hash: good for tables, no defence against chosen collisions (they only slow a
@@ -34,11 +35,15 @@ R2_CHECKED r2_status r2i_token_store_init(r2i_token_store *store, const r2i_voca
 void r2i_token_store_destroy(r2i_token_store *store);
 /* -1: no such text. */
 int32_t r2i_token_store_find(const r2i_token_store *store, const char *text, size_t n_bytes);
-/* In two steps, so that many lookups overlap their cache misses: prefetch(hash), later find. */
+/* In steps, so that many lookups overlap their cache misses: prefetch, prefetch_text, find_hashed. */
 int32_t r2i_token_store_find_hashed(const r2i_token_store *store, uint64_t hash, const char *text,
                                     size_t n_bytes);
 static inline void r2i_token_store_prefetch(const r2i_token_store *store, uint64_t hash) {
     __builtin_prefetch(&store->slots[hash & (store->n_slots - 1)]);
+}
+static inline void r2i_token_store_prefetch_text(const r2i_token_store *store, uint64_t hash) {
+    const uint32_t id_1 = store->slots[hash & (store->n_slots - 1)].id_1;
+    if (id_1 != 0) __builtin_prefetch(store->text + store->offsets[id_1 - 1]);
 }
 static inline r2i_text_view r2i_token_store_text(const r2i_token_store *store, int32_t id) {
     return (r2i_text_view){ store->text + store->offsets[id], store->n_bytes[id] };

@@ -8,11 +8,13 @@
  * write (buffers, word cache) lives in an encoder, one per thread. */
 #ifndef R2I_TOKENIZER_H
 #define R2I_TOKENIZER_H
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/memory.h"
 #include "r2lm/status.h"
+#include "text/text_range.h"
 
 enum {
     R2I_MAX_TOKENS = 1 << 20,         /* ids in a vocabulary */
@@ -79,10 +81,12 @@ typedef struct r2i_tokenizer r2i_tokenizer;
 R2_CHECKED r2_status r2i_tokenizer_create(r2i_tokenizer **out, const r2i_vocabulary *vocabulary,
                                           r2i_heap *heap, r2_error *err);
 
-/* Contents of the files of a Hugging Face model folder; only tokenizer_json must be there. */
+/* What a Hugging Face model folder says; borrowed during the create call. */
 typedef struct {
-    r2i_text_view tokenizer_json, tokenizer_config_json, special_tokens_map_json;
-    const int32_t *eog_ids; /* eos_token_id of generation_config.json, when it is there */
+    r2i_text_view tokenizer_json;       /* bytes of tokenizer.json */
+    const json_t *tokenizer_config;     /* objects, or NULL when the file is not there */
+    const json_t *special_tokens_map;
+    const int32_t *eog_ids;             /* eos_token_id of generation_config.json */
     size_t n_eog_ids;
 } r2i_tokenizer_files;
 
@@ -127,11 +131,6 @@ enum {
     R2I_ENCODE_CONTROL = 1, /* control tokens written in the text become their ids */
     R2I_ENCODE_ENDS = 2     /* add BOS and EOS where the vocabulary says so (never a second BOS) */
 };
-
-/* Bytes [begin, end) of a text. */
-typedef struct {
-    size_t begin, end;
-} r2i_text_range;
 
 /* A chat prompt is one text: what the template wrote is trusted, what users and tools wrote is in
  * `untrusted`.  A control token is recognised only where none of its bytes is untrusted; pieces
