@@ -123,8 +123,20 @@ static void check_bools(reader *r, const uint8_t *bytes, uint64_t n) {
     }
 }
 
+/* Vocabularies hold hundreds of thousands of short texts and opening a model waits for this loop:
+ * it keeps the position in a register and leaves the message of a bad text to take_text. */
 static void skip_texts(reader *r, uint64_t n) {
-    for (uint64_t i = 0; i < n && r->status == R2_OK; i++) (void)take_text(r);
+    const uint8_t *at = r->at, *end = r->end;
+    for (; n > 0; n--) {
+        uint64_t n_bytes;
+        if ((size_t)(end - at) < sizeof n_bytes) break;
+        memcpy(&n_bytes, at, sizeof n_bytes);
+        if (n_bytes > (size_t)(end - at) - sizeof n_bytes) break;
+        if (!r2i_utf8_is_valid((const char *)at + sizeof n_bytes, (size_t)n_bytes)) break;
+        at += sizeof n_bytes + n_bytes;
+    }
+    r->at = at;
+    if (n > 0) (void)take_text(r);
 }
 
 static void skip_array(reader *r, int32_t depth, r2i_gguf_value *value);
@@ -193,10 +205,11 @@ static const char *read_key(reader *r, size_t i, size_t *n_bytes) {
     if (r->status != R2_OK) return NULL;
     size_t n_good = 0;
     while (n_good < key.n_bytes && is_key_byte(key.bytes[n_good])) n_good++;
-    if (key.n_bytes == 0 || key.n_bytes > MAX_KEY_BYTES || n_good != key.n_bytes) {
+    if (key.n_bytes == 0 || key.n_bytes > MAX_KEY_BYTES || n_good != key.n_bytes ||
+        key.bytes[0] == '.') {
         r->status = r2i_fail(r->err, R2_E_FORMAT,
-                             "%s: metadata key %zu: expected 1..65535 bytes of a-z 0-9 _ . -, found "
-                             "\"%.*s\"", r->label, i, key.n_bytes < 64 ? (int)key.n_bytes : 64, key.bytes);
+                             "%s: metadata key %zu: expected words of a-z 0-9 _ - joined by dots, "
+                             "1..65535 bytes, found \"%.*s\"", r->label, i, key.n_bytes < 64 ? (int)key.n_bytes : 64, key.bytes);
         return NULL;
     }
     const char *copy = r2i_arena_copy_text(r->arena, key.bytes, key.n_bytes);

@@ -92,7 +92,7 @@ static bool is_collecting(r2i_gguf_writer *w, r2_error *err) {
 static bool is_key(const char *key) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789_.-";
     const size_t n = strlen(key);
-    return n >= 1 && n <= MAX_KEY_BYTES && strspn(key, allowed) == n;
+    return n >= 1 && n <= MAX_KEY_BYTES && key[0] != '.' && strspn(key, allowed) == n;
 }
 
 /* Key and type; the value follows. */

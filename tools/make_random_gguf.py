@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Write a GGUF of a known shape with random weights: for speed, start-up and memory of sizes that nobody should download for a test.
+
+  make_random_gguf.py SHAPE OUT.gguf --tokenizer IN.gguf [--layers N] [--pure] [--seed N]
+
+SHAPE: r1-distill-qwen-1.5b | r1-0528-qwen3-8b | qwen3-30b-a3b        (needs numpy and gguf)
+
+Matrices are genuine Q4_K; without --pure those that llama.cpp's Q4_K_M recipe keeps in Q6_K are Q6_K.  Weights have mean 0 and
+standard deviation 0.02, norms are 1 and biases 0, so activations stay finite and logits do not collapse.  Tokenizer keys are copied.
+Blocks come from a pool of random ones (a fresh random place per stretch); the two vocabulary matrices are fresh throughout, so that
+no two tokens tie.  One tensor is in memory at a time: the 30B shape needs about 1 GB.
+"""
+import argparse, math, time
+import numpy as np
+from gguf import GGMLQuantizationType as T, GGUFReader, GGUFWriter, GGUFValueType
+
+STD = 0.02
+SHAPES = {
+    "r1-distill-qwen-1.5b": dict(arch="qwen2", layers=28, d=1536, ff=8960, heads=12, kv=2, head=128, vocab=151936, theta=1e4, context=131072),
+    "r1-0528-qwen3-8b": dict(arch="qwen3", layers=36, d=4096, ff=12288, heads=32, kv=8, head=128, vocab=151936, theta=1e6, context=131072,
+                             yarn=(4.0, 32768)),
+    "qwen3-30b-a3b": dict(arch="qwen3moe", layers=48, d=2048, ff=6144, heads=32, kv=4, head=128, vocab=151936, theta=1e6, context=40960,
+                          experts=128, active=8, ff_expert=768),
+}
+BLOCK_BYTES = {T.Q4_K: 144, T.Q6_K: 210}
+POOL_BLOCKS = 1 << 18
+CHUNK_BLOCKS = 1 << 19
+
+
+def q4_k_blocks(rng, n):
+    """w = d * s * q - m * s_min: with m = 7.5 d and s_min = s every group has mean 0."""
+    s = rng.integers(32, 64, (n, 8), dtype=np.uint8)
+    d = np.float16(STD / (math.sqrt((16 ** 2 - 1) / 12) * 48))
+    out = np.empty((n, 144), np.uint8)
+    out[:, 0:2] = np.frombuffer(np.float16(d).tobytes(), np.uint8)
+    out[:, 2:4] = np.frombuffer(np.float16(7.5 * float(d)).tobytes(), np.uint8)
+    low, high = s[:, :4], s[:, 4:]
+    out[:, 4:8] = out[:, 8:12] = low | (high >> 4) << 6         # 6-bit scales, then minima, top bits of the other four on top
+    out[:, 12:16] = (high & 15) | (high & 15) << 4
+    out[:, 16:] = np.frombuffer(rng.bytes(n * 128), np.uint8).reshape(n, 128)
+    return out
+
+
+def q6_k_blocks(rng, n):
+    """w = d * s * (q - 32); random signs of s take the mean away."""
+    s = rng.integers(16, 65, (n, 16), dtype=np.int8) * rng.choice(np.array([-1, 1], np.int8), (n, 16))
+    d = np.float16(STD / (math.sqrt((64 ** 2 - 1) / 12) * 42))
+    out = np.empty((n, 210), np.uint8)
+    out[:, :192] = np.frombuffer(rng.bytes(n * 192), np.uint8).reshape(n, 192)
+    out[:, 192:208] = s.view(np.uint8)
+    out[:, 208:] = np.frombuffer(d.tobytes(), np.uint8)
+    return out
+
+
+MAKE = {T.Q4_K: q4_k_blocks, T.Q6_K: q6_k_blocks}
+
+
+class Blocks:
+    def __init__(self, rng):
+        self.rng, self.pool = rng, {}
+
+    def matrix(self, kind, shape, is_fresh):
+        """Bytes of a matrix [..., rows, columns], as an array [..., rows, bytes per row]."""
+        n, row = math.prod(shape) // 256, shape[-1] // 256 * BLOCK_BYTES[kind]
+        out = np.empty((n, BLOCK_BYTES[kind]), np.uint8)
+        if kind not in self.pool:
+            self.pool[kind] = MAKE[kind](self.rng, POOL_BLOCKS)
+        at = 0
+        while at < n:
+            if is_fresh:
+                k = min(n - at, CHUNK_BLOCKS)
+                out[at:at + k] = MAKE[kind](self.rng, k)
+            else:
+                start = int(self.rng.integers(POOL_BLOCKS))
+                k = min(n - at, POOL_BLOCKS - start)
+                out[at:at + k] = self.pool[kind][start:start + k]
+            at += k
+        return out.reshape(*shape[:-1], row)
+
+
+def has_more_bits(i, n):
+    """llama.cpp's choice of layers whose attn_v and ffn_down get Q6_K in Q4_K_M."""
+    return i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
+
+
+def tensors(c, n_layers, is_pure):
+    """(name, shape, kind, fill): kind None is F32 filled with `fill`."""
+    d, q, kv = c["d"], c["heads"] * c["head"], c["kv"] * c["head"]
+    def mix(is_better): return T.Q6_K if is_better and not is_pure else T.Q4_K
+    yield "token_embd.weight", (c["vocab"], d), T.Q4_K, None
+    yield "output_norm.weight", (d,), None, 1.0
+    yield "output.weight", (c["vocab"], d), mix(True), None
+    for i in range(n_layers):
+        p, better = f"blk.{i}.", mix(has_more_bits(i, n_layers))
+        yield p + "attn_norm.weight", (d,), None, 1.0
+        for name, rows, kind in (("q", q, T.Q4_K), ("k", kv, T.Q4_K), ("v", kv, better)):
+            yield p + f"attn_{name}.weight", (rows, d), kind, None
+            if c["arch"] == "qwen2":
+                yield p + f"attn_{name}.bias", (rows,), None, 0.0
+        if c["arch"] != "qwen2":
+            yield p + "attn_q_norm.weight", (c["head"],), None, 1.0
+            yield p + "attn_k_norm.weight", (c["head"],), None, 1.0
+        yield p + "attn_output.weight", (d, q), T.Q4_K, None
+        yield p + "ffn_norm.weight", (d,), None, 1.0
+        if "experts" in c:
+            e, f = c["experts"], c["ff_expert"]
+            yield p + "ffn_gate_inp.weight", (e, d), None, "normal"
+            yield p + "ffn_gate_exps.weight", (e, f, d), T.Q4_K, None
+            yield p + "ffn_up_exps.weight", (e, f, d), T.Q4_K, None
+            yield p + "ffn_down_exps.weight", (e, d, f), better, None
+        else:
+            yield p + "ffn_gate.weight", (c["ff"], d), T.Q4_K, None
+            yield p + "ffn_up.weight", (c["ff"], d), T.Q4_K, None
+            yield p + "ffn_down.weight", (d, c["ff"]), better, None
+
+
+def add_metadata(w, c, name, n_layers):
+    w.add_name(f"random {name}")
+    w.add_file_type(15)                                         # "mostly Q4_K_M"
+    w.add_block_count(n_layers); w.add_context_length(c["context"]); w.add_embedding_length(c["d"]); w.add_feed_forward_length(c["ff"])
+    w.add_head_count(c["heads"]); w.add_head_count_kv(c["kv"]); w.add_layer_norm_rms_eps(1e-6); w.add_rope_freq_base(c["theta"])
+    w.add_vocab_size(c["vocab"])
+    if c["arch"] != "qwen2":
+        w.add_key_length(c["head"]); w.add_value_length(c["head"])
+    if "experts" in c:
+        w.add_expert_count(c["experts"]); w.add_expert_used_count(c["active"]); w.add_expert_feed_forward_length(c["ff_expert"])
+    if "yarn" in c:
+        w.add_string(f"{c['arch']}.rope.scaling.type", "yarn")
+        w.add_rope_scaling_factor(c["yarn"][0]); w.add_rope_scaling_orig_ctx_len(c["yarn"][1])
+
+
+def copy_tokenizer(w, path, n_vocab):
+    for key, field in GGUFReader(path).fields.items():
+        if not key.startswith("tokenizer."):
+            continue
+        value = field.contents()
+        if key == "tokenizer.ggml.tokens" and len(value) != n_vocab:
+            raise SystemExit(f"{path}: {key}: expected {n_vocab} tokens, found {len(value)}")
+        kind = field.types[0]
+        w.add_key_value(key, value, kind, field.types[-1] if kind == GGUFValueType.ARRAY else None)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="random weights in a known shape")
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("out")
+    parser.add_argument("--tokenizer", required=True, metavar="GGUF", help="file whose tokenizer keys are copied")
+    parser.add_argument("--layers", type=int, help="fewer layers than the real model")
+    parser.add_argument("--pure", action="store_true", help="every matrix in Q4_K")
+    parser.add_argument("--seed", type=int, default=1)
+    a = parser.parse_args()
+    c, rng = SHAPES[a.shape], np.random.default_rng(a.seed)
+    n_layers, begin, n_bytes = a.layers or c["layers"], time.time(), 0
+    blocks, plan = Blocks(rng), list(tensors(c, n_layers, a.pure))
+    w = GGUFWriter(a.out, c["arch"])
+    add_metadata(w, c, a.shape, n_layers)
+    copy_tokenizer(w, a.tokenizer, c["vocab"])
+    for name, shape, kind, _ in plan:
+        if kind is None:
+            w.add_tensor_info(name, shape, np.dtype(np.float32), 4 * math.prod(shape))
+        else:
+            byte_shape = (*shape[:-1], shape[-1] // 256 * BLOCK_BYTES[kind])
+            w.add_tensor_info(name, byte_shape, np.dtype(np.uint8), math.prod(byte_shape), raw_dtype=kind)
+    w.write_header_to_file(); w.write_kv_data_to_file(); w.write_ti_data_to_file()
+    for name, shape, kind, fill in plan:
+        if kind is not None:
+            x = blocks.matrix(kind, shape, name in ("token_embd.weight", "output.weight"))
+        elif fill == "normal":
+            x = (rng.standard_normal(shape) * STD).astype(np.float32)
+        else:
+            x = np.full(shape, fill, np.float32)
+        w.write_tensor_data(x)
+        n_bytes += x.nbytes
+    w.close()
+    print(f"{a.out}: {n_bytes / 1e9:.2f} GB of weights in {time.time() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
