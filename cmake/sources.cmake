@@ -19,6 +19,8 @@ endfunction()
 set(R2LM_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c)
 r2lm_kernel_flags(portable -O3)
 r2lm_kernel_flags(avx2 -O3 -mavx2 -mfma -mf16c)
+file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/avx2/*_avxvnni.c") # likewise
+set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mavxvnni")
 r2lm_kernel_flags(avx512 -O3 ${R2LM_AVX512})
 file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/avx512/*_bf16_avx512.c")
 set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "-O3;${R2LM_AVX512};-mavx512bf16")

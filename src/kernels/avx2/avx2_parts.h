@@ -3,6 +3,10 @@
 #define R2I_AVX2_PARTS_H
 #include "kernels/kernels.h"
 
+void r2i_avx2_add_act(r2i_kernels *kernels);
+void r2i_avx2_add_attend(r2i_kernels *kernels);
+void r2i_avx2_add_dense(r2i_kernels *kernels);
+void r2i_avx2_add_rows(r2i_kernels *kernels);
 void r2i_avx2_add_quant(r2i_kernels *kernels);
 void r2i_avx2_add_quant_vnni(r2i_kernels *kernels); /* only with R2I_CPU_AVX_VNNI */
 #endif
