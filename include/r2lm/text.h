@@ -21,9 +21,9 @@ enum {
  * count; R2_OK then).  `flags`: R2_TOKENIZE_*.  R2_E_FULL if cap was not 0 and too small. */
 R2_API R2_CHECKED r2_status r2_tokenize(const r2_model *model, const char *text, size_t n_bytes, int flags,
                                         r2_token *tokens, int32_t cap, int32_t *n_tokens, r2_error *err);
-/* Bytes of one token, not terminated, possibly part of a character; *n_bytes its length.  Control
- * tokens give their name.  NULL if there is no such token. */
-R2_API const char *r2_token_bytes(const r2_model *model, r2_token token, size_t *n_bytes);
+/* The bytes one token stands for, possibly part of a character; control tokens give their name.
+ * Writes at most cap bytes and returns how many there are; 0 if there is no such token. */
+R2_API size_t r2_token_bytes(const r2_model *model, r2_token token, char *out, size_t cap);
 R2_API bool r2_token_is_control(const r2_model *model, r2_token token);
 /* Ends an answer (end of text, end of turn). */
 R2_API bool r2_token_is_end(const r2_model *model, r2_token token);

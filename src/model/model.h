@@ -32,6 +32,7 @@ struct r2_model {
     pthread_mutex_t encoder_lock;
     r2i_encoder *encoder;         /* made at first use, under the lock */
     r2i_chat_template *chat_template; /* NULL: none */
+    r2i_chat_template_traits template_traits;
     int32_t think_open, think_close; /* ids of <think> and </think>; -1 without */
     char name[R2I_MODEL_NAME_BYTES], weight_types[R2I_WEIGHT_TYPES_BYTES];
     uint64_t fingerprint;         /* of configuration and weights, to recognise saved sequences */
@@ -44,7 +45,7 @@ void r2i_model_on_packed(void *user, r2i_matrix *m);
 /* A line for the embedding program's log, if it wants one. */
 void r2i_model_log(const r2_model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* model_text.c: tokenizer and template from the file.  Absent ones stay NULL. */
+/* model_text_open.c: tokenizer and template from the file.  Absent ones stay NULL. */
 R2_CHECKED r2_status r2i_model_open_text(r2_model *model, r2_error *err);
 void r2i_model_close_text(r2_model *model);
 #endif

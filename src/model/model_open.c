@@ -123,7 +123,7 @@ static void hash_matrix(void *user, r2i_matrix *m) {
 
 static void set_name(r2_model *model) {
     r2i_gguf_text name = { "", 0 };
-    if (model->gguf != NULL) (void)r2i_gguf_try_text(model->gguf, "general.name", &name, NULL);
+    if (model->gguf != NULL && r2i_gguf_try_text(model->gguf, "general.name", &name, NULL) != R2_OK) name.n_bytes = 0;
     const char *text = model->has_folder ? model->folder.label : name.bytes;
     const size_t n = model->has_folder ? strlen(text) : name.n_bytes;
     (void)snprintf(model->name, sizeof model->name, "%.*s", (int)r2i_min_size(n, sizeof model->name - 1), text);

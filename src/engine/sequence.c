@@ -1,0 +1,353 @@
+/* sequence.c - life of a sequence: tokens, pages, options. */
+#include <math.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/failure.h"
+#include "engine/engine_state.h"
+
+/* ---- memory: one block per sequence, mapped fresh so that only used parts are touched ---- */
+
+enum { ALIGN = 64 };
+
+static size_t place(size_t *used, size_t n_bytes) {
+    const size_t at = *used;
+    *used = (at + n_bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    return at;
+}
+
+static r2_sequence *take_sequence(r2_engine *engine, int32_t n_biases) {
+    const size_t n = (size_t)engine->n_context, pages = (size_t)engine->cap_pages;
+    size_t used = 0;
+    const size_t self = place(&used, sizeof(r2_sequence)), tokens = place(&used, n * sizeof(int32_t));
+    const size_t logprobs = place(&used, n * sizeof(float)), thought = place(&used, n);
+    const size_t ids = place(&used, pages * sizeof(int32_t)), memory = place(&used, pages * sizeof(uint8_t *));
+    uint8_t *block = r2i_pages_take(&engine->model->heap, used);
+    if (block == NULL) return NULL;
+    r2_sequence *s = (void *)(block + self);
+    s->n_bytes = used;
+    s->engine = engine;
+    s->tokens = (void *)(block + tokens);
+    s->logprobs = (void *)(block + logprobs);
+    s->is_thought = block + thought;
+    s->pages = (void *)(block + ids);
+    s->page_memory = (void *)(block + memory);
+    if (n_biases == 0) return s;
+    s->biases = r2i_heap_take(&engine->model->heap, (size_t)n_biases * sizeof *s->biases);
+    if (s->biases != NULL) return s;
+    r2i_pages_give(&engine->model->heap, block, used);
+    return NULL;
+}
+
+static void give_biases(r2_sequence *s) {
+    r2i_heap_give(&s->engine->model->heap, s->biases, (size_t)s->n_biases * sizeof *s->biases);
+    s->biases = NULL;
+    s->n_biases = 0;
+}
+
+/* ---- options ---- */
+
+static bool is_in(float x, float low, float high) {
+    return x >= low && x <= high; /* false for NaN */
+}
+
+r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_options *o, r2_error *err) {
+    const r2_sampling *p = &o->sampling;
+    const struct {
+        const char *name;
+        float found, low, high;
+    } ranges[] = {
+        { "temperature", p->temperature, 0, 100 },
+        { "top_p", p->top_p, 0, 1 },
+        { "min_p", p->min_p, 0, 1 },
+        { "repetition_penalty", p->repetition_penalty, 0, 100 },
+        { "presence_penalty", p->presence_penalty, -100, 100 },
+        { "frequency_penalty", p->frequency_penalty, -100, 100 },
+        { "top_k", (float)p->top_k, 0, 1e9f },
+        { "n_top_logprobs", (float)p->n_top_logprobs, 0, R2I_MAX_TOP_LOGPROBS },
+        { "n_penalty_tokens", (float)p->n_penalty_tokens, 0, 1e9f },
+        { "max_new_tokens", (float)o->max_new_tokens, 0, 1e9f },
+        { "n_biases", (float)p->n_biases, 0, (float)engine->model->config.n_vocab },
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        if (is_in(ranges[i].found, ranges[i].low, ranges[i].high)) continue;
+        return r2i_fail(err, R2_E_RANGE, "%s: expected %g to %g, found %g", ranges[i].name, (double)ranges[i].low,
+                        (double)ranges[i].high, (double)ranges[i].found);
+    }
+    for (int32_t i = 0; i < p->n_biases; i++) {
+        const r2_logit_bias *b = &p->biases[i];
+        if (b->token >= 0 && b->token < engine->model->config.n_vocab && !isnan(b->bias) && b->bias < INFINITY) continue;
+        return r2i_fail(err, R2_E_RANGE, "logit bias %d: token %d or its bias is out of range", i, b->token);
+    }
+    return R2_OK;
+}
+
+static void set_options(r2_sequence *s, const r2_sequence_options *options) {
+    const uint64_t domain = s->options.cache_domain;
+    const bool is_new = s->n_tokens == 0 && s->n_pages == 0 && !s->has_started;
+    s->options = *options;
+    s->options.sampling.biases = NULL;
+    if (!is_new) s->options.cache_domain = domain;
+    s->has_started = true;
+    s->n_biases = options->sampling.n_biases;
+    for (int32_t i = 0; i < s->n_biases; i++) {
+        s->biases[i] = (r2i_token_bias){ options->sampling.biases[i].token, options->sampling.biases[i].bias };
+    }
+    s->generation_start = s->n_tokens;
+    s->n_generated = 0;
+    s->n_thinking = 0;
+    s->n_block_thinking = 0;
+    s->is_think_cut = false;
+    if (s->finish == R2_FINISH_LENGTH && s->n_tokens < s->engine->n_context) {
+        s->finish = R2_FINISH_NONE;
+        s->state = R2_STATE_READING;
+    }
+}
+
+r2_status r2_sequence_set_options(r2_sequence *s, const r2_sequence_options *options, r2_error *err) {
+    static const r2_sequence_options greedy = { 0 };
+    if (options == NULL) options = &greedy;
+    R2I_TRY(r2i_sequence_check_options(s->engine, options, err));
+    r2i_token_bias *biases = NULL;
+    const int32_t n = options->sampling.n_biases;
+    if (n > 0) {
+        biases = r2i_heap_take(&s->engine->model->heap, (size_t)n * sizeof *biases);
+        if (biases == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for %d logit biases", n);
+    }
+    give_biases(s);
+    s->biases = biases;
+    set_options(s, options);
+    return R2_OK;
+}
+
+/* ---- creation ---- */
+
+static int32_t free_slot(const r2_engine *engine) {
+    for (int32_t i = 0; i < engine->cap_sequences; i++) {
+        if (engine->sequences[i] == NULL) return i;
+    }
+    return -1;
+}
+
+r2_status r2_sequence_create(r2_sequence **out, r2_engine *engine, const r2_sequence_options *options, r2_error *err) {
+    static const r2_sequence_options greedy = { 0 };
+    *out = NULL;
+    if (options == NULL) options = &greedy;
+    R2I_TRY(r2i_sequence_check_options(engine, options, err));
+    const int32_t slot = free_slot(engine);
+    if (slot < 0) return r2i_fail(err, R2_E_FULL, "all %d sequences are in use", engine->cap_sequences);
+    r2_sequence *s = take_sequence(engine, options->sampling.n_biases);
+    if (s == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a sequence of %d tokens", engine->n_context);
+    s->slot = slot;
+    set_options(s, options);
+    engine->sequences[slot] = s;
+    engine->n_sequences++;
+    *out = s;
+    return R2_OK;
+}
+
+static void release_pages(r2_sequence *s, int32_t n_left) {
+    /* Last page first, so that the beginning of a prefix is the last to be evicted. */
+    while (s->n_pages > n_left) r2i_pages_release(s->engine->pages, s->pages[--s->n_pages]);
+}
+
+void r2_sequence_destroy(r2_sequence *s) {
+    if (s == NULL) return;
+    r2_engine *engine = s->engine;
+    release_pages(s, 0);
+    engine->sequences[s->slot] = NULL;
+    engine->n_sequences--;
+    give_biases(s);
+    r2i_pages_give(&engine->model->heap, s, s->n_bytes);
+}
+
+/* ---- tokens ---- */
+
+r2_status r2_sequence_append(r2_sequence *s, const r2_token *tokens, int32_t n, r2_error *err) {
+    const int32_t n_vocab = s->engine->model->config.n_vocab;
+    if (n < 0 || n > s->engine->n_context - s->n_tokens) {
+        return r2i_fail(err, R2_E_FULL, "context of %d tokens: %d in use, no room for %d more", s->engine->n_context,
+                        s->n_tokens, n);
+    }
+    for (int32_t i = 0; i < n; i++) {
+        if (tokens[i] >= 0 && tokens[i] < n_vocab) continue;
+        return r2i_fail(err, R2_E_RANGE, "token %d of the text: expected 0 to %d, found %d", i, n_vocab - 1, tokens[i]);
+    }
+    if (n == 0) return R2_OK;
+    memcpy(s->tokens + s->n_tokens, tokens, (size_t)n * sizeof *tokens);
+    s->n_tokens += n;
+    s->n_read = s->n_tokens;
+    s->generation_start = s->n_tokens;
+    s->state = R2_STATE_READING;
+    s->finish = R2_FINISH_NONE;
+    atomic_store(&s->is_canceled, false);
+    r2i_sequence_read_markers(s);
+    return R2_OK;
+}
+
+void r2_sequence_cancel(r2_sequence *s) {
+    atomic_store(&s->is_canceled, true);
+}
+
+bool r2i_sequence_has_work(const r2_sequence *s) {
+    return s->finish == R2_FINISH_NONE && s->n_computed < s->n_tokens;
+}
+
+void r2i_sequence_finish(r2_sequence *s, r2_finish finish) {
+    s->finish = finish;
+    s->state = R2_STATE_FINISHED;
+}
+
+/* ---- pages ---- */
+
+static bool make_writable(r2_sequence *s, int32_t i) {
+    r2i_pages *pages = s->engine->pages;
+    if (r2i_pages_is_writable(pages, s->pages[i])) return true;
+    const int32_t fresh = r2i_pages_hold_new(pages);
+    if (fresh == R2I_NO_PAGE) return false;
+    memcpy(r2i_pages_memory(pages, fresh), s->page_memory[i], s->engine->cache.page_bytes);
+    r2i_pages_release(pages, s->pages[i]);
+    s->pages[i] = fresh;
+    s->page_memory[i] = r2i_pages_memory(pages, fresh);
+    return true;
+}
+
+bool r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens) {
+    const int32_t first_written = s->n_computed / R2I_PAGE_TOKENS;
+    const int32_t n_needed = r2i_div_up_i32(n_tokens, R2I_PAGE_TOKENS);
+    if (first_written < s->n_pages && !make_writable(s, first_written)) return false;
+    while (s->n_pages < n_needed) {
+        const int32_t page = r2i_pages_hold_new(s->engine->pages);
+        if (page == R2I_NO_PAGE) return false;
+        s->pages[s->n_pages] = page;
+        s->page_memory[s->n_pages++] = r2i_pages_memory(s->engine->pages, page);
+    }
+    return true;
+}
+
+/* The last token is always computed: its logits are wanted. */
+void r2i_sequence_take_prefix(r2_sequence *s) {
+    const bool wants_all_rows = s->options.wants_prompt_logprobs || s->options.hidden != NULL;
+    if (!s->engine->has_prefix_cache || wants_all_rows || s->n_computed != 0 || s->n_pages != 0) return;
+    const int32_t n_full = (s->n_tokens - 1) / R2I_PAGE_TOKENS;
+    for (int32_t i = 0; i < n_full; i++) {
+        const int32_t before = i == 0 ? R2I_NO_PAGE : s->pages[i - 1];
+        const int32_t page = r2i_pages_find(s->engine->pages, before, s->options.cache_domain,
+                                            s->tokens + (size_t)i * R2I_PAGE_TOKENS);
+        if (page == R2I_NO_PAGE) break;
+        s->pages[s->n_pages] = page;
+        s->page_memory[s->n_pages++] = r2i_pages_memory(s->engine->pages, page);
+    }
+    s->n_computed = s->n_pages * R2I_PAGE_TOKENS;
+    s->n_cached = s->n_computed;
+    s->engine->stats.n_cached_tokens += s->n_cached;
+}
+
+void r2i_sequence_advance(r2_sequence *s, int32_t n) {
+    const int32_t first = s->n_computed / R2I_PAGE_TOKENS;
+    s->n_computed += n;
+    if (!s->engine->has_prefix_cache) return;
+    for (int32_t i = first; i < s->n_computed / R2I_PAGE_TOKENS; i++) {
+        r2i_pages_make_known(s->engine->pages, s->pages[i], i == 0 ? R2I_NO_PAGE : s->pages[i - 1],
+                             s->options.cache_domain, s->tokens + (size_t)i * R2I_PAGE_TOKENS);
+    }
+}
+
+/* ---- fork, rewind ---- */
+
+r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *s, const r2_sequence_options *options, r2_error *err) {
+    R2I_TRY(r2_sequence_create(out, s->engine, options, err));
+    r2_sequence *copy = *out;
+    const size_t n = (size_t)s->n_tokens;
+    copy->options.cache_domain = s->options.cache_domain;
+    memcpy(copy->tokens, s->tokens, n * sizeof *s->tokens);
+    memcpy(copy->logprobs, s->logprobs, n * sizeof *s->logprobs);
+    memcpy(copy->is_thought, s->is_thought, n);
+    memcpy(copy->pages, s->pages, (size_t)s->n_pages * sizeof *s->pages);
+    memcpy(copy->page_memory, s->page_memory, (size_t)s->n_pages * sizeof *s->page_memory);
+    for (int32_t i = 0; i < s->n_pages; i++) r2i_pages_hold(s->engine->pages, s->pages[i]);
+    copy->n_pages = s->n_pages;
+    copy->n_tokens = s->n_tokens;
+    copy->n_read = s->n_tokens;
+    copy->generation_start = s->n_tokens;
+    /* All computed: the last token is computed again, to have its logits. */
+    copy->n_computed = r2i_min_i32(s->n_computed, r2i_max_i32(s->n_tokens - 1, 0));
+    copy->n_cached = copy->n_computed;
+    copy->n_prompt_logprobs = s->n_prompt_logprobs;
+    copy->is_thinking = s->is_thinking;
+    copy->n_block_thinking = s->n_block_thinking;
+    copy->state = copy->n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
+    return R2_OK;
+}
+
+r2_status r2_sequence_rewind(r2_sequence *s, int32_t n_tokens, r2_error *err) {
+    if (n_tokens < 0 || n_tokens > s->n_tokens) {
+        return r2i_fail(err, R2_E_RANGE, "rewind: expected 0 to %d tokens, found %d", s->n_tokens, n_tokens);
+    }
+    s->n_tokens = n_tokens;
+    s->n_computed = r2i_min_i32(s->n_computed, r2i_max_i32(n_tokens - 1, 0));
+    s->n_cached = r2i_min_i32(s->n_cached, s->n_computed);
+    s->n_read = r2i_min_i32(s->n_read, n_tokens);
+    s->n_prompt_logprobs = r2i_min_i32(s->n_prompt_logprobs, r2i_max_i32(n_tokens - 1, 0));
+    s->generation_start = n_tokens;
+    s->n_generated = 0;
+    s->n_thinking = 0;
+    s->n_top = 0;
+    s->logits = NULL;
+    release_pages(s, r2i_div_up_i32(s->n_computed, R2I_PAGE_TOKENS));
+    s->state = n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
+    s->finish = R2_FINISH_NONE;
+    r2i_sequence_read_markers(s);
+    return R2_OK;
+}
+
+/* ---- what the caller sees ---- */
+
+void r2_sequence_get_status(const r2_sequence *s, r2_sequence_status *out) {
+    *out = (r2_sequence_status){ .state = s->state,
+                                 .finish = s->finish,
+                                 .n_tokens = s->n_tokens,
+                                 .n_computed = s->n_computed,
+                                 .n_cached = s->n_cached,
+                                 .n_generated = s->n_generated,
+                                 .n_thinking = s->n_thinking,
+                                 .is_thinking = s->is_thinking,
+                                 .is_think_cut = s->is_think_cut };
+}
+
+int32_t r2_sequence_read(r2_sequence *s, r2_generated *out, int32_t cap) {
+    int32_t n = 0;
+    for (; n < cap && s->n_read < s->n_tokens; n++, s->n_read++) {
+        out[n] = (r2_generated){ s->tokens[s->n_read], s->is_thought[s->n_read] != 0, s->logprobs[s->n_read] };
+    }
+    return n;
+}
+
+const r2_token *r2_sequence_tokens(const r2_sequence *s, int32_t *n_tokens) {
+    *n_tokens = s->n_tokens;
+    return s->tokens;
+}
+
+int32_t r2_sequence_top_logprobs(const r2_sequence *s, r2_top_logprob *out, int32_t cap) {
+    const int32_t n = r2i_min_i32(s->n_top, cap);
+    if (n > 0) memcpy(out, s->top, (size_t)n * sizeof *out);
+    return n;
+}
+
+int32_t r2_sequence_prompt_logprobs(const r2_sequence *s, float *out, int32_t cap) {
+    const int32_t n = r2i_min_i32(s->n_prompt_logprobs, cap);
+    if (n > 0) memcpy(out, s->logprobs + 1, (size_t)n * sizeof *out);
+    return n;
+}
+
+const float *r2_sequence_logits(const r2_sequence *s) {
+    return s->n_computed == s->n_tokens ? s->logits : NULL;
+}
+
+r2_status r2_sequence_sample(r2_sequence *s, r2_mask_callback mask, void *user, r2_token *out, r2_error *err) {
+    const float *logits = r2_sequence_logits(s);
+    *out = -1;
+    if (logits == NULL) return r2i_fail(err, R2_E_STATE, "no logits: step the engine until all tokens are computed");
+    *out = r2i_sequence_draw(s, logits, mask, user);
+    return *out >= 0 ? R2_OK : r2i_fail(err, R2_E_NOT_FOUND, "mask, biases and logits leave no token");
+}
