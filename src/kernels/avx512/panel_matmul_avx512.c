@@ -18,7 +18,7 @@
 #include "panel_types_avx512.h"
 
 enum {
-    STAGE_UNITS = 16,       /* 2 panels x 16 x 768 bytes: half of the first-level cache */
+    STAGE_UNITS = 8,        /* 2 panels x 8 x 768 bytes: a quarter of the first-level cache */
     BLOCK_TOKENS = 96,      /* activations of a block stay in the second-level cache */
     TILE_TOKENS = 6,        /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
     DIRECT_TOKENS = 8,      /* up to here a panel is computed from its packed bytes, 1 x 8 at most */
