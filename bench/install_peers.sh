@@ -27,6 +27,10 @@ if ! "$venv_python" -c "import llama_cpp; assert llama_cpp.__version__ == '$llam
         "llama-cpp-python==$llama_version" > "$peers/llama.log" 2>&1 || say "llama.cpp: build failed, see $peers/llama.log"
 fi
 
+# numpy and gguf make the models of some rows (tools/requantize_gguf.py, tools/make_random_gguf.py).
+"$venv_python" -c "import gguf, numpy" 2> /dev/null ||
+    "$venv_python" -m pip install --disable-pip-version-check numpy gguf > "$peers/gguf.log" 2>&1 || say "gguf: see $peers/gguf.log"
+
 build_ik() {
     rm -rf "$peers/ik.part"
     mkdir -p "$peers/ik.part" || return 1
@@ -44,12 +48,14 @@ set(BUILD_COMPILER unknown)
 set(BUILD_TARGET unknown)
 configure_file(${CMAKE_CURRENT_SOURCE_DIR}/common/build-info.cpp.in ${CMAKE_CURRENT_SOURCE_DIR}/common/build-info.cpp)
 CMAKE
-    cmake -G Ninja -S "$source" -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=OFF \
+    cmake -G Ninja -S "$source" -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=ON \
+        -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN' \
         -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_EXAMPLES=ON -DLLAMA_CURL=OFF \
         -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w || return 1
     cmake --build build -j "$jobs" --target llama-bench llama-batched-bench || return 1
     mkdir -p "$peers/ik/bin" || return 1
-    cp build/bin/llama-bench build/bin/llama-batched-bench "$peers/ik/bin/" || return 1
+    find build -name '*.so' -exec cp {} "$peers/ik/bin/" \; || return 1
+    cp build/bin/llama-batched-bench build/bin/llama-bench "$peers/ik/bin/" || return 1
     cd "$peers" && rm -rf "$peers/ik.part"
 }
 if [ ! -x "$peers/ik/bin/llama-bench" ] || [ ! -x "$peers/ik/bin/llama-batched-bench" ]; then
