@@ -166,8 +166,16 @@ ALWAYS_INLINE void direct_panels(r2i_type type, int n_tokens, const r2i_matmul_j
 /* ---- Many tokens: stage, then tiles. ---- */
 
 typedef void (*stage_function)(staged_unit *units, const uint8_t *blocks, int32_t n_units);
-typedef void (*tile_function)(const staged_unit *stage, int32_t n_units, const uint8_t *act,
-                              size_t act_stride, act_place at, __m512 acc[][2]);
+typedef struct {
+    const staged_unit *units; /* [n_panels][STAGE_UNITS] */
+    int32_t n_units;
+    bool is_first;            /* chains begin at 0 */
+    act_place at;
+    const uint8_t *ahead;     /* where the next stage's packed bytes are, per panel ... */
+    size_t ahead_bytes, ahead_stride; /* ... how many, and the way to the second panel */
+} panel_stage;
+
+typedef void (*tile_function)(const panel_stage *stage, const uint8_t *act, size_t act_stride, __m512 saved[][2]);
 
 /* Decodes n_units units (whole blocks) of one panel. */
 ALWAYS_INLINE void stage_units(r2i_type type, staged_unit *units, const uint8_t *block, int32_t n_units) {
@@ -190,18 +198,18 @@ ALWAYS_INLINE void stage_units(r2i_type type, staged_unit *units, const uint8_t 
     }
 }
 
-/* stage: [n_panels][STAGE_UNITS]. */
-ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens, const staged_unit *stage,
-                               int32_t n_units, const uint8_t *act, size_t act_stride, act_place at,
-                               __m512 saved[][2]) {
+ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens, const panel_stage *stage,
+                               const uint8_t *act, size_t act_stride, __m512 saved[][2]) {
     const uint8_t *rows[TILE_TOKENS];
     __m512 acc[TILE_TOKENS][2];
+    const __mmask16 is_kept = stage->is_first ? 0 : 0xffff;
     UNROLL for (int t = 0; t < n_tokens; t++) {
         rows[t] = act + (size_t)t * act_stride;
-        UNROLL for (int p = 0; p < n_panels; p++) acc[t][p] = saved[t][p];
+        UNROLL for (int p = 0; p < n_panels; p++) acc[t][p] = _mm512_maskz_mov_ps(is_kept, saved[t][p]);
     }
-    for (int32_t u = 0; u < n_units; u++) {
-        const staged_unit *first = stage + u, *second = first + STAGE_UNITS;
+    act_place at = stage->at;
+    for (int32_t u = 0; u < stage->n_units; u++) {
+        const staged_unit *first = stage->units + u, *second = first + STAGE_UNITS;
         add_unit(R2I_TYPE_Q8_0, form, n_panels, n_tokens,
                  (const uint8_t *const[2]){(const uint8_t *)first, (const uint8_t *)second},
                  (const __m512 *const[2]){first->scale, second->scale},
@@ -221,11 +229,9 @@ ALWAYS_INLINE panel_form staged_form(int n_halves, bool has_minimum) {
 }
 
 #define DEFINE_TILE(name, n_halves, has_minimum, P, T)                                             \
-    static void tile_##name##_##P##x##T(const staged_unit *stage, int32_t n_units,                 \
-                                        const uint8_t *act, size_t act_stride, act_place at,       \
-                                        __m512 acc[][2]) {                                         \
-        staged_tile(staged_form(n_halves, has_minimum), P, T, stage, n_units, act, act_stride, at, \
-                    acc);                                                                          \
+    static void tile_##name##_##P##x##T(const panel_stage *stage, const uint8_t *act,              \
+                                        size_t act_stride, __m512 saved[][2]) {                    \
+        staged_tile(staged_form(n_halves, has_minimum), P, T, stage, act, act_stride, saved);      \
     }
 #define DEFINE_TILES(name, h, m)                                                                   \
     DEFINE_TILE(name, h, m, 1, 1) DEFINE_TILE(name, h, m, 1, 2) DEFINE_TILE(name, h, m, 1, 3)      \
@@ -248,69 +254,75 @@ static const tile_function tiles[2][2][2][TILE_TOKENS] = {
     {TILES_OF(halves), TILES_OF(halves_minimum)},
 };
 
-/* All tokens of a block over one stage, in tiles of nearly equal size; meanwhile the bytes of the
- * next stage [ahead, ahead + ahead_bytes) of each panel are fetched, a part per tile. */
+/* One or two panels and the tokens of a block. */
 typedef struct {
-    const uint8_t *ahead;
-    size_t ahead_bytes, panel_bytes;
-    int32_t n_panels;
-} stage_ahead;
+    const r2i_matmul_job *job;
+    const tile_function *by_tokens; /* [TILE_TOKENS] */
+    int32_t panel, n_panels, first_token, n_tokens;
+    __m512 acc[BLOCK_TOKENS][2];    /* chains between two stages */
+} panel_block;
 
-static void run_tiles(const tile_function by_tokens[TILE_TOKENS], const staged_unit *stage, int32_t n_units,
-                      const uint8_t *act, size_t act_stride, int32_t n_tokens, act_place at,
-                      __m512 acc[][2], const stage_ahead *next) {
-    const int32_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
-    const size_t slice = next->ahead_bytes / (size_t)n_tiles + 1;
+/* All tokens over one stage, in tiles of nearly equal size.  Meanwhile the next stage's bytes are
+ * fetched, a slice per tile; after the last stage a tile's rows are stored while the next one runs. */
+static void run_tiles(panel_block *block, const panel_stage *stage, bool is_last) {
+    const r2i_matmul_job *job = block->job;
+    const int32_t n_tiles = (block->n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
+    const size_t slice = stage->ahead_bytes / (size_t)n_tiles + 1;
     for (int32_t i = 0, t = 0; i < n_tiles; i++) {
-        const int32_t n = (n_tokens - t + n_tiles - i - 1) / (n_tiles - i);
-        for (int32_t p = 0; p < next->n_panels; p++) {
-            prefetch_bytes(next->ahead + (size_t)p * next->panel_bytes + (size_t)i * slice, slice);
+        const int32_t n = (block->n_tokens - t + n_tiles - i - 1) / (n_tiles - i);
+        for (int32_t p = 0; p < block->n_panels; p++) {
+            prefetch_bytes(stage->ahead + (size_t)p * stage->ahead_stride + (size_t)i * slice, slice);
         }
-        by_tokens[n - 1](stage, n_units, act + (size_t)t * act_stride, act_stride, at, acc + t);
-        t += n;
+        block->by_tokens[n - 1](stage, job->act + (size_t)(block->first_token + t) * job->act_stride,
+                                job->act_stride, block->acc + t);
+        for (const int32_t end = t + n; t < end; t++) {
+            for (int32_t p = 0; is_last && p < block->n_panels; p++) {
+                store_rows(job, block->panel + p, block->first_token + t, block->acc[t][p]);
+            }
+        }
     }
 }
 
-/* One or two panels, tokens [t0, t0 + n_tokens). */
-static void staged_panels(const r2i_matmul_job *job, panel_form form, stage_function stage_panel,
-                          int32_t panel, int32_t n_panels, int32_t t0, int32_t n_tokens) {
-    staged_unit stage[2][STAGE_UNITS];
-    __m512 acc[BLOCK_TOKENS][2];
-    for (int32_t t = 0; t < n_tokens; t++) acc[t][0] = acc[t][1] = _mm512_setzero_ps();
-    const tile_function *by_tokens = tiles[form.n_halves - 1][form.has_minimum][n_panels - 1];
-    const int32_t n_units = job->n_cols / UNIT_COLS;
+static void run_stages(panel_block *block, panel_form form, stage_function stage_panel) {
+    staged_unit units[2][STAGE_UNITS];
+    const int32_t n_units = block->job->n_cols / UNIT_COLS, n_panels = block->n_panels;
     const size_t unit_bytes = (size_t)(form.block_bytes / form.n_units);
     const size_t panel_bytes = (size_t)n_units * unit_bytes;
-    const uint8_t *panels = job->panels + (size_t)panel * panel_bytes;
-    const uint8_t *act = job->act + (size_t)t0 * job->act_stride;
+    const uint8_t *panels = block->job->panels + (size_t)block->panel * panel_bytes;
     for (int32_t u = 0; u < n_units; u += STAGE_UNITS) {
         const int32_t n = smaller(STAGE_UNITS, n_units - u);
         const bool is_last = u + n == n_units;
         for (int32_t p = 0; p < n_panels; p++) {
-            stage_panel(stage[p], panels + (size_t)p * panel_bytes + (size_t)u * unit_bytes, n);
+            stage_panel(units[p], panels + (size_t)p * panel_bytes + (size_t)u * unit_bytes, n);
         }
-        const stage_ahead next = {
-            .ahead = is_last ? panels + (size_t)n_panels * panel_bytes : panels + (size_t)(u + n) * unit_bytes,
+        const panel_stage stage = {
+            .units = units[0],
+            .n_units = n,
+            .is_first = u == 0,
+            .at = act_place_at(block->job->n_cols, form.n_halves, u),
+            .ahead = panels + (is_last ? (size_t)n_panels * panel_bytes : (size_t)(u + n) * unit_bytes),
             .ahead_bytes = (size_t)smaller(STAGE_UNITS, is_last ? n_units : n_units - u - n) * unit_bytes,
-            .panel_bytes = panel_bytes,
-            .n_panels = n_panels,
+            .ahead_stride = panel_bytes,
         };
-        run_tiles(by_tokens, stage[0], n, act, job->act_stride, n_tokens,
-                  act_place_at(job->n_cols, form.n_halves, u), acc, &next);
-    }
-    for (int32_t t = 0; t < n_tokens; t++) {
-        for (int32_t p = 0; p < n_panels; p++) store_rows(job, panel + p, t0 + t, acc[t][p]);
+        run_tiles(block, &stage, is_last);
     }
 }
 
 static void staged_matmul(const r2i_matmul_job *job, panel_form form, stage_function stage_panel) {
-    const int32_t n_blocks = (job->n_tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-    for (int32_t b = 0, t = 0; b < n_blocks; b++) {
-        const int32_t n = (job->n_tokens - t + n_blocks - b - 1) / (n_blocks - b);
+    panel_block block;
+    block.job = job;
+    for (int32_t t = 0; t < job->n_tokens; t += block.n_tokens) {
+        /* Blocks of nearly equal size, whole tiles where possible. */
+        const int32_t n_left = job->n_tokens - t, n_blocks = (n_left + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+        const int32_t n_tiles = ((n_left + n_blocks - 1) / n_blocks + TILE_TOKENS - 1) / TILE_TOKENS;
+        block.first_token = t;
+        block.n_tokens = smaller(n_left, n_tiles * TILE_TOKENS);
         for (int32_t p = 0; p < job->n_panels; p += 2) {
-            staged_panels(job, form, stage_panel, p, smaller(2, job->n_panels - p), t, n);
+            block.panel = p;
+            block.n_panels = smaller(2, job->n_panels - p);
+            block.by_tokens = tiles[form.n_halves - 1][form.has_minimum][block.n_panels - 1];
+            run_stages(&block, form, stage_panel);
         }
-        t += n;
     }
 }
 
