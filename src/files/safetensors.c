@@ -151,14 +151,13 @@ static r2_status read_shards(r2i_safetensors *s, int folder_fd, const json_t *we
     return status != R2_OK ? status : check_complete(s, &list, err);
 }
 
-static r2_status read_index(r2i_safetensors *s, int folder_fd, const char *index, r2_error *err) {
-    r2i_mapping m;
+/* Closes the mapping of the index. */
+static r2_status read_index(r2i_safetensors *s, int folder_fd, r2i_mapping *index, r2_error *err) {
     json_t *root = NULL;
     const json_t *weight_map = NULL;
-    r2_status status = r2i_beneath_map(&m, folder_fd, index, err);
-    if (status != R2_OK) return status;
-    status = r2i_json_read(&root, s->label, m.bytes, m.n_bytes, &r2i_json_config_limits, err);
-    r2i_mapping_close(&m);
+    r2_status status =
+        r2i_json_read(&root, s->label, index->bytes, index->n_bytes, &r2i_json_config_limits, err);
+    r2i_mapping_close(index);
     if (status == R2_OK) {
         status = r2i_json_get_tree(root, s->label, "weight_map", JSON_OBJECT, &weight_map, err);
     }
@@ -190,8 +189,10 @@ static r2_status open_in_folder(r2i_safetensors *s, int folder_fd, r2_error *err
     s->label = index_name;
     s->mappings = NULL;
     s->n_shards = 0;
-    status = read_index(s, folder_fd, index_name, err);
-    if (status == R2_E_NOT_FOUND && s->mappings == NULL) {
+    r2i_mapping index;
+    status = r2i_beneath_map(&index, folder_fd, index_name, err);
+    if (status == R2_OK) return read_index(s, folder_fd, &index, err);
+    if (status == R2_E_NOT_FOUND) {
         return r2i_fail(err, R2_E_NOT_FOUND, "model.safetensors: expected it or "
                         "model.safetensors.index.json in the folder, found neither");
     }
@@ -223,7 +224,13 @@ static r2_status open_path(r2i_safetensors *s, const char *path, r2_error *err) 
     }
     r2_status status = r2i_beneath_open_folder(&folder_fd, folder, err);
     if (status != R2_OK) return status;
-    status = is_index ? read_index(s, folder_fd, name, err) : open_in_folder(s, folder_fd, err);
+    if (is_index) {
+        r2i_mapping index;
+        status = r2i_mapping_open(&index, path, err);
+        if (status == R2_OK) status = read_index(s, folder_fd, &index, err);
+    } else {
+        status = open_in_folder(s, folder_fd, err);
+    }
     close(folder_fd);
     return status;
 }
