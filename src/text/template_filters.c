@@ -443,7 +443,8 @@ static bool parse_spec(r2i_trun *run, const r2i_tstring *f, size_t *at, percent_
         if (c == '.' && number == &spec->width) {
             number = &spec->precision;
             *number = 0;
-        } else if (c >= '0' && c <= '9' && *number < 100) {
+        } else if (c >= '0' && c <= '9') {
+            if (*number >= 100) return r2i_trun_fail(run, R2_E_RANGE, "format: width or precision above 999");
             *number = 10 * *number + (c - '0');
         } else {
             break;

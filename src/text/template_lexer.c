@@ -138,6 +138,7 @@ static size_t float_end(const lexer *lx, size_t at) {
     if (at > 0 && lx->source[at - 1] == '.') return at;
     size_t end = digits_end(lx, at);
     bool is_float = false;
+    if (end == at) return at;
     if (end < lx->n_bytes && lx->source[end] == '.') {
         const size_t fraction = digits_end(lx, end + 1);
         if (fraction > end + 1) {

@@ -96,8 +96,9 @@ FILTER(filter_reverse) {
                                              { .kind = R2I_TV_INT, .as.integer = -1 } };
     if (self->kind == R2I_TV_STRING) return r2i_template_slice(run, self, backwards, out);
     if (!r2i_tvalue_require(run, self)) return false;
-    if (!copy_items(run, self, R2I_TS_LIST, out)) return false;
-    if (!r2i_template_slice(run, out, backwards, out)) return false;
+    r2i_tvalue list;
+    if (!copy_items(run, self, R2I_TS_LIST, &list)) return false;
+    if (!r2i_template_slice(run, &list, backwards, out)) return false;
     out->as.sequence->flavor = R2I_TS_GENERATOR;
     return true;
 }

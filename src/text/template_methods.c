@@ -40,16 +40,11 @@ static size_t find_space(const r2i_tstring *s, size_t at, bool is_space) {
 
 static bool split_at_space(r2i_trun *run, const r2i_tstring *s, int64_t limit, r2i_tsequence *list) {
     for (size_t at = find_space(s, 0, false); at < s->n_bytes;) {
-        size_t end = find_space(s, at, true), next = find_space(s, end, false);
-        if (limit == 0) { /* the rest in one piece, without the white space behind it */
-            const r2i_tstring rest = { .bytes = s->bytes + at, .n_bytes = s->n_bytes - at };
-            size_t from, to;
-            r2i_tstring_trim(&rest, NULL, false, false, &from, &to);
-            return push_slice(run, list, s, at, at + to);
-        }
+        const size_t end = find_space(s, at, true);
+        if (limit == 0) return push_slice(run, list, s, at, s->n_bytes); /* the rest in one piece */
         if (!push_slice(run, list, s, at, end)) return false;
         limit -= limit > 0;
-        at = next;
+        at = find_space(s, end, false);
     }
     return true;
 }
@@ -111,8 +106,7 @@ METHOD(string_rsplit) {
         end = find_space_back(s, begin, false);
         limit -= limit > 0;
     }
-    const size_t first = by == NULL ? find_space(s, 0, false) : 0;
-    if ((by != NULL || end > first) && !push_slice(run, out->as.sequence, s, by != NULL ? 0 : first, end)) return false;
+    if ((by != NULL || end > 0) && !push_slice(run, out->as.sequence, s, 0, end)) return false;
     reverse_items(out->as.sequence);
     return true;
 }
@@ -272,7 +266,7 @@ typedef struct {
 } case_state;
 
 static bool has_case(uint32_t c) {
-    const int category = utf8proc_category((utf8proc_int32_t)c);
+    const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
     return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
 }
 static bool is_upper(uint32_t c) { return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_LU; }
@@ -324,11 +318,11 @@ METHOD(string_capitalize) { return (void)args, r2i_template_case(run, self->as.s
 METHOD(string_swapcase) { return (void)args, r2i_template_case(run, self->as.string, 's', out); }
 
 static bool is_letter(uint32_t c) {
-    const int k = utf8proc_category((utf8proc_int32_t)c);
+    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
     return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO;
 }
 static bool is_number(uint32_t c) {
-    const int k = utf8proc_category((utf8proc_int32_t)c);
+    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
     return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NO || k == UTF8PROC_CATEGORY_NL;
 }
 static bool is_decimal(uint32_t c) { return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_ND; }

@@ -226,19 +226,26 @@ bool r2i_template_attribute(r2i_trun *run, const r2i_tvalue *object, const r2i_t
     return true;
 }
 
+/* Leaves *out alone for a part that is not there. */
+static bool slice_part(r2i_trun *run, const r2i_tvalue *part, int64_t *out) {
+    if (part->kind == R2I_TV_NONE || r2i_tvalue_as_int(part, out)) return true;
+    *out = 0;
+    return r2i_trun_fail(run, R2_E_FORMAT, "slice indices must be integers or None");
+}
+
 /* First position, step and count of a slice of n elements: Python's slice.indices. */
 static bool slice_indices(r2i_trun *run, const r2i_tvalue parts[3], int64_t n, int64_t *start, int64_t *step,
                           size_t *count) {
     int64_t bounds[2];
     *step = 1;
-    if (parts[2].kind != R2I_TV_NONE && !r2i_tvalue_as_int(&parts[2], step)) return false;
+    if (!slice_part(run, &parts[2], step)) return false;
     if (*step == 0) return r2i_trun_fail(run, R2_E_RANGE, "slice step cannot be zero");
     const int64_t least = *step < 0 ? -1 : 0, most = *step < 0 ? n - 1 : n;
     for (int i = 0; i < 2; i++) {
         const bool is_low = (i == 0) == (*step > 0);
         bounds[i] = is_low ? least : most;
         if (parts[i].kind == R2I_TV_NONE) continue;
-        if (!r2i_tvalue_as_int(&parts[i], &bounds[i])) return false;
+        if (!slice_part(run, &parts[i], &bounds[i])) return false;
         if (bounds[i] < 0) bounds[i] += n;
         bounds[i] = bounds[i] < least ? least : bounds[i] > most ? most : bounds[i];
     }
@@ -278,9 +285,11 @@ bool r2i_template_slice(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalu
     *out = r2i_tvalue_undefined(NULL);
     if (!r2i_tvalue_require(run, object)) return false;
     const bool is_string = object->kind == R2I_TV_STRING;
-    if (!is_string && (object->kind != R2I_TV_SEQUENCE || object->as.sequence->flavor > R2I_TS_RANGE)) return true;
+    if (!is_string && (object->kind != R2I_TV_SEQUENCE || object->as.sequence->flavor > R2I_TS_RANGE)) {
+        return r2i_trun_fail(run, R2_E_FORMAT, "'%s' object cannot be sliced", r2i_tvalue_type_name(object));
+    }
     if (!r2i_tvalue_length(run, object, &n)) return false;
-    if (!slice_indices(run, parts, (int64_t)n, &start, &step, &count)) return run->status == R2_OK;
+    if (!slice_indices(run, parts, (int64_t)n, &start, &step, &count)) return false;
     if (is_string) return slice_string(run, object->as.string, start, step, count, out);
     const r2i_tsequence *s = object->as.sequence;
     if (!r2i_tsequence_create(run, s->flavor, count, out)) return false;
