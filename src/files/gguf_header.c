@@ -11,7 +11,7 @@
 #include "base/checked.h"
 #include "base/failure.h"
 #include "files/extents.h"
-#include "files/utf8_valid.h"
+#include "base/utf8_valid.h"
 
 enum {
     MAX_VALUES = 1 << 16,

@@ -10,7 +10,7 @@
 #include "files/atomic_write.h"
 #include "files/gguf_header.h"
 #include "files/name_table.h"
-#include "files/utf8_valid.h"
+#include "base/utf8_valid.h"
 
 enum { MAX_KEY_BYTES = 65535, MAX_NAME_BYTES = 64, DEFAULT_ALIGNMENT = 32 };
 static const size_t max_header_bytes = (size_t)1 << 31;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "base/utf8_valid.h"
 #include "text/template_eval.h"
 
 enum { BLOCK_BYTES = 64 * 1024 };

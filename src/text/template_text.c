@@ -124,16 +124,6 @@ size_t r2i_utf8_write(char *bytes, uint32_t code) {
     return n;
 }
 
-bool r2i_utf8_is_valid(const char *bytes, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes;) {
-        size_t used;
-        const uint32_t code = r2i_utf8_read(bytes + i, n_bytes - i, &used);
-        if (code == 0xfffd && used == 1) return false;
-        i += used;
-    }
-    return true;
-}
-
 size_t r2i_utf8_position(const char *bytes, size_t n_bytes, size_t index) {
     size_t at = 0;
     while (index-- > 0 && at < n_bytes) at += r2i_utf8_bytes(bytes + at, n_bytes - at);

@@ -32,7 +32,6 @@ size_t r2i_utf8_count(const char *bytes, size_t n_bytes);
 uint32_t r2i_utf8_read(const char *bytes, size_t n_bytes, size_t *n_used);
 /* Writes at most 4 bytes and returns their number. */
 size_t r2i_utf8_write(char *bytes, uint32_t code);
-bool r2i_utf8_is_valid(const char *bytes, size_t n_bytes);
 /* Byte position of character `index`, n_bytes when there are fewer. */
 size_t r2i_utf8_position(const char *bytes, size_t n_bytes, size_t index);
 /* White space as Python's str.isspace() and \s understand it. */

@@ -1,4 +1,4 @@
-#include "files/utf8_valid.h"
+#include "base/utf8_valid.h"
 
 #include <stdint.h>
 #include <string.h>
