@@ -21,7 +21,8 @@ enum {
     STAGE_UNITS = 8,        /* 2 panels x 8 x 768 bytes: a quarter of the first-level cache */
     BLOCK_TOKENS = 96,      /* activations of a block stay in the second-level cache */
     TILE_TOKENS = 6,        /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
-    DIRECT_TOKENS = 8,      /* up to here a panel is computed from its packed bytes, 1 x 8 at most */
+    DIRECT_TILE = 8,        /* 1 x 8 straight from the packed bytes ... */
+    DIRECT_TOKENS = 16,     /* ... pays up to here */
     AHEAD_BYTES = 6144,     /* prefetch distance when streaming */
     CODE_OFFSET_LOG2 = 7    /* staged codes of layouts with an offset all have 128 */
 };
@@ -73,7 +74,7 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
     const int n_groups = UNIT_VECTORS / form.n_halves;
     UNROLL for (int h = 0; h < form.n_halves; h++) {
         const size_t half = 4 * (size_t)h;
-        __m512i sum[DIRECT_TOKENS][2];
+        __m512i sum[DIRECT_TILE][2];
         UNROLL for (int t = 0; t < n_tokens; t++) {
             __m512i start = _mm512_setzero_si512();
             if (form.log2_offset > 0) {
@@ -126,16 +127,16 @@ ALWAYS_INLINE void prefetch_bytes(const uint8_t *p, size_t n_bytes) {
 
 /* ---- Few tokens: one panel after the other, from the packed bytes. ---- */
 
-/* n_tokens: the tile's; rows beyond the job's repeat its last one and are not stored. */
-ALWAYS_INLINE void direct_panel(r2i_type type, int n_tokens, const r2i_matmul_job *job,
-                                int32_t panel, size_t panel_bytes) {
+/* Tokens [first, last] of one panel.  Rows of the tile beyond `last` repeat it and are not stored. */
+ALWAYS_INLINE void direct_tile(r2i_type type, int tile_tokens, const r2i_matmul_job *job, int32_t panel,
+                               int32_t first, int32_t last) {
     const panel_form form = form_of(type);
-    const uint8_t *block = job->panels + (size_t)panel * panel_bytes;
     const int32_t n_blocks = job->n_cols / (UNIT_COLS * form.n_units);
-    const uint8_t *rows[DIRECT_TOKENS];
-    __m512 acc[DIRECT_TOKENS][2];
-    UNROLL for (int t = 0; t < n_tokens; t++) {
-        rows[t] = job->act + (size_t)smaller(t, job->n_tokens - 1) * job->act_stride;
+    const uint8_t *block = job->panels + (size_t)panel * (size_t)n_blocks * (size_t)form.block_bytes;
+    const uint8_t *rows[DIRECT_TILE];
+    __m512 acc[DIRECT_TILE][2];
+    UNROLL for (int t = 0; t < tile_tokens; t++) {
+        rows[t] = job->act + (size_t)smaller(first + t, last) * job->act_stride;
         acc[t][0] = _mm512_setzero_ps();
     }
     act_place at = act_place_at(job->n_cols, form.n_halves, 0);
@@ -145,22 +146,31 @@ ALWAYS_INLINE void direct_panel(r2i_type type, int n_tokens, const r2i_matmul_jo
         for (int u = 0; u < form.n_units; u++) {
             const uint8_t *codes = block + u * form.codes_bytes;
             prefetch_bytes(codes + AHEAD_BYTES, (size_t)(form.block_bytes / form.n_units));
-            const __m512 *unit_scale = scale + u * form.n_halves, *unit_minimum = minimum + u * form.n_halves;
-            add_unit(type, form, 1, n_tokens, (const uint8_t *const[2]){codes, NULL},
-                     (const __m512 *const[2]){unit_scale, NULL},
-                     (const __m512 *const[2]){unit_minimum, NULL}, rows, at, acc);
+            add_unit(type, form, 1, tile_tokens, (const uint8_t *const[2]){codes, NULL},
+                     (const __m512 *const[2]){scale + u * form.n_halves, NULL},
+                     (const __m512 *const[2]){minimum + u * form.n_halves, NULL}, rows, at, acc);
             act_place_next(&at, form.n_halves);
         }
         block += form.block_bytes;
     }
-    UNROLL for (int t = 0; t < n_tokens; t++) {
-        if (t < job->n_tokens) store_rows(job, panel, t, acc[t][0]);
+    UNROLL for (int t = 0; t < tile_tokens; t++) {
+        if (first + t <= last) store_rows(job, panel, first + t, acc[t][0]);
     }
 }
 
-ALWAYS_INLINE void direct_panels(r2i_type type, int n_tokens, const r2i_matmul_job *job) {
-    const size_t panel_bytes = r2i_panel_bytes(type, job->n_cols);
-    for (int32_t p = 0; p < job->n_panels; p++) direct_panel(type, n_tokens, job, p, panel_bytes);
+typedef void (*direct_function)(const r2i_matmul_job *job, int32_t panel, int32_t first, int32_t last);
+
+/* Every panel is read from memory once and, with more than DIRECT_TILE tokens, from the cache again.
+ * by_pairs: tiles of 2, 4, 6, 8 tokens. */
+static void direct_matmul(const r2i_matmul_job *job, const direct_function by_pairs[DIRECT_TILE / 2]) {
+    const int32_t n_tiles = (job->n_tokens + DIRECT_TILE - 1) / DIRECT_TILE;
+    for (int32_t p = 0; p < job->n_panels; p++) {
+        for (int32_t i = 0, t = 0; i < n_tiles; i++) {
+            const int32_t n = (job->n_tokens - t + n_tiles - i - 1) / (n_tiles - i);
+            by_pairs[(n - 1) / 2](job, p, t, t + n - 1);
+            t += n;
+        }
+    }
 }
 
 /* ---- Many tokens: stage, then tiles. ---- */
@@ -332,23 +342,28 @@ static void staged_matmul(const r2i_matmul_job *job, panel_form form, stage_func
     X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL)      \
     X(IQ4_XS) X(MXFP4)
 
+#define DEFINE_DIRECT(name, T)                                                                     \
+    static void direct_##name##_##T(const r2i_matmul_job *job, int32_t panel, int32_t first,       \
+                                    int32_t last) {                                                \
+        direct_tile(R2I_TYPE_##name, T, job, panel, first, last);                                  \
+    }
 #define DEFINE_MATMUL(name)                                                                        \
+    static void direct_##name##_1(const r2i_matmul_job *job) {                                     \
+        for (int32_t p = 0; p < job->n_panels; p++) direct_tile(R2I_TYPE_##name, 1, job, p, 0, 0); \
+    }                                                                                              \
+    DEFINE_DIRECT(name, 2)                                                                         \
+    DEFINE_DIRECT(name, 4)                                                                         \
+    DEFINE_DIRECT(name, 6)                                                                         \
+    DEFINE_DIRECT(name, 8)                                                                         \
     static void stage_##name(staged_unit *units, const uint8_t *blocks, int32_t n_units) {         \
         stage_units(R2I_TYPE_##name, units, blocks, n_units);                                      \
     }                                                                                              \
     static void matmul_##name(const r2i_matmul_job *job) {                                         \
-        switch (job->n_tokens) {                                                                   \
-        case 0: break;                                                                             \
-        case 1: direct_panels(R2I_TYPE_##name, 1, job); break;                                     \
-        case 2: direct_panels(R2I_TYPE_##name, 2, job); break;                                     \
-        case 3:                                                                                    \
-        case 4: direct_panels(R2I_TYPE_##name, 4, job); break;                                     \
-        case 5:                                                                                    \
-        case 6: direct_panels(R2I_TYPE_##name, 6, job); break;                                     \
-        case 7:                                                                                    \
-        case 8: direct_panels(R2I_TYPE_##name, 8, job); break;                                     \
-        default: staged_matmul(job, form_of(R2I_TYPE_##name), stage_##name); break;                \
-        }                                                                                          \
+        static const direct_function by_pairs[DIRECT_TILE / 2] = {                                 \
+            direct_##name##_2, direct_##name##_4, direct_##name##_6, direct_##name##_8};           \
+        if (job->n_tokens == 1) direct_##name##_1(job);                                            \
+        else if (job->n_tokens <= DIRECT_TOKENS) direct_matmul(job, by_pairs);                     \
+        else staged_matmul(job, form_of(R2I_TYPE_##name), stage_##name);                           \
     }
 QUANTIZED(DEFINE_MATMUL)
 
