@@ -48,7 +48,7 @@ static void begin(fixture *f) {
 static int32_t add_token(fixture *f, const char *text, r2i_token_type type) {
     const size_t id = f->vocabulary.tokens.n++;
     f->tokens[id] = (r2i_text_view){ text, strlen(text) };
-    f->types[id] = type;
+    f->types[id] = (int32_t)type;
     return (int32_t)id;
 }
 
