@@ -1,3 +1,4 @@
+/* The way in: compile, render, hand over; which variables and roles are trusted. */
 #define _GNU_SOURCE /* memmem */
 #include "text/chat_template.h"
 
@@ -16,21 +17,24 @@ struct r2i_chat_template {
     r2i_tnode *body;
 };
 
-void r2i_text_ranges_init(r2i_text_ranges *ranges, r2i_heap *heap) { *ranges = (r2i_text_ranges){ .heap = heap }; }
+void r2i_text_ranges_init(r2i_text_ranges *ranges, r2i_heap *heap) {
+    *ranges = (r2i_text_ranges){ .heap = heap };
+}
 
 void r2i_text_ranges_destroy(r2i_text_ranges *ranges) {
     r2i_heap_give(ranges->heap, ranges->items, ranges->cap_items * sizeof *ranges->items);
     *ranges = (r2i_text_ranges){ .heap = ranges->heap };
 }
 
-r2_status r2i_chat_template_create(r2i_chat_template **out, const char *source, size_t n_bytes, r2i_heap *heap,
-                                   r2_error *err) {
+r2_status r2i_chat_template_create(r2i_chat_template **out, const char *source, size_t n_bytes,
+                                   r2i_heap *heap, r2_error *err) {
     *out = NULL;
     if (n_bytes > R2I_TEMPLATE_MAX_SOURCE_BYTES) {
-        return r2i_fail(err, R2_E_LIMIT, "chat template: %zu bytes, at most %d are allowed", n_bytes,
-                        R2I_TEMPLATE_MAX_SOURCE_BYTES);
+        return r2i_fail(err, R2_E_LIMIT, "chat template: %zu bytes, at most %d are allowed",
+                        n_bytes, R2I_TEMPLATE_MAX_SOURCE_BYTES);
     }
-    if (!r2i_utf8_is_valid(source, n_bytes)) return r2i_fail(err, R2_E_FORMAT, "chat template: not valid UTF-8");
+    if (!r2i_utf8_is_valid(source, n_bytes))
+        return r2i_fail(err, R2_E_FORMAT, "chat template: not valid UTF-8");
     r2i_chat_template *tmpl = r2i_heap_take(heap, sizeof *tmpl);
     if (tmpl == NULL) return r2i_fail(err, R2_E_NOMEM, "chat template: out of memory");
     *tmpl = (r2i_chat_template){ .heap = heap };
@@ -59,19 +63,22 @@ static bool is_trusted_variable(const char *name) {
 
 /* Removes the marks of roles from the closed set: templates write them between special tokens. */
 static void trust_roles(const r2i_tvalue *messages) {
-    static const char *const roles[] = { "system", "user", "assistant", "tool", "developer", "function" };
+    static const char *const roles[] = { "system", "user",      "assistant",
+                                         "tool",   "developer", "function" };
     if (messages->kind != R2I_TV_SEQUENCE) return;
     for (size_t i = 0; i < messages->as.sequence->n_items; i++) {
         const r2i_tvalue *message = &messages->as.sequence->items[i];
         const size_t n = message->kind == R2I_TV_DICT ? message->as.dict->n_entries : 0;
         for (size_t j = 0; j < n; j++) {
             r2i_tentry *entry = &message->as.dict->entries[j];
-            if (!r2i_tstring_is(entry->key.as.string, "role") || entry->value.kind != R2I_TV_STRING) continue;
+            if (!r2i_tstring_is(entry->key.as.string, "role") || entry->value.kind != R2I_TV_STRING)
+                continue;
             for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
                 static const r2i_tstring names[] = {
                     { .bytes = "system", .n_bytes = 6 },    { .bytes = "user", .n_bytes = 4 },
                     { .bytes = "assistant", .n_bytes = 9 }, { .bytes = "tool", .n_bytes = 4 },
-                    { .bytes = "developer", .n_bytes = 9 }, { .bytes = "function", .n_bytes = 8 } };
+                    { .bytes = "developer", .n_bytes = 9 }, { .bytes = "function", .n_bytes = 8 }
+                };
                 if (!r2i_tstring_is(entry->value.as.string, roles[k])) continue;
                 entry->value = r2i_tvalue_string(&names[k]);
                 break;
@@ -86,19 +93,23 @@ static bool convert_context(r2i_trun *run, json_t *context, r2i_tvalue *out) {
         const char *name = json_object_iter_key(i);
         r2i_tvalue key, value;
         if (!r2i_tstring_create(run, name, strlen(name), false, &key)) return false;
-        if (!r2i_tvalue_from_json(run, json_object_iter_value(i), !is_trusted_variable(name), &value)) return false;
+        if (!r2i_tvalue_from_json(run, json_object_iter_value(i), !is_trusted_variable(name),
+                                  &value))
+            return false;
         if (strcmp(name, "messages") == 0) trust_roles(&value);
         if (!r2i_tdict_set(run, out->as.dict, key, value)) return false;
     }
     return true;
 }
 
-static r2_status hand_over(const r2i_tbuilder *b, r2i_buffer *text, r2i_text_ranges *untrusted, r2_error *err) {
+static r2_status hand_over(const r2i_tbuilder *b, r2i_buffer *text, r2i_text_ranges *untrusted,
+                           r2_error *err) {
     const r2_status status = r2i_buffer_append(text, b->bytes, b->n_bytes, err);
     if (status != R2_OK || untrusted == NULL) return status;
     if (b->n_ranges > untrusted->cap_items) {
-        r2i_text_range *items = r2i_heap_resize(untrusted->heap, untrusted->items,
-                                                untrusted->cap_items * sizeof *items, b->n_ranges * sizeof *items);
+        r2i_text_range *items =
+            r2i_heap_resize(untrusted->heap, untrusted->items, untrusted->cap_items * sizeof *items,
+                            b->n_ranges * sizeof *items);
         if (items == NULL) {
             r2i_buffer_clear(text);
             return r2i_fail(err, R2_E_NOMEM, "chat template: out of memory");
@@ -111,11 +122,13 @@ static r2_status hand_over(const r2i_tbuilder *b, r2i_buffer *text, r2i_text_ran
     return R2_OK;
 }
 
-r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, json_t *context, int64_t now_seconds,
-                                   r2i_buffer *text, r2i_text_ranges *untrusted, r2_error *err) {
+r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, json_t *context,
+                                   int64_t now_seconds, r2i_buffer *text,
+                                   r2i_text_ranges *untrusted, r2_error *err) {
     r2i_buffer_clear(text);
     if (untrusted != NULL) untrusted->n_items = 0;
-    if (!json_is_object(context)) return r2i_fail(err, R2_E_ARGUMENT, "chat template: context must be a JSON object");
+    if (!json_is_object(context))
+        return r2i_fail(err, R2_E_ARGUMENT, "chat template: context must be a JSON object");
     r2i_arena arena;
     r2i_arena_init(&arena, tmpl->heap, BLOCK_BYTES, R2I_TEMPLATE_MAX_MEMORY_BYTES);
     r2i_trun run = { .arena = &arena, .err = err, .now_seconds = now_seconds };
@@ -149,8 +162,10 @@ static bool mentions_name(const char *source, size_t n_bytes, const char *word) 
         const char *found = memmem(source + at, n_bytes - at, word, n);
         if (found == NULL) return false;
         const size_t begin = (size_t)(found - source);
-        const char before = begin > 0 ? found[-1] : ' ', after = begin + n < n_bytes ? found[n] : ' ';
-        const char *const joined = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+        const char before = begin > 0 ? found[-1] : ' ',
+                   after = begin + n < n_bytes ? found[n] : ' ';
+        const char *const joined =
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
         if (strchr(joined, before) == NULL && strchr(joined, after) == NULL) return true;
         at = begin + n;
     }
@@ -159,12 +174,15 @@ static bool mentions_name(const char *source, size_t n_bytes, const char *word) 
 
 r2i_chat_template_traits r2i_chat_template_get_traits(const char *source, size_t n_bytes) {
     const bool enable = mentions_name(source, n_bytes, "enable_thinking");
-    const bool plain = mentions(source, n_bytes, "thinking is defined") || mentions(source, n_bytes, "if thinking") ||
+    const bool plain = mentions(source, n_bytes, "thinking is defined") ||
+                       mentions(source, n_bytes, "if thinking") ||
                        mentions(source, n_bytes, "not thinking");
     return (r2i_chat_template_traits){
         .tools = mentions_name(source, n_bytes, "tools"),
         .thinking_switch = enable || plain,
-        .thinking_name = enable ? "enable_thinking" : plain ? "thinking" : NULL,
+        .thinking_name = enable  ? "enable_thinking"
+                         : plain ? "thinking"
+                                 : NULL,
         .think_markers = mentions(source, n_bytes, "<think>"),
         .reasoning_content = mentions(source, n_bytes, "reasoning_content"),
     };

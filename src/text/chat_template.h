@@ -27,8 +27,8 @@ void r2i_text_ranges_destroy(r2i_text_ranges *ranges);
 
 /* Parses a template; `source` is not kept.  R2_E_FORMAT: not a template; R2_E_LIMIT: too long or
  * nested too deeply; R2_E_NOMEM.  On failure *out is NULL. */
-R2_CHECKED r2_status r2i_chat_template_create(r2i_chat_template **out, const char *source, size_t n_bytes,
-                                              r2i_heap *heap, r2_error *err);
+R2_CHECKED r2_status r2i_chat_template_create(r2i_chat_template **out, const char *source,
+                                              size_t n_bytes, r2i_heap *heap, r2_error *err);
 /* NULL is allowed. */
 void r2i_chat_template_destroy(r2i_chat_template *tmpl);
 
@@ -39,16 +39,18 @@ void r2i_chat_template_destroy(r2i_chat_template *tmpl);
  * usual name and from variables called *_token.  R2_E_ARGUMENT: the template refused by
  * raise_exception; R2_E_FORMAT, R2_E_UNSUPPORTED, R2_E_RANGE: it failed; R2_E_LIMIT, R2_E_NOMEM.
  * On failure both results are empty.  One template may render in several threads at once. */
-R2_CHECKED r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, json_t *context, int64_t now_seconds,
-                                              r2i_buffer *text, r2i_text_ranges *untrusted, r2_error *err);
+R2_CHECKED r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, json_t *context,
+                                              int64_t now_seconds, r2i_buffer *text,
+                                              r2i_text_ranges *untrusted, r2_error *err);
 
 /* What a template's source mentions. */
 typedef struct {
-    bool tools;           /* "tools" */
-    bool thinking_switch; /* a variable "enable_thinking" or "thinking" that turns reasoning on or off */
+    bool tools; /* "tools" */
+    bool
+        thinking_switch; /* a variable "enable_thinking" or "thinking" that turns reasoning on or off */
     const char *thinking_name; /* "enable_thinking", "thinking", or NULL */
-    bool think_markers;   /* "<think>" */
-    bool reasoning_content; /* messages may carry "reasoning_content" */
+    bool think_markers;        /* "<think>" */
+    bool reasoning_content;    /* messages may carry "reasoning_content" */
 } r2i_chat_template_traits;
 
 r2i_chat_template_traits r2i_chat_template_get_traits(const char *source, size_t n_bytes);

@@ -71,11 +71,13 @@ static bool eval_dict(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
     return true;
 }
 
-static bool eval_slice(r2i_trun *run, const r2i_tnode *node, const r2i_tvalue *object, r2i_tvalue *out) {
+static bool eval_slice(r2i_trun *run, const r2i_tnode *node, const r2i_tvalue *object,
+                       r2i_tvalue *out) {
     r2i_tvalue parts[3];
     for (size_t i = 0; i < 3; i++) {
         parts[i] = r2i_tvalue_none();
-        if (node->items[i] != NULL && !r2i_template_eval(run, node->items[i], &parts[i])) return false;
+        if (node->items[i] != NULL && !r2i_template_eval(run, node->items[i], &parts[i]))
+            return false;
     }
     return r2i_template_slice(run, object, parts, out);
 }
@@ -85,7 +87,8 @@ static bool eval_access(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
     r2i_tvalue object, key;
     if (!r2i_template_eval(run, node->a, &object)) return false;
     run->line = node->line;
-    if (node->kind == R2I_TN_ATTRIBUTE) return r2i_template_attribute(run, &object, node->name, out);
+    if (node->kind == R2I_TN_ATTRIBUTE)
+        return r2i_template_attribute(run, &object, node->name, out);
     if (node->kind == R2I_TN_SLICE) return eval_slice(run, node, &object, out);
     return r2i_template_eval(run, node->b, &key) && r2i_template_item(run, &object, &key, out);
 }
@@ -93,7 +96,8 @@ static bool eval_access(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
 static bool eval_call(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
     r2i_tvalue callee;
     r2i_targs args = { 0 };
-    if (!r2i_template_eval(run, node->a, &callee) || !r2i_targs_eval(run, node, &args)) return false;
+    if (!r2i_template_eval(run, node->a, &callee) || !r2i_targs_eval(run, node, &args))
+        return false;
     run->line = node->line;
     return r2i_template_call(run, &callee, &args, out);
 }
@@ -129,8 +133,8 @@ static bool eval_sign(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
         return true;
     }
     if (v.kind != R2I_TV_FLOAT) {
-        return r2i_trun_fail(run, R2_E_FORMAT, "bad operand type for unary %c: '%s'", (char)node->op,
-                             r2i_tvalue_type_name(&v));
+        return r2i_trun_fail(run, R2_E_FORMAT, "bad operand type for unary %c: '%s'",
+                             (char)node->op, r2i_tvalue_type_name(&v));
     }
     *out = r2i_tvalue_float(node->op == '-' ? -v.as.real : v.as.real);
     return true;
@@ -153,20 +157,26 @@ static bool eval_chain(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
 static bool compare(r2i_trun *run, int op, const r2i_tvalue *a, const r2i_tvalue *b, bool *holds) {
     int order;
     switch (op) {
-    case R2I_OP_EQ: return r2i_tvalue_equal(run, a, b, holds);
+    case R2I_OP_EQ:
+        return r2i_tvalue_equal(run, a, b, holds);
     case R2I_OP_NE:
         if (!r2i_tvalue_equal(run, a, b, holds)) return false;
         *holds = !*holds;
         return true;
-    case R2I_OP_IN: return r2i_tvalue_contains(run, b, a, holds);
+    case R2I_OP_IN:
+        return r2i_tvalue_contains(run, b, a, holds);
     case R2I_OP_NOT_IN:
         if (!r2i_tvalue_contains(run, b, a, holds)) return false;
         *holds = !*holds;
         return true;
-    default: break;
+    default:
+        break;
     }
     if (!r2i_tvalue_order(run, a, b, &order)) return false;
-    *holds = op == '<' ? order < 0 : op == '>' ? order == 1 : op == R2I_OP_LE ? order <= 0 : order == 0 || order == 1;
+    *holds = op == '<'         ? order < 0
+             : op == '>'       ? order == 1
+             : op == R2I_OP_LE ? order <= 0
+                               : order == 0 || order == 1;
     return true;
 }
 
@@ -199,7 +209,8 @@ static bool eval_concat(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
     r2i_tbuilder_init(&b, run);
     for (size_t i = 0; i < node->n_items; i++) {
         r2i_tvalue v;
-        if (!r2i_template_eval(run, node->items[i], &v) || !r2i_tbuilder_add_value(&b, &v)) return false;
+        if (!r2i_template_eval(run, node->items[i], &v) || !r2i_tbuilder_add_value(&b, &v))
+            return false;
     }
     return r2i_tbuilder_finish(&b, out);
 }
@@ -222,26 +233,43 @@ static bool eval_not(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
 
 static bool eval_node(r2i_trun *run, const r2i_tnode *node, r2i_tvalue *out) {
     switch (node->kind) {
-    case R2I_TN_CONST: *out = node->value; return true;
-    case R2I_TN_NAME: return r2i_tframe_find(run, node->name, out);
+    case R2I_TN_CONST:
+        *out = node->value;
+        return true;
+    case R2I_TN_NAME:
+        return r2i_tframe_find(run, node->name, out);
     case R2I_TN_LIST:
-    case R2I_TN_TUPLE: return eval_sequence(run, node, out);
-    case R2I_TN_DICT: return eval_dict(run, node, out);
+    case R2I_TN_TUPLE:
+        return eval_sequence(run, node, out);
+    case R2I_TN_DICT:
+        return eval_dict(run, node, out);
     case R2I_TN_ATTRIBUTE:
     case R2I_TN_ITEM:
-    case R2I_TN_SLICE: return eval_access(run, node, out);
-    case R2I_TN_CALL: return eval_call(run, node, out);
-    case R2I_TN_FILTER: return eval_filter(run, node, out);
-    case R2I_TN_TEST: return eval_test(run, node, out);
-    case R2I_TN_NOT: return eval_not(run, node, out);
-    case R2I_TN_SIGN: return eval_sign(run, node, out);
-    case R2I_TN_CHAIN: return eval_chain(run, node, out);
-    case R2I_TN_COMPARE: return eval_compare(run, node, out);
+    case R2I_TN_SLICE:
+        return eval_access(run, node, out);
+    case R2I_TN_CALL:
+        return eval_call(run, node, out);
+    case R2I_TN_FILTER:
+        return eval_filter(run, node, out);
+    case R2I_TN_TEST:
+        return eval_test(run, node, out);
+    case R2I_TN_NOT:
+        return eval_not(run, node, out);
+    case R2I_TN_SIGN:
+        return eval_sign(run, node, out);
+    case R2I_TN_CHAIN:
+        return eval_chain(run, node, out);
+    case R2I_TN_COMPARE:
+        return eval_compare(run, node, out);
     case R2I_TN_AND:
-    case R2I_TN_OR: return eval_logic(run, node, out);
-    case R2I_TN_CONCAT: return eval_concat(run, node, out);
-    case R2I_TN_CONDITION: return eval_condition(run, node, out);
-    default: return r2i_trun_fail(run, R2_E_FORMAT, "not an expression");
+    case R2I_TN_OR:
+        return eval_logic(run, node, out);
+    case R2I_TN_CONCAT:
+        return eval_concat(run, node, out);
+    case R2I_TN_CONDITION:
+        return eval_condition(run, node, out);
+    default:
+        return r2i_trun_fail(run, R2_E_FORMAT, "not an expression");
     }
 }
 

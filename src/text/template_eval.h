@@ -13,7 +13,7 @@ struct r2i_tframe {
     struct {
         const r2i_tstring *name;
         r2i_tvalue value;
-    } *variables; /* [n_variables] */
+    } * variables; /* [n_variables] */
     size_t n_variables, cap_variables;
 };
 
@@ -82,12 +82,15 @@ bool r2i_tframe_set(r2i_trun *run, const r2i_tstring *name, r2i_tvalue value);
 bool r2i_tframe_find(r2i_trun *run, const r2i_tstring *name, r2i_tvalue *out);
 
 bool r2i_targs_push(r2i_trun *run, r2i_targs *args, r2i_tvalue value);
-bool r2i_targs_push_named(r2i_trun *run, r2i_targs *args, const r2i_tstring *name, r2i_tvalue value);
+bool r2i_targs_push_named(r2i_trun *run, r2i_targs *args, const r2i_tstring *name,
+                          r2i_tvalue value);
 /* Evaluates the arguments written in a call. */
 bool r2i_targs_eval(r2i_trun *run, const r2i_tnode *call, r2i_targs *args);
 
-bool r2i_template_call(r2i_trun *run, const r2i_tvalue *callee, const r2i_targs *args, r2i_tvalue *out);
-bool r2i_template_call_macro(r2i_trun *run, const r2i_tmacro *macro, const r2i_targs *args, r2i_tvalue *out);
+bool r2i_template_call(r2i_trun *run, const r2i_tvalue *callee, const r2i_targs *args,
+                       r2i_tvalue *out);
+bool r2i_template_call_macro(r2i_trun *run, const r2i_tmacro *macro, const r2i_targs *args,
+                             r2i_tvalue *out);
 bool r2i_template_call_builtin(r2i_trun *run, const r2i_tfunction *function, const r2i_tvalue *self,
                                const r2i_targs *args, r2i_tvalue *out);
 bool r2i_template_filter(r2i_trun *run, const r2i_tstring *name, const r2i_tvalue *self,
@@ -95,19 +98,24 @@ bool r2i_template_filter(r2i_trun *run, const r2i_tstring *name, const r2i_tvalu
 bool r2i_template_test(r2i_trun *run, const r2i_tstring *name, const r2i_tvalue *self,
                        const r2i_targs *args, bool *out);
 /* object.name and object[key]: undefined when absent. */
-bool r2i_template_attribute(r2i_trun *run, const r2i_tvalue *object, const r2i_tstring *name, r2i_tvalue *out);
-bool r2i_template_item(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue *key, r2i_tvalue *out);
+bool r2i_template_attribute(r2i_trun *run, const r2i_tvalue *object, const r2i_tstring *name,
+                            r2i_tvalue *out);
+bool r2i_template_item(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue *key,
+                       r2i_tvalue *out);
 /* object[parts[0]:parts[1]:parts[2]]; NONE: left out. */
-bool r2i_template_slice(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue parts[3], r2i_tvalue *out);
+bool r2i_template_slice(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue parts[3],
+                        r2i_tvalue *out);
 /* a op b, for arithmetic. */
-bool r2i_template_operate(r2i_trun *run, int op, const r2i_tvalue *a, const r2i_tvalue *b, r2i_tvalue *out);
+bool r2i_template_operate(r2i_trun *run, int op, const r2i_tvalue *a, const r2i_tvalue *b,
+                          r2i_tvalue *out);
 /* format % arguments. */
-bool r2i_template_percent(r2i_trun *run, const r2i_tstring *format, const r2i_tvalue *values, size_t n_values,
-                          const r2i_tvalue *mapping, r2i_tvalue *out);
+bool r2i_template_percent(r2i_trun *run, const r2i_tstring *format, const r2i_tvalue *values,
+                          size_t n_values, const r2i_tvalue *mapping, r2i_tvalue *out);
 
 /* NULL when there is none. */
 const r2i_tfunction *r2i_template_find_method(const r2i_tvalue *object, const r2i_tstring *name);
 const r2i_tfunction *r2i_template_find_string_method(const r2i_tstring *name);
+const r2i_tfunction *r2i_template_find_case_method(const r2i_tstring *name);
 const r2i_tfunction *r2i_template_find_function(const r2i_tstring *name);
 const r2i_tfunction *r2i_template_find_text_filter(const r2i_tstring *name);
 const r2i_tfunction *r2i_template_find_list_filter(const r2i_tstring *name);
@@ -121,7 +129,8 @@ bool r2i_tvalue_from_json(r2i_trun *run, json_t *json, bool is_untrusted, r2i_tv
 bool r2i_template_case(r2i_trun *run, const r2i_tstring *s, char how, r2i_tvalue *out);
 
 /* Argument access for built-ins: absent arguments give the fallback. */
-bool r2i_tbound_int(r2i_trun *run, const r2i_tbound *args, size_t i, int64_t fallback, int64_t *out);
+bool r2i_tbound_int(r2i_trun *run, const r2i_tbound *args, size_t i, int64_t fallback,
+                    int64_t *out);
 /* NULL when absent or none; otherwise it must be a string. */
 bool r2i_tbound_string(r2i_trun *run, const r2i_tbound *args, size_t i, const r2i_tstring **out);
 bool r2i_tbound_truth(const r2i_tbound *args, size_t i);

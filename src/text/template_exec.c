@@ -58,12 +58,15 @@ static bool exec_if(r2i_trun *run, const r2i_tnode *node, r2i_tflow *flow) {
 }
 
 /* The items that pass "for ... if c", each tried in a scope with the loop's target. */
-static bool filter_items(r2i_trun *run, const r2i_tnode *node, const r2i_tvalue **items, size_t *n) {
+static bool filter_items(r2i_trun *run, const r2i_tnode *node, const r2i_tvalue **items,
+                         size_t *n) {
     r2i_tvalue kept, v;
     if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, &kept)) return false;
     for (size_t i = 0; i < *n; i++) {
-        if (!assign(run, node->a, (*items)[i]) || !r2i_template_eval(run, node->c, &v)) return false;
-        if (r2i_tvalue_truth(&v) && !r2i_tsequence_push(run, kept.as.sequence, (*items)[i])) return false;
+        if (!assign(run, node->a, (*items)[i]) || !r2i_template_eval(run, node->c, &v))
+            return false;
+        if (r2i_tvalue_truth(&v) && !r2i_tsequence_push(run, kept.as.sequence, (*items)[i]))
+            return false;
     }
     *items = kept.as.sequence->items;
     *n = kept.as.sequence->n_items;
@@ -82,7 +85,8 @@ static bool run_loop(r2i_trun *run, const r2i_tnode *node, const r2i_tvalue *ite
         run->frame->n_variables = 0; /* every turn begins with a fresh scope */
         run->line = node->line;
         if (!r2i_trun_work(run, 1) || !r2i_tframe_set(run, &loop_name, value)) return false;
-        if (!assign(run, node->a, items[i]) || !r2i_template_exec(run, node->items[0], &flow)) return false;
+        if (!assign(run, node->a, items[i]) || !r2i_template_exec(run, node->items[0], &flow))
+            return false;
         if (flow == R2I_FLOW_BREAK) break;
     }
     return true;
@@ -95,7 +99,8 @@ static bool exec_for(r2i_trun *run, const r2i_tnode *node, r2i_tflow *flow) {
     r2i_tframe frame = { .parent = run->frame };
     if (!r2i_template_eval(run, node->b, &over)) return false;
     if (!r2i_tvalue_iterate(run, &over, &items, &n)) return false;
-    r2i_tframe *own = r2i_trun_take(run, 1, sizeof *own); /* macros defined inside may outlive the loop */
+    r2i_tframe *own =
+        r2i_trun_take(run, 1, sizeof *own); /* macros defined inside may outlive the loop */
     if (own == NULL) return false;
     *own = frame;
     run->frame = own;
@@ -113,7 +118,8 @@ static bool exec_scope(r2i_trun *run, const r2i_tnode *node, r2i_tflow *flow) {
     if (frame == NULL) return false;
     frame->parent = run->frame;
     bool ok = true;
-    for (size_t i = 0; ok && i + 1 < node->n_items; i += 2) { /* of "with": values see the outer scope */
+    for (size_t i = 0; ok && i + 1 < node->n_items;
+         i += 2) { /* of "with": values see the outer scope */
         r2i_tvalue value;
         ok = r2i_template_eval(run, node->items[i + 1], &value);
         run->frame = frame;
@@ -140,8 +146,8 @@ static bool apply_filters(r2i_trun *run, const r2i_tnode *filter, r2i_tvalue *va
 }
 
 /* A captured body in its own scope, filtered. */
-static bool capture_filtered(r2i_trun *run, const r2i_tnode *body, const r2i_tnode *filter, r2i_tflow *flow,
-                             r2i_tvalue *out) {
+static bool capture_filtered(r2i_trun *run, const r2i_tnode *body, const r2i_tnode *filter,
+                             r2i_tflow *flow, r2i_tvalue *out) {
     r2i_tframe *frame = r2i_trun_take(run, 1, sizeof *frame);
     if (frame == NULL) return false;
     frame->parent = run->frame;
@@ -163,8 +169,11 @@ static bool exec_call_block(r2i_trun *run, const r2i_tnode *node) {
     static const r2i_tstring caller_name = { .bytes = "caller", .n_bytes = 6 };
     r2i_tvalue callee, caller, text;
     r2i_targs args = { 0 };
-    if (!r2i_template_eval(run, node->a->a, &callee) || !r2i_targs_eval(run, node->a, &args)) return false;
-    if (!make_macro(run, node->b, &caller) || !r2i_targs_push_named(run, &args, &caller_name, caller)) return false;
+    if (!r2i_template_eval(run, node->a->a, &callee) || !r2i_targs_eval(run, node->a, &args))
+        return false;
+    if (!make_macro(run, node->b, &caller) ||
+        !r2i_targs_push_named(run, &args, &caller_name, caller))
+        return false;
     return r2i_template_call(run, &callee, &args, &text) && r2i_tbuilder_add_value(run->out, &text);
 }
 
@@ -176,21 +185,36 @@ static bool exec_node(r2i_trun *run, const r2i_tnode *node, r2i_tflow *flow) {
             if (!r2i_template_exec(run, node->items[i], flow)) return false;
         }
         return true;
-    case R2I_TN_TEXT: return r2i_tbuilder_add_string(run->out, node->value.as.string);
-    case R2I_TN_OUTPUT: return exec_output(run, node);
-    case R2I_TN_IF: return exec_if(run, node, flow);
-    case R2I_TN_FOR: return exec_for(run, node, flow);
-    case R2I_TN_SET: return r2i_template_eval(run, node->b, &v) && assign(run, node->a, v);
-    case R2I_TN_SET_BLOCK: return capture_filtered(run, node->b, node->c, flow, &v) && assign(run, node->a, v);
-    case R2I_TN_MACRO: return make_macro(run, node, &v) && r2i_tframe_set(run, node->name, v);
-    case R2I_TN_CALL_BLOCK: return exec_call_block(run, node);
+    case R2I_TN_TEXT:
+        return r2i_tbuilder_add_string(run->out, node->value.as.string);
+    case R2I_TN_OUTPUT:
+        return exec_output(run, node);
+    case R2I_TN_IF:
+        return exec_if(run, node, flow);
+    case R2I_TN_FOR:
+        return exec_for(run, node, flow);
+    case R2I_TN_SET:
+        return r2i_template_eval(run, node->b, &v) && assign(run, node->a, v);
+    case R2I_TN_SET_BLOCK:
+        return capture_filtered(run, node->b, node->c, flow, &v) && assign(run, node->a, v);
+    case R2I_TN_MACRO:
+        return make_macro(run, node, &v) && r2i_tframe_set(run, node->name, v);
+    case R2I_TN_CALL_BLOCK:
+        return exec_call_block(run, node);
     case R2I_TN_FILTER_BLOCK:
-        return capture_filtered(run, node->b, node->a, flow, &v) && r2i_tbuilder_add_value(run->out, &v);
+        return capture_filtered(run, node->b, node->a, flow, &v) &&
+               r2i_tbuilder_add_value(run->out, &v);
     case R2I_TN_SCOPE:
-    case R2I_TN_WITH: return exec_scope(run, node, flow);
-    case R2I_TN_BREAK: *flow = R2I_FLOW_BREAK; return true;
-    case R2I_TN_CONTINUE: *flow = R2I_FLOW_CONTINUE; return true;
-    default: return r2i_trun_fail(run, R2_E_FORMAT, "not a statement");
+    case R2I_TN_WITH:
+        return exec_scope(run, node, flow);
+    case R2I_TN_BREAK:
+        *flow = R2I_FLOW_BREAK;
+        return true;
+    case R2I_TN_CONTINUE:
+        *flow = R2I_FLOW_CONTINUE;
+        return true;
+    default:
+        return r2i_trun_fail(run, R2_E_FORMAT, "not a statement");
     }
 }
 

@@ -6,7 +6,7 @@
 #include "base/checked.h"
 #include "text/template_eval.h"
 
-#define FILTER(name)                                                                               \
+#define FILTER(name) \
     static bool name(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, r2i_tvalue *out)
 
 static bool join_indent(r2i_trun *run, const r2i_tvalue *indent, r2i_tvalue *out) {
@@ -16,7 +16,8 @@ static bool join_indent(r2i_trun *run, const r2i_tvalue *indent, r2i_tvalue *out
         *out = *indent;
         return true;
     }
-    if (!r2i_tvalue_as_int(indent, &n)) return r2i_trun_fail(run, R2_E_FORMAT, "indent must be a number or text");
+    if (!r2i_tvalue_as_int(indent, &n))
+        return r2i_trun_fail(run, R2_E_FORMAT, "indent must be a number or text");
     r2i_tbuilder_init(&b, run);
     for (int64_t i = 0; i < n; i++) {
         if (!r2i_tbuilder_add_text(&b, " ") || !r2i_trun_work(run, i % 16 == 0)) return false;
@@ -25,11 +26,12 @@ static bool join_indent(r2i_trun *run, const r2i_tvalue *indent, r2i_tvalue *out
 }
 
 FILTER(filter_tojson) {
-    static const r2i_tstring comma = { .bytes = ", ", .n_bytes = 2 }, bare_comma = { .bytes = ",", .n_bytes = 1 },
+    static const r2i_tstring comma = { .bytes = ", ", .n_bytes = 2 },
+                             bare_comma = { .bytes = ",", .n_bytes = 1 },
                              colon = { .bytes = ": ", .n_bytes = 2 };
     const bool has_indent = args->has[1] && args->v[1].kind != R2I_TV_NONE;
-    r2i_tjson_style style = { NULL, has_indent ? &bare_comma : &comma, &colon, r2i_tbound_truth(args, 0),
-                              r2i_tbound_truth(args, 3) };
+    r2i_tjson_style style = { NULL, has_indent ? &bare_comma : &comma, &colon,
+                              r2i_tbound_truth(args, 0), r2i_tbound_truth(args, 3) };
     r2i_tvalue indent;
     if (has_indent) {
         if (!join_indent(run, &args->v[1], &indent)) return false;
@@ -65,17 +67,25 @@ FILTER(filter_from_json) {
 }
 
 /* Runs the string method of this name on str(self). */
-static bool as_method(r2i_trun *run, const char *name, const r2i_tvalue *self, const r2i_tbound *args,
-                      r2i_tvalue *out) {
+static bool as_method(r2i_trun *run, const char *name, const r2i_tvalue *self,
+                      const r2i_tbound *args, r2i_tvalue *out) {
     const r2i_tstring key = { .bytes = name, .n_bytes = strlen(name) }, *s;
     if (!r2i_tvalue_to_string(run, self, &s)) return false;
     const r2i_tvalue text = r2i_tvalue_string(s);
     return r2i_template_find_string_method(&key)->call(run, &text, args, out);
 }
-FILTER(filter_trim) { return as_method(run, "strip", self, args, out); }
-FILTER(filter_upper) { return as_method(run, "upper", self, args, out); }
-FILTER(filter_lower) { return as_method(run, "lower", self, args, out); }
-FILTER(filter_capitalize) { return as_method(run, "capitalize", self, args, out); }
+FILTER(filter_trim) {
+    return as_method(run, "strip", self, args, out);
+}
+FILTER(filter_upper) {
+    return as_method(run, "upper", self, args, out);
+}
+FILTER(filter_lower) {
+    return as_method(run, "lower", self, args, out);
+}
+FILTER(filter_capitalize) {
+    return as_method(run, "capitalize", self, args, out);
+}
 
 FILTER(filter_title) {
     (void)args;
@@ -136,7 +146,8 @@ FILTER(filter_forceescape) {
         const char *found = s->bytes[at] == '\0' ? NULL : strchr(special, s->bytes[at]);
         if (found == NULL) continue;
         const char *escape = escapes[found - special];
-        while (range < s->n_ranges && s->ranges[range].end <= at) range++;
+        while (range < s->n_ranges && s->ranges[range].end <= at)
+            range++;
         const bool is_untrusted = range < s->n_ranges && s->ranges[range].begin <= at;
         if (!r2i_tbuilder_add_slice(&b, s, plain, at)) return false;
         if (!r2i_tbuilder_add(&b, escape, strlen(escape), is_untrusted)) return false;
@@ -148,7 +159,8 @@ FILTER(filter_forceescape) {
 
 FILTER(filter_escape) {
     *out = *self;
-    return (self->kind == R2I_TV_STRING && self->as.string->is_markup) || filter_forceescape(run, self, args, out);
+    return (self->kind == R2I_TV_STRING && self->as.string->is_markup) ||
+           filter_forceescape(run, self, args, out);
 }
 
 FILTER(filter_indent) {
@@ -159,10 +171,13 @@ FILTER(filter_indent) {
     r2i_tbuilder b;
     if (args->has[0] && !join_indent(run, &args->v[0], &indent)) return false;
     if (!r2i_tvalue_require(run, self)) return false;
-    if (self->kind != R2I_TV_STRING) return r2i_trun_fail(run, R2_E_FORMAT, "indent: expected a string");
+    if (self->kind != R2I_TV_STRING)
+        return r2i_trun_fail(run, R2_E_FORMAT, "indent: expected a string");
     r2i_tbuilder_init(&b, run); /* a last line end, so that a text ending in one keeps it */
-    if (!r2i_tbuilder_add_string(&b, self->as.string) || !r2i_tbuilder_add_text(&b, "\n")) return false;
-    if (!r2i_tbuilder_finish(&b, &lines) || !as_method(run, "splitlines", &lines, &none, &lines)) return false;
+    if (!r2i_tbuilder_add_string(&b, self->as.string) || !r2i_tbuilder_add_text(&b, "\n"))
+        return false;
+    if (!r2i_tbuilder_finish(&b, &lines) || !as_method(run, "splitlines", &lines, &none, &lines))
+        return false;
     r2i_tbuilder_init(&b, run);
     for (size_t i = 0; i < lines.as.sequence->n_items; i++) {
         const r2i_tstring *line = lines.as.sequence->items[i].as.string;
@@ -175,11 +190,14 @@ FILTER(filter_indent) {
 }
 
 FILTER(filter_truncate) {
-    static const r2i_tstring dots = { .bytes = "...", .n_bytes = 3 }, space = { .bytes = " ", .n_bytes = 1 };
+    static const r2i_tstring dots = { .bytes = "...", .n_bytes = 3 },
+                             space = { .bytes = " ", .n_bytes = 1 };
     const r2i_tstring *s, *end;
     int64_t n, leeway;
-    if (!r2i_tvalue_to_string(run, self, &s) || !r2i_tbound_int(run, args, 0, 255, &n)) return false;
-    if (!r2i_tbound_string(run, args, 2, &end) || !r2i_tbound_int(run, args, 3, 5, &leeway)) return false;
+    if (!r2i_tvalue_to_string(run, self, &s) || !r2i_tbound_int(run, args, 0, 255, &n))
+        return false;
+    if (!r2i_tbound_string(run, args, 2, &end) || !r2i_tbound_int(run, args, 3, 5, &leeway))
+        return false;
     if (end == NULL) end = &dots;
     const int64_t n_end = (int64_t)r2i_utf8_count(end->bytes, end->n_bytes);
     if (n < n_end || leeway < 0 || leeway > INT32_MAX || n > INT32_MAX) {
@@ -195,7 +213,8 @@ FILTER(filter_truncate) {
     }
     r2i_tbuilder b;
     r2i_tbuilder_init(&b, run);
-    return r2i_tbuilder_add_slice(&b, s, 0, cut) && r2i_tbuilder_add_string(&b, end) && r2i_tbuilder_finish(&b, out);
+    return r2i_tbuilder_add_slice(&b, s, 0, cut) && r2i_tbuilder_add_string(&b, end) &&
+           r2i_tbuilder_finish(&b, out);
 }
 
 FILTER(filter_wordcount) {
@@ -206,7 +225,8 @@ FILTER(filter_wordcount) {
     if (!r2i_tvalue_to_string(run, self, &s) || !r2i_trun_work_bytes(run, s->n_bytes)) return false;
     for (size_t i = 0; i < s->n_bytes; i++) {
         const unsigned char c = (unsigned char)s->bytes[i];
-        const bool is_word = c >= 0x80 || c == '_' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+        const bool is_word = c >= 0x80 || c == '_' || (c >= '0' && c <= '9') ||
+                             ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
         n += is_word && !in_word;
         in_word = is_word;
     }
@@ -232,7 +252,9 @@ FILTER(filter_float) {
     double x;
     (void)run;
     if (!r2i_tvalue_require(run, self)) return false;
-    *out = float_of(self, &x) ? r2i_tvalue_float(x) : args->has[0] ? args->v[0] : r2i_tvalue_float(0);
+    *out = float_of(self, &x) ? r2i_tvalue_float(x)
+           : args->has[0]     ? args->v[0]
+                              : r2i_tvalue_float(0);
     return true;
 }
 
@@ -243,13 +265,16 @@ static bool parse_int(const r2i_tstring *text, int64_t base, int64_t *value) {
     const bool is_negative = i != 0 && s.bytes[0] == '-';
     if (s.n_bytes > i + 2 && s.bytes[i] == '0') {
         const char kind = (char)(s.bytes[i + 1] | 0x20);
-        if ((base == 16 && kind == 'x') || (base == 8 && kind == 'o') || (base == 2 && kind == 'b')) i += 2;
+        if ((base == 16 && kind == 'x') || (base == 8 && kind == 'o') || (base == 2 && kind == 'b'))
+            i += 2;
     }
     *value = 0;
     if (i == s.n_bytes) return false;
     for (; i < s.n_bytes; i++) {
         const char c = s.bytes[i], lower = (char)(c | 0x20);
-        const int64_t digit = c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'z' ? lower - 'a' + 10 : 99;
+        const int64_t digit = c >= '0' && c <= '9'           ? c - '0'
+                              : lower >= 'a' && lower <= 'z' ? lower - 'a' + 10
+                                                             : 99;
         if (digit >= base || __builtin_mul_overflow(*value, base, value)) return false;
         if (__builtin_add_overflow(*value, is_negative ? -digit : digit, value)) return false;
     }
@@ -262,7 +287,8 @@ FILTER(filter_int) {
     if (!r2i_tvalue_require(run, self) || !r2i_tbound_int(run, args, 1, 10, &base)) return false;
     if (base < 2 || base > 36) return r2i_trun_fail(run, R2_E_RANGE, "int: base must be 2..36");
     *out = args->has[0] ? args->v[0] : r2i_tvalue_int(0);
-    if (r2i_tvalue_as_int(self, &value) || (self->kind == R2I_TV_STRING && parse_int(self->as.string, base, &value))) {
+    if (r2i_tvalue_as_int(self, &value) ||
+        (self->kind == R2I_TV_STRING && parse_int(self->as.string, base, &value))) {
         *out = r2i_tvalue_int(value);
     } else if (float_of(self, &x) && isfinite(x)) {
         if (fabs(x) >= 9.2e18) return r2i_trun_fail(run, R2_E_RANGE, "integer too large");
@@ -280,7 +306,8 @@ FILTER(filter_abs) {
         *out = r2i_tvalue_int(i < 0 ? -i : i);
         return true;
     }
-    if (self->kind != R2I_TV_FLOAT) return r2i_trun_fail(run, R2_E_FORMAT, "abs: expected a number");
+    if (self->kind != R2I_TV_FLOAT)
+        return r2i_trun_fail(run, R2_E_FORMAT, "abs: expected a number");
     *out = r2i_tvalue_float(fabs(self->as.real));
     return true;
 }
@@ -305,15 +332,19 @@ FILTER(filter_round) {
     int64_t precision, i;
     double x;
     const r2i_tstring *method;
-    if (!r2i_tvalue_require(run, self) || !r2i_tbound_int(run, args, 0, 0, &precision)) return false;
+    if (!r2i_tvalue_require(run, self) || !r2i_tbound_int(run, args, 0, 0, &precision))
+        return false;
     if (!r2i_tbound_string(run, args, 1, &method)) return false;
-    if (!r2i_tvalue_as_float(self, &x)) return r2i_trun_fail(run, R2_E_FORMAT, "round: expected a number");
+    if (!r2i_tvalue_as_float(self, &x))
+        return r2i_trun_fail(run, R2_E_FORMAT, "round: expected a number");
     const bool is_common = method == NULL || r2i_tstring_is(method, "common");
     if (is_common && r2i_tvalue_as_int(self, &i)) {
         *out = r2i_tvalue_int(precision >= 0 ? i : (int64_t)round_decimal(x, precision));
         return true;
     }
-    const double unit = pow(10, precision > 300 ? 300 : precision < -300 ? -300 : (double)precision);
+    const double unit = pow(10, precision > 300    ? 300
+                                : precision < -300 ? -300
+                                                   : (double)precision);
     if (is_common) {
         *out = r2i_tvalue_float(round_decimal(x, precision));
     } else if (r2i_tstring_is(method, "ceil") || r2i_tstring_is(method, "floor")) {
@@ -328,7 +359,8 @@ FILTER(filter_round) {
 FILTER(filter_default) {
     (void)run;
     static const r2i_tstring empty = { .bytes = "" };
-    const bool use = self->kind == R2I_TV_UNDEFINED || (r2i_tbound_truth(args, 1) && !r2i_tvalue_truth(self));
+    const bool use =
+        self->kind == R2I_TV_UNDEFINED || (r2i_tbound_truth(args, 1) && !r2i_tvalue_truth(self));
     *out = !use ? *self : args->has[0] ? args->v[0] : r2i_tvalue_string(&empty);
     return true;
 }
@@ -353,7 +385,8 @@ FILTER(filter_urlencode) {
     if (!r2i_tvalue_to_string(run, self, &s)) return false;
     for (size_t i = 0; i < s->n_bytes; i++) {
         const unsigned char c = (unsigned char)s->bytes[i];
-        const bool is_plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z' && c < 0x80) ||
+        const bool is_plain = (c >= '0' && c <= '9') ||
+                              ((c | 0x20) >= 'a' && (c | 0x20) <= 'z' && c < 0x80) ||
                               (c != 0 && c < 0x80 && strchr("_.-~/", c) != NULL);
         const char coded[3] = { '%', hex[c >> 4], hex[c & 15] };
         const bool ok = is_plain ? r2i_tbuilder_add_slice(&b, s, i, i + 1)
@@ -363,147 +396,15 @@ FILTER(filter_urlencode) {
     return r2i_tbuilder_finish(&b, out);
 }
 
-typedef struct {
-    char flags[8];
-    int width, precision;
-    char conversion;
-} percent_spec;
-
-static const r2i_tvalue *next_value(const r2i_tvalue *values, size_t n, size_t *next) {
-    return *next < n ? &values[(*next)++] : NULL;
-}
-
-static bool add_number(r2i_trun *run, r2i_tbuilder *b, const percent_spec *spec, const r2i_tvalue *v) {
-    char text[512], pattern[48];
-    double x;
-    int64_t i;
-    if (!r2i_tvalue_as_float(v, &x)) return r2i_trun_fail(run, R2_E_FORMAT, "format: a number is required");
-    if (!r2i_tvalue_as_int(v, &i)) {
-        if (!isfinite(x) || fabs(x) >= 9.2e18) i = 0;
-        else i = (int64_t)x;
-    }
-    const bool is_int = strchr("dixXo", spec->conversion) != NULL;
-    if (is_int && v->kind == R2I_TV_FLOAT && (spec->conversion == 'x' || spec->conversion == 'X' || spec->conversion == 'o' ||
-                                              !isfinite(x) || fabs(x) >= 9.2e18)) {
-        return r2i_trun_fail(run, R2_E_FORMAT, "format: an integer is required");
-    }
-    if (!is_int && fabs(x) > 1e200) return r2i_trun_fail(run, R2_E_RANGE, "format: number too large");
-    (void)snprintf(pattern, sizeof pattern, "%%%s%d.%d%s%c", spec->flags, spec->width, spec->precision,
-                   is_int ? "ll" : "", spec->conversion);
-    if (spec->precision < 0 || spec->width == 0) {
-        char width[12] = "", precision[12] = "";
-        if (spec->width > 0) (void)snprintf(width, sizeof width, "%d", spec->width);
-        if (spec->precision >= 0) (void)snprintf(precision, sizeof precision, ".%d", spec->precision);
-        (void)snprintf(pattern, sizeof pattern, "%%%s%s%s%s%c", spec->flags, width, precision, is_int ? "ll" : "",
-                       spec->conversion);
-    }
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    const int n = is_int ? snprintf(text, sizeof text, pattern, (long long)i) : snprintf(text, sizeof text, pattern, x);
-#pragma GCC diagnostic pop
-    if (n < 0 || (size_t)n >= sizeof text) return r2i_trun_fail(run, R2_E_RANGE, "format: number too long");
-    return r2i_tbuilder_add(b, text, (size_t)n, false);
-}
-
-static bool add_conversion(r2i_trun *run, r2i_tbuilder *b, const percent_spec *spec, const r2i_tvalue *v) {
-    if (strchr("dixXoeEfFgG", spec->conversion) != NULL) return add_number(run, b, spec, v);
-    r2i_tbuilder text;
-    r2i_tvalue s;
-    r2i_tbuilder_init(&text, run);
-    if (spec->conversion != 's' && spec->conversion != 'r') {
-        return r2i_trun_fail(run, R2_E_UNSUPPORTED, "format: %%%c is not supported", spec->conversion);
-    }
-    if (!(spec->conversion == 's' ? r2i_tbuilder_add_value(&text, v) : r2i_tbuilder_add_repr(&text, v))) return false;
-    if (!r2i_tbuilder_finish(&text, &s)) return false;
-    const r2i_tstring *t = s.as.string;
-    const size_t n_kept = spec->precision < 0 ? SIZE_MAX : (size_t)spec->precision;
-    const size_t end = r2i_utf8_position(t->bytes, t->n_bytes, n_kept), n = r2i_utf8_count(t->bytes, end);
-    const size_t n_pad = (size_t)spec->width > n ? (size_t)spec->width - n : 0;
-    const bool is_left = strchr(spec->flags, '-') != NULL;
-    for (size_t i = 0; i < n_pad && !is_left; i++) {
-        if (!r2i_tbuilder_add_text(b, " ")) return false;
-    }
-    if (!r2i_tbuilder_add_slice(b, t, 0, end)) return false;
-    for (size_t i = 0; i < n_pad && is_left; i++) {
-        if (!r2i_tbuilder_add_text(b, " ")) return false;
-    }
-    return true;
-}
-
-/* Flags, width, precision and conversion behind a '%' at *at. */
-static bool parse_spec(r2i_trun *run, const r2i_tstring *f, size_t *at, percent_spec *spec) {
-    size_t n_flags = 0;
-    *spec = (percent_spec){ .precision = -1 };
-    while (*at < f->n_bytes && f->bytes[*at] != '\0' && strchr("-+ 0#", f->bytes[*at]) != NULL && n_flags < 5) {
-        spec->flags[n_flags++] = f->bytes[(*at)++];
-    }
-    int *number = &spec->width;
-    for (; *at < f->n_bytes; (*at)++) {
-        const char c = f->bytes[*at];
-        if (c == '.' && number == &spec->width) {
-            number = &spec->precision;
-            *number = 0;
-        } else if (c >= '0' && c <= '9') {
-            if (*number >= 100) return r2i_trun_fail(run, R2_E_RANGE, "format: width or precision above 999");
-            *number = 10 * *number + (c - '0');
-        } else {
-            break;
-        }
-    }
-    if (*at >= f->n_bytes) return r2i_trun_fail(run, R2_E_FORMAT, "incomplete format");
-    spec->conversion = f->bytes[(*at)++];
-    return true;
-}
-
-/* The value named "(name)" at *at of the format; NULL: not there. */
-static bool named_value(r2i_trun *run, const r2i_tstring *f, size_t *at, const r2i_tvalue *mapping, r2i_tvalue **v) {
-    const char *end = memchr(f->bytes + *at, ')', f->n_bytes - *at);
-    if (end == NULL || mapping == NULL) return r2i_trun_fail(run, R2_E_FORMAT, "format requires a mapping");
-    const r2i_tstring name = { .bytes = f->bytes + *at + 1, .n_bytes = (size_t)(end - f->bytes) - *at - 1 };
-    const r2i_tvalue key = r2i_tvalue_string(&name);
-    *at = (size_t)(end - f->bytes) + 1;
-    if (!r2i_tdict_find(run, mapping->as.dict, &key, v)) return false;
-    return *v != NULL || r2i_trun_fail(run, R2_E_FORMAT, "format: key not found");
-}
-
-bool r2i_template_percent(r2i_trun *run, const r2i_tstring *f, const r2i_tvalue *values, size_t n_values,
-                          const r2i_tvalue *mapping, r2i_tvalue *out) {
-    size_t next = 0;
-    bool is_named = false;
-    r2i_tbuilder b;
-    r2i_tbuilder_init(&b, run);
-    for (size_t at = 0; at < f->n_bytes;) {
-        const char *sign = memchr(f->bytes + at, '%', f->n_bytes - at);
-        const size_t stop = sign == NULL ? f->n_bytes : (size_t)(sign - f->bytes);
-        percent_spec spec;
-        r2i_tvalue *named = NULL;
-        if (!r2i_tbuilder_add_slice(&b, f, at, stop) || !r2i_trun_work(run, 1)) return false;
-        at = stop + 1;
-        if (sign == NULL) break;
-        if (at < f->n_bytes && f->bytes[at] == '(' && !named_value(run, f, &at, mapping, &named)) return false;
-        if (!parse_spec(run, f, &at, &spec)) return false;
-        if (spec.conversion == '%') {
-            if (!r2i_tbuilder_add_text(&b, "%")) return false;
-            continue;
-        }
-        is_named = is_named || named != NULL;
-        const r2i_tvalue *v = named != NULL ? named : next_value(values, n_values, &next);
-        if (v == NULL) return r2i_trun_fail(run, R2_E_FORMAT, "not enough arguments for format string");
-        if (!add_conversion(run, &b, &spec, v)) return false;
-    }
-    if (next < n_values && !is_named && mapping == NULL) {
-        return r2i_trun_fail(run, R2_E_FORMAT, "not all arguments converted during string formatting");
-    }
-    return r2i_tbuilder_finish(&b, out);
-}
-
 FILTER(filter_format) {
     const r2i_tstring *f;
     r2i_tvalue mapping;
-    if (!r2i_tvalue_to_string(run, self, &f) || !r2i_tdict_create(run, R2I_TV_DICT, &mapping)) return false;
+    if (!r2i_tvalue_to_string(run, self, &f) || !r2i_tdict_create(run, R2I_TV_DICT, &mapping))
+        return false;
     for (size_t i = 0; i < args->all->n_named; i++) {
         const r2i_tnamed *named = &args->all->named[i];
-        if (!r2i_tdict_set(run, mapping.as.dict, r2i_tvalue_string(named->name), named->value)) return false;
+        if (!r2i_tdict_set(run, mapping.as.dict, r2i_tvalue_string(named->name), named->value))
+            return false;
     }
     return r2i_template_percent(run, f, args->all->items, args->all->n_items,
                                 args->all->n_named != 0 ? &mapping : NULL, out);
@@ -542,11 +443,11 @@ const r2i_tfunction *r2i_template_find_text_filter(const r2i_tstring *name) {
     return r2i_tfunction_find(table, name);
 }
 
-bool r2i_template_filter(r2i_trun *run, const r2i_tstring *name, const r2i_tvalue *self, const r2i_targs *args,
-                         r2i_tvalue *out) {
+bool r2i_template_filter(r2i_trun *run, const r2i_tstring *name, const r2i_tvalue *self,
+                         const r2i_targs *args, r2i_tvalue *out) {
     const r2i_tfunction *filter = r2i_template_find_text_filter(name);
     if (filter == NULL) filter = r2i_template_find_list_filter(name);
     if (filter != NULL) return r2i_template_call_builtin(run, filter, self, args, out);
-    return r2i_trun_fail(run, R2_E_UNSUPPORTED, "No filter named '%.*s'", (int)r2i_min_size(name->n_bytes, 60),
-                         name->bytes);
+    return r2i_trun_fail(run, R2_E_UNSUPPORTED, "No filter named '%.*s'",
+                         (int)r2i_min_size(name->n_bytes, 60), name->bytes);
 }

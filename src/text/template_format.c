@@ -64,19 +64,24 @@ static int shortest_digits(double x, char digits[20], int *exponent) {
 void r2i_float_format(double x, char text[R2I_FLOAT_TEXT_BYTES]) {
     const char *sign = signbit(x) && !isnan(x) ? "-" : "";
     if (isnan(x) || isinf(x) || x == 0) {
-        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%s", sign, isnan(x) ? "nan" : isinf(x) ? "inf" : "0.0");
+        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%s", sign,
+                       isnan(x)   ? "nan"
+                       : isinf(x) ? "inf"
+                                  : "0.0");
         return;
     }
     char d[20];
     int e, n = shortest_digits(fabs(x), d, &e);
-    while (n > 1 && d[n - 1] == '0') d[--n] = '\0';
+    while (n > 1 && d[n - 1] == '0')
+        d[--n] = '\0';
     if (e < -4 || e >= 16) {
-        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%c%s%se%c%02d", sign, d[0], n > 1 ? "." : "", d + 1,
-                       e < 0 ? '-' : '+', e < 0 ? -e : e);
+        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%c%s%se%c%02d", sign, d[0], n > 1 ? "." : "",
+                       d + 1, e < 0 ? '-' : '+', e < 0 ? -e : e);
     } else if (e < 0) {
         (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s0.%.*s%s", sign, -e - 1, "0000", d);
     } else if (n <= e + 1) {
-        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%s%.*s.0", sign, d, e + 1 - n, "0000000000000000");
+        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%s%.*s.0", sign, d, e + 1 - n,
+                       "0000000000000000");
     } else {
         (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%.*s.%s", sign, e + 1, d, d + e + 1);
     }
@@ -92,8 +97,10 @@ static bool is_printable(uint32_t code) {
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL:
     case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS: return false;
-    default: return true;
+    case UTF8PROC_CATEGORY_ZS:
+        return false;
+    default:
+        return true;
     }
 }
 
@@ -105,7 +112,11 @@ static void repr_escape(uint32_t code, char quote, char text[16]) {
     } else if (code == '\\' || code == (uint32_t)quote) {
         (void)snprintf(text, 16, "\\%c", (char)code);
     } else if (!is_printable(code)) {
-        (void)snprintf(text, 16, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)code);
+        (void)snprintf(text, 16,
+                       code < 0x100     ? "\\x%02x"
+                       : code < 0x10000 ? "\\u%04x"
+                                        : "\\U%08x",
+                       (unsigned)code);
     }
 }
 
@@ -139,7 +150,8 @@ static bool add_escaped(r2i_tbuilder *b, const r2i_tstring *s, escape_kind kind,
             json_escape(code, kind == ESCAPE_JSON_ASCII, text);
         }
         if (text[0] != '\0') {
-            while (range < s->n_ranges && s->ranges[range].end <= at) range++;
+            while (range < s->n_ranges && s->ranges[range].end <= at)
+                range++;
             const bool is_untrusted = range < s->n_ranges && s->ranges[range].begin <= at;
             if (!r2i_tbuilder_add_slice(b, s, plain, at)) return false;
             if (!r2i_tbuilder_add(b, text, strlen(text), is_untrusted)) return false;
@@ -148,7 +160,8 @@ static bool add_escaped(r2i_tbuilder *b, const r2i_tstring *s, escape_kind kind,
         }
         at += used;
     }
-    return r2i_trun_work_bytes(b->run, s->n_bytes) && r2i_tbuilder_add_slice(b, s, plain, s->n_bytes);
+    return r2i_trun_work_bytes(b->run, s->n_bytes) &&
+           r2i_tbuilder_add_slice(b, s, plain, s->n_bytes);
 }
 
 static bool add_string_repr(r2i_tbuilder *b, const r2i_tstring *s) {
@@ -161,13 +174,16 @@ static bool add_string_repr(r2i_tbuilder *b, const r2i_tstring *s) {
 
 static bool add_range_repr(r2i_tbuilder *b, const r2i_tsequence *s) {
     char text[96];
-    (void)snprintf(text, sizeof text, s->step == 1 ? "range(%lld, %lld)" : "range(%lld, %lld, %lld)",
+    (void)snprintf(text, sizeof text,
+                   s->step == 1 ? "range(%lld, %lld)" : "range(%lld, %lld, %lld)",
                    (long long)s->start, (long long)s->stop, (long long)s->step);
     return r2i_tbuilder_add_text(b, text);
 }
 
 static bool add_sequence_repr(r2i_tbuilder *b, const r2i_tsequence *s) {
-    static const char *const open[] = { "[", "(", "", "dict_keys([", "dict_values([", "dict_items([" };
+    static const char *const open[] = {
+        "[", "(", "", "dict_keys([", "dict_values([", "dict_items(["
+    };
     static const char *const close[] = { "]", ")", "", "])", "])", "])" };
     if (s->flavor == R2I_TS_RANGE) return add_range_repr(b, s);
     if (s->flavor == R2I_TS_GENERATOR) return r2i_tbuilder_add_text(b, "<generator object>");
@@ -176,7 +192,8 @@ static bool add_sequence_repr(r2i_tbuilder *b, const r2i_tsequence *s) {
         if (i != 0 && !r2i_tbuilder_add_text(b, ", ")) return false;
         if (!r2i_tbuilder_add_repr(b, &s->items[i])) return false;
     }
-    if (s->flavor == R2I_TS_TUPLE && s->n_items == 1 && !r2i_tbuilder_add_text(b, ",")) return false;
+    if (s->flavor == R2I_TS_TUPLE && s->n_items == 1 && !r2i_tbuilder_add_text(b, ","))
+        return false;
     return r2i_tbuilder_add_text(b, close[s->flavor]);
 }
 
@@ -195,9 +212,12 @@ static bool add_dict_repr(r2i_tbuilder *b, const r2i_tdict *dict) {
 static bool add_scalar(r2i_tbuilder *b, const r2i_tvalue *v) {
     char text[R2I_FLOAT_TEXT_BYTES];
     switch (v->kind) {
-    case R2I_TV_UNDEFINED: return r2i_tbuilder_add_text(b, "Undefined");
-    case R2I_TV_NONE: return r2i_tbuilder_add_text(b, "None");
-    case R2I_TV_BOOL: return r2i_tbuilder_add_text(b, v->as.boolean ? "True" : "False");
+    case R2I_TV_UNDEFINED:
+        return r2i_tbuilder_add_text(b, "Undefined");
+    case R2I_TV_NONE:
+        return r2i_tbuilder_add_text(b, "None");
+    case R2I_TV_BOOL:
+        return r2i_tbuilder_add_text(b, v->as.boolean ? "True" : "False");
     case R2I_TV_FLOAT:
         r2i_float_format(v->as.real, text);
         return r2i_tbuilder_add_text(b, text);
@@ -219,7 +239,8 @@ bool r2i_tbuilder_add_repr(r2i_tbuilder *b, const r2i_tvalue *v) {
     } else if (v->kind == R2I_TV_DICT) {
         ok = add_dict_repr(b, v->as.dict);
     } else if (v->kind == R2I_TV_NAMESPACE) {
-        ok = r2i_tbuilder_add_text(b, "<Namespace ") && add_dict_repr(b, v->as.dict) && r2i_tbuilder_add_text(b, ">");
+        ok = r2i_tbuilder_add_text(b, "<Namespace ") && add_dict_repr(b, v->as.dict) &&
+             r2i_tbuilder_add_text(b, ">");
     } else {
         ok = add_scalar(b, v);
     }
@@ -249,26 +270,35 @@ static bool json_string(r2i_tbuilder *b, const r2i_tstring *s, const r2i_tjson_s
 
 static bool json_scalar(r2i_tbuilder *b, const r2i_tvalue *v) {
     switch (v->kind) {
-    case R2I_TV_NONE: return r2i_tbuilder_add_text(b, "null");
-    case R2I_TV_BOOL: return r2i_tbuilder_add_text(b, v->as.boolean ? "true" : "false");
+    case R2I_TV_NONE:
+        return r2i_tbuilder_add_text(b, "null");
+    case R2I_TV_BOOL:
+        return r2i_tbuilder_add_text(b, v->as.boolean ? "true" : "false");
     case R2I_TV_FLOAT:
         if (isnan(v->as.real)) return r2i_tbuilder_add_text(b, "NaN");
-        if (isinf(v->as.real)) return r2i_tbuilder_add_text(b, v->as.real < 0 ? "-Infinity" : "Infinity");
+        if (isinf(v->as.real))
+            return r2i_tbuilder_add_text(b, v->as.real < 0 ? "-Infinity" : "Infinity");
         return add_scalar(b, v);
-    case R2I_TV_INT: return add_scalar(b, v);
-    default: break;
+    case R2I_TV_INT:
+        return add_scalar(b, v);
+    default:
+        break;
     }
-    return r2i_trun_fail(b->run, R2_E_FORMAT, "Object of type %s is not JSON serializable", r2i_tvalue_type_name(v));
+    return r2i_trun_fail(b->run, R2_E_FORMAT, "Object of type %s is not JSON serializable",
+                         r2i_tvalue_type_name(v));
 }
 
-static bool json_value(r2i_tbuilder *b, const r2i_tvalue *v, const r2i_tjson_style *style, int level);
+static bool json_value(r2i_tbuilder *b, const r2i_tvalue *v, const r2i_tjson_style *style,
+                       int level);
 
-static bool json_list(r2i_tbuilder *b, const r2i_tsequence *s, const r2i_tjson_style *style, int level) {
+static bool json_list(r2i_tbuilder *b, const r2i_tsequence *s, const r2i_tjson_style *style,
+                      int level) {
     if (s->n_items == 0) return r2i_tbuilder_add_text(b, "[]");
     if (!r2i_tbuilder_add_text(b, "[")) return false;
     for (size_t i = 0; i < s->n_items; i++) {
         if (i != 0 && !r2i_tbuilder_add_string(b, style->item_separator)) return false;
-        if (!json_newline(b, style, level + 1) || !json_value(b, &s->items[i], style, level + 1)) return false;
+        if (!json_newline(b, style, level + 1) || !json_value(b, &s->items[i], style, level + 1))
+            return false;
     }
     return json_newline(b, style, level) && r2i_tbuilder_add_text(b, "]");
 }
@@ -276,7 +306,8 @@ static bool json_list(r2i_tbuilder *b, const r2i_tsequence *s, const r2i_tjson_s
 static bool json_key(r2i_tbuilder *b, const r2i_tvalue *key, const r2i_tjson_style *style) {
     if (key->kind == R2I_TV_STRING) return json_string(b, key->as.string, style);
     if (key->kind > R2I_TV_FLOAT || key->kind == R2I_TV_UNDEFINED) {
-        return r2i_trun_fail(b->run, R2_E_FORMAT, "JSON keys cannot be %s", r2i_tvalue_type_name(key));
+        return r2i_trun_fail(b->run, R2_E_FORMAT, "JSON keys cannot be %s",
+                             r2i_tvalue_type_name(key));
     }
     return r2i_tbuilder_add_text(b, "\"") && json_scalar(b, key) && r2i_tbuilder_add_text(b, "\"");
 }
@@ -290,7 +321,8 @@ static bool sorted_entries(r2i_trun *run, const r2i_tdict *dict, r2i_tentry **ou
         for (; at > 0; at--) {
             int order;
             if (!r2i_trun_work(run, 1)) return false;
-            if (!r2i_tvalue_order(run, &dict->entries[i].key, &entries[at - 1].key, &order)) return false;
+            if (!r2i_tvalue_order(run, &dict->entries[i].key, &entries[at - 1].key, &order))
+                return false;
             if (order >= 0) break;
             entries[at] = entries[at - 1];
         }
@@ -300,21 +332,24 @@ static bool sorted_entries(r2i_trun *run, const r2i_tdict *dict, r2i_tentry **ou
     return true;
 }
 
-static bool json_dict(r2i_tbuilder *b, const r2i_tdict *dict, const r2i_tjson_style *style, int level) {
+static bool json_dict(r2i_tbuilder *b, const r2i_tdict *dict, const r2i_tjson_style *style,
+                      int level) {
     if (dict->n_entries == 0) return r2i_tbuilder_add_text(b, "{}");
     r2i_tentry *entries = dict->entries;
     if (style->sort_keys && !sorted_entries(b->run, dict, &entries)) return false;
     if (!r2i_tbuilder_add_text(b, "{")) return false;
     for (size_t i = 0; i < dict->n_entries; i++) {
         if (i != 0 && !r2i_tbuilder_add_string(b, style->item_separator)) return false;
-        if (!json_newline(b, style, level + 1) || !json_key(b, &entries[i].key, style)) return false;
+        if (!json_newline(b, style, level + 1) || !json_key(b, &entries[i].key, style))
+            return false;
         if (!r2i_tbuilder_add_string(b, style->key_separator)) return false;
         if (!json_value(b, &entries[i].value, style, level + 1)) return false;
     }
     return json_newline(b, style, level) && r2i_tbuilder_add_text(b, "}");
 }
 
-static bool json_value(r2i_tbuilder *b, const r2i_tvalue *v, const r2i_tjson_style *style, int level) {
+static bool json_value(r2i_tbuilder *b, const r2i_tvalue *v, const r2i_tjson_style *style,
+                       int level) {
     if (v->kind == R2I_TV_STRING) return json_string(b, v->as.string, style);
     if (!r2i_trun_enter(b->run)) return false;
     bool ok;

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* memmem */
+/* The lexer: text, tags and what is inside them. */
 #include "text/template_lexer.h"
 
 #include <string.h>
@@ -34,7 +34,8 @@ static bool starts(const lexer *lx, size_t at, const char *text) {
 
 /* Moves to `to`, counting lines. */
 static void advance(lexer *lx, size_t to) {
-    for (; lx->at < to; lx->at++) lx->run->line += lx->source[lx->at] == '\n';
+    for (; lx->at < to; lx->at++)
+        lx->run->line += lx->source[lx->at] == '\n';
 }
 
 static size_t skip_space(const lexer *lx, size_t at) {
@@ -47,7 +48,8 @@ static size_t skip_space(const lexer *lx, size_t at) {
 }
 
 /* A text before a tag, shortened as the sign behind "{%" (-, + or none) demands. */
-static size_t strip_before_tag(const lexer *lx, size_t begin, size_t end, char sign, bool is_variable) {
+static size_t strip_before_tag(const lexer *lx, size_t begin, size_t end, char sign,
+                               bool is_variable) {
     const r2i_tstring text = { .bytes = lx->source + begin, .n_bytes = end - begin };
     size_t from, to;
     if (sign == '-') {
@@ -56,7 +58,8 @@ static size_t strip_before_tag(const lexer *lx, size_t begin, size_t end, char s
     }
     if (sign == '+' || is_variable) return end;
     size_t line_start = end;
-    while (line_start > begin && lx->source[line_start - 1] != '\n') line_start--;
+    while (line_start > begin && lx->source[line_start - 1] != '\n')
+        line_start--;
     if (line_start == begin && begin > 0 && lx->source[begin - 1] != '\n') return end;
     return skip_space(lx, line_start) >= end ? line_start : end;
 }
@@ -64,7 +67,8 @@ static size_t strip_before_tag(const lexer *lx, size_t begin, size_t end, char s
 static bool add_data(lexer *lx, size_t begin, size_t end) {
     r2i_ttoken token = { .kind = R2I_TT_DATA };
     if (begin >= end) return true;
-    return r2i_tstring_create(lx->run, lx->source + begin, end - begin, false, &token.value) && add_token(lx, token);
+    return r2i_tstring_create(lx->run, lx->source + begin, end - begin, false, &token.value) &&
+           add_token(lx, token);
 }
 
 /* Length of a closing tag ("%}" or "#}") at `at` with its sign and what it swallows; 0: none. */
@@ -118,7 +122,9 @@ static bool read_raw(lexer *lx) {
     return r2i_trun_fail(lx->run, R2_E_FORMAT, "Missing end of raw directive");
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 static bool is_name_start(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char)c >= 0x80;
 }
@@ -126,8 +132,9 @@ static bool is_name_start(char c) {
 /* End of digits with single '_' between them, starting at `at`; `at` itself when there are none. */
 static size_t digits_end(const lexer *lx, size_t at) {
     if (at >= lx->n_bytes || !is_digit(lx->source[at])) return at;
-    while (at < lx->n_bytes && (is_digit(lx->source[at]) ||
-           (lx->source[at] == '_' && at + 1 < lx->n_bytes && is_digit(lx->source[at + 1])))) {
+    while (at < lx->n_bytes &&
+           (is_digit(lx->source[at]) ||
+            (lx->source[at] == '_' && at + 1 < lx->n_bytes && is_digit(lx->source[at + 1])))) {
         at++;
     }
     return at;
@@ -205,15 +212,18 @@ static bool read_int(lexer *lx) {
 
 static bool read_name(lexer *lx) {
     size_t end = lx->at;
-    while (end < lx->n_bytes && (is_name_start(lx->source[end]) || is_digit(lx->source[end]))) end++;
+    while (end < lx->n_bytes && (is_name_start(lx->source[end]) || is_digit(lx->source[end])))
+        end++;
     r2i_ttoken token = { .kind = R2I_TT_NAME };
-    if (!r2i_tstring_create(lx->run, lx->source + lx->at, end - lx->at, false, &token.value)) return false;
+    if (!r2i_tstring_create(lx->run, lx->source + lx->at, end - lx->at, false, &token.value))
+        return false;
     lx->at = end;
     return add_token(lx, token);
 }
 
 /* Digits of \x41, A, \U00000041 or \101 at *at into *code. */
-static bool read_code(const lexer *lx, size_t *at, size_t end, int base, int least, int most, uint32_t *code) {
+static bool read_code(const lexer *lx, size_t *at, size_t end, int base, int least, int most,
+                      uint32_t *code) {
     int n = 0;
     *code = 0;
     for (; n < most && *at < end && digit_value(lx->source[*at]) < base; n++, (*at)++) {
@@ -251,7 +261,8 @@ static bool add_escape(lexer *lx, r2i_tbuilder *b, size_t *at, size_t end) {
 static bool read_string(lexer *lx) {
     const char quote = lx->source[lx->at];
     size_t end = lx->at + 1;
-    while (end < lx->n_bytes && lx->source[end] != quote) end += lx->source[end] == '\\' ? 2 : 1;
+    while (end < lx->n_bytes && lx->source[end] != quote)
+        end += lx->source[end] == '\\' ? 2 : 1;
     if (end >= lx->n_bytes) return r2i_trun_fail(lx->run, R2_E_FORMAT, "string without end");
     r2i_tbuilder b;
     r2i_tbuilder_init(&b, lx->run);
@@ -272,7 +283,8 @@ static bool read_string(lexer *lx) {
 static bool balance(lexer *lx, char c) {
     const char *open = strchr("([{", c), *close = strchr(")]}", c);
     if (open != NULL) {
-        if (lx->n_closers == sizeof lx->closers) return r2i_trun_fail(lx->run, R2_E_LIMIT, "nested too deeply");
+        if (lx->n_closers == sizeof lx->closers)
+            return r2i_trun_fail(lx->run, R2_E_LIMIT, "nested too deeply");
         lx->closers[lx->n_closers++] = c == '(' ? ')' : c == '[' ? ']' : '}';
     } else if (close != NULL) {
         if (lx->n_closers == 0 || lx->closers[--lx->n_closers] != c) {
@@ -308,7 +320,9 @@ static bool read_in_tag(lexer *lx, bool is_variable, bool *done) {
     size_t n = 0;
     if (lx->n_closers == 0 && !is_variable) n = match_close(lx, lx->at, "%}");
     if (lx->n_closers == 0 && is_variable) {
-        n = starts(lx, lx->at, "-}}") ? skip_space(lx, lx->at + 3) - lx->at : starts(lx, lx->at, "}}") ? 2 : 0;
+        n = starts(lx, lx->at, "-}}")  ? skip_space(lx, lx->at + 3) - lx->at
+            : starts(lx, lx->at, "}}") ? 2
+                                       : 0;
     }
     if (n != 0) {
         const r2i_ttoken token = { .kind = is_variable ? R2I_TT_VARIABLE_END : R2I_TT_BLOCK_END };
@@ -339,8 +353,9 @@ static bool read_tag(lexer *lx, bool is_variable) {
 /* Text up to the next tag, and the tag. */
 static bool read_part(lexer *lx) {
     size_t tag = lx->at;
-    while (tag + 1 < lx->n_bytes && !(lx->source[tag] == '{' && strchr("{%#", lx->source[tag + 1]) != NULL &&
-                                      lx->source[tag + 1] != '\0')) {
+    while (tag + 1 < lx->n_bytes &&
+           !(lx->source[tag] == '{' && strchr("{%#", lx->source[tag + 1]) != NULL &&
+             lx->source[tag + 1] != '\0')) {
         tag++;
     }
     if (tag + 1 >= lx->n_bytes) {

@@ -3,7 +3,7 @@
 
 #include "text/template_eval.h"
 
-#define FILTER(name)                                                                               \
+#define FILTER(name) \
     static bool name(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, r2i_tvalue *out)
 
 FILTER(filter_length) {
@@ -18,14 +18,17 @@ FILTER(filter_length) {
 static bool copy_items(r2i_trun *run, const r2i_tvalue *v, r2i_tflavor flavor, r2i_tvalue *out) {
     const r2i_tvalue *items;
     size_t n;
-    if (!r2i_tvalue_iterate(run, v, &items, &n) || !r2i_tsequence_create(run, flavor, n, out)) return false;
+    if (!r2i_tvalue_iterate(run, v, &items, &n) || !r2i_tsequence_create(run, flavor, n, out))
+        return false;
     for (size_t i = 0; i < n; i++) {
         if (!r2i_tsequence_push(run, out->as.sequence, items[i])) return false;
     }
     return true;
 }
 
-FILTER(filter_list) { return (void)args, copy_items(run, self, R2I_TS_LIST, out); }
+FILTER(filter_list) {
+    return (void)args, copy_items(run, self, R2I_TS_LIST, out);
+}
 
 FILTER(filter_first) {
     (void)args;
@@ -92,7 +95,8 @@ FILTER(filter_join) {
 
 FILTER(filter_reverse) {
     (void)args;
-    static const r2i_tvalue backwards[3] = { { .kind = R2I_TV_NONE }, { .kind = R2I_TV_NONE },
+    static const r2i_tvalue backwards[3] = { { .kind = R2I_TV_NONE },
+                                             { .kind = R2I_TV_NONE },
                                              { .kind = R2I_TV_INT, .as.integer = -1 } };
     if (self->kind == R2I_TV_STRING) return r2i_template_slice(run, self, backwards, out);
     if (!r2i_tvalue_require(run, self)) return false;
@@ -107,7 +111,8 @@ FILTER(filter_items) {
     (void)args;
     static const r2i_tstring name = { .bytes = "items", .n_bytes = 5 };
     if (self->kind == R2I_TV_UNDEFINED) return r2i_tsequence_create(run, R2I_TS_GENERATOR, 0, out);
-    if (self->kind != R2I_TV_DICT) return r2i_trun_fail(run, R2_E_FORMAT, "Can only get item pairs from a mapping.");
+    if (self->kind != R2I_TV_DICT)
+        return r2i_trun_fail(run, R2_E_FORMAT, "Can only get item pairs from a mapping.");
     if (!r2i_template_find_method(self, &name)->call(run, self, args, out)) return false;
     out->as.sequence->flavor = R2I_TS_GENERATOR;
     return true;
@@ -138,7 +143,8 @@ static bool sort_keyed(r2i_trun *run, keyed *rows, keyed *spare, size_t n, bool 
             size_t left = begin, right = middle;
             for (size_t at = begin; at < end; at++) {
                 bool take_right = left == middle;
-                if (left < middle && right < end && !before(run, &rows[right], &rows[left], reverse, &take_right)) {
+                if (left < middle && right < end &&
+                    !before(run, &rows[right], &rows[left], reverse, &take_right)) {
                     return false;
                 }
                 spare[at] = take_right ? rows[right++] : rows[left++];
@@ -150,7 +156,8 @@ static bool sort_keyed(r2i_trun *run, keyed *rows, keyed *spare, size_t n, bool 
 }
 
 /* Items of v with their keys: the attribute at `path`, folded unless `exact`. */
-static bool make_keyed(r2i_trun *run, const r2i_tvalue *v, const r2i_tvalue *path, bool exact, keyed **out, size_t *n) {
+static bool make_keyed(r2i_trun *run, const r2i_tvalue *v, const r2i_tvalue *path, bool exact,
+                       keyed **out, size_t *n) {
     const r2i_tvalue *items;
     if (!r2i_tvalue_iterate(run, v, &items, n)) return false;
     keyed *rows = r2i_trun_take(run, *n, sizeof *rows);
@@ -178,7 +185,8 @@ FILTER(filter_sort) {
     keyed *rows;
     size_t n;
     const r2i_tvalue *path = args->has[2] ? &args->v[2] : NULL;
-    if (path != NULL && path->kind == R2I_TV_STRING && memchr(path->as.string->bytes, ',', path->as.string->n_bytes)) {
+    if (path != NULL && path->kind == R2I_TV_STRING &&
+        memchr(path->as.string->bytes, ',', path->as.string->n_bytes)) {
         return r2i_trun_fail(run, R2_E_UNSUPPORTED, "sort by several attributes is not supported");
     }
     return make_keyed(run, self, path, r2i_tbound_truth(args, 1), &rows, &n) &&
@@ -191,7 +199,8 @@ FILTER(filter_dictsort) {
     size_t n;
     r2i_tvalue pairs;
     if (!r2i_tbound_string(run, args, 1, &by)) return false;
-    if (self->kind != R2I_TV_DICT) return r2i_trun_fail(run, R2_E_FORMAT, "dictsort: expected a mapping");
+    if (self->kind != R2I_TV_DICT)
+        return r2i_trun_fail(run, R2_E_FORMAT, "dictsort: expected a mapping");
     const bool by_value = by != NULL && r2i_tstring_is(by, "value");
     if (by != NULL && !by_value && !r2i_tstring_is(by, "key")) {
         return r2i_trun_fail(run, R2_E_FORMAT, "You can only sort by either \"key\" or \"value\"");
@@ -206,9 +215,13 @@ FILTER(filter_dictsort) {
 FILTER(filter_unique) {
     keyed *rows;
     size_t n;
-    if (!make_keyed(run, self, args->has[1] ? &args->v[1] : NULL, r2i_tbound_truth(args, 0), &rows, &n)) return false;
+    if (!make_keyed(run, self, args->has[1] ? &args->v[1] : NULL, r2i_tbound_truth(args, 0), &rows,
+                    &n))
+        return false;
     r2i_tvalue seen;
-    if (!r2i_tdict_create(run, R2I_TV_DICT, &seen) || !r2i_tsequence_create(run, R2I_TS_GENERATOR, n, out)) return false;
+    if (!r2i_tdict_create(run, R2I_TV_DICT, &seen) ||
+        !r2i_tsequence_create(run, R2I_TS_GENERATOR, n, out))
+        return false;
     for (size_t i = 0; i < n; i++) {
         r2i_tvalue *found;
         if (!r2i_tdict_find(run, seen.as.dict, &rows[i].key, &found)) return false;
@@ -219,10 +232,13 @@ FILTER(filter_unique) {
     return true;
 }
 
-static bool extreme(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool greatest, r2i_tvalue *out) {
+static bool extreme(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool greatest,
+                    r2i_tvalue *out) {
     keyed *rows;
     size_t n, best = 0;
-    if (!make_keyed(run, self, args->has[1] ? &args->v[1] : NULL, r2i_tbound_truth(args, 0), &rows, &n)) return false;
+    if (!make_keyed(run, self, args->has[1] ? &args->v[1] : NULL, r2i_tbound_truth(args, 0), &rows,
+                    &n))
+        return false;
     for (size_t i = 1; i < n; i++) {
         bool is;
         if (!before(run, &rows[i], &rows[best], greatest, &is)) return false;
@@ -231,19 +247,25 @@ static bool extreme(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *arg
     if (n != 0) *out = rows[best].item;
     return true;
 }
-FILTER(filter_min) { return extreme(run, self, args, false, out); }
-FILTER(filter_max) { return extreme(run, self, args, true, out); }
+FILTER(filter_min) {
+    return extreme(run, self, args, false, out);
+}
+FILTER(filter_max) {
+    return extreme(run, self, args, true, out);
+}
 
 FILTER(filter_sum) {
     const r2i_tvalue *items;
     size_t n;
     *out = args->has[1] ? args->v[1] : r2i_tvalue_int(0);
-    if (out->kind == R2I_TV_STRING) return r2i_trun_fail(run, R2_E_FORMAT, "sum() can't sum strings");
+    if (out->kind == R2I_TV_STRING)
+        return r2i_trun_fail(run, R2_E_FORMAT, "sum() can't sum strings");
     if (!r2i_tvalue_iterate(run, self, &items, &n)) return false;
     for (size_t i = 0; i < n; i++) {
         r2i_tvalue item = items[i], total;
         if (args->has[0] && !get_path(run, items[i], &args->v[0], &item)) return false;
-        if (!r2i_trun_work(run, 1) || !r2i_template_operate(run, '+', out, &item, &total)) return false;
+        if (!r2i_trun_work(run, 1) || !r2i_template_operate(run, '+', out, &item, &total))
+            return false;
         *out = total;
     }
     return true;
@@ -254,14 +276,17 @@ FILTER(filter_batch) {
     size_t n;
     int64_t count;
     r2i_tvalue row;
-    if (!r2i_tbound_int(run, args, 0, 0, &count) || !r2i_tvalue_iterate(run, self, &items, &n)) return false;
+    if (!r2i_tbound_int(run, args, 0, 0, &count) || !r2i_tvalue_iterate(run, self, &items, &n))
+        return false;
     if (!r2i_tsequence_create(run, R2I_TS_GENERATOR, 0, out)) return false;
-    if (count < 1 || count > R2I_TEMPLATE_MAX_RANGE) return r2i_trun_fail(run, R2_E_RANGE, "batch: bad count");
+    if (count < 1 || count > R2I_TEMPLATE_MAX_RANGE)
+        return r2i_trun_fail(run, R2_E_RANGE, "batch: bad count");
     const bool fills = args->has[1] && args->v[1].kind != R2I_TV_NONE;
     for (size_t i = 0; i < n; i += (size_t)count) {
         if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, &row)) return false;
         for (size_t j = i; j < i + (size_t)count && (j < n || fills); j++) {
-            if (!r2i_tsequence_push(run, row.as.sequence, j < n ? items[j] : args->v[1])) return false;
+            if (!r2i_tsequence_push(run, row.as.sequence, j < n ? items[j] : args->v[1]))
+                return false;
         }
         if (!r2i_tsequence_push(run, out->as.sequence, row)) return false;
     }
@@ -272,8 +297,10 @@ FILTER(filter_slice) {
     const r2i_tvalue *items;
     size_t n, at = 0;
     int64_t count;
-    if (!r2i_tbound_int(run, args, 0, 0, &count) || !r2i_tvalue_iterate(run, self, &items, &n)) return false;
-    if (count < 1 || count > R2I_TEMPLATE_MAX_RANGE) return r2i_trun_fail(run, R2_E_RANGE, "slice: bad count");
+    if (!r2i_tbound_int(run, args, 0, 0, &count) || !r2i_tvalue_iterate(run, self, &items, &n))
+        return false;
+    if (count < 1 || count > R2I_TEMPLATE_MAX_RANGE)
+        return r2i_trun_fail(run, R2_E_RANGE, "slice: bad count");
     if (!r2i_tsequence_create(run, R2I_TS_GENERATOR, 0, out)) return false;
     const size_t each = n / (size_t)count, n_longer = n % (size_t)count;
     const bool fills = args->has[1] && args->v[1].kind != R2I_TV_NONE;
@@ -284,7 +311,8 @@ FILTER(filter_slice) {
         for (; at < end; at++) {
             if (!r2i_tsequence_push(run, row.as.sequence, items[at])) return false;
         }
-        if (fills && i >= n_longer && !r2i_tsequence_push(run, row.as.sequence, args->v[1])) return false;
+        if (fills && i >= n_longer && !r2i_tsequence_push(run, row.as.sequence, args->v[1]))
+            return false;
         if (!r2i_tsequence_push(run, out->as.sequence, row)) return false;
     }
     return true;
@@ -331,11 +359,14 @@ static r2i_targs rest_of(const r2i_targs *args, size_t n_skipped) {
     return rest;
 }
 
-static bool map_item(r2i_trun *run, const r2i_targs *args, const r2i_tvalue *item, r2i_tvalue *out) {
-    const r2i_tvalue *path = named_argument(args, "attribute"), *fallback = named_argument(args, "default");
+static bool map_item(r2i_trun *run, const r2i_targs *args, const r2i_tvalue *item,
+                     r2i_tvalue *out) {
+    const r2i_tvalue *path = named_argument(args, "attribute"),
+                     *fallback = named_argument(args, "default");
     if (args->n_items == 0 && path != NULL) {
         if (!get_path(run, *item, path, out)) return false;
-        if (out->kind == R2I_TV_UNDEFINED && fallback != NULL && fallback->kind != R2I_TV_NONE) *out = *fallback;
+        if (out->kind == R2I_TV_UNDEFINED && fallback != NULL && fallback->kind != R2I_TV_NONE)
+            *out = *fallback;
         return true;
     }
     if (args->n_items == 0 || args->items[0].kind != R2I_TV_STRING) {
@@ -348,7 +379,9 @@ static bool map_item(r2i_trun *run, const r2i_targs *args, const r2i_tvalue *ite
 FILTER(filter_map) {
     const r2i_tvalue *items;
     size_t n;
-    if (!r2i_tvalue_iterate(run, self, &items, &n) || !r2i_tsequence_create(run, R2I_TS_GENERATOR, n, out)) return false;
+    if (!r2i_tvalue_iterate(run, self, &items, &n) ||
+        !r2i_tsequence_create(run, R2I_TS_GENERATOR, n, out))
+        return false;
     for (size_t i = 0; i < n; i++) {
         r2i_tvalue mapped;
         if (!map_item(run, args->all, &items[i], &mapped)) return false;
@@ -358,36 +391,50 @@ FILTER(filter_map) {
 }
 
 /* Whether the test named by the arguments holds for an item, or for its attribute. */
-static bool passes(r2i_trun *run, const r2i_targs *args, bool by_attribute, const r2i_tvalue *item, bool *is) {
+static bool passes(r2i_trun *run, const r2i_targs *args, bool by_attribute, const r2i_tvalue *item,
+                   bool *is) {
     r2i_tvalue v = *item;
     if (by_attribute) {
-        if (args->n_items == 0) return r2i_trun_fail(run, R2_E_FORMAT, "Missing parameter for attribute name");
+        if (args->n_items == 0)
+            return r2i_trun_fail(run, R2_E_FORMAT, "Missing parameter for attribute name");
         if (!get_path(run, *item, &args->items[0], &v)) return false;
     }
     *is = r2i_tvalue_truth(&v);
     if (args->n_items <= by_attribute) return true;
     const r2i_tvalue *name = &args->items[by_attribute];
     const r2i_targs rest = rest_of(args, 1 + (size_t)by_attribute);
-    if (name->kind != R2I_TV_STRING) return r2i_trun_fail(run, R2_E_FORMAT, "expected the name of a test");
+    if (name->kind != R2I_TV_STRING)
+        return r2i_trun_fail(run, R2_E_FORMAT, "expected the name of a test");
     return r2i_template_test(run, name->as.string, &v, &rest, is);
 }
 
-static bool choose(r2i_trun *run, const r2i_tvalue *self, const r2i_targs *args, bool by_attribute, bool wanted,
-                   r2i_tvalue *out) {
+static bool choose(r2i_trun *run, const r2i_tvalue *self, const r2i_targs *args, bool by_attribute,
+                   bool wanted, r2i_tvalue *out) {
     const r2i_tvalue *items;
     size_t n;
-    if (!r2i_tvalue_iterate(run, self, &items, &n) || !r2i_tsequence_create(run, R2I_TS_GENERATOR, 0, out)) return false;
+    if (!r2i_tvalue_iterate(run, self, &items, &n) ||
+        !r2i_tsequence_create(run, R2I_TS_GENERATOR, 0, out))
+        return false;
     for (size_t i = 0; i < n; i++) {
         bool is;
-        if (!r2i_trun_work(run, 1) || !passes(run, args, by_attribute, &items[i], &is)) return false;
+        if (!r2i_trun_work(run, 1) || !passes(run, args, by_attribute, &items[i], &is))
+            return false;
         if (is == wanted && !r2i_tsequence_push(run, out->as.sequence, items[i])) return false;
     }
     return true;
 }
-FILTER(filter_select) { return choose(run, self, args->all, false, true, out); }
-FILTER(filter_reject) { return choose(run, self, args->all, false, false, out); }
-FILTER(filter_selectattr) { return choose(run, self, args->all, true, true, out); }
-FILTER(filter_rejectattr) { return choose(run, self, args->all, true, false, out); }
+FILTER(filter_select) {
+    return choose(run, self, args->all, false, true, out);
+}
+FILTER(filter_reject) {
+    return choose(run, self, args->all, false, false, out);
+}
+FILTER(filter_selectattr) {
+    return choose(run, self, args->all, true, true, out);
+}
+FILTER(filter_rejectattr) {
+    return choose(run, self, args->all, true, false, out);
+}
 
 const r2i_tfunction *r2i_template_find_list_filter(const r2i_tstring *name) {
     static const r2i_tfunction table[] = {

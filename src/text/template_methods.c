@@ -1,29 +1,34 @@
-#define _GNU_SOURCE /* memmem behind the string search */
-/* Methods of strings, lists, dicts, loops and cyclers.  Those that would change a list or a dict
- * do not exist here, as in the Python sandbox. */
+/* Methods of strings, but for those about letters (template_case.c). */
 #include <string.h>
-#include <utf8proc.h>
 
 #include "base/checked.h"
 #include "text/template_eval.h"
 
-#define METHOD(name)                                                                               \
+#define METHOD(name) \
     static bool name(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, r2i_tvalue *out)
 
-static bool trim(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool left, bool right,
-                 r2i_tvalue *out) {
+static bool trim(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool left,
+                 bool right, r2i_tvalue *out) {
     const r2i_tstring *s = self->as.string, *chars;
     size_t begin, end;
     if (!r2i_tbound_string(run, args, 0, &chars)) return false;
-    if (!r2i_trun_work(run, (s->n_bytes / 64 + 1) * (1 + (chars != NULL ? chars->n_bytes / 8 : 0)))) return false;
+    if (!r2i_trun_work(run, (s->n_bytes / 64 + 1) * (1 + (chars != NULL ? chars->n_bytes / 8 : 0))))
+        return false;
     r2i_tstring_trim(s, chars, left, right, &begin, &end);
     return r2i_tstring_slice(run, s, begin, end, out);
 }
-METHOD(string_strip) { return trim(run, self, args, true, true, out); }
-METHOD(string_lstrip) { return trim(run, self, args, true, false, out); }
-METHOD(string_rstrip) { return trim(run, self, args, false, true, out); }
+METHOD(string_strip) {
+    return trim(run, self, args, true, true, out);
+}
+METHOD(string_lstrip) {
+    return trim(run, self, args, true, false, out);
+}
+METHOD(string_rstrip) {
+    return trim(run, self, args, false, true, out);
+}
 
-static bool push_slice(r2i_trun *run, r2i_tsequence *list, const r2i_tstring *s, size_t begin, size_t end) {
+static bool push_slice(r2i_trun *run, r2i_tsequence *list, const r2i_tstring *s, size_t begin,
+                       size_t end) {
     r2i_tvalue piece;
     return r2i_tstring_slice(run, s, begin, end, &piece) && r2i_tsequence_push(run, list, piece);
 }
@@ -32,13 +37,15 @@ static bool push_slice(r2i_trun *run, r2i_tsequence *list, const r2i_tstring *s,
 static size_t find_space(const r2i_tstring *s, size_t at, bool is_space) {
     while (at < s->n_bytes) {
         size_t used;
-        if (r2i_code_is_space(r2i_utf8_read(s->bytes + at, s->n_bytes - at, &used)) == is_space) break;
+        if (r2i_code_is_space(r2i_utf8_read(s->bytes + at, s->n_bytes - at, &used)) == is_space)
+            break;
         at += used;
     }
     return at;
 }
 
-static bool split_at_space(r2i_trun *run, const r2i_tstring *s, int64_t limit, r2i_tsequence *list) {
+static bool split_at_space(r2i_trun *run, const r2i_tstring *s, int64_t limit,
+                           r2i_tsequence *list) {
     for (size_t at = find_space(s, 0, false); at < s->n_bytes;) {
         const size_t end = find_space(s, at, true);
         if (limit == 0) return push_slice(run, list, s, at, s->n_bytes); /* the rest in one piece */
@@ -49,7 +56,8 @@ static bool split_at_space(r2i_trun *run, const r2i_tstring *s, int64_t limit, r
     return true;
 }
 
-static bool split_by(r2i_trun *run, const r2i_tstring *s, const r2i_tstring *by, int64_t limit, r2i_tsequence *list) {
+static bool split_by(r2i_trun *run, const r2i_tstring *s, const r2i_tstring *by, int64_t limit,
+                     r2i_tsequence *list) {
     size_t at = 0, found;
     while (limit != 0 && (found = r2i_tstring_find(s, by, at)) != SIZE_MAX) {
         if (!push_slice(run, list, s, at, found)) return false;
@@ -62,10 +70,13 @@ static bool split_by(r2i_trun *run, const r2i_tstring *s, const r2i_tstring *by,
 METHOD(string_split) {
     const r2i_tstring *s = self->as.string, *by;
     int64_t limit;
-    if (!r2i_tbound_string(run, args, 0, &by) || !r2i_tbound_int(run, args, 1, -1, &limit)) return false;
-    if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, out) || !r2i_trun_work_bytes(run, s->n_bytes)) return false;
+    if (!r2i_tbound_string(run, args, 0, &by) || !r2i_tbound_int(run, args, 1, -1, &limit))
+        return false;
+    if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, out) || !r2i_trun_work_bytes(run, s->n_bytes))
+        return false;
     if (by != NULL && by->n_bytes == 0) return r2i_trun_fail(run, R2_E_FORMAT, "empty separator");
-    return by == NULL ? split_at_space(run, s, limit, out->as.sequence) : split_by(run, s, by, limit, out->as.sequence);
+    return by == NULL ? split_at_space(run, s, limit, out->as.sequence)
+                      : split_by(run, s, by, limit, out->as.sequence);
 }
 
 static void reverse_items(r2i_tsequence *list) {
@@ -80,7 +91,8 @@ static void reverse_items(r2i_tsequence *list) {
 static size_t find_space_back(const r2i_tstring *s, size_t end, bool is_space) {
     while (end > 0) {
         size_t at = end - 1, used;
-        while (at > 0 && ((unsigned char)s->bytes[at] & 0xc0) == 0x80) at--;
+        while (at > 0 && ((unsigned char)s->bytes[at] & 0xc0) == 0x80)
+            at--;
         if (r2i_code_is_space(r2i_utf8_read(s->bytes + at, end - at, &used)) == is_space) break;
         end = at;
     }
@@ -90,8 +102,10 @@ static size_t find_space_back(const r2i_tstring *s, size_t end, bool is_space) {
 METHOD(string_rsplit) {
     const r2i_tstring *s = self->as.string, *by;
     int64_t limit;
-    if (!r2i_tbound_string(run, args, 0, &by) || !r2i_tbound_int(run, args, 1, -1, &limit)) return false;
-    if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, out) || !r2i_trun_work_bytes(run, s->n_bytes)) return false;
+    if (!r2i_tbound_string(run, args, 0, &by) || !r2i_tbound_int(run, args, 1, -1, &limit))
+        return false;
+    if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, out) || !r2i_trun_work_bytes(run, s->n_bytes))
+        return false;
     if (by != NULL && by->n_bytes == 0) return r2i_trun_fail(run, R2_E_FORMAT, "empty separator");
     if (by != NULL && !r2i_trun_work(run, s->n_bytes / 64 * (1 + by->n_bytes / 16))) return false;
     size_t end = by == NULL ? find_space_back(s, s->n_bytes, false) : s->n_bytes, found;
@@ -116,14 +130,18 @@ static size_t line_end(const r2i_tstring *s, size_t at) {
     size_t used;
     const uint32_t c = r2i_utf8_read(s->bytes + at, s->n_bytes - at, &used);
     if (c == '\r' && at + 1 < s->n_bytes && s->bytes[at + 1] == '\n') return 2;
-    return (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029 ? used : 0;
+    return (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 ||
+                   c == 0x2029
+               ? used
+               : 0;
 }
 
 METHOD(string_splitlines) {
     const r2i_tstring *s = self->as.string;
     const bool keep = r2i_tbound_truth(args, 0);
     size_t begin = 0;
-    if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, out) || !r2i_trun_work_bytes(run, s->n_bytes)) return false;
+    if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, out) || !r2i_trun_work_bytes(run, s->n_bytes))
+        return false;
     for (size_t at = 0; at < s->n_bytes;) {
         const size_t n = line_end(s, at);
         if (n != 0) {
@@ -131,17 +149,20 @@ METHOD(string_splitlines) {
             begin = at + n;
         }
         at += n != 0 ? n : 1;
-        while (at < s->n_bytes && ((unsigned char)s->bytes[at] & 0xc0) == 0x80) at++;
+        while (at < s->n_bytes && ((unsigned char)s->bytes[at] & 0xc0) == 0x80)
+            at++;
     }
     return begin == s->n_bytes || push_slice(run, out->as.sequence, s, begin, s->n_bytes);
 }
 
 /* The part of s that optional arguments i and i + 1 (start, end) select, in bytes. */
-static bool window(r2i_trun *run, const r2i_tstring *s, const r2i_tbound *args, size_t i, size_t *begin, size_t *end) {
+static bool window(r2i_trun *run, const r2i_tstring *s, const r2i_tbound *args, size_t i,
+                   size_t *begin, size_t *end) {
     int64_t from, to;
     const int64_t n = (int64_t)r2i_utf8_count(s->bytes, s->n_bytes);
     if (!r2i_trun_work_bytes(run, s->n_bytes)) return false;
-    if (!r2i_tbound_int(run, args, i, 0, &from) || !r2i_tbound_int(run, args, i + 1, n, &to)) return false;
+    if (!r2i_tbound_int(run, args, i, 0, &from) || !r2i_tbound_int(run, args, i + 1, n, &to))
+        return false;
     if (from < 0) from = from + n < 0 ? 0 : from + n;
     if (to < 0) to = to + n < 0 ? 0 : to + n;
     if (to > n) to = n;
@@ -150,13 +171,15 @@ static bool window(r2i_trun *run, const r2i_tstring *s, const r2i_tbound *args, 
     return true;
 }
 
-static bool affix_matches(const r2i_tstring *s, const r2i_tstring *part, size_t begin, size_t end, bool at_end) {
+static bool affix_matches(const r2i_tstring *s, const r2i_tstring *part, size_t begin, size_t end,
+                          bool at_end) {
     if (begin == SIZE_MAX || part->n_bytes > end - begin) return false;
     const size_t at = at_end ? end - part->n_bytes : begin;
     return part->n_bytes == 0 || memcmp(s->bytes + at, part->bytes, part->n_bytes) == 0;
 }
 
-static bool test_affix(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool at_end, r2i_tvalue *out) {
+static bool test_affix(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool at_end,
+                       r2i_tvalue *out) {
     const r2i_tvalue *parts = &args->v[0];
     size_t n = 1, begin, end;
     bool is = false;
@@ -167,7 +190,8 @@ static bool test_affix(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *
     if (!window(run, self->as.string, args, 1, &begin, &end)) return false;
     for (size_t i = 0; i < n && !is; i++) {
         if (parts[i].kind != R2I_TV_STRING) {
-            return r2i_trun_fail(run, R2_E_FORMAT, "expected a string, found %s", r2i_tvalue_type_name(&parts[i]));
+            return r2i_trun_fail(run, R2_E_FORMAT, "expected a string, found %s",
+                                 r2i_tvalue_type_name(&parts[i]));
         }
         is = affix_matches(self->as.string, parts[i].as.string, begin, end, at_end);
         if (!r2i_trun_work(run, 1)) return false;
@@ -175,37 +199,54 @@ static bool test_affix(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *
     *out = r2i_tvalue_bool(is);
     return true;
 }
-METHOD(string_startswith) { return test_affix(run, self, args, false, out); }
-METHOD(string_endswith) { return test_affix(run, self, args, true, out); }
+METHOD(string_startswith) {
+    return test_affix(run, self, args, false, out);
+}
+METHOD(string_endswith) {
+    return test_affix(run, self, args, true, out);
+}
 
-static bool find(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool last, bool must, r2i_tvalue *out) {
+static bool find(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool last,
+                 bool must, r2i_tvalue *out) {
     const r2i_tstring *s = self->as.string, *part;
     size_t begin, end, at = SIZE_MAX;
-    if (!r2i_tbound_string(run, args, 0, &part) || !window(run, s, args, 1, &begin, &end)) return false;
+    if (!r2i_tbound_string(run, args, 0, &part) || !window(run, s, args, 1, &begin, &end))
+        return false;
     if (part == NULL) return r2i_trun_fail(run, R2_E_FORMAT, "must be str, not NoneType");
     if (begin != SIZE_MAX) {
         const r2i_tstring inside = { .bytes = s->bytes, .n_bytes = end };
         if (last && !r2i_trun_work(run, s->n_bytes / 64 * (1 + part->n_bytes / 16))) return false;
-        at = last ? r2i_tstring_find_last(&inside, part, end) : r2i_tstring_find(&inside, part, begin);
+        at = last ? r2i_tstring_find_last(&inside, part, end)
+                  : r2i_tstring_find(&inside, part, begin);
         if (at < begin) at = SIZE_MAX;
     }
     if (at == SIZE_MAX && must) return r2i_trun_fail(run, R2_E_FORMAT, "substring not found");
     *out = r2i_tvalue_int(at == SIZE_MAX ? -1 : (int64_t)r2i_utf8_count(s->bytes, at));
     return true;
 }
-METHOD(string_find) { return find(run, self, args, false, false, out); }
-METHOD(string_rfind) { return find(run, self, args, true, false, out); }
-METHOD(string_index) { return find(run, self, args, false, true, out); }
-METHOD(string_rindex) { return find(run, self, args, true, true, out); }
+METHOD(string_find) {
+    return find(run, self, args, false, false, out);
+}
+METHOD(string_rfind) {
+    return find(run, self, args, true, false, out);
+}
+METHOD(string_index) {
+    return find(run, self, args, false, true, out);
+}
+METHOD(string_rindex) {
+    return find(run, self, args, true, true, out);
+}
 
 METHOD(string_count) {
     const r2i_tstring *s = self->as.string, *part;
     size_t begin, end;
     int64_t n = 0;
-    if (!r2i_tbound_string(run, args, 0, &part) || !window(run, s, args, 1, &begin, &end)) return false;
+    if (!r2i_tbound_string(run, args, 0, &part) || !window(run, s, args, 1, &begin, &end))
+        return false;
     if (part == NULL) return r2i_trun_fail(run, R2_E_FORMAT, "must be str, not NoneType");
     const r2i_tstring inside = { .bytes = s->bytes, .n_bytes = end };
-    if (part->n_bytes == 0 && begin != SIZE_MAX) n = (int64_t)r2i_utf8_count(s->bytes + begin, end - begin) + 1;
+    if (part->n_bytes == 0 && begin != SIZE_MAX)
+        n = (int64_t)r2i_utf8_count(s->bytes + begin, end - begin) + 1;
     while (part->n_bytes != 0 && (begin = r2i_tstring_find(&inside, part, begin)) != SIZE_MAX) {
         begin += part->n_bytes;
         n++;
@@ -217,9 +258,11 @@ METHOD(string_count) {
 METHOD(string_replace) {
     const r2i_tstring *s = self->as.string, *from, *to;
     int64_t limit;
-    if (!r2i_tbound_string(run, args, 0, &from) || !r2i_tbound_string(run, args, 1, &to)) return false;
+    if (!r2i_tbound_string(run, args, 0, &from) || !r2i_tbound_string(run, args, 1, &to))
+        return false;
     if (!r2i_tbound_int(run, args, 2, -1, &limit)) return false;
-    if (from == NULL || to == NULL) return r2i_trun_fail(run, R2_E_FORMAT, "must be str, not NoneType");
+    if (from == NULL || to == NULL)
+        return r2i_trun_fail(run, R2_E_FORMAT, "must be str, not NoneType");
     r2i_tbuilder b;
     r2i_tbuilder_init(&b, run);
     size_t at = 0;
@@ -234,7 +277,8 @@ METHOD(string_replace) {
         } else {
             const size_t found = r2i_tstring_find(s, from, at);
             if (found == SIZE_MAX) break;
-            if (!r2i_tbuilder_add_slice(&b, s, at, found) || !r2i_tbuilder_add_string(&b, to)) return false;
+            if (!r2i_tbuilder_add_slice(&b, s, at, found) || !r2i_tbuilder_add_string(&b, to))
+                return false;
             at = found + from->n_bytes;
         }
         limit -= limit > 0;
@@ -250,127 +294,34 @@ METHOD(string_join) {
     if (!r2i_tvalue_iterate(run, &args->v[0], &items, &n)) return false;
     for (size_t i = 0; i < n; i++) {
         if (items[i].kind != R2I_TV_STRING) {
-            return r2i_trun_fail(run, R2_E_FORMAT, "sequence item %zu: expected str instance, %s found", i,
+            return r2i_trun_fail(run, R2_E_FORMAT,
+                                 "sequence item %zu: expected str instance, %s found", i,
                                  r2i_tvalue_type_name(&items[i]));
         }
-        if (!r2i_trun_work(run, 1) || (i != 0 && !r2i_tbuilder_add_string(&b, self->as.string))) return false;
+        if (!r2i_trun_work(run, 1) || (i != 0 && !r2i_tbuilder_add_string(&b, self->as.string)))
+            return false;
         if (!r2i_tbuilder_add_string(&b, items[i].as.string)) return false;
     }
     return r2i_tbuilder_finish(&b, out);
 }
 
-/* Characters of the word "a b" so far decide what the next one becomes. */
-typedef struct {
-    bool in_word; /* the character before had case (title) or was no separator (Jinja) */
-    bool at_start;
-} case_state;
-
-static bool has_case(uint32_t c) {
-    const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
-    return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
-}
-static bool is_upper(uint32_t c) { return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_LU; }
-
-/* 'u', 'l' or 't': what becomes of character c. */
-static char case_of(char how, uint32_t c, case_state *state) {
-    char what = how;
-    if (how == 'c') what = state->at_start ? 't' : 'l';
-    if (how == 's') what = is_upper(c) ? 'l' : 'u';
-    if (how == 't') {
-        what = state->in_word ? 'l' : 't';
-        state->in_word = has_case(c);
-    }
-    if (how == 'j') { /* Jinja: words begin behind white space and -({[< */
-        const bool is_separator = r2i_code_is_space(c) || (c < 0x80 && c != 0 && strchr("-({[<", (int)c) != NULL);
-        what = state->in_word ? 'l' : 'u';
-        state->in_word = !is_separator;
-    }
-    state->at_start = false;
-    return what;
-}
-
-bool r2i_template_case(r2i_trun *run, const r2i_tstring *s, char how, r2i_tvalue *out) {
-    r2i_tbuilder b;
-    r2i_tbuilder_init(&b, run);
-    case_state state = { .at_start = true };
-    size_t range = 0;
-    if (!r2i_trun_work_bytes(run, 8 * s->n_bytes)) return false;
-    for (size_t at = 0; at < s->n_bytes;) {
-        size_t used;
-        char text[4];
-        const uint32_t c = r2i_utf8_read(s->bytes + at, s->n_bytes - at, &used);
-        const char what = case_of(how, c, &state);
-        utf8proc_int32_t changed = (utf8proc_int32_t)c;
-        changed = what == 'u' ? utf8proc_toupper(changed) : what == 't' ? utf8proc_totitle(changed) : utf8proc_tolower(changed);
-        while (range < s->n_ranges && s->ranges[range].end <= at) range++;
-        const bool is_untrusted = range < s->n_ranges && s->ranges[range].begin <= at;
-        const bool is_sharp = c == 0xdf && what != 'l'; /* the one common letter that becomes two */
-        const size_t n = is_sharp ? 2 : r2i_utf8_write(text, (uint32_t)changed);
-        if (!r2i_tbuilder_add(&b, is_sharp ? (what == 'u' ? "SS" : "Ss") : text, n, is_untrusted)) return false;
-        at += used;
-    }
-    return r2i_tbuilder_finish(&b, out);
-}
-METHOD(string_upper) { return (void)args, r2i_template_case(run, self->as.string, 'u', out); }
-METHOD(string_lower) { return (void)args, r2i_template_case(run, self->as.string, 'l', out); }
-METHOD(string_title) { return (void)args, r2i_template_case(run, self->as.string, 't', out); }
-METHOD(string_capitalize) { return (void)args, r2i_template_case(run, self->as.string, 'c', out); }
-METHOD(string_swapcase) { return (void)args, r2i_template_case(run, self->as.string, 's', out); }
-
-static bool is_letter(uint32_t c) {
-    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO;
-}
-static bool is_number(uint32_t c) {
-    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NO || k == UTF8PROC_CATEGORY_NL;
-}
-static bool is_decimal(uint32_t c) { return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_ND; }
-static bool is_letter_or_number(uint32_t c) { return is_letter(c) || is_number(c); }
-static bool is_ascii(uint32_t c) { return c < 0x80; }
-
-static bool all_codes(r2i_trun *run, const r2i_tvalue *self, bool (*is)(uint32_t c), bool if_empty, r2i_tvalue *out) {
-    const r2i_tstring *s = self->as.string;
-    bool all = s->n_bytes != 0 || if_empty;
-    for (size_t at = 0, used; at < s->n_bytes && all; at += used) {
-        all = is(r2i_utf8_read(s->bytes + at, s->n_bytes - at, &used));
-    }
-    *out = r2i_tvalue_bool(all);
-    return r2i_trun_work_bytes(run, s->n_bytes);
-}
-METHOD(string_isalpha) { return (void)args, all_codes(run, self, is_letter, false, out); }
-METHOD(string_isalnum) { return (void)args, all_codes(run, self, is_letter_or_number, false, out); }
-METHOD(string_isdigit) { return (void)args, all_codes(run, self, is_decimal, false, out); }
-METHOD(string_isnumeric) { return (void)args, all_codes(run, self, is_number, false, out); }
-METHOD(string_isspace) { return (void)args, all_codes(run, self, r2i_code_is_space, false, out); }
-METHOD(string_isascii) { return (void)args, all_codes(run, self, is_ascii, true, out); }
-
-static bool all_case(r2i_trun *run, const r2i_tvalue *self, bool upper, r2i_tvalue *out) {
-    const r2i_tstring *s = self->as.string;
-    bool some = false, all = true;
-    for (size_t at = 0, used; at < s->n_bytes && all; at += used) {
-        const uint32_t c = r2i_utf8_read(s->bytes + at, s->n_bytes - at, &used);
-        if (!has_case(c)) continue;
-        some = true;
-        all = is_upper(c) == upper;
-    }
-    *out = r2i_tvalue_bool(some && all);
-    return r2i_trun_work_bytes(run, s->n_bytes);
-}
-METHOD(string_isupper) { return (void)args, all_case(run, self, true, out); }
-METHOD(string_islower) { return (void)args, all_case(run, self, false, out); }
-
-static bool remove_affix(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool at_end, r2i_tvalue *out) {
+static bool remove_affix(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool at_end,
+                         r2i_tvalue *out) {
     const r2i_tstring *s = self->as.string, *part;
     if (!r2i_tbound_string(run, args, 0, &part)) return false;
     if (part == NULL) return r2i_trun_fail(run, R2_E_FORMAT, "must be str, not NoneType");
     const size_t n = affix_matches(s, part, 0, s->n_bytes, at_end) ? part->n_bytes : 0;
     return r2i_tstring_slice(run, s, at_end ? 0 : n, at_end ? s->n_bytes - n : s->n_bytes, out);
 }
-METHOD(string_removeprefix) { return remove_affix(run, self, args, false, out); }
-METHOD(string_removesuffix) { return remove_affix(run, self, args, true, out); }
+METHOD(string_removeprefix) {
+    return remove_affix(run, self, args, false, out);
+}
+METHOD(string_removesuffix) {
+    return remove_affix(run, self, args, true, out);
+}
 
-static bool partition(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool last, r2i_tvalue *out) {
+static bool partition(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, bool last,
+                      r2i_tvalue *out) {
     const r2i_tstring *s = self->as.string, *by;
     if (!r2i_tbound_string(run, args, 0, &by)) return false;
     if (by == NULL || by->n_bytes == 0) return r2i_trun_fail(run, R2_E_FORMAT, "empty separator");
@@ -380,14 +331,19 @@ static bool partition(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *a
     r2i_tsequence *parts = out->as.sequence;
     if (at == SIZE_MAX) {
         const size_t n = last ? 0 : s->n_bytes;
-        return push_slice(run, parts, s, 0, n) && push_slice(run, parts, s, s->n_bytes, s->n_bytes) &&
+        return push_slice(run, parts, s, 0, n) &&
+               push_slice(run, parts, s, s->n_bytes, s->n_bytes) &&
                push_slice(run, parts, s, last ? 0 : s->n_bytes, s->n_bytes);
     }
     return push_slice(run, parts, s, 0, at) && push_slice(run, parts, s, at, at + by->n_bytes) &&
            push_slice(run, parts, s, at + by->n_bytes, s->n_bytes);
 }
-METHOD(string_partition) { return partition(run, self, args, false, out); }
-METHOD(string_rpartition) { return partition(run, self, args, true, out); }
+METHOD(string_partition) {
+    return partition(run, self, args, false, out);
+}
+METHOD(string_rpartition) {
+    return partition(run, self, args, true, out);
+}
 
 static bool pad(r2i_tbuilder *b, const r2i_tstring *fill, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
@@ -396,17 +352,24 @@ static bool pad(r2i_tbuilder *b, const r2i_tstring *fill, int64_t n) {
     return true;
 }
 
-static bool justify(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, char how, r2i_tvalue *out) {
-    static const r2i_tstring space = { .bytes = " ", .n_bytes = 1 }, zero = { .bytes = "0", .n_bytes = 1 };
+static bool justify(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, char how,
+                    r2i_tvalue *out) {
+    static const r2i_tstring space = { .bytes = " ", .n_bytes = 1 },
+                             zero = { .bytes = "0", .n_bytes = 1 };
     const r2i_tstring *s = self->as.string, *fill;
     int64_t width;
-    if (!r2i_tbound_int(run, args, 0, 0, &width) || !r2i_tbound_string(run, args, 1, &fill)) return false;
+    if (!r2i_tbound_int(run, args, 0, 0, &width) || !r2i_tbound_string(run, args, 1, &fill))
+        return false;
     if (fill == NULL) fill = how == 'z' ? &zero : &space;
     if (r2i_utf8_count(fill->bytes, fill->n_bytes) != 1) {
-        return r2i_trun_fail(run, R2_E_FORMAT, "The fill character must be exactly one character long");
+        return r2i_trun_fail(run, R2_E_FORMAT,
+                             "The fill character must be exactly one character long");
     }
-    const int64_t n = (int64_t)r2i_utf8_count(s->bytes, s->n_bytes), missing = width > n ? width - n : 0;
-    const int64_t left = how == 'l' ? 0 : how == 'c' ? missing / 2 + (missing & width & 1) : missing;
+    const int64_t n = (int64_t)r2i_utf8_count(s->bytes, s->n_bytes),
+                  missing = width > n ? width - n : 0;
+    const int64_t left = how == 'l'   ? 0
+                         : how == 'c' ? missing / 2 + (missing & width & 1)
+                                      : missing;
     const size_t sign = how == 'z' && s->n_bytes != 0 && (s->bytes[0] == '-' || s->bytes[0] == '+');
     r2i_tbuilder b;
     r2i_tbuilder_init(&b, run);
@@ -414,27 +377,39 @@ static bool justify(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *arg
            r2i_tbuilder_add_slice(&b, s, sign, s->n_bytes) && pad(&b, fill, missing - left) &&
            r2i_tbuilder_finish(&b, out);
 }
-METHOD(string_ljust) { return justify(run, self, args, 'l', out); }
-METHOD(string_rjust) { return justify(run, self, args, 'r', out); }
-METHOD(string_center) { return justify(run, self, args, 'c', out); }
-METHOD(string_zfill) { return justify(run, self, args, 'z', out); }
+METHOD(string_ljust) {
+    return justify(run, self, args, 'l', out);
+}
+METHOD(string_rjust) {
+    return justify(run, self, args, 'r', out);
+}
+METHOD(string_center) {
+    return justify(run, self, args, 'c', out);
+}
+METHOD(string_zfill) {
+    return justify(run, self, args, 'z', out);
+}
 
 /* One field "{}", "{0}" or "{name}" of a format; conversions and widths are not supported. */
-static bool format_field(r2i_trun *run, const r2i_tstring *field, const r2i_targs *args, size_t *next, r2i_tbuilder *b) {
+static bool format_field(r2i_trun *run, const r2i_tstring *field, const r2i_targs *args,
+                         size_t *next, r2i_tbuilder *b) {
     size_t index = 0;
     bool is_number_field = true;
     for (size_t i = 0; i < field->n_bytes; i++) {
         const char c = field->bytes[i];
         if (strchr(".[!:{", c) != NULL) {
-            return r2i_trun_fail(run, R2_E_UNSUPPORTED, "format: only {}, {0} and {name} are supported");
+            return r2i_trun_fail(run, R2_E_UNSUPPORTED,
+                                 "format: only {}, {0} and {name} are supported");
         }
         is_number_field = is_number_field && c >= '0' && c <= '9' && i < 6;
         if (is_number_field) index = 10 * index + (size_t)(c - '0');
     }
     if (field->n_bytes == 0) index = (*next)++;
-    if (is_number_field && index < args->n_items) return r2i_tbuilder_add_value(b, &args->items[index]);
+    if (is_number_field && index < args->n_items)
+        return r2i_tbuilder_add_value(b, &args->items[index]);
     for (size_t i = 0; i < args->n_named && !is_number_field; i++) {
-        if (r2i_tstring_equal(args->named[i].name, field)) return r2i_tbuilder_add_value(b, &args->named[i].value);
+        if (r2i_tstring_equal(args->named[i].name, field))
+            return r2i_tbuilder_add_value(b, &args->named[i].value);
     }
     return r2i_trun_fail(run, R2_E_FORMAT, "format: no argument for a field");
 }
@@ -451,8 +426,10 @@ METHOD(string_format) {
             at++;
         } else if (c == '{') {
             const char *end = memchr(s->bytes + at, '}', s->n_bytes - at);
-            if (end == NULL) return r2i_trun_fail(run, R2_E_FORMAT, "expected '}' before end of string");
-            const r2i_tstring field = { .bytes = s->bytes + at + 1, .n_bytes = (size_t)(end - s->bytes) - at - 1 };
+            if (end == NULL)
+                return r2i_trun_fail(run, R2_E_FORMAT, "expected '}' before end of string");
+            const r2i_tstring field = { .bytes = s->bytes + at + 1,
+                                        .n_bytes = (size_t)(end - s->bytes) - at - 1 };
             if (!format_field(run, &field, args->all, &next, &b)) return false;
             at = (size_t)(end - s->bytes);
             continue;
@@ -462,103 +439,6 @@ METHOD(string_format) {
         if (!r2i_tbuilder_add_slice(&b, s, at, at + 1)) return false;
     }
     return r2i_tbuilder_finish(&b, out);
-}
-
-static bool view(r2i_trun *run, const r2i_tdict *dict, r2i_tflavor flavor, r2i_tvalue *out) {
-    if (!r2i_tsequence_create(run, flavor, dict->n_entries, out)) return false;
-    for (size_t i = 0; i < dict->n_entries; i++) {
-        const r2i_tentry *entry = &dict->entries[i];
-        r2i_tvalue item = flavor == R2I_TS_KEYS ? entry->key : entry->value;
-        if (flavor == R2I_TS_ITEMS && !r2i_tsequence_pair(run, entry->key, entry->value, &item)) return false;
-        if (!r2i_tsequence_push(run, out->as.sequence, item)) return false;
-    }
-    return true;
-}
-METHOD(dict_items) { return (void)args, view(run, self->as.dict, R2I_TS_ITEMS, out); }
-METHOD(dict_keys) { return (void)args, view(run, self->as.dict, R2I_TS_KEYS, out); }
-METHOD(dict_values) { return (void)args, view(run, self->as.dict, R2I_TS_VALUES, out); }
-
-METHOD(dict_get) {
-    r2i_tvalue *found;
-    if (!r2i_tdict_find(run, self->as.dict, &args->v[0], &found)) return false;
-    *out = found != NULL ? *found : args->has[1] ? args->v[1] : r2i_tvalue_none();
-    return true;
-}
-
-METHOD(dict_copy) {
-    (void)args;
-    if (!r2i_tdict_create(run, R2I_TV_DICT, out)) return false;
-    for (size_t i = 0; i < self->as.dict->n_entries; i++) {
-        const r2i_tentry *entry = &self->as.dict->entries[i];
-        if (!r2i_tdict_set(run, out->as.dict, entry->key, entry->value)) return false;
-    }
-    return true;
-}
-
-METHOD(list_count) {
-    int64_t n = 0;
-    for (size_t i = 0; i < self->as.sequence->n_items; i++) {
-        bool equal;
-        if (!r2i_trun_work(run, 1) || !r2i_tvalue_equal(run, &self->as.sequence->items[i], &args->v[0], &equal)) return false;
-        n += equal;
-    }
-    *out = r2i_tvalue_int(n);
-    return true;
-}
-
-METHOD(list_index) {
-    for (size_t i = 0; i < self->as.sequence->n_items; i++) {
-        bool equal;
-        if (!r2i_trun_work(run, 1) || !r2i_tvalue_equal(run, &self->as.sequence->items[i], &args->v[0], &equal)) return false;
-        *out = r2i_tvalue_int((int64_t)i);
-        if (equal) return true;
-    }
-    return r2i_trun_fail(run, R2_E_FORMAT, "value is not in list");
-}
-
-METHOD(list_copy) {
-    const r2i_tvalue all[3] = { r2i_tvalue_none(), r2i_tvalue_none(), r2i_tvalue_none() };
-    return (void)args, r2i_template_slice(run, self, all, out);
-}
-
-METHOD(forbidden) {
-    (void)args, (void)out;
-    return r2i_trun_fail(run, R2_E_UNSUPPORTED, "changing a '%s' object is unsafe", r2i_tvalue_type_name(self));
-}
-
-METHOD(loop_cycle) {
-    const r2i_targs *all = args->all;
-    if (all->n_items == 0) return r2i_trun_fail(run, R2_E_FORMAT, "no items for cycling given");
-    *out = all->items[self->as.loop->index % all->n_items];
-    return true;
-}
-
-METHOD(loop_changed) {
-    r2i_tvalue now;
-    bool equal;
-    if (!r2i_tsequence_create(run, R2I_TS_TUPLE, args->all->n_items, &now)) return false;
-    for (size_t i = 0; i < args->all->n_items; i++) {
-        if (!r2i_tsequence_push(run, now.as.sequence, args->all->items[i])) return false;
-    }
-    if (!r2i_tvalue_equal(run, &now, &self->as.loop->last_changed, &equal)) return false;
-    self->as.loop->last_changed = now;
-    *out = r2i_tvalue_bool(!equal);
-    return true;
-}
-
-METHOD(cycler_next) {
-    (void)run, (void)args;
-    r2i_tcycler *cycler = self->as.cycler;
-    *out = cycler->items[cycler->index];
-    cycler->index = (cycler->index + 1) % cycler->n_items;
-    return true;
-}
-
-METHOD(cycler_reset) {
-    (void)run, (void)args;
-    self->as.cycler->index = 0;
-    *out = r2i_tvalue_none();
-    return true;
 }
 
 const r2i_tfunction *r2i_template_find_string_method(const r2i_tstring *name) {
@@ -578,21 +458,6 @@ const r2i_tfunction *r2i_template_find_string_method(const r2i_tstring *name) {
         { "count", "sub start end", 1, string_count },
         { "replace", "old new count", 2, string_replace },
         { "join", "iterable", 1, string_join },
-        { "upper", "", 0, string_upper },
-        { "lower", "", 0, string_lower },
-        { "casefold", "", 0, string_lower },
-        { "title", "", 0, string_title },
-        { "capitalize", "", 0, string_capitalize },
-        { "swapcase", "", 0, string_swapcase },
-        { "isalpha", "", 0, string_isalpha },
-        { "isalnum", "", 0, string_isalnum },
-        { "isdigit", "", 0, string_isdigit },
-        { "isdecimal", "", 0, string_isdigit },
-        { "isnumeric", "", 0, string_isnumeric },
-        { "isspace", "", 0, string_isspace },
-        { "isascii", "", 0, string_isascii },
-        { "isupper", "", 0, string_isupper },
-        { "islower", "", 0, string_islower },
         { "removeprefix", "prefix", 1, string_removeprefix },
         { "removesuffix", "suffix", 1, string_removesuffix },
         { "partition", "sep", 1, string_partition },
@@ -604,49 +469,6 @@ const r2i_tfunction *r2i_template_find_string_method(const r2i_tstring *name) {
         { "format", "*", 0, string_format },
         { 0 },
     };
-    return r2i_tfunction_find(table, name);
-}
-
-static const r2i_tfunction *find_dict_method(const r2i_tstring *name) {
-    static const r2i_tfunction table[] = {
-        { "items", "", 0, dict_items },       { "keys", "", 0, dict_keys },
-        { "values", "", 0, dict_values },     { "get", "key default", 1, dict_get },
-        { "copy", "", 0, dict_copy },         { "clear", "*", 0, forbidden },
-        { "pop", "*", 0, forbidden },         { "popitem", "*", 0, forbidden },
-        { "setdefault", "*", 0, forbidden },  { "update", "*", 0, forbidden },
-        { 0 },
-    };
-    return r2i_tfunction_find(table, name);
-}
-
-static const r2i_tfunction *find_list_method(const r2i_tstring *name) {
-    static const r2i_tfunction table[] = {
-        { "count", "value", 1, list_count }, { "index", "value", 1, list_index },
-        { "copy", "", 0, list_copy },        { "append", "*", 0, forbidden },
-        { "clear", "*", 0, forbidden },      { "reverse", "*", 0, forbidden },
-        { "insert", "*", 0, forbidden },     { "sort", "*", 0, forbidden },
-        { "extend", "*", 0, forbidden },     { "remove", "*", 0, forbidden },
-        { "pop", "*", 0, forbidden },        { 0 },
-    };
-    return r2i_tfunction_find(table, name);
-}
-
-const r2i_tfunction *r2i_template_find_method(const r2i_tvalue *object, const r2i_tstring *name) {
-    static const r2i_tfunction loop_table[] = {
-        { "cycle", "*", 0, loop_cycle }, { "changed", "*", 0, loop_changed }, { 0 } };
-    static const r2i_tfunction cycler_table[] = {
-        { "next", "", 0, cycler_next }, { "reset", "", 0, cycler_reset }, { 0 } };
-    switch (object->kind) {
-    case R2I_TV_STRING: return r2i_template_find_string_method(name);
-    case R2I_TV_DICT: return find_dict_method(name);
-    case R2I_TV_LOOP: return r2i_tfunction_find(loop_table, name);
-    case R2I_TV_CYCLER: return r2i_tfunction_find(cycler_table, name);
-    case R2I_TV_SEQUENCE: {
-        const r2i_tflavor flavor = object->as.sequence->flavor;
-        if (flavor == R2I_TS_LIST) return find_list_method(name);
-        if (flavor != R2I_TS_TUPLE && flavor != R2I_TS_RANGE) return NULL;
-        return r2i_tstring_is(name, "count") || r2i_tstring_is(name, "index") ? find_list_method(name) : NULL;
-    }
-    default: return NULL;
-    }
+    const r2i_tfunction *found = r2i_tfunction_find(table, name);
+    return found != NULL ? found : r2i_template_find_case_method(name);
 }

@@ -5,8 +5,12 @@
 #include "base/checked.h"
 #include "text/template_eval.h"
 
-static bool overflow(r2i_trun *run) { return r2i_trun_fail(run, R2_E_RANGE, "integer too large"); }
-static bool by_zero(r2i_trun *run) { return r2i_trun_fail(run, R2_E_RANGE, "division by zero"); }
+static bool overflow(r2i_trun *run) {
+    return r2i_trun_fail(run, R2_E_RANGE, "integer too large");
+}
+static bool by_zero(r2i_trun *run) {
+    return r2i_trun_fail(run, R2_E_RANGE, "division by zero");
+}
 
 static bool power_int(r2i_trun *run, int64_t base, int64_t exponent, r2i_tvalue *out) {
     if (exponent < 0) {
@@ -27,17 +31,25 @@ static bool operate_int(r2i_trun *run, int op, int64_t a, int64_t b, r2i_tvalue 
     int64_t result = 0;
     bool is_over = false;
     switch (op) {
-    case '+': is_over = __builtin_add_overflow(a, b, &result); break;
-    case '-': is_over = __builtin_sub_overflow(a, b, &result); break;
-    case '*': is_over = __builtin_mul_overflow(a, b, &result); break;
-    case R2I_OP_POWER: return power_int(run, a, b, out);
+    case '+':
+        is_over = __builtin_add_overflow(a, b, &result);
+        break;
+    case '-':
+        is_over = __builtin_sub_overflow(a, b, &result);
+        break;
+    case '*':
+        is_over = __builtin_mul_overflow(a, b, &result);
+        break;
+    case R2I_OP_POWER:
+        return power_int(run, a, b, out);
     default:
         if (b == 0) return by_zero(run);
         if (op == '/') {
             *out = r2i_tvalue_float((double)a / (double)b);
             return true;
         }
-        if (a == INT64_MIN && b == -1) return op == '%' ? (*out = r2i_tvalue_int(0), true) : overflow(run);
+        if (a == INT64_MIN && b == -1)
+            return op == '%' ? (*out = r2i_tvalue_int(0), true) : overflow(run);
         /* Python rounds towards minus infinity, C towards zero. */
         const bool adjust = a % b != 0 && (a % b < 0) != (b < 0);
         result = op == '%' ? a % b + (adjust ? b : 0) : a / b - adjust;
@@ -52,12 +64,21 @@ static bool operate_float(r2i_trun *run, int op, double a, double b, r2i_tvalue 
     double result = 0;
     if ((op == '/' || op == '%' || op == R2I_OP_FLOOR) && b == 0) return by_zero(run);
     switch (op) {
-    case '+': result = a + b; break;
-    case '-': result = a - b; break;
-    case '*': result = a * b; break;
-    case '/': result = a / b; break;
+    case '+':
+        result = a + b;
+        break;
+    case '-':
+        result = a - b;
+        break;
+    case '*':
+        result = a * b;
+        break;
+    case '/':
+        result = a / b;
+        break;
     case R2I_OP_POWER:
-        if (a < 0 && b != floor(b)) return r2i_trun_fail(run, R2_E_UNSUPPORTED, "complex numbers are not supported");
+        if (a < 0 && b != floor(b))
+            return r2i_trun_fail(run, R2_E_UNSUPPORTED, "complex numbers are not supported");
         if (a == 0 && b < 0) return by_zero(run);
         result = pow(a, b);
         break;
@@ -106,40 +127,48 @@ static bool concatenate(r2i_trun *run, const r2i_tvalue *a, const r2i_tvalue *b,
     if (a->kind == R2I_TV_STRING) {
         r2i_tbuilder text;
         r2i_tbuilder_init(&text, run);
-        return r2i_tbuilder_add_string(&text, a->as.string) && r2i_tbuilder_add_string(&text, b->as.string) &&
-               r2i_tbuilder_finish(&text, out);
+        return r2i_tbuilder_add_string(&text, a->as.string) &&
+               r2i_tbuilder_add_string(&text, b->as.string) && r2i_tbuilder_finish(&text, out);
     }
     const r2i_tsequence *s = a->as.sequence, *t = b->as.sequence;
     return r2i_tsequence_create(run, s->flavor, s->n_items + t->n_items, out) &&
            append_items(run, s, out->as.sequence) && append_items(run, t, out->as.sequence);
 }
 
-static bool percent(r2i_trun *run, const r2i_tstring *format, const r2i_tvalue *b, r2i_tvalue *out) {
+static bool percent(r2i_trun *run, const r2i_tstring *format, const r2i_tvalue *b,
+                    r2i_tvalue *out) {
     if (r2i_tvalue_is_list(b, R2I_TS_TUPLE)) {
-        return r2i_template_percent(run, format, b->as.sequence->items, b->as.sequence->n_items, NULL, out);
+        return r2i_template_percent(run, format, b->as.sequence->items, b->as.sequence->n_items,
+                                    NULL, out);
     }
     return r2i_template_percent(run, format, b, 1, b->kind == R2I_TV_DICT ? b : NULL, out);
 }
 
-bool r2i_template_operate(r2i_trun *run, int op, const r2i_tvalue *a, const r2i_tvalue *b, r2i_tvalue *out) {
+bool r2i_template_operate(r2i_trun *run, int op, const r2i_tvalue *a, const r2i_tvalue *b,
+                          r2i_tvalue *out) {
     int64_t i, j;
     double x, y;
     const bool a_int = r2i_tvalue_as_int(a, &i), b_int = r2i_tvalue_as_int(b, &j);
     if (a_int && b_int) return operate_int(run, op, i, j, out);
-    if (r2i_tvalue_as_float(a, &x) && r2i_tvalue_as_float(b, &y)) return operate_float(run, op, x, y, out);
+    if (r2i_tvalue_as_float(a, &x) && r2i_tvalue_as_float(b, &y))
+        return operate_float(run, op, x, y, out);
     if (op == '%' && a->kind == R2I_TV_STRING) return percent(run, a->as.string, b, out);
     if (!r2i_tvalue_require(run, a) || !r2i_tvalue_require(run, b)) return false;
     if (op == '+' && a->kind == b->kind &&
-        (a->kind == R2I_TV_STRING ||
-         (is_plain_sequence(a) && is_plain_sequence(b) && a->as.sequence->flavor == b->as.sequence->flavor))) {
+        (a->kind == R2I_TV_STRING || (is_plain_sequence(a) && is_plain_sequence(b) &&
+                                      a->as.sequence->flavor == b->as.sequence->flavor))) {
         return concatenate(run, a, b, out);
     }
-    if (op == '*' && a->kind == R2I_TV_STRING && b_int) return repeat_string(run, a->as.string, j, out);
-    if (op == '*' && b->kind == R2I_TV_STRING && a_int) return repeat_string(run, b->as.string, i, out);
-    if (op == '*' && is_plain_sequence(a) && b_int) return repeat_sequence(run, a->as.sequence, j, out);
-    if (op == '*' && is_plain_sequence(b) && a_int) return repeat_sequence(run, b->as.sequence, i, out);
-    return r2i_trun_fail(run, R2_E_FORMAT, "unsupported operand types: '%s' and '%s'", r2i_tvalue_type_name(a),
-                         r2i_tvalue_type_name(b));
+    if (op == '*' && a->kind == R2I_TV_STRING && b_int)
+        return repeat_string(run, a->as.string, j, out);
+    if (op == '*' && b->kind == R2I_TV_STRING && a_int)
+        return repeat_string(run, b->as.string, i, out);
+    if (op == '*' && is_plain_sequence(a) && b_int)
+        return repeat_sequence(run, a->as.sequence, j, out);
+    if (op == '*' && is_plain_sequence(b) && a_int)
+        return repeat_sequence(run, b->as.sequence, i, out);
+    return r2i_trun_fail(run, R2_E_FORMAT, "unsupported operand types: '%s' and '%s'",
+                         r2i_tvalue_type_name(a), r2i_tvalue_type_name(b));
 }
 
 static bool string_item(r2i_trun *run, const r2i_tstring *s, int64_t index, r2i_tvalue *out) {
@@ -151,7 +180,8 @@ static bool string_item(r2i_trun *run, const r2i_tstring *s, int64_t index, r2i_
     return r2i_tstring_slice(run, s, at, at + r2i_utf8_bytes(s->bytes + at, s->n_bytes - at), out);
 }
 
-bool r2i_template_item(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue *key, r2i_tvalue *out) {
+bool r2i_template_item(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue *key,
+                       r2i_tvalue *out) {
     int64_t index;
     if (!r2i_tvalue_require(run, object)) return false;
     *out = r2i_tvalue_undefined(key->kind == R2I_TV_STRING ? key->as.string : NULL);
@@ -175,16 +205,21 @@ bool r2i_template_item(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue
     return key->kind != R2I_TV_STRING || r2i_template_attribute(run, object, key->as.string, out);
 }
 
-static bool attribute_of_loop(r2i_trun *run, const r2i_tloop *loop, const r2i_tstring *name, r2i_tvalue *out) {
+static bool attribute_of_loop(r2i_trun *run, const r2i_tloop *loop, const r2i_tstring *name,
+                              r2i_tvalue *out) {
     const int64_t at = (int64_t)loop->index, n = (int64_t)loop->n_items;
     const struct {
         const char *name;
         r2i_tvalue value;
     } fields[] = {
-        { "index", r2i_tvalue_int(at + 1) },      { "index0", r2i_tvalue_int(at) },
-        { "revindex", r2i_tvalue_int(n - at) },   { "revindex0", r2i_tvalue_int(n - at - 1) },
-        { "first", r2i_tvalue_bool(at == 0) },    { "last", r2i_tvalue_bool(at + 1 == n) },
-        { "length", r2i_tvalue_int(n) },          { "depth", r2i_tvalue_int(1) },
+        { "index", r2i_tvalue_int(at + 1) },
+        { "index0", r2i_tvalue_int(at) },
+        { "revindex", r2i_tvalue_int(n - at) },
+        { "revindex0", r2i_tvalue_int(n - at - 1) },
+        { "first", r2i_tvalue_bool(at == 0) },
+        { "last", r2i_tvalue_bool(at + 1 == n) },
+        { "length", r2i_tvalue_int(n) },
+        { "depth", r2i_tvalue_int(1) },
         { "depth0", r2i_tvalue_int(0) },
         { "previtem", at > 0 ? loop->items[at - 1] : r2i_tvalue_undefined(name) },
         { "nextitem", at + 1 < n ? loop->items[at + 1] : r2i_tvalue_undefined(name) },
@@ -198,7 +233,8 @@ static bool attribute_of_loop(r2i_trun *run, const r2i_tloop *loop, const r2i_ts
     return true;
 }
 
-static bool bind_method(r2i_trun *run, const r2i_tvalue *self, const r2i_tfunction *function, r2i_tvalue *out) {
+static bool bind_method(r2i_trun *run, const r2i_tvalue *self, const r2i_tfunction *function,
+                        r2i_tvalue *out) {
     r2i_tmethod *method = r2i_trun_take(run, 1, sizeof *method);
     if (method == NULL) return false;
     *method = (r2i_tmethod){ *self, function };
@@ -206,7 +242,8 @@ static bool bind_method(r2i_trun *run, const r2i_tvalue *self, const r2i_tfuncti
     return true;
 }
 
-bool r2i_template_attribute(r2i_trun *run, const r2i_tvalue *object, const r2i_tstring *name, r2i_tvalue *out) {
+bool r2i_template_attribute(r2i_trun *run, const r2i_tvalue *object, const r2i_tstring *name,
+                            r2i_tvalue *out) {
     if (!r2i_tvalue_require(run, object)) return false;
     const r2i_tfunction *function = r2i_template_find_method(object, name);
     if (function != NULL) return bind_method(run, object, function, out);
@@ -220,7 +257,8 @@ bool r2i_template_attribute(r2i_trun *run, const r2i_tvalue *object, const r2i_t
         return attribute_of_loop(run, object->as.loop, name, out);
     } else if (object->kind == R2I_TV_CYCLER && r2i_tstring_is(name, "current")) {
         *out = object->as.cycler->items[object->as.cycler->index];
-    } else if (object->kind == R2I_TV_MACRO && r2i_tstring_is(name, "name") && object->as.macro->node->name != NULL) {
+    } else if (object->kind == R2I_TV_MACRO && r2i_tstring_is(name, "name") &&
+               object->as.macro->node->name != NULL) {
         *out = r2i_tvalue_string(object->as.macro->node->name);
     }
     return true;
@@ -234,8 +272,8 @@ static bool slice_part(r2i_trun *run, const r2i_tvalue *part, int64_t *out) {
 }
 
 /* First position, step and count of a slice of n elements: Python's slice.indices. */
-static bool slice_indices(r2i_trun *run, const r2i_tvalue parts[3], int64_t n, int64_t *start, int64_t *step,
-                          size_t *count) {
+static bool slice_indices(r2i_trun *run, const r2i_tvalue parts[3], int64_t n, int64_t *start,
+                          int64_t *step, size_t *count) {
     int64_t bounds[2];
     *step = 1;
     if (!slice_part(run, &parts[2], step)) return false;
@@ -251,15 +289,16 @@ static bool slice_indices(r2i_trun *run, const r2i_tvalue parts[3], int64_t n, i
     }
     *start = bounds[0];
     *count = 0;
-    if (*step > 0 && bounds[0] < bounds[1]) *count = (size_t)((bounds[1] - bounds[0] - 1) / *step + 1);
+    if (*step > 0 && bounds[0] < bounds[1])
+        *count = (size_t)((bounds[1] - bounds[0] - 1) / *step + 1);
     if (*step < 0 && bounds[0] > bounds[1]) {
         *count = (size_t)((uint64_t)(bounds[0] - bounds[1] - 1) / (0 - (uint64_t)*step) + 1);
     }
     return true;
 }
 
-static bool slice_string(r2i_trun *run, const r2i_tstring *s, int64_t start, int64_t step, size_t count,
-                         r2i_tvalue *out) {
+static bool slice_string(r2i_trun *run, const r2i_tstring *s, int64_t start, int64_t step,
+                         size_t count, r2i_tvalue *out) {
     if (count == 0) return r2i_tstring_slice(run, s, 0, 0, out);
     const size_t at = r2i_utf8_position(s->bytes, s->n_bytes, (size_t)start);
     if (step == 1) {
@@ -274,19 +313,23 @@ static bool slice_string(r2i_trun *run, const r2i_tstring *s, int64_t start, int
     if (!r2i_tvalue_iterate(run, &letters, &items, &n)) return false;
     for (size_t i = 0; i < count; i++) {
         const size_t index = (size_t)(start + (int64_t)i * step);
-        if (!r2i_trun_work(run, 1) || !r2i_tbuilder_add_string(&b, items[index].as.string)) return false;
+        if (!r2i_trun_work(run, 1) || !r2i_tbuilder_add_string(&b, items[index].as.string))
+            return false;
     }
     return r2i_tbuilder_finish(&b, out);
 }
 
-bool r2i_template_slice(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue parts[3], r2i_tvalue *out) {
+bool r2i_template_slice(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalue parts[3],
+                        r2i_tvalue *out) {
     int64_t start = 0, step = 1;
     size_t n, count = 0;
     *out = r2i_tvalue_undefined(NULL);
     if (!r2i_tvalue_require(run, object)) return false;
     const bool is_string = object->kind == R2I_TV_STRING;
-    if (!is_string && (object->kind != R2I_TV_SEQUENCE || object->as.sequence->flavor > R2I_TS_RANGE)) {
-        return r2i_trun_fail(run, R2_E_FORMAT, "'%s' object cannot be sliced", r2i_tvalue_type_name(object));
+    if (!is_string &&
+        (object->kind != R2I_TV_SEQUENCE || object->as.sequence->flavor > R2I_TS_RANGE)) {
+        return r2i_trun_fail(run, R2_E_FORMAT, "'%s' object cannot be sliced",
+                             r2i_tvalue_type_name(object));
     }
     if (!r2i_tvalue_length(run, object, &n)) return false;
     if (!slice_indices(run, parts, (int64_t)n, &start, &step, &count)) return false;
@@ -299,7 +342,8 @@ bool r2i_template_slice(r2i_trun *run, const r2i_tvalue *object, const r2i_tvalu
         out->as.sequence->stop = out->as.sequence->start + (int64_t)count * out->as.sequence->step;
     }
     for (size_t i = 0; i < count; i++) {
-        if (!r2i_tsequence_push(run, out->as.sequence, s->items[start + (int64_t)i * step])) return false;
+        if (!r2i_tsequence_push(run, out->as.sequence, s->items[start + (int64_t)i * step]))
+            return false;
     }
     return true;
 }

@@ -5,14 +5,15 @@
 #include <string.h>
 
 bool r2i_tparser_fail(r2i_tparser *p, const char *expected) {
-    static const char *const names[] = { "end of template", "text", "begin of print statement",
-                                         "end of print statement", "begin of statement block",
-                                         "end of statement block" };
+    static const char *const names[] = { "end of template",          "text",
+                                         "begin of print statement", "end of print statement",
+                                         "begin of statement block", "end of statement block" };
     const r2i_ttoken *t = p->at;
     char found[64];
     if (t->kind == R2I_TT_NAME) {
         const size_t n = t->value.as.string->n_bytes;
-        (void)snprintf(found, sizeof found, "%.*s", (int)(n < 50 ? n : 50), t->value.as.string->bytes);
+        (void)snprintf(found, sizeof found, "%.*s", (int)(n < 50 ? n : 50),
+                       t->value.as.string->bytes);
     } else if (t->kind < R2I_TT_NAME) {
         (void)snprintf(found, sizeof found, "%s", names[t->kind]);
     } else {
@@ -30,7 +31,9 @@ static bool token_is_name(const r2i_ttoken *t, const char *name) {
     return t->kind == R2I_TT_NAME && r2i_tstring_is(t->value.as.string, name);
 }
 
-bool r2i_tparser_is_name(const r2i_tparser *p, const char *name) { return token_is_name(p->at, name); }
+bool r2i_tparser_is_name(const r2i_tparser *p, const char *name) {
+    return token_is_name(p->at, name);
+}
 
 bool r2i_tparser_skip_op(r2i_tparser *p, const char *op) {
     const bool is = r2i_tparser_is_op(p, op);
@@ -78,13 +81,15 @@ bool r2i_tparser_push(r2i_tparser *p, r2i_tnode *list, r2i_tnode *item) {
 bool r2i_tparser_enter(r2i_tparser *p) {
     if (++p->n_nested <= R2I_TEMPLATE_MAX_NESTING) return true;
     p->run->line = p->at->line;
-    return r2i_trun_fail(p->run, R2_E_LIMIT, "nested deeper than %d levels", R2I_TEMPLATE_MAX_NESTING);
+    return r2i_trun_fail(p->run, R2_E_LIMIT, "nested deeper than %d levels",
+                         R2I_TEMPLATE_MAX_NESTING);
 }
 
 /* A new node around `inner`, which so lies one level deeper in the tree. */
 static r2i_tnode *wrap(r2i_tparser *p, r2i_tnode_kind kind, r2i_tnode *inner, int *n_wrapped) {
     if (++*n_wrapped > R2I_TEMPLATE_MAX_NESTING) {
-        (void)r2i_trun_fail(p->run, R2_E_LIMIT, "more than %d parts in one expression", R2I_TEMPLATE_MAX_NESTING);
+        (void)r2i_trun_fail(p->run, R2_E_LIMIT, "more than %d parts in one expression",
+                            R2I_TEMPLATE_MAX_NESTING);
         return NULL;
     }
     r2i_tnode *node = r2i_tparser_node(p, kind);
@@ -187,14 +192,16 @@ static bool parse_primary(r2i_tparser *p, r2i_tnode **out) {
 
 static bool parse_argument(r2i_tparser *p, r2i_tnode *call) {
     const r2i_tnode *last = call->n_items != 0 ? call->items[call->n_items - 1] : NULL;
-    const bool after_named = last != NULL && (last->kind == R2I_TN_KEYWORD || last->kind == R2I_TN_SPREAD);
+    const bool after_named =
+        last != NULL && (last->kind == R2I_TN_KEYWORD || last->kind == R2I_TN_SPREAD);
     r2i_tnode *node = NULL;
     if (r2i_tparser_is_op(p, "*") || r2i_tparser_is_op(p, "**")) {
         node = r2i_tparser_node(p, R2I_TN_SPREAD);
         if (node == NULL) return false;
         node->op = (p->at++)->operator[1] == '*';
         if (!r2i_tparser_expression(p, &node->a)) return false;
-    } else if (p->at->kind == R2I_TT_NAME && p->at[1].kind == R2I_TT_OPERATOR && strcmp(p->at[1].operator, "=") == 0) {
+    } else if (p->at->kind == R2I_TT_NAME && p->at[1].kind == R2I_TT_OPERATOR &&
+               strcmp(p->at[1].operator, "=") == 0) {
         node = r2i_tparser_node(p, R2I_TN_KEYWORD);
         if (node == NULL) return false;
         node->name = p->at->value.as.string;
@@ -348,7 +355,7 @@ static int find_operator(const r2i_tparser *p, const char *const *ops) {
         const char *text;
         int op;
     } doubles[] = { { "//", R2I_OP_FLOOR }, { "**", R2I_OP_POWER }, { "==", R2I_OP_EQ },
-                    { "!=", R2I_OP_NE }, { ">=", R2I_OP_GE }, { "<=", R2I_OP_LE } };
+                    { "!=", R2I_OP_NE },    { ">=", R2I_OP_GE },    { "<=", R2I_OP_LE } };
     for (; *ops != NULL; ops++) {
         if (!r2i_tparser_is_op(p, *ops)) continue;
         for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++) {
@@ -380,7 +387,9 @@ static bool parse_chain(r2i_tparser *p, parse_level next, const char *const *ops
     return true;
 }
 
-static bool parse_filtered(r2i_tparser *p, r2i_tnode **out) { return parse_unary(p, true, out); }
+static bool parse_filtered(r2i_tparser *p, r2i_tnode **out) {
+    return parse_unary(p, true, out);
+}
 static bool parse_power(r2i_tparser *p, r2i_tnode **out) {
     static const char *const ops[] = { "**", NULL };
     return parse_chain(p, parse_filtered, ops, out);
@@ -391,7 +400,8 @@ static bool parse_product(r2i_tparser *p, r2i_tnode **out) {
 }
 
 /* Operands separated by a word or '~' become one node of `kind`. */
-static bool parse_series(r2i_tparser *p, parse_level next, r2i_tnode_kind kind, const char *word, r2i_tnode **out) {
+static bool parse_series(r2i_tparser *p, parse_level next, r2i_tnode_kind kind, const char *word,
+                         r2i_tnode **out) {
     if (!next(p, out)) return false;
     r2i_tnode *series = NULL;
     while (kind == R2I_TN_CONCAT ? r2i_tparser_skip_op(p, word) : r2i_tparser_skip_name(p, word)) {
@@ -462,8 +472,12 @@ static bool parse_not(r2i_tparser *p, r2i_tnode **out) {
     return true;
 }
 
-static bool parse_and(r2i_tparser *p, r2i_tnode **out) { return parse_series(p, parse_not, R2I_TN_AND, "and", out); }
-static bool parse_or(r2i_tparser *p, r2i_tnode **out) { return parse_series(p, parse_and, R2I_TN_OR, "or", out); }
+static bool parse_and(r2i_tparser *p, r2i_tnode **out) {
+    return parse_series(p, parse_not, R2I_TN_AND, "and", out);
+}
+static bool parse_or(r2i_tparser *p, r2i_tnode **out) {
+    return parse_series(p, parse_and, R2I_TN_OR, "or", out);
+}
 
 bool r2i_tparser_expression(r2i_tparser *p, r2i_tnode **out) {
     if (!r2i_tparser_enter(p) || !parse_or(p, out)) return false;
@@ -471,7 +485,8 @@ bool r2i_tparser_expression(r2i_tparser *p, r2i_tnode **out) {
     while (r2i_tparser_skip_name(p, "if")) {
         r2i_tnode *choice = wrap(p, R2I_TN_CONDITION, *out, &n_wrapped);
         if (choice == NULL || !parse_or(p, &choice->b)) return false;
-        if (r2i_tparser_skip_name(p, "else") && !r2i_tparser_expression(p, &choice->c)) return false;
+        if (r2i_tparser_skip_name(p, "else") && !r2i_tparser_expression(p, &choice->c))
+            return false;
         *out = choice;
     }
     p->n_nested--;
@@ -479,12 +494,12 @@ bool r2i_tparser_expression(r2i_tparser *p, r2i_tnode **out) {
 }
 
 static bool at_tuple_end(const r2i_tparser *p, const char *extra_end) {
-    return p->at->kind == R2I_TT_VARIABLE_END || p->at->kind == R2I_TT_BLOCK_END || r2i_tparser_is_op(p, ")") ||
-           (extra_end != NULL && r2i_tparser_is_name(p, extra_end));
+    return p->at->kind == R2I_TT_VARIABLE_END || p->at->kind == R2I_TT_BLOCK_END ||
+           r2i_tparser_is_op(p, ")") || (extra_end != NULL && r2i_tparser_is_name(p, extra_end));
 }
 
-bool r2i_tparser_tuple(r2i_tparser *p, bool with_condition, const char *extra_end, bool in_parentheses,
-                       r2i_tnode **out) {
+bool r2i_tparser_tuple(r2i_tparser *p, bool with_condition, const char *extra_end,
+                       bool in_parentheses, r2i_tnode **out) {
     r2i_tnode *tuple = r2i_tparser_node(p, R2I_TN_TUPLE), *item;
     bool is_tuple = false;
     if (tuple == NULL) return false;
@@ -494,7 +509,8 @@ bool r2i_tparser_tuple(r2i_tparser *p, bool with_condition, const char *extra_en
         if (!r2i_tparser_skip_op(p, ",")) break;
         is_tuple = true;
     }
-    if (!is_tuple && tuple->n_items == 0 && !in_parentheses) return r2i_tparser_fail(p, "an expression");
+    if (!is_tuple && tuple->n_items == 0 && !in_parentheses)
+        return r2i_tparser_fail(p, "an expression");
     *out = is_tuple || tuple->n_items == 0 ? tuple : tuple->items[0];
     return true;
 }

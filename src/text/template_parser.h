@@ -8,13 +8,13 @@ typedef struct {
     r2i_trun *run; /* errors, memory */
     const r2i_ttoken *at;
     int32_t n_nested;
-    int32_t n_loops;      /* around this statement, within the macro */
-    r2i_tnode *macro;     /* around this statement, or NULL */
+    int32_t n_loops;  /* around this statement, within the macro */
+    r2i_tnode *macro; /* around this statement, or NULL */
 } r2i_tparser;
 
 /* How a list of expressions may end besides tag ends and ')': "in", "recursive" or NULL. */
-bool r2i_tparser_tuple(r2i_tparser *p, bool with_condition, const char *extra_end, bool in_parentheses,
-                       r2i_tnode **out);
+bool r2i_tparser_tuple(r2i_tparser *p, bool with_condition, const char *extra_end,
+                       bool in_parentheses, r2i_tnode **out);
 bool r2i_tparser_expression(r2i_tparser *p, r2i_tnode **out);
 /* Filters from "| name" on, applied to `node`; `at_start`: the first one has no '|'. */
 bool r2i_tparser_filters(r2i_tparser *p, r2i_tnode *node, bool at_start, r2i_tnode **out);

@@ -73,13 +73,16 @@ static bool parse_block_to(r2i_tparser *p, const char *end, r2i_tnode **out) {
 }
 
 static bool parse_one_target(r2i_tparser *p, bool with_namespace, r2i_tnode **out) {
-    static const char *const reserved[] = { "true", "True", "false", "False", "none", "None", NULL };
+    static const char *const reserved[] = {
+        "true", "True", "false", "False", "none", "None", NULL
+    };
     if (r2i_tparser_skip_op(p, "(")) {
         r2i_tnode *tuple = *out = r2i_tparser_node(p, R2I_TN_TUPLE), *item;
         if (tuple == NULL || !r2i_tparser_enter(p)) return false;
         do {
             if (r2i_tparser_is_op(p, ")")) break;
-            if (!parse_one_target(p, with_namespace, &item) || !r2i_tparser_push(p, tuple, item)) return false;
+            if (!parse_one_target(p, with_namespace, &item) || !r2i_tparser_push(p, tuple, item))
+                return false;
         } while (r2i_tparser_skip_op(p, ","));
         p->n_nested--;
         return r2i_tparser_expect_op(p, ")");
@@ -102,8 +105,11 @@ static bool parse_target(r2i_tparser *p, bool with_namespace, r2i_tnode **out) {
     r2i_tnode *tuple = r2i_tparser_node(p, R2I_TN_TUPLE), *item;
     if (tuple == NULL || !r2i_tparser_push(p, tuple, *out)) return false;
     while (r2i_tparser_skip_op(p, ",")) {
-        if (r2i_tparser_is_name(p, "in") || r2i_tparser_is_op(p, "=") || p->at->kind == R2I_TT_BLOCK_END) break;
-        if (!parse_one_target(p, with_namespace, &item) || !r2i_tparser_push(p, tuple, item)) return false;
+        if (r2i_tparser_is_name(p, "in") || r2i_tparser_is_op(p, "=") ||
+            p->at->kind == R2I_TT_BLOCK_END)
+            break;
+        if (!parse_one_target(p, with_namespace, &item) || !r2i_tparser_push(p, tuple, item))
+            return false;
     }
     *out = tuple;
     return true;
@@ -123,7 +129,8 @@ static bool parse_if(r2i_tparser *p, r2i_tnode **out) {
     if (node == NULL) return false;
     do {
         r2i_tnode *condition, *body;
-        if (!r2i_tparser_tuple(p, false, NULL, false, &condition) || !parse_block(p, ends, &body)) return false;
+        if (!r2i_tparser_tuple(p, false, NULL, false, &condition) || !parse_block(p, ends, &body))
+            return false;
         if (!r2i_tparser_push(p, node, condition) || !r2i_tparser_push(p, node, body)) return false;
     } while (r2i_tparser_skip_name(p, "elif"));
     if (r2i_tparser_skip_name(p, "endif")) return true;
@@ -138,7 +145,8 @@ static bool parse_for(r2i_tparser *p, r2i_tnode **out) {
     if (!r2i_tparser_skip_name(p, "in")) return r2i_tparser_fail(p, "in");
     if (!r2i_tparser_tuple(p, false, "recursive", false, &node->b)) return false;
     if (r2i_tparser_skip_name(p, "if") && !r2i_tparser_expression(p, &node->c)) return false;
-    if (r2i_tparser_is_name(p, "recursive")) return r2i_tparser_fail(p, "no recursive loop (not supported)");
+    if (r2i_tparser_is_name(p, "recursive"))
+        return r2i_tparser_fail(p, "no recursive loop (not supported)");
     p->n_loops++;
     if (!parse_block(p, ends, &body)) return false;
     p->n_loops--;
@@ -178,7 +186,8 @@ static bool parse_function_body(r2i_tparser *p, r2i_tnode *macro, const char *en
     if (!parse_block_to(p, end, &macro->a)) return false;
     p->n_loops = n_loops;
     p->macro = outer;
-    if (outer != NULL) outer->op |= macro->op; /* an inner mention is one of the outer macro as well */
+    if (outer != NULL)
+        outer->op |= macro->op; /* an inner mention is one of the outer macro as well */
     return true;
 }
 
@@ -201,7 +210,8 @@ static bool parse_call(r2i_tparser *p, r2i_tnode **out) {
 
 static bool parse_filter(r2i_tparser *p, r2i_tnode **out) {
     r2i_tnode *node = *out = r2i_tparser_node(p, R2I_TN_FILTER_BLOCK);
-    return node != NULL && r2i_tparser_filters(p, NULL, true, &node->a) && parse_block_to(p, "endfilter", &node->b);
+    return node != NULL && r2i_tparser_filters(p, NULL, true, &node->a) &&
+           parse_block_to(p, "endfilter", &node->b);
 }
 
 static bool parse_generation(r2i_tparser *p, r2i_tnode **out) {
@@ -214,7 +224,8 @@ static bool parse_named_block(r2i_tparser *p, r2i_tnode **out) {
     if (node == NULL || !r2i_tparser_take_name(p, &node->name)) return false;
     (void)r2i_tparser_skip_name(p, "scoped");
     if (!parse_block_to(p, "endblock", &node->a)) return false;
-    if (p->at->kind == R2I_TT_NAME && r2i_tstring_equal(p->at->value.as.string, node->name)) p->at++;
+    if (p->at->kind == R2I_TT_NAME && r2i_tstring_equal(p->at->value.as.string, node->name))
+        p->at++;
     return true;
 }
 
@@ -246,19 +257,23 @@ static bool parse_jump(r2i_tparser *p, r2i_tnode_kind kind, r2i_tnode **out) {
     *out = r2i_tparser_node(p, kind);
     return *out != NULL;
 }
-static bool parse_break(r2i_tparser *p, r2i_tnode **out) { return parse_jump(p, R2I_TN_BREAK, out); }
-static bool parse_continue(r2i_tparser *p, r2i_tnode **out) { return parse_jump(p, R2I_TN_CONTINUE, out); }
+static bool parse_break(r2i_tparser *p, r2i_tnode **out) {
+    return parse_jump(p, R2I_TN_BREAK, out);
+}
+static bool parse_continue(r2i_tparser *p, r2i_tnode **out) {
+    return parse_jump(p, R2I_TN_CONTINUE, out);
+}
 
 static bool parse_statement_at(r2i_tparser *p, r2i_tnode **out) {
     static const struct {
         const char *name;
         parse_statement parse;
     } statements[] = {
-        { "set", parse_set },       { "if", parse_if },
-        { "for", parse_for },       { "macro", parse_macro },
-        { "call", parse_call },     { "filter", parse_filter },
-        { "with", parse_with },     { "generation", parse_generation },
-        { "break", parse_break },   { "continue", parse_continue },
+        { "set", parse_set },           { "if", parse_if },
+        { "for", parse_for },           { "macro", parse_macro },
+        { "call", parse_call },         { "filter", parse_filter },
+        { "with", parse_with },         { "generation", parse_generation },
+        { "break", parse_break },       { "continue", parse_continue },
         { "block", parse_named_block }, { "print", parse_print_statement },
     };
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {

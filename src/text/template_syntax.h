@@ -5,9 +5,9 @@
 
 typedef enum {
     /* expressions */
-    R2I_TN_CONST,     /* value */
-    R2I_TN_NAME,      /* name */
-    R2I_TN_LIST,      /* items; also TUPLE */
+    R2I_TN_CONST, /* value */
+    R2I_TN_NAME,  /* name */
+    R2I_TN_LIST,  /* items; also TUPLE */
     R2I_TN_TUPLE,
     R2I_TN_DICT,      /* items: key, value, key, value */
     R2I_TN_ATTRIBUTE, /* a.name */
@@ -28,25 +28,34 @@ typedef enum {
     R2I_TN_CONCAT,
     R2I_TN_CONDITION, /* a if b else c (c may be NULL) */
     /* statements */
-    R2I_TN_BODY,      /* items */
-    R2I_TN_TEXT,      /* value */
-    R2I_TN_OUTPUT,    /* items */
-    R2I_TN_IF,        /* items: condition, body, condition, body ...; a: else body or NULL */
-    R2I_TN_FOR,       /* target a, over b, if c (or NULL); body items[0], else items[1] or NULL */
-    R2I_TN_SET,       /* a = b */
-    R2I_TN_SET_BLOCK, /* a = body b, through filter c or NULL */
-    R2I_TN_NS_NAME,   /* target: name of a namespace, attribute in value */
-    R2I_TN_MACRO,     /* name, parameters items (KEYWORD nodes, a may be NULL), body a */
+    R2I_TN_BODY,       /* items */
+    R2I_TN_TEXT,       /* value */
+    R2I_TN_OUTPUT,     /* items */
+    R2I_TN_IF,         /* items: condition, body, condition, body ...; a: else body or NULL */
+    R2I_TN_FOR,        /* target a, over b, if c (or NULL); body items[0], else items[1] or NULL */
+    R2I_TN_SET,        /* a = b */
+    R2I_TN_SET_BLOCK,  /* a = body b, through filter c or NULL */
+    R2I_TN_NS_NAME,    /* target: name of a namespace, attribute in value */
+    R2I_TN_MACRO,      /* name, parameters items (KEYWORD nodes, a may be NULL), body a */
     R2I_TN_CALL_BLOCK, /* call a; caller b (a MACRO node) */
     R2I_TN_FILTER_BLOCK, /* filter a on body b */
-    R2I_TN_SCOPE,     /* body a */
-    R2I_TN_WITH,      /* items: target, value ...; body a */
+    R2I_TN_SCOPE,        /* body a */
+    R2I_TN_WITH,         /* items: target, value ...; body a */
     R2I_TN_BREAK,
     R2I_TN_CONTINUE
 } r2i_tnode_kind;
 
 /* Operators of OPERAND nodes with two characters; the others are their character. */
-enum { R2I_OP_FLOOR = 256, R2I_OP_POWER, R2I_OP_EQ, R2I_OP_NE, R2I_OP_GE, R2I_OP_LE, R2I_OP_IN, R2I_OP_NOT_IN };
+enum {
+    R2I_OP_FLOOR = 256,
+    R2I_OP_POWER,
+    R2I_OP_EQ,
+    R2I_OP_NE,
+    R2I_OP_GE,
+    R2I_OP_LE,
+    R2I_OP_IN,
+    R2I_OP_NOT_IN
+};
 /* Names a macro's body mentions: op bits of a MACRO node. */
 enum { R2I_MACRO_CALLER = 1, R2I_MACRO_VARARGS = 2, R2I_MACRO_KWARGS = 4 };
 

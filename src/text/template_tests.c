@@ -24,11 +24,12 @@ static bool is_kind(const char *name, const r2i_tvalue *v, bool *is) {
         { "number", k == R2I_TV_INT || k == R2I_TV_FLOAT || k == R2I_TV_BOOL },
         { "string", k == R2I_TV_STRING },
         { "mapping", k == R2I_TV_DICT },
-        { "iterable", is_sequence || k == R2I_TV_STRING || k == R2I_TV_DICT || k == R2I_TV_UNDEFINED || k == R2I_TV_LOOP },
-        { "sequence", (is_sequence && flavor <= R2I_TS_RANGE) || k == R2I_TV_STRING || k == R2I_TV_DICT ||
-                          k == R2I_TV_UNDEFINED },
-        { "callable", k == R2I_TV_MACRO || k == R2I_TV_FUNCTION || k == R2I_TV_METHOD || k == R2I_TV_JOINER ||
+        { "iterable", is_sequence || k == R2I_TV_STRING || k == R2I_TV_DICT ||
                           k == R2I_TV_UNDEFINED || k == R2I_TV_LOOP },
+        { "sequence", (is_sequence && flavor <= R2I_TS_RANGE) || k == R2I_TV_STRING ||
+                          k == R2I_TV_DICT || k == R2I_TV_UNDEFINED },
+        { "callable", k == R2I_TV_MACRO || k == R2I_TV_FUNCTION || k == R2I_TV_METHOD ||
+                          k == R2I_TV_JOINER || k == R2I_TV_UNDEFINED || k == R2I_TV_LOOP },
         { "escaped", k == R2I_TV_STRING && v->as.string->is_markup },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -39,19 +40,26 @@ static bool is_kind(const char *name, const r2i_tvalue *v, bool *is) {
     return false;
 }
 
-#define TEST(name)                                                                                 \
+#define TEST(name) \
     static bool name(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, r2i_tvalue *out)
 
-static bool remainder_is(r2i_trun *run, const r2i_tvalue *v, int64_t divisor, int64_t wanted, r2i_tvalue *out) {
+static bool remainder_is(r2i_trun *run, const r2i_tvalue *v, int64_t divisor, int64_t wanted,
+                         r2i_tvalue *out) {
     const r2i_tvalue by = r2i_tvalue_int(divisor), want = r2i_tvalue_int(wanted);
     r2i_tvalue rest;
     bool equal;
-    if (!r2i_template_operate(run, '%', v, &by, &rest) || !r2i_tvalue_equal(run, &rest, &want, &equal)) return false;
+    if (!r2i_template_operate(run, '%', v, &by, &rest) ||
+        !r2i_tvalue_equal(run, &rest, &want, &equal))
+        return false;
     *out = r2i_tvalue_bool(equal);
     return true;
 }
-TEST(test_odd) { return (void)args, remainder_is(run, self, 2, 1, out); }
-TEST(test_even) { return (void)args, remainder_is(run, self, 2, 0, out); }
+TEST(test_odd) {
+    return (void)args, remainder_is(run, self, 2, 1, out);
+}
+TEST(test_even) {
+    return (void)args, remainder_is(run, self, 2, 0, out);
+}
 TEST(test_divisible) {
     int64_t by;
     return r2i_tbound_int(run, args, 0, 1, &by) && remainder_is(run, self, by, 0, out);
@@ -64,8 +72,12 @@ static bool has_case(r2i_trun *run, const r2i_tvalue *v, const char *method, r2i
     const r2i_tvalue text = r2i_tvalue_string(s);
     return r2i_template_find_string_method(&name)->call(run, &text, &none, out);
 }
-TEST(test_lower) { return (void)args, has_case(run, self, "islower", out); }
-TEST(test_upper) { return (void)args, has_case(run, self, "isupper", out); }
+TEST(test_lower) {
+    return (void)args, has_case(run, self, "islower", out);
+}
+TEST(test_upper) {
+    return (void)args, has_case(run, self, "isupper", out);
+}
 
 TEST(test_equal) {
     bool equal;
@@ -80,16 +92,25 @@ TEST(test_unequal) {
 }
 
 /* One of the four orders, as bits: 1 less, 2 equal, 4 greater. */
-static bool order_is(r2i_trun *run, const r2i_tvalue *a, const r2i_tvalue *b, int wanted, r2i_tvalue *out) {
+static bool order_is(r2i_trun *run, const r2i_tvalue *a, const r2i_tvalue *b, int wanted,
+                     r2i_tvalue *out) {
     int order;
     if (!r2i_tvalue_order(run, a, b, &order)) return false;
     *out = r2i_tvalue_bool(((order < 0 ? 1 : order == 0 ? 2 : order == 1 ? 4 : 0) & wanted) != 0);
     return true;
 }
-TEST(test_less) { return order_is(run, self, &args->v[0], 1, out); }
-TEST(test_at_most) { return order_is(run, self, &args->v[0], 3, out); }
-TEST(test_greater) { return order_is(run, self, &args->v[0], 4, out); }
-TEST(test_at_least) { return order_is(run, self, &args->v[0], 6, out); }
+TEST(test_less) {
+    return order_is(run, self, &args->v[0], 1, out);
+}
+TEST(test_at_most) {
+    return order_is(run, self, &args->v[0], 3, out);
+}
+TEST(test_greater) {
+    return order_is(run, self, &args->v[0], 4, out);
+}
+TEST(test_at_least) {
+    return order_is(run, self, &args->v[0], 6, out);
+}
 
 TEST(test_in) {
     bool found;
@@ -113,8 +134,9 @@ TEST(test_same) {
 TEST(test_filter) {
     (void)args;
     (void)run;
-    *out = r2i_tvalue_bool(self->kind == R2I_TV_STRING && (r2i_template_find_text_filter(self->as.string) != NULL ||
-                                                           r2i_template_find_list_filter(self->as.string) != NULL));
+    *out = r2i_tvalue_bool(self->kind == R2I_TV_STRING &&
+                           (r2i_template_find_text_filter(self->as.string) != NULL ||
+                            r2i_template_find_list_filter(self->as.string) != NULL));
     return true;
 }
 
@@ -148,8 +170,8 @@ static const r2i_tfunction *find_test(const r2i_tstring *name) {
     return r2i_tfunction_find(table, name);
 }
 
-bool r2i_template_test(r2i_trun *run, const r2i_tstring *name, const r2i_tvalue *self, const r2i_targs *args,
-                       bool *out) {
+bool r2i_template_test(r2i_trun *run, const r2i_tstring *name, const r2i_tvalue *self,
+                       const r2i_targs *args, bool *out) {
     char text[32];
     const size_t n = r2i_min_size(name->n_bytes, sizeof text - 1);
     const r2i_tfunction *test = find_test(name);
@@ -161,7 +183,8 @@ bool r2i_template_test(r2i_trun *run, const r2i_tstring *name, const r2i_tvalue 
         *out = r2i_tvalue_truth(&result);
         return true;
     }
-    if (!is_kind(text, self, out)) return r2i_trun_fail(run, R2_E_UNSUPPORTED, "No test named '%s'", text);
+    if (!is_kind(text, self, out))
+        return r2i_trun_fail(run, R2_E_UNSUPPORTED, "No test named '%s'", text);
     if (args->n_items == 0 && args->n_named == 0) return true;
     return r2i_trun_fail(run, R2_E_FORMAT, "test '%s' takes no arguments", text);
 }

@@ -1,3 +1,4 @@
+/* Strings with marks. */
 #define _GNU_SOURCE /* memmem */
 #include "text/template_text.h"
 
@@ -5,7 +6,9 @@
 
 #include "base/checked.h"
 
-void r2i_tbuilder_init(r2i_tbuilder *b, r2i_trun *run) { *b = (r2i_tbuilder){ .run = run }; }
+void r2i_tbuilder_init(r2i_tbuilder *b, r2i_trun *run) {
+    *b = (r2i_tbuilder){ .run = run };
+}
 
 static bool make_room(r2i_tbuilder *b, size_t n_more) {
     if (n_more > R2I_TEMPLATE_MAX_TEXT_BYTES - b->n_bytes) {
@@ -87,7 +90,8 @@ size_t r2i_utf8_bytes(const char *bytes, size_t n_bytes) {
 
 size_t r2i_utf8_count(const char *bytes, size_t n_bytes) {
     size_t n = 0;
-    for (size_t i = 0; i < n_bytes; i++) n += ((unsigned char)bytes[i] & 0xc0) != 0x80;
+    for (size_t i = 0; i < n_bytes; i++)
+        n += ((unsigned char)bytes[i] & 0xc0) != 0x80;
     return n;
 }
 
@@ -97,7 +101,8 @@ uint32_t r2i_utf8_read(const char *bytes, size_t n_bytes, size_t *n_used) {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
     *n_used = 1;
     if (lead < 0x80) return lead;
-    if (lead < 0xc2 || lead > 0xf4 || n != (lead < 0xe0 ? 2u : lead < 0xf0 ? 3u : 4u)) return 0xfffd;
+    if (lead < 0xc2 || lead > 0xf4 || n != (lead < 0xe0 ? 2u : lead < 0xf0 ? 3u : 4u))
+        return 0xfffd;
     uint32_t code = lead & (0x7fu >> n);
     for (size_t i = 1; i < n; i++) {
         const unsigned char c = (unsigned char)bytes[i];
@@ -126,7 +131,8 @@ size_t r2i_utf8_write(char *bytes, uint32_t code) {
 
 size_t r2i_utf8_position(const char *bytes, size_t n_bytes, size_t index) {
     size_t at = 0;
-    while (index-- > 0 && at < n_bytes) at += r2i_utf8_bytes(bytes + at, n_bytes - at);
+    while (index-- > 0 && at < n_bytes)
+        at += r2i_utf8_bytes(bytes + at, n_bytes - at);
     return at;
 }
 
@@ -137,7 +143,8 @@ bool r2i_code_is_space(uint32_t c) {
 }
 
 bool r2i_tstring_equal(const r2i_tstring *a, const r2i_tstring *b) {
-    return a->n_bytes == b->n_bytes && (a->n_bytes == 0 || memcmp(a->bytes, b->bytes, a->n_bytes) == 0);
+    return a->n_bytes == b->n_bytes &&
+           (a->n_bytes == 0 || memcmp(a->bytes, b->bytes, a->n_bytes) == 0);
 }
 
 bool r2i_tstring_is(const r2i_tstring *s, const char *text) {
@@ -168,15 +175,18 @@ size_t r2i_tstring_find_last(const r2i_tstring *s, const r2i_tstring *part, size
     return SIZE_MAX;
 }
 
-bool r2i_tstring_slice(r2i_trun *run, const r2i_tstring *s, size_t begin, size_t end, r2i_tvalue *out) {
+bool r2i_tstring_slice(r2i_trun *run, const r2i_tstring *s, size_t begin, size_t end,
+                       r2i_tvalue *out) {
     if (begin == 0 && end == s->n_bytes) {
         *out = r2i_tvalue_string(s);
         return true;
     }
     if (!r2i_trun_work(run, s->n_ranges / 16)) return false;
     size_t first = 0, n = 0;
-    while (first < s->n_ranges && s->ranges[first].end <= begin) first++;
-    while (first + n < s->n_ranges && s->ranges[first + n].begin < end) n++;
+    while (first < s->n_ranges && s->ranges[first].end <= begin)
+        first++;
+    while (first + n < s->n_ranges && s->ranges[first + n].begin < end)
+        n++;
     r2i_tstring *slice = r2i_trun_take(run, 1, sizeof *slice);
     r2i_text_range *ranges = n == 0 ? NULL : r2i_trun_take(run, n, sizeof *ranges);
     if (slice == NULL || (n != 0 && ranges == NULL)) return false;
@@ -189,7 +199,8 @@ bool r2i_tstring_slice(r2i_trun *run, const r2i_tstring *s, size_t begin, size_t
     return true;
 }
 
-bool r2i_tstring_create(r2i_trun *run, const char *bytes, size_t n_bytes, bool is_untrusted, r2i_tvalue *out) {
+bool r2i_tstring_create(r2i_trun *run, const char *bytes, size_t n_bytes, bool is_untrusted,
+                        r2i_tvalue *out) {
     r2i_tbuilder b;
     r2i_tbuilder_init(&b, run);
     return r2i_tbuilder_add(&b, bytes, n_bytes, is_untrusted) && r2i_tbuilder_finish(&b, out);
@@ -208,10 +219,12 @@ static bool is_cut(uint32_t code, const r2i_tstring *chars) {
 void r2i_tstring_trim(const r2i_tstring *s, const r2i_tstring *chars, bool left, bool right,
                       size_t *begin, size_t *end) {
     size_t from = 0, to = s->n_bytes, used;
-    while (left && from < to && is_cut(r2i_utf8_read(s->bytes + from, to - from, &used), chars)) from += used;
+    while (left && from < to && is_cut(r2i_utf8_read(s->bytes + from, to - from, &used), chars))
+        from += used;
     while (right && from < to) {
         size_t last = to - 1;
-        while (last > from && ((unsigned char)s->bytes[last] & 0xc0) == 0x80) last--;
+        while (last > from && ((unsigned char)s->bytes[last] & 0xc0) == 0x80)
+            last--;
         if (!is_cut(r2i_utf8_read(s->bytes + last, to - last, &used), chars)) break;
         to = last;
     }
@@ -219,7 +232,9 @@ void r2i_tstring_trim(const r2i_tstring *s, const r2i_tstring *chars, bool left,
     *end = to;
 }
 
-bool r2i_tstring_has_untrusted(const r2i_tstring *s) { return s->n_ranges != 0; }
+bool r2i_tstring_has_untrusted(const r2i_tstring *s) {
+    return s->n_ranges != 0;
+}
 
 bool r2i_tvalue_to_string(r2i_trun *run, const r2i_tvalue *v, const r2i_tstring **out) {
     r2i_tvalue text = *v;

@@ -45,9 +45,11 @@ size_t r2i_tstring_find(const r2i_tstring *s, const r2i_tstring *part, size_t fr
 /* Last position whose match ends at or before `end`, or SIZE_MAX. */
 size_t r2i_tstring_find_last(const r2i_tstring *s, const r2i_tstring *part, size_t end);
 /* Shares the bytes of s, which must live as long. */
-bool r2i_tstring_slice(r2i_trun *run, const r2i_tstring *s, size_t begin, size_t end, r2i_tvalue *out);
+bool r2i_tstring_slice(r2i_trun *run, const r2i_tstring *s, size_t begin, size_t end,
+                       r2i_tvalue *out);
 /* Copies bytes into the run. */
-bool r2i_tstring_create(r2i_trun *run, const char *bytes, size_t n_bytes, bool is_untrusted, r2i_tvalue *out);
+bool r2i_tstring_create(r2i_trun *run, const char *bytes, size_t n_bytes, bool is_untrusted,
+                        r2i_tvalue *out);
 /* Bytes to cut at both ends: characters of `chars`, or white space when it is NULL. */
 void r2i_tstring_trim(const r2i_tstring *s, const r2i_tstring *chars, bool left, bool right,
                       size_t *begin, size_t *end);

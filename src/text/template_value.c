@@ -1,3 +1,4 @@
+/* Values: truth, equality, order, iteration, and the run's limits. */
 #include "text/template_value.h"
 
 #include <math.h>
@@ -28,7 +29,9 @@ bool r2i_trun_work(r2i_trun *run, size_t n_units) {
     return true;
 }
 
-bool r2i_trun_work_bytes(r2i_trun *run, size_t n_bytes) { return r2i_trun_work(run, n_bytes / 64); }
+bool r2i_trun_work_bytes(r2i_trun *run, size_t n_bytes) {
+    return r2i_trun_work(run, n_bytes / 64);
+}
 
 bool r2i_trun_enter(r2i_trun *run) {
     if (run->n_depth >= R2I_TEMPLATE_MAX_DEPTH) {
@@ -38,12 +41,15 @@ bool r2i_trun_enter(r2i_trun *run) {
     return r2i_trun_work(run, 1) || (run->n_depth--, false);
 }
 
-void r2i_trun_leave(r2i_trun *run) { run->n_depth--; }
+void r2i_trun_leave(r2i_trun *run) {
+    run->n_depth--;
+}
 
 void *r2i_trun_take(r2i_trun *run, size_t n, size_t element_bytes) {
     void *memory = r2i_arena_push_array(run->arena, n, element_bytes, _Alignof(max_align_t));
-    if (memory == NULL) (void)r2i_trun_fail(run, R2_E_NOMEM, "out of memory (limit %d MiB)",
-                                            R2I_TEMPLATE_MAX_MEMORY_BYTES / (1024 * 1024));
+    if (memory == NULL)
+        (void)r2i_trun_fail(run, R2_E_NOMEM, "out of memory (limit %d MiB)",
+                            R2I_TEMPLATE_MAX_MEMORY_BYTES / (1024 * 1024));
     return memory;
 }
 
@@ -66,7 +72,8 @@ bool r2i_tsequence_push(r2i_trun *run, r2i_tsequence *sequence, r2i_tvalue item)
         const size_t cap = sequence->cap_items == 0 ? 4 : 2 * sequence->cap_items;
         r2i_tvalue *items = r2i_trun_take(run, cap, sizeof *items);
         if (items == NULL) return false;
-        if (sequence->n_items != 0) memcpy(items, sequence->items, sequence->n_items * sizeof *items);
+        if (sequence->n_items != 0)
+            memcpy(items, sequence->items, sequence->n_items * sizeof *items);
         sequence->items = items;
         sequence->cap_items = cap;
     }
@@ -76,7 +83,8 @@ bool r2i_tsequence_push(r2i_trun *run, r2i_tsequence *sequence, r2i_tvalue item)
 
 bool r2i_tsequence_pair(r2i_trun *run, r2i_tvalue a, r2i_tvalue b, r2i_tvalue *out) {
     return r2i_tsequence_create(run, R2I_TS_TUPLE, 2, out) &&
-           r2i_tsequence_push(run, out->as.sequence, a) && r2i_tsequence_push(run, out->as.sequence, b);
+           r2i_tsequence_push(run, out->as.sequence, a) &&
+           r2i_tsequence_push(run, out->as.sequence, b);
 }
 
 bool r2i_tdict_create(r2i_trun *run, r2i_tkind kind, r2i_tvalue *out) {
@@ -91,7 +99,8 @@ static bool is_hashable(const r2i_tvalue *key) {
     return key->kind != R2I_TV_DICT;
 }
 
-bool r2i_tdict_find(r2i_trun *run, const r2i_tdict *dict, const r2i_tvalue *key, r2i_tvalue **found) {
+bool r2i_tdict_find(r2i_trun *run, const r2i_tdict *dict, const r2i_tvalue *key,
+                    r2i_tvalue **found) {
     *found = NULL;
     if (!is_hashable(key)) {
         return r2i_trun_fail(run, R2_E_FORMAT, "unhashable type: '%s'", r2i_tvalue_type_name(key));
@@ -101,7 +110,8 @@ bool r2i_tdict_find(r2i_trun *run, const r2i_tdict *dict, const r2i_tvalue *key,
         r2i_tentry *entry = &dict->entries[i];
         bool equal = false;
         if (key->kind == R2I_TV_STRING) {
-            equal = entry->key.kind == R2I_TV_STRING && r2i_tstring_equal(entry->key.as.string, key->as.string);
+            equal = entry->key.kind == R2I_TV_STRING &&
+                    r2i_tstring_equal(entry->key.as.string, key->as.string);
         } else if (!r2i_tvalue_equal(run, &entry->key, key, &equal)) {
             return false;
         }
@@ -132,31 +142,41 @@ bool r2i_tdict_set(r2i_trun *run, r2i_tdict *dict, r2i_tvalue key, r2i_tvalue va
 }
 
 const char *r2i_tvalue_type_name(const r2i_tvalue *v) {
-    static const char *const flavors[] = { "list", "tuple", "range", "dict_keys",
+    static const char *const flavors[] = { "list",        "tuple",      "range",    "dict_keys",
                                            "dict_values", "dict_items", "generator" };
-    static const char *const kinds[] = { "Undefined", "NoneType", "bool", "int", "float",
-                                         "str", "list", "dict", "Namespace", "LoopContext",
-                                         "Macro", "function", "method", "Cycler", "Joiner" };
+    static const char *const kinds[] = { "Undefined", "NoneType",    "bool",  "int",
+                                         "float",     "str",         "list",  "dict",
+                                         "Namespace", "LoopContext", "Macro", "function",
+                                         "method",    "Cycler",      "Joiner" };
     return v->kind == R2I_TV_SEQUENCE ? flavors[v->as.sequence->flavor] : kinds[v->kind];
 }
 
 bool r2i_tvalue_truth(const r2i_tvalue *v) {
     switch (v->kind) {
     case R2I_TV_UNDEFINED:
-    case R2I_TV_NONE: return false;
-    case R2I_TV_BOOL: return v->as.boolean;
-    case R2I_TV_INT: return v->as.integer != 0;
-    case R2I_TV_FLOAT: return v->as.real != 0;
-    case R2I_TV_STRING: return v->as.string->n_bytes != 0;
+    case R2I_TV_NONE:
+        return false;
+    case R2I_TV_BOOL:
+        return v->as.boolean;
+    case R2I_TV_INT:
+        return v->as.integer != 0;
+    case R2I_TV_FLOAT:
+        return v->as.real != 0;
+    case R2I_TV_STRING:
+        return v->as.string->n_bytes != 0;
     case R2I_TV_SEQUENCE:
         return v->as.sequence->flavor == R2I_TS_GENERATOR || v->as.sequence->n_items != 0;
-    case R2I_TV_DICT: return v->as.dict->n_entries != 0;
-    default: return true;
+    case R2I_TV_DICT:
+        return v->as.dict->n_entries != 0;
+    default:
+        return true;
     }
 }
 
 bool r2i_tvalue_as_int(const r2i_tvalue *v, int64_t *out) {
-    *out = v->kind == R2I_TV_BOOL ? (int64_t)v->as.boolean : v->kind == R2I_TV_INT ? v->as.integer : 0;
+    *out = v->kind == R2I_TV_BOOL  ? (int64_t)v->as.boolean
+           : v->kind == R2I_TV_INT ? v->as.integer
+                                   : 0;
     return v->kind == R2I_TV_BOOL || v->kind == R2I_TV_INT;
 }
 
@@ -167,7 +187,8 @@ bool r2i_tvalue_as_float(const r2i_tvalue *v, double *out) {
     return is_int || v->kind == R2I_TV_FLOAT;
 }
 
-static bool sequences_equal(r2i_trun *run, const r2i_tsequence *a, const r2i_tsequence *b, bool *equal) {
+static bool sequences_equal(r2i_trun *run, const r2i_tsequence *a, const r2i_tsequence *b,
+                            bool *equal) {
     *equal = a == b;
     if (a == b || a->flavor != b->flavor || a->n_items != b->n_items) return true;
     if (a->flavor == R2I_TS_GENERATOR || a->flavor == R2I_TS_VALUES) return true;
@@ -184,7 +205,8 @@ static bool dicts_equal(r2i_trun *run, const r2i_tdict *a, const r2i_tdict *b, b
         r2i_tvalue *other;
         if (!r2i_tdict_find(run, b, &a->entries[i].key, &other)) return false;
         *equal = other != NULL;
-        if (other != NULL && !r2i_tvalue_equal(run, &a->entries[i].value, other, equal)) return false;
+        if (other != NULL && !r2i_tvalue_equal(run, &a->entries[i].value, other, equal))
+            return false;
     }
     return true;
 }
@@ -202,14 +224,22 @@ bool r2i_tvalue_equal(r2i_trun *run, const r2i_tvalue *a, const r2i_tvalue *b, b
         bool ok = true;
         switch (a->kind) {
         case R2I_TV_UNDEFINED:
-        case R2I_TV_NONE: *equal = true; break;
+        case R2I_TV_NONE:
+            *equal = true;
+            break;
         case R2I_TV_STRING:
             *equal = r2i_tstring_equal(a->as.string, b->as.string);
             ok = r2i_trun_work_bytes(run, a->as.string->n_bytes);
             break;
-        case R2I_TV_SEQUENCE: ok = sequences_equal(run, a->as.sequence, b->as.sequence, equal); break;
-        case R2I_TV_DICT: ok = dicts_equal(run, a->as.dict, b->as.dict, equal); break;
-        default: *equal = a->as.dict == b->as.dict; break;
+        case R2I_TV_SEQUENCE:
+            ok = sequences_equal(run, a->as.sequence, b->as.sequence, equal);
+            break;
+        case R2I_TV_DICT:
+            ok = dicts_equal(run, a->as.dict, b->as.dict, equal);
+            break;
+        default:
+            *equal = a->as.dict == b->as.dict;
+            break;
         }
         r2i_trun_leave(run);
         return ok;
@@ -217,9 +247,12 @@ bool r2i_tvalue_equal(r2i_trun *run, const r2i_tvalue *a, const r2i_tvalue *b, b
     return true;
 }
 
-static int sign_of(bool less, bool more) { return less ? -1 : more ? 1 : 0; }
+static int sign_of(bool less, bool more) {
+    return less ? -1 : more ? 1 : 0;
+}
 
-static bool order_sequences(r2i_trun *run, const r2i_tsequence *a, const r2i_tsequence *b, int *order) {
+static bool order_sequences(r2i_trun *run, const r2i_tsequence *a, const r2i_tsequence *b,
+                            int *order) {
     for (size_t i = 0; i < a->n_items && i < b->n_items; i++) {
         bool equal;
         if (!r2i_tvalue_equal(run, &a->items[i], &b->items[i], &equal)) return false;
@@ -229,7 +262,7 @@ static bool order_sequences(r2i_trun *run, const r2i_tsequence *a, const r2i_tse
         r2i_trun_leave(run);
         return ok;
     }
-    *order = sign_of(a->n_items < b->n_items, a->n_items > b->n_items);
+    *order = sign_of(a->n_items<b->n_items, a->n_items> b->n_items);
     return true;
 }
 
@@ -238,11 +271,11 @@ bool r2i_tvalue_order(r2i_trun *run, const r2i_tvalue *a, const r2i_tvalue *b, i
     double x, y;
     *order = 0;
     if (r2i_tvalue_as_int(a, &i) && r2i_tvalue_as_int(b, &j)) {
-        *order = sign_of(i < j, i > j);
+        *order = sign_of(i<j, i> j);
         return true;
     }
     if (r2i_tvalue_as_float(a, &x) && r2i_tvalue_as_float(b, &y)) {
-        *order = isnan(x) || isnan(y) ? 2 : sign_of(x < y, x > y);
+        *order = isnan(x) || isnan(y) ? 2 : sign_of(x<y, x> y);
         return true;
     }
     if (a->kind == R2I_TV_STRING && b->kind == R2I_TV_STRING) {
@@ -250,7 +283,8 @@ bool r2i_tvalue_order(r2i_trun *run, const r2i_tvalue *a, const r2i_tvalue *b, i
         return r2i_trun_work_bytes(run, a->as.string->n_bytes);
     }
     if (a->kind == R2I_TV_SEQUENCE && b->kind == R2I_TV_SEQUENCE &&
-        a->as.sequence->flavor == b->as.sequence->flavor && a->as.sequence->flavor <= R2I_TS_TUPLE) {
+        a->as.sequence->flavor == b->as.sequence->flavor &&
+        a->as.sequence->flavor <= R2I_TS_TUPLE) {
         return order_sequences(run, a->as.sequence, b->as.sequence, order);
     }
     if (!r2i_tvalue_require(run, a) || !r2i_tvalue_require(run, b)) return false;
@@ -258,11 +292,13 @@ bool r2i_tvalue_order(r2i_trun *run, const r2i_tvalue *a, const r2i_tvalue *b, i
                          r2i_tvalue_type_name(b));
 }
 
-bool r2i_tvalue_contains(r2i_trun *run, const r2i_tvalue *box, const r2i_tvalue *item, bool *found) {
+bool r2i_tvalue_contains(r2i_trun *run, const r2i_tvalue *box, const r2i_tvalue *item,
+                         bool *found) {
     *found = false;
     if (box->kind == R2I_TV_STRING) {
         if (item->kind != R2I_TV_STRING) {
-            return r2i_trun_fail(run, R2_E_FORMAT, "'in <string>' requires string as left operand, not %s",
+            return r2i_trun_fail(run, R2_E_FORMAT,
+                                 "'in <string>' requires string as left operand, not %s",
                                  r2i_tvalue_type_name(item));
         }
         *found = r2i_tstring_find(box->as.string, item->as.string, 0) != SIZE_MAX;
@@ -286,7 +322,8 @@ bool r2i_tvalue_contains(r2i_trun *run, const r2i_tvalue *box, const r2i_tvalue 
 bool r2i_tvalue_length(r2i_trun *run, const r2i_tvalue *v, size_t *n) {
     *n = 0;
     switch (v->kind) {
-    case R2I_TV_UNDEFINED: return true;
+    case R2I_TV_UNDEFINED:
+        return true;
     case R2I_TV_STRING:
         *n = r2i_utf8_count(v->as.string->bytes, v->as.string->n_bytes);
         return r2i_trun_work_bytes(run, v->as.string->n_bytes);
@@ -294,13 +331,18 @@ bool r2i_tvalue_length(r2i_trun *run, const r2i_tvalue *v, size_t *n) {
         if (v->as.sequence->flavor == R2I_TS_GENERATOR) break;
         *n = v->as.sequence->n_items;
         return true;
-    case R2I_TV_DICT: *n = v->as.dict->n_entries; return true;
-    default: break;
+    case R2I_TV_DICT:
+        *n = v->as.dict->n_entries;
+        return true;
+    default:
+        break;
     }
-    return r2i_trun_fail(run, R2_E_FORMAT, "object of type '%s' has no len()", r2i_tvalue_type_name(v));
+    return r2i_trun_fail(run, R2_E_FORMAT, "object of type '%s' has no len()",
+                         r2i_tvalue_type_name(v));
 }
 
-static bool iterate_string(r2i_trun *run, const r2i_tstring *s, const r2i_tvalue **items, size_t *n) {
+static bool iterate_string(r2i_trun *run, const r2i_tstring *s, const r2i_tvalue **items,
+                           size_t *n) {
     r2i_tvalue list;
     if (!r2i_tsequence_create(run, R2I_TS_LIST, 0, &list)) return false;
     for (size_t at = 0; at < s->n_bytes;) {
@@ -319,8 +361,10 @@ bool r2i_tvalue_iterate(r2i_trun *run, const r2i_tvalue *v, const r2i_tvalue **i
     *items = NULL;
     *n = 0;
     switch (v->kind) {
-    case R2I_TV_UNDEFINED: return true;
-    case R2I_TV_STRING: return iterate_string(run, v->as.string, items, n);
+    case R2I_TV_UNDEFINED:
+        return true;
+    case R2I_TV_STRING:
+        return iterate_string(run, v->as.string, items, n);
     case R2I_TV_SEQUENCE:
         *items = v->as.sequence->items;
         *n = v->as.sequence->n_items;
@@ -330,12 +374,14 @@ bool r2i_tvalue_iterate(r2i_trun *run, const r2i_tvalue *v, const r2i_tvalue **i
         const r2i_tdict *dict = v->as.dict;
         r2i_tvalue *keys = r2i_trun_take(run, dict->n_entries, sizeof *keys);
         if (keys == NULL || !r2i_trun_work(run, dict->n_entries)) return false;
-        for (size_t i = 0; i < dict->n_entries; i++) keys[i] = dict->entries[i].key;
+        for (size_t i = 0; i < dict->n_entries; i++)
+            keys[i] = dict->entries[i].key;
         *items = keys;
         *n = dict->n_entries;
         return true;
     }
-    default: break;
+    default:
+        break;
     }
     return r2i_trun_fail(run, R2_E_FORMAT, "'%s' object is not iterable", r2i_tvalue_type_name(v));
 }
@@ -344,6 +390,6 @@ bool r2i_tvalue_require(r2i_trun *run, const r2i_tvalue *v) {
     if (v->kind != R2I_TV_UNDEFINED) return true;
     const r2i_tstring *name = v->as.string;
     if (name == NULL) return r2i_trun_fail(run, R2_E_FORMAT, "value is undefined");
-    return r2i_trun_fail(run, R2_E_FORMAT, "'%.*s' is undefined", (int)(name->n_bytes < 80 ? name->n_bytes : 80),
-                         name->bytes);
+    return r2i_trun_fail(run, R2_E_FORMAT, "'%.*s' is undefined",
+                         (int)(name->n_bytes < 80 ? name->n_bytes : 80), name->bytes);
 }

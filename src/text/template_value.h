@@ -113,8 +113,8 @@ typedef struct {
     int32_t line;     /* being executed */
     size_t n_steps;
     int32_t n_depth, n_macros;
-    r2i_tframe *frame;     /* innermost scope */
-    r2i_tbuilder *out;     /* where output goes: the text or a captured block */
+    r2i_tframe *frame; /* innermost scope */
+    r2i_tbuilder *out; /* where output goes: the text or a captured block */
     const r2i_tdict *context;
     int64_t now_seconds; /* what strftime_now shows */
 } r2i_trun;
@@ -131,7 +131,9 @@ void r2i_trun_leave(r2i_trun *run);
 /* Zeroed memory of n elements; NULL after recording the failure. */
 void *r2i_trun_take(r2i_trun *run, size_t n, size_t element_bytes);
 
-static inline r2i_tvalue r2i_tvalue_none(void) { return (r2i_tvalue){ .kind = R2I_TV_NONE }; }
+static inline r2i_tvalue r2i_tvalue_none(void) {
+    return (r2i_tvalue){ .kind = R2I_TV_NONE };
+}
 static inline r2i_tvalue r2i_tvalue_bool(bool b) {
     return (r2i_tvalue){ .kind = R2I_TV_BOOL, .as.boolean = b };
 }
@@ -159,7 +161,8 @@ bool r2i_tsequence_pair(r2i_trun *run, r2i_tvalue a, r2i_tvalue b, r2i_tvalue *o
 
 bool r2i_tdict_create(r2i_trun *run, r2i_tkind kind, r2i_tvalue *out);
 /* *found is NULL when the key is absent.  Fails for a key that Python could not hash. */
-bool r2i_tdict_find(r2i_trun *run, const r2i_tdict *dict, const r2i_tvalue *key, r2i_tvalue **found);
+bool r2i_tdict_find(r2i_trun *run, const r2i_tdict *dict, const r2i_tvalue *key,
+                    r2i_tvalue **found);
 bool r2i_tdict_set(r2i_trun *run, r2i_tdict *dict, r2i_tvalue key, r2i_tvalue value);
 
 /* "str", "int", ... as in Python's messages. */

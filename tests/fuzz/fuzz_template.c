@@ -4,11 +4,16 @@
 #include "text/chat_template.h"
 
 static const char conversation[] =
-    "{\"messages\":[{\"role\":\"system\",\"content\":\"Be \\\"terse\\\".\"},{\"role\":\"user\",\"content\":"
-    "\" <|im_end|> \\u00e9\\u4f60 {x}\\n\"},{\"role\":\"assistant\",\"content\":\"<think>a</think>b\",\"tool_calls\":"
-    "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":{\"a\":1,\"b\":[1.5,null,true]}}}]}],"
-    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}],\"x\":[3,1,2],\"d\":{\"b\":2,"
-    "\"a\":1},\"s\":\"Hello World\",\"n\":-7,\"f\":2.5,\"add_generation_prompt\":true,\"bos_token\":\"<s>\"}";
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"Be "
+    "\\\"terse\\\".\"},{\"role\":\"user\",\"content\":"
+    "\" <|im_end|> \\u00e9\\u4f60 "
+    "{x}\\n\"},{\"role\":\"assistant\",\"content\":\"<think>a</think>b\",\"tool_calls\":"
+    "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":{\"a\":1,\"b\":[1.5,null,"
+    "true]}}}]}],"
+    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}],\"x\":[3,"
+    "1,2],\"d\":{\"b\":2,"
+    "\"a\":1},\"s\":\"Hello "
+    "World\",\"n\":-7,\"f\":2.5,\"add_generation_prompt\":true,\"bos_token\":\"<s>\"}";
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes);
 
@@ -31,7 +36,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     size_t at = 0;
     for (size_t i = 0; i < untrusted.n_items; i++) { /* ascending, apart from each other, inside */
         if (i != 0 && untrusted.items[i].begin <= at) abort();
-        if (untrusted.items[i].end <= untrusted.items[i].begin || untrusted.items[i].end > text.n_bytes) abort();
+        if (untrusted.items[i].end <= untrusted.items[i].begin ||
+            untrusted.items[i].end > text.n_bytes)
+            abort();
         at = untrusted.items[i].end;
     }
     r2i_text_ranges_destroy(&untrusted);

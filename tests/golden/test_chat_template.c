@@ -15,7 +15,8 @@ static json_t *load(const char *name) {
     char path[1024];
     const char *folder = getenv("R2LM_GOLDEN_DIR");
     json_error_t error;
-    (void)snprintf(path, sizeof path, "%s/%s", folder != NULL ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
+    (void)snprintf(path, sizeof path, "%s/%s", folder != NULL ? folder : R2LM_DEFAULT_GOLDEN_DIR,
+                   name);
     json_t *json = json_load_file(path, JSON_ALLOW_NUL, &error);
     if (json == NULL) fail_msg("%s:%d: %s", path, error.line, error.text);
     return json;
@@ -26,9 +27,12 @@ static json_t *make_context(json_t *item, bool with_tokens) {
     json_t *context = json_object(), *kwargs = json_object_get(item, "kwargs");
     json_t *tools = json_object_get(item, "tools");
     json_object_set(context, "messages", json_object_get(item, "messages"));
-    json_object_set(context, "add_generation_prompt", json_object_get(item, "add_generation_prompt"));
-    if (tools != NULL) json_object_set(context, "tools", tools);
-    else json_object_set_new(context, "tools", json_null());
+    json_object_set(context, "add_generation_prompt",
+                    json_object_get(item, "add_generation_prompt"));
+    if (tools != NULL)
+        json_object_set(context, "tools", tools);
+    else
+        json_object_set_new(context, "tools", json_null());
     if (with_tokens) {
         json_object_set_new(context, "bos_token", json_string("<｜begin▁of▁sentence｜>"));
         json_object_set_new(context, "eos_token", json_string("<｜end▁of▁sentence｜>"));
@@ -38,7 +42,8 @@ static json_t *make_context(json_t *item, bool with_tokens) {
 }
 
 /* Renders one case; returns 1 when a text was compared, 0 when the case is an expected failure. */
-static int check_case(const char *name, json_t *source, json_t *item, size_t index, bool with_tokens) {
+static int check_case(const char *name, json_t *source, json_t *item, size_t index,
+                      bool with_tokens) {
     r2i_heap heap;
     r2i_heap_init(&heap);
     r2_error err = { 0 };
@@ -47,9 +52,11 @@ static int check_case(const char *name, json_t *source, json_t *item, size_t ind
     r2i_text_ranges untrusted;
     r2i_buffer_init(&text, &heap, 1 << 24);
     r2i_text_ranges_init(&untrusted, &heap);
-    r2_status status = r2i_chat_template_create(&tmpl, json_string_value(source), json_string_length(source), &heap, &err);
+    r2_status status = r2i_chat_template_create(&tmpl, json_string_value(source),
+                                                json_string_length(source), &heap, &err);
     if (status != R2_OK) fail_msg("%s: %s", name, err.text);
-    json_t *context = make_context(item, with_tokens), *rendered = json_object_get(item, "rendered");
+    json_t *context = make_context(item, with_tokens),
+           *rendered = json_object_get(item, "rendered");
     status = r2i_chat_template_render(tmpl, context, 0, &text, &untrusted, &err);
     if (rendered == NULL) {
         assert_non_null(json_object_get(item, "error"));
@@ -57,11 +64,13 @@ static int check_case(const char *name, json_t *source, json_t *item, size_t ind
     } else {
         if (status != R2_OK) fail_msg("%s case %zu: %s", name, index, err.text);
         const char *expected = json_string_value(rendered);
-        if (text.n_bytes != json_string_length(rendered) || memcmp(text.bytes, expected, text.n_bytes) != 0) {
+        if (text.n_bytes != json_string_length(rendered) ||
+            memcmp(text.bytes, expected, text.n_bytes) != 0) {
             size_t at = 0;
-            while (at < text.n_bytes && text.bytes[at] == expected[at]) at++;
-            fail_msg("%s case %zu differs at byte %zu:\nexpected ...%.80s\nfound    ...%.80s", name, index, at,
-                     expected + at, text.bytes + at);
+            while (at < text.n_bytes && text.bytes[at] == expected[at])
+                at++;
+            fail_msg("%s case %zu differs at byte %zu:\nexpected ...%.80s\nfound    ...%.80s", name,
+                     index, at, expected + at, text.bytes + at);
         }
     }
     json_decref(context);
@@ -83,8 +92,14 @@ static void check_tokenizer_file(const char *name) {
     json_decref(file);
 }
 
-static void renders_qwen2(void **state) { (void)state; check_tokenizer_file("tokenizer_qwen2.json"); }
-static void renders_smollm(void **state) { (void)state; check_tokenizer_file("tokenizer_smollm.json"); }
+static void renders_qwen2(void **state) {
+    (void)state;
+    check_tokenizer_file("tokenizer_qwen2.json");
+}
+static void renders_smollm(void **state) {
+    (void)state;
+    check_tokenizer_file("tokenizer_smollm.json");
+}
 
 static void renders_other_templates(void **state) {
     (void)state;
@@ -93,7 +108,8 @@ static void renders_other_templates(void **state) {
     int n = 0;
     json_array_foreach(file, i, tmpl) {
         json_array_foreach(json_object_get(tmpl, "cases"), j, item) {
-            n += check_case(json_string_value(json_object_get(tmpl, "name")), json_object_get(tmpl, "template"), item, j, true);
+            n += check_case(json_string_value(json_object_get(tmpl, "name")),
+                            json_object_get(tmpl, "template"), item, j, true);
         }
     }
     assert_true(n >= 80);
@@ -116,13 +132,16 @@ static void marks_message_text(void **state) {
         json_t *source = json_object_get(tmpl, "template");
         r2i_buffer_init(&text, &heap, 1 << 20);
         r2i_text_ranges_init(&untrusted, &heap);
-        json_t *context = json_pack("{s:[{s:s,s:s},{s:s,s:s},{s:s,s:s},{s:s,s:s}],s:b,s:s,s:s}", "messages", "role",
-                                    "system", "content", content, "role", "user", "content", content, "role",
-                                    "assistant", "content", content, "role", "user", "content", content,
-                                    "add_generation_prompt", 1, "bos_token", "<BOS>", "eos_token", "<EOS>");
-        assert_int_equal(r2i_chat_template_create(&compiled, json_string_value(source), json_string_length(source),
-                                                  &heap, &err), R2_OK);
-        const r2_status status = r2i_chat_template_render(compiled, context, 0, &text, &untrusted, &err);
+        json_t *context =
+            json_pack("{s:[{s:s,s:s},{s:s,s:s},{s:s,s:s},{s:s,s:s}],s:b,s:s,s:s}", "messages",
+                      "role", "system", "content", content, "role", "user", "content", content,
+                      "role", "assistant", "content", content, "role", "user", "content", content,
+                      "add_generation_prompt", 1, "bos_token", "<BOS>", "eos_token", "<EOS>");
+        assert_int_equal(r2i_chat_template_create(&compiled, json_string_value(source),
+                                                  json_string_length(source), &heap, &err),
+                         R2_OK);
+        const r2_status status =
+            r2i_chat_template_render(compiled, context, 0, &text, &untrusted, &err);
         if (status != R2_OK) fail_msg("%s", err.text);
         /* Without the untrusted bytes no word of the messages is left. */
         size_t at = 0, n = 0;
@@ -139,7 +158,9 @@ static void marks_message_text(void **state) {
         assert_null(strstr(rest, "EVIL"));
         assert_null(strstr(rest, "why"));
         assert_null(strstr(rest, "<|im_start|>system EVIL"));
-        assert_non_null(strstr(rest, strstr(json_string_value(source), "<|im_start|>") ? "<|im_start|>user\n" : "User"));
+        assert_non_null(strstr(rest, strstr(json_string_value(source), "<|im_start|>")
+                                         ? "<|im_start|>user\n"
+                                         : "User"));
         test_free(rest);
         json_decref(context);
         r2i_text_ranges_destroy(&untrusted);

@@ -40,7 +40,8 @@ static void render(outcome *o, const char *source, size_t n_bytes, json_t *conte
         assert_null(tmpl);
         return;
     }
-    o->status = r2i_chat_template_render(tmpl, context, 1735689600, &o->text, &o->untrusted, &o->err);
+    o->status =
+        r2i_chat_template_render(tmpl, context, 1735689600, &o->text, &o->untrusted, &o->err);
     if (o->status != R2_OK) assert_int_equal(o->text.n_bytes, 0);
     r2i_chat_template_destroy(tmpl);
 }
@@ -49,7 +50,8 @@ static json_t *load_cases(void) {
     char path[1024];
     const char *folder = getenv("R2LM_GOLDEN_DIR");
     json_error_t error;
-    (void)snprintf(path, sizeof path, "%s/templates.json", folder != NULL ? folder : R2LM_DEFAULT_GOLDEN_DIR);
+    (void)snprintf(path, sizeof path, "%s/templates.json",
+                   folder != NULL ? folder : R2LM_DEFAULT_GOLDEN_DIR);
     json_t *file = json_load_file(path, JSON_ALLOW_NUL, &error);
     if (file == NULL) fail_msg("%s: %s", path, error.text);
     return file;
@@ -59,7 +61,8 @@ static bool is_as_expected(outcome *o, json_t *item) {
     json_t *output = json_object_get(item, "output");
     if (output == NULL) return o->status != R2_OK && o->err.text[0] != '\0';
     return o->status == R2_OK && o->text.n_bytes == json_string_length(output) &&
-           (o->text.n_bytes == 0 || memcmp(o->text.bytes, json_string_value(output), o->text.n_bytes) == 0);
+           (o->text.n_bytes == 0 ||
+            memcmp(o->text.bytes, json_string_value(output), o->text.n_bytes) == 0);
 }
 
 static void equals_jinja2(void **state) {
@@ -67,15 +70,19 @@ static void equals_jinja2(void **state) {
     json_t *file = load_cases(), *item;
     size_t i, n_wrong = 0;
     json_array_foreach(json_object_get(file, "cases"), i, item) {
-        json_t *source = json_object_get(item, "template"), *output = json_object_get(item, "output");
+        json_t *source = json_object_get(item, "template"),
+               *output = json_object_get(item, "output");
         outcome o;
         outcome_init(&o);
-        render(&o, json_string_value(source), json_string_length(source), json_object_get(file, "context"));
+        render(&o, json_string_value(source), json_string_length(source),
+               json_object_get(file, "context"));
         if (!is_as_expected(&o, item)) {
             n_wrong++;
             print_message("template %s\n  expected %s\n  found    %s\n", json_string_value(source),
-                          output != NULL ? json_string_value(output) : json_string_value(json_object_get(item, "error")),
-                          o.status == R2_OK ? (o.text.n_bytes != 0 ? o.text.bytes : "") : o.err.text);
+                          output != NULL ? json_string_value(output)
+                                         : json_string_value(json_object_get(item, "error")),
+                          o.status == R2_OK ? (o.text.n_bytes != 0 ? o.text.bytes : "")
+                                            : o.err.text);
         }
         outcome_destroy(&o);
     }
@@ -93,18 +100,22 @@ static void expect_limit(const char *name, const char *source, size_t n_bytes) {
     render(&o, source, n_bytes, context);
     const double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
     if (o.status == R2_OK) fail_msg("%s: rendered", name);
-    if (o.status != R2_E_LIMIT && o.status != R2_E_NOMEM && o.status != R2_E_RANGE) fail_msg("%s: %s", name, o.err.text);
+    if (o.status != R2_E_LIMIT && o.status != R2_E_NOMEM && o.status != R2_E_RANGE)
+        fail_msg("%s: %s", name, o.err.text);
     assert_non_null(strstr(o.err.text, "chat template"));
-    if (seconds > 5) fail_msg("%s: took %.1f s", name, seconds); /* a sanitizer build on a busy core included */
+    if (seconds > 5)
+        fail_msg("%s: took %.1f s", name, seconds); /* a sanitizer build on a busy core included */
     outcome_destroy(&o);
     json_decref(context);
 }
 
-static void repeated(const char *name, const char *before, const char *part, size_t n, const char *after) {
+static void repeated(const char *name, const char *before, const char *part, size_t n,
+                     const char *after) {
     const size_t n_part = strlen(part), n_before = strlen(before), n_after = strlen(after);
     char *source = test_malloc(n_before + n * n_part + n_after);
     memcpy(source, before, n_before);
-    for (size_t i = 0; i < n; i++) memcpy(source + n_before + i * n_part, part, n_part);
+    for (size_t i = 0; i < n; i++)
+        memcpy(source + n_before + i * n_part, part, n_part);
     memcpy(source + n_before + n * n_part, after, n_after);
     expect_limit(name, source, n_before + n * n_part + n_after);
     test_free(source);
@@ -114,7 +125,8 @@ static void stops_bombs(void **state) {
     (void)state;
     static const char *const bombs[] = {
         "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-        "{% for i in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
+        "{% for i in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' "
+        "}}{% endfor %}",
         "{{ 'x' * 10 ** 9 }}",
         "{{ [1] * 10 ** 9 }}",
         "{{ (1, 2) * 10 ** 9 }}",
@@ -126,28 +138,38 @@ static void stops_bombs(void **state) {
         "{{ 10 ** 10000 }}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% macro m(n) %}{{ m(n) }}{{ m(n) }}{% endmacro %}{{ m(1) }}",
-        "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-        "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
-        "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson }}",
-        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|tojson|length }}",
-        "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}"
+        "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% "
+        "endfor %}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor "
+        "%}{{ ns.x }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor "
+        "%}{{ ns.x|tojson }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% "
+        "endfor %}{{ ns.x|tojson|length }}",
+        "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] "
+        "%}"
         "{% set ns.y = [ns.y, ns.y] %}{% endfor %}{{ ns.x == ns.y }}",
         "{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns }}",
-        "{% set x = 'ab' * 100000 %}{% for i in range(100000) %}{{ x.replace('a', 'b')|length }}{% endfor %}",
+        "{% set x = 'ab' * 100000 %}{% for i in range(100000) %}{{ x.replace('a', 'b')|length }}{% "
+        "endfor %}",
         "{% set x = 'a' * 1000000 %}{% for i in range(100000) %}{{ x.rfind('b' + x) }}{% endfor %}",
         "{% set x = 'a' * 2000000 %}{{ x.rfind('b' + 'a' * 1000000) }}",
         "{% set x = 'a' * 4000000 %}{{ x|list|length }}",
         "{% set x = 'a,' * 2000000 %}{{ x.split(',')|length }}",
-        "{% set ns = namespace(d={}) %}{% for i in range(100000) %}{% set ns.d = dict(ns.d, **{'k' ~ i: i}) %}{% endfor %}",
-        "{% set x = '[' * 1000000 %}{{ x.strip('[' * 100000) }}{% for i in range(10000) %}{{ x.strip('[' * 100000) }}{% endfor %}",
+        "{% set ns = namespace(d={}) %}{% for i in range(100000) %}{% set ns.d = dict(ns.d, **{'k' "
+        "~ i: i}) %}{% endfor %}",
+        "{% set x = '[' * 1000000 %}{{ x.strip('[' * 100000) }}{% for i in range(10000) %}{{ "
+        "x.strip('[' * 100000) }}{% endfor %}",
         "{{ '%99999999d' % 1 }}{{ 'x' * 99999999 }}",
         "{{ -9223372036854775807 - 2 }}",
     };
-    for (size_t i = 0; i < sizeof bombs / sizeof *bombs; i++) expect_limit(bombs[i], bombs[i], strlen(bombs[i]));
+    for (size_t i = 0; i < sizeof bombs / sizeof *bombs; i++)
+        expect_limit(bombs[i], bombs[i], strlen(bombs[i]));
     repeated("parentheses", "{{ ", "(", 20000, "");
     repeated("lists", "{{ ", "[", 20000, "");
     repeated("dicts", "{{ ", "{1:", 20000, "");
-    repeated("closed parentheses", "{{ ((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((", "(", 100,
+    repeated("closed parentheses",
+             "{{ ((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((", "(", 100,
              "1))))");
     repeated("minus", "{{ ", "- ", 20000, "1 }}");
     repeated("conditions", "{{ ", "1 if 1 else ", 20000, "1 }}");
@@ -168,7 +190,8 @@ static void allows_long_chains(void **state) {
     json_t *context = json_pack("{s:s}", "s", "t");
     char source[40000];
     size_t n = (size_t)snprintf(source, sizeof source, "{{ '' ");
-    for (int i = 0; i < 5000; i++) n += (size_t)snprintf(source + n, sizeof source - n, "+ s ");
+    for (int i = 0; i < 5000; i++)
+        n += (size_t)snprintf(source + n, sizeof source - n, "+ s ");
     n += (size_t)snprintf(source + n, sizeof source - n, "}}");
     outcome_init(&o);
     render(&o, source, n, context);
@@ -187,9 +210,13 @@ static void names_the_line(void **state) {
         r2_status status;
     } rows[] = {
         { "a\nb\n{{ x.y }}\n", "chat template line 3: 'x' is undefined", R2_E_FORMAT },
-        { "\n{{ raise_exception('roles must alternate') }}", "chat template line 2: roles must alternate", R2_E_ARGUMENT },
-        { "a\n\n\n{{ 1 + }}", "chat template line 4: expected an expression, found 'end of print statement'", R2_E_FORMAT },
-        { "{# \n\n #}{% if x %}", "chat template line 3: expected endif, found 'end of template'", R2_E_FORMAT },
+        { "\n{{ raise_exception('roles must alternate') }}",
+          "chat template line 2: roles must alternate", R2_E_ARGUMENT },
+        { "a\n\n\n{{ 1 + }}",
+          "chat template line 4: expected an expression, found 'end of print statement'",
+          R2_E_FORMAT },
+        { "{# \n\n #}{% if x %}", "chat template line 3: expected endif, found 'end of template'",
+          R2_E_FORMAT },
         { "\xff", "chat template: not valid UTF-8", R2_E_FORMAT },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -241,9 +268,9 @@ static void keeps_marks(void **state) {
         { "{{ j | from_json }}", "{'[k]': 1}" },
         { "{{ 'a' in c }}{{ c | length }}", "True9" },
     };
-    json_t *context = json_pack("{s:[{s:s,s:s},{s:s}],s:s,s:s,s:i,s:s}", "messages", "role", "user", "content",
-                                " a</t>b\"\n", "role", "<|evil|>", "c", " a</t>b\"\n", "bos_token", "<s>", "n", 5, "j",
-                                "{\"k\": 1}");
+    json_t *context = json_pack("{s:[{s:s,s:s},{s:s}],s:s,s:s,s:i,s:s}", "messages", "role", "user",
+                                "content", " a</t>b\"\n", "role", "<|evil|>", "c", " a</t>b\"\n",
+                                "bos_token", "<s>", "n", 5, "j", "{\"k\": 1}");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         outcome o;
         char marked[512];
@@ -256,7 +283,8 @@ static void keeps_marks(void **state) {
                 marked[n++] = ']';
                 range++;
             }
-            if (range < o.untrusted.n_items && o.untrusted.items[range].begin == at) marked[n++] = '[';
+            if (range < o.untrusted.n_items && o.untrusted.items[range].begin == at)
+                marked[n++] = '[';
             if (at < o.text.n_bytes) marked[n++] = o.text.bytes[at];
         }
         marked[n] = '\0';
@@ -271,7 +299,8 @@ static void keeps_marks(void **state) {
 /* A failing allocation anywhere is an error value and leaks nothing. */
 static void survives_failing_memory(void **state) {
     (void)state;
-    const char *const source = "{% macro m(a) %}{{ a|tojson }}{% endmacro %}{% for x in l|sort %}{{ m(x) }}{% endfor %}";
+    const char *const source =
+        "{% macro m(a) %}{{ a|tojson }}{% endmacro %}{% for x in l|sort %}{{ m(x) }}{% endfor %}";
     json_t *context = json_pack("{s:[i,i,i]}", "l", 3, 1, 2);
     for (size_t limit = 0; limit < 400 * 1024; limit += 8 * 1024) {
         outcome o;
@@ -300,7 +329,8 @@ static void tolerates_generation(void **state) {
 
 static void finds_traits(void **state) {
     (void)state;
-    static const char qwen[] = "{% if tools %}{% endif %}{% if enable_thinking is defined %}<think>{% endif %}";
+    static const char qwen[] =
+        "{% if tools %}{% endif %}{% if enable_thinking is defined %}<think>{% endif %}";
     static const char plain[] = "{{ mytools }}{{ thinking_of }}";
     const r2i_chat_template_traits a = r2i_chat_template_get_traits(qwen, sizeof qwen - 1);
     const r2i_chat_template_traits b = r2i_chat_template_get_traits(plain, sizeof plain - 1);
