@@ -15,6 +15,7 @@ libutf8proc-dev|build|Unicode normalization
 libedit-dev|build|line editing in r2lm chat
 libcmocka-dev|check|the tests
 python3|check|the structure check and the end-to-end tests
+python3-pytest|check|the end-to-end tests
 python3|models|fetches the models
 python3-pip|models|fetches the models
 clang|fuzz|libFuzzer
