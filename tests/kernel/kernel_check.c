@@ -28,6 +28,23 @@ static void add_table(check_table *table, const r2i_cpu *cpu, r2i_level level, b
     snprintf(table->name, sizeof table->name, "%s%s", r2i_level_name(level), has_features ? "" : " (no extras)");
 }
 
+/* How many entries a level has of its own. */
+static int count_own(const r2i_kernels *kernels) {
+    const r2i_kernels *portable = check_portable();
+    int n = 0;
+    for (int k = 0; k < R2I_TYPE_LIMIT; k++) {
+        n += kernels->pack[k] != portable->pack[k];
+        n += kernels->dequantize[k] != portable->dequantize[k];
+        n += kernels->matmul[k] != portable->matmul[k];
+    }
+    for (int k = 0; k < 3; k++) n += kernels->act[k] != portable->act[k];
+    n += (kernels->rmsnorm != portable->rmsnorm) + (kernels->silu_mul != portable->silu_mul);
+    n += (kernels->rope != portable->rope) + (kernels->store_row != portable->store_row);
+    n += (kernels->attend != portable->attend) + (kernels->attend_merge != portable->attend_merge);
+    n += (kernels->log_sum_exp != portable->log_sum_exp) + (kernels->softmax != portable->softmax);
+    return n;
+}
+
 int check_tables(const check_table **tables) {
     static check_table all[CHECK_MAX_TABLES];
     static int n = 0;
@@ -36,10 +53,13 @@ int check_tables(const check_table **tables) {
     r2i_cpu cpu;
     r2i_cpu_detect(&cpu);
     for (int level = R2I_LEVEL_PORTABLE; level < R2I_N_LEVELS; level++) {
-        const bool is_here = level <= (int)cpu.level;
-        print_message("level %-8s %s\n", r2i_level_name((r2i_level)level), is_here ? "runs" : "ABSENT here");
-        if (!is_here) continue;
+        if (level > (int)cpu.level) {
+            print_message("level %-8s ABSENT on this machine, not tested\n", r2i_level_name((r2i_level)level));
+            continue;
+        }
         add_table(&all[n++], &cpu, (r2i_level)level, true);
+        print_message("level %-8s runs, %d entries other than portable's\n", r2i_level_name((r2i_level)level),
+                      count_own(&all[n - 1].kernels));
         if (level > R2I_LEVEL_PORTABLE && cpu.features != 0) {
             add_table(&all[n++], &cpu, (r2i_level)level, false);
         }

@@ -58,6 +58,7 @@ static void chain_fused(float acc[LANES], float w[SLAB_COLS][LANES], const float
 /* Products of two BF16 numbers are exact in f32, so that a plain product and sum is a fused one. */
 static void chain_exact(float acc[LANES], float w[SLAB_COLS][LANES], const float x[SLAB_COLS], int32_t n) {
     for (int32_t c = 0; c < n; c++) {
+        R2I_KEEP_LOOP
         for (int r = 0; r < LANES; r++) acc[r] += w[c][r] * x[c];
     }
 }
