@@ -190,7 +190,9 @@ static r2_status settle_spaces(const reading *r, r2_error *err) {
         if (!r->replaces_spaces && !r->prepends_mark && !r->has_metaspace) return R2_OK;
         return fail_component(err, "pre_tokenizer", "ByteLevel together with space marks");
     }
-    if (!r->replaces_spaces && !r->has_metaspace) return fail_component(err, "pre_tokenizer", "neither ByteLevel nor space marks");
+    if (!r->replaces_spaces && !r->has_metaspace) {
+        return r2i_fail(err, R2_E_UNSUPPORTED, "tokenizer.json: pre_tokenizer: expected ByteLevel or space marks, found neither");
+    }
     if (out->options.scheme.is_nfc || out->options.scheme.n_passes > 0) {
         return fail_component(err, "normalizer", "space marks together with NFC or patterns");
     }

@@ -1,4 +1,5 @@
-/* Every case of tokenizer_*.json with the vocabularies of the two real models. */
+/* Every case of tokenizer_*.json with the vocabularies of the two real models, as the GGUF file has
+ * them and written as tokenizer.json. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,6 +60,74 @@ static void close_case(real_case *c) {
     r2i_arena_destroy(&c->arena);
     assert_int_equal(c->heap.used_bytes, 0);
 }
+
+/* ---- the same vocabulary written as tokenizer.json ---- */
+
+static void put(r2i_buffer *out, const char *text) {
+    assert_int_equal(r2i_buffer_append_text(out, text, NULL), R2_OK);
+}
+
+static void put_string(r2i_buffer *out, r2i_text_view text) {
+    json_t *value = json_stringn(text.bytes, text.n_bytes);
+    char *quoted = json_dumps(value, JSON_ENCODE_ANY);
+    put(out, quoted);
+    free(quoted);
+    json_decref(value);
+}
+
+static void put_tokens(r2i_buffer *out, const r2i_tokenizer *t, bool is_added) {
+    const char *gap = "";
+    for (int32_t id = 0; id < r2i_tokenizer_size(t); id++) {
+        const r2i_token_type type = r2i_tokenizer_type(t, id);
+        if (type == R2I_TOKEN_UNUSED || (type != R2I_TOKEN_NORMAL) != is_added) continue;
+        put(out, gap);
+        if (is_added) put(out, "{\"content\":");
+        put_string(out, r2i_tokenizer_text(t, id));
+        assert_int_equal(r2i_buffer_append_format(out, NULL, is_added ? ",\"id\":%d,\"special\":%s}" : ":%d", (int)id,
+                                                  type == R2I_TOKEN_CONTROL ? "true" : "false"), R2_OK);
+        gap = ",\n";
+    }
+}
+
+static void put_merges(r2i_buffer *out, const r2i_gguf *gguf, bool as_pairs) {
+    const r2i_gguf_value *merges = r2i_gguf_find(gguf, "tokenizer.ggml.merges");
+    const uint8_t *at = NULL;
+    const char *gap = "";
+    r2i_gguf_text text;
+    while (r2i_gguf_next_text(merges, &at, &text)) {
+        const size_t n_left = (size_t)((const char *)memchr(text.bytes + 1, ' ', text.n_bytes - 1) - text.bytes);
+        put(out, gap);
+        if (as_pairs) put(out, "[");
+        put_string(out, (r2i_text_view){ text.bytes, as_pairs ? n_left : text.n_bytes });
+        if (as_pairs) put(out, ", ");
+        if (as_pairs) put_string(out, (r2i_text_view){ text.bytes + n_left + 1, text.n_bytes - n_left - 1 });
+        if (as_pairs) put(out, "]");
+        gap = ",\n";
+    }
+}
+
+/* Replaces the tokenizer by one made of its tokenizer.json. */
+static void rewrite_as_json(real_case *c, const char *head, bool as_pairs) {
+    r2i_buffer out;
+    r2_error err = { 0 };
+    r2i_buffer_init(&out, &c->heap, 64 << 20);
+    put(&out, head);
+    put(&out, ", \"added_tokens\": [");
+    put_tokens(&out, c->tokenizer, true);
+    put(&out, "], \"model\": {\"type\": \"BPE\", \"vocab\": {");
+    put_tokens(&out, c->tokenizer, false);
+    put(&out, "}, \"merges\": [");
+    put_merges(&out, c->gguf, as_pairs);
+    put(&out, "]}}");
+    r2i_encoder_destroy(c->encoder);
+    r2i_tokenizer_destroy(c->tokenizer);
+    const r2i_tokenizer_files files = { .tokenizer_json = { out.bytes, out.n_bytes } };
+    if (r2i_tokenizer_create_from_json(&c->tokenizer, &files, &c->heap, &err) != R2_OK) fail_msg("%s", err.text);
+    if (r2i_encoder_create(&c->encoder, c->tokenizer, &c->heap, &err) != R2_OK) fail_msg("%s", err.text);
+    r2i_buffer_destroy(&out);
+}
+
+/* ---- checks ---- */
 
 static void check_ids(const char *text, const json_t *expected, const int32_t *ids, size_t n_ids) {
     bool is_equal = n_ids == json_array_size(expected);
@@ -138,24 +207,40 @@ static void check_untrusted(const real_case *c) {
     }
 }
 
-static void run_model(const char *model, const char *golden, const char *end_text) {
+static void check_all(const real_case *c, const char *end_text) {
+    check_strings(c);
+    check_chats(c);
+    check_untrusted(c);
+    assert_true(r2i_tokenizer_is_eog(c->tokenizer, r2i_tokenizer_find_added(c->tokenizer, end_text)));
+}
+
+static void run_model(const char *model, const char *golden, const char *end_text, const char *json_head, bool as_pairs) {
     real_case c;
     if (!open_case(&c, model, golden)) skip();
-    check_strings(&c);
-    check_chats(&c);
-    check_untrusted(&c);
-    assert_true(r2i_tokenizer_is_eog(c.tokenizer, r2i_tokenizer_find_added(c.tokenizer, end_text)));
+    check_all(&c, end_text);
+    rewrite_as_json(&c, json_head, as_pairs);
+    check_all(&c, end_text);
     close_case(&c);
 }
 
 static void test_qwen2(void **state) {
     (void)state;
-    run_model("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "tokenizer_qwen2.json", "<|endoftext|>");
+    static const char head[] =
+        "{\"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": ["
+        "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
+        "\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}, "
+        "\"behavior\": \"Isolated\", \"invert\": false}, "
+        "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}]}";
+    run_model("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "tokenizer_qwen2.json", "<|endoftext|>", head, false);
 }
 
 static void test_smollm(void **state) {
     (void)state;
-    run_model("smollm2-135m-instruct-q4_1.gguf", "tokenizer_smollm.json", "<|im_end|>");
+    static const char head[] =
+        "{\"normalizer\": null, \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": ["
+        "{\"type\": \"Digits\", \"individual_digits\": true}, "
+        "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": true}]}";
+    run_model("smollm2-135m-instruct-q4_1.gguf", "tokenizer_smollm.json", "<|im_end|>", head, true);
 }
 
 int main(void) {
