@@ -21,19 +21,24 @@ static const uint8_t missing_q8_0[34] = {0, 0, EIGHT_FLIPPED, EIGHT_FLIPPED, EIG
 typedef struct {
     const uint8_t *at[R2I_PANEL_ROWS];
     size_t step[R2I_PANEL_ROWS];
+    size_t ahead; /* from a row to the same row of the next panel, where rows lie one after the other */
 } row_cursor;
 
 static void cursor_init(row_cursor *c, r2i_type type, const uint8_t *const rows[R2I_PANEL_ROWS],
-                        size_t block_bytes) {
+                        size_t block_bytes, int32_t n_blocks) {
     const uint8_t *missing = type == R2I_TYPE_Q8_0 ? missing_q8_0 : missing_block;
     for (int r = 0; r < R2I_PANEL_ROWS; r++) {
         c->at[r] = rows[r] != NULL ? rows[r] : missing;
         c->step[r] = rows[r] != NULL ? block_bytes : 0;
     }
+    c->ahead = R2I_PANEL_ROWS * block_bytes * (size_t)n_blocks;
 }
 
 static inline void cursor_next(row_cursor *c) {
-    for (int r = 0; r < R2I_PANEL_ROWS; r++) c->at[r] += c->step[r];
+    for (int r = 0; r < R2I_PANEL_ROWS; r++) {
+        _mm_prefetch((const char *)((uintptr_t)c->at[r] + c->ahead), _MM_HINT_T0);
+        c->at[r] += c->step[r];
+    }
 }
 
 /* Bytes [offset, offset + 16) of every row: out[v] has dword v of row r in lane r. */
@@ -318,7 +323,7 @@ static void pack_iq4_xs(uint8_t *out, const row_cursor *c) {
     static void pack_panel_##name(uint8_t *panel, r2i_type type,                                   \
                                   const uint8_t *const rows[R2I_PANEL_ROWS], int32_t n_cols) {     \
         row_cursor cursor;                                                                         \
-        cursor_init(&cursor, type, rows, stored_bytes);                                            \
+        cursor_init(&cursor, type, rows, stored_bytes, n_cols / (cols));                           \
         for (int32_t n = 0; n < n_cols / (cols); n++) {                                            \
             pack_block(panel, &cursor);                                                            \
             cursor_next(&cursor);                                                                  \
