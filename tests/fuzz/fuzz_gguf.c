@@ -52,11 +52,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     heap.limit_bytes = (size_t)64 << 20;
     r2i_arena_init(&arena, &heap, 1 << 14, 0);
     if (r2i_gguf_open_memory(&g, "fuzz.gguf", bytes, n_bytes, &arena, &err) == R2_OK) {
-        sink += read_values(g, &arena);
+        sink = sink + read_values(g, &arena);
         for (size_t i = 0; i < r2i_gguf_n_tensors(g); i++) {
             const r2i_stored_tensor *t = r2i_gguf_tensor_at(g, i);
             if (r2i_gguf_find_tensor(g, t->name) != t) abort();
-            sink += sum_of(t->bytes, t->n_bytes);
+            sink = sink + sum_of(t->bytes, t->n_bytes);
         }
         r2i_gguf_close(g);
     } else if (g != NULL || err.text[0] == '\0' || err.code == R2_OK) {

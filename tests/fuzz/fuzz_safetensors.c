@@ -32,10 +32,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     r2i_arena_init(&arena, &heap, 1 << 14, 0);
     if (r2i_safetensors_open_memory(&file, "fuzz.safetensors", bytes, n_bytes, &arena, &err) == R2_OK) {
         for (size_t i = 0; i < r2i_safetensors_n_tensors(file); i++) {
-            sink += read_tensor(file, r2i_safetensors_tensor_at(file, i));
+            sink = sink + read_tensor(file, r2i_safetensors_tensor_at(file, i));
         }
         const char *format = r2i_safetensors_metadata(file, "format");
-        if (format != NULL) sink += (uint64_t)format[0];
+        if (format != NULL) sink = sink + (uint64_t)format[0];
         r2i_safetensors_close(file);
     } else if (file != NULL || err.text[0] == '\0' || err.code == R2_OK) {
         abort();
