@@ -67,9 +67,7 @@ static r2_status fill_vocabulary(const r2i_gguf *gguf, r2i_vocabulary *v, r2_err
 
 static r2_status open_gguf_tokenizer(r2_model *model, r2_error *err) {
     r2i_vocabulary vocabulary;
-    r2i_gguf_text kind = { "none", 4 }; /* what llama.cpp writes for a model without vocabulary */
-    R2I_TRY(r2i_gguf_try_text(model->gguf, "tokenizer.ggml.model", &kind, err));
-    if (kind.n_bytes == 4 && memcmp(kind.bytes, "none", 4) == 0) return R2_OK;
+    if (r2i_gguf_find(model->gguf, "tokenizer.ggml.tokens") == NULL) return R2_OK; /* a model without vocabulary */
     R2I_TRY(fill_vocabulary(model->gguf, &vocabulary, err));
     const r2_status status = r2i_tokenizer_create(&model->tokenizer, &vocabulary, &model->heap, err);
     return status == R2_OK ? R2_OK : r2i_fail_at(err, status, r2i_gguf_label(model->gguf));
