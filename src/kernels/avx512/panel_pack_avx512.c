@@ -34,9 +34,11 @@ static void cursor_init(row_cursor *c, r2i_type type, const uint8_t *const rows[
     c->ahead = R2I_PANEL_ROWS * block_bytes * (size_t)n_blocks;
 }
 
-static inline void cursor_next(row_cursor *c) {
+static inline void cursor_next(row_cursor *c, size_t block_bytes) {
     for (int r = 0; r < R2I_PANEL_ROWS; r++) {
-        _mm_prefetch((const char *)((uintptr_t)c->at[r] + c->ahead), _MM_HINT_T0);
+        for (size_t i = 0; i < block_bytes; i += 64) {
+            _mm_prefetch((const char *)((uintptr_t)c->at[r] + c->ahead + i), _MM_HINT_T0);
+        }
         c->at[r] += c->step[r];
     }
 }
@@ -326,7 +328,7 @@ static void pack_iq4_xs(uint8_t *out, const row_cursor *c) {
         cursor_init(&cursor, type, rows, stored_bytes, n_cols / (cols));                           \
         for (int32_t n = 0; n < n_cols / (cols); n++) {                                            \
             pack_block(panel, &cursor);                                                            \
-            cursor_next(&cursor);                                                                  \
+            cursor_next(&cursor, stored_bytes);                                                                  \
             panel += (packed_bytes);                                                               \
         }                                                                                          \
     }
