@@ -1,8 +1,9 @@
 /* attend_pages_avx512.h - attention of a block of query rows over the pages of a chunk.
  *
- * For each page and each block of up to 6 rows: scores by tiles of 6 rows x 64 tokens, their maximum
- * and exp row by row, then p * V by tiles of 6 rows x 64 channels, added to the rows' results so far.
- * A page stays in L1 or L2 while the blocks pass over it.  Vectors of tokens that no row of a block sees
+ * Rows go in blocks of up to 6.  For each page, first every block: scores by tiles of 6 rows x 64
+ * tokens, their maximum and exp row by row; then every block: p * V by tiles of 6 rows x 64 channels,
+ * added to the rows' results so far.  So the keys, then the values of a page stay in L1 or L2 while
+ * the blocks pass over them, and the other half is on its way from memory meanwhile.  Vectors of tokens that no row of a block sees
  * are skipped; inside the rest hidden tokens weigh exactly 0, so a row's bits do not depend on the
  * rows beside it.
  *
@@ -16,28 +17,30 @@
 TILE_TABLE(attend_tiles_f32, TILE_F32)
 TILE_TABLE(attend_tiles_bf16, TILE_BF16)
 
-/* Query rows as the tiles read them. */
+enum { ATTEND_BLOCKS = (R2I_ATTEND_ROWS + TILE_ROWS - 1) / TILE_ROWS };
+
+/* Query rows as the tiles read them, and the pages that any of them sees. */
 typedef struct {
     const r2i_attend_job *job;
     const tile_function (*tiles)[TILE_ROWS + 1];
     const uint8_t *q; /* [n_rows] rows of 4-byte steps */
     size_t q_stride;
-    int32_t n_blocks;
+    int32_t n_blocks, first_page, end_page;
 } attend_call;
 
 /* A block of rows on one page. */
 typedef struct {
-    int32_t index, row, n_rows;
+    int32_t row, n_rows;
     int32_t begin[TILE_ROWS], end[TILE_ROWS]; /* slots that each row sees */
     int32_t first, last;                      /* slots that any row sees: [first, last) */
     int32_t first_vector, end_vector;         /* even numbers of vectors of 16 slots around them */
     float page_max[16], page_sum[16];
     float keep[16], add[16]; /* weights of the result so far and of this page's */
-    float s[TILE_ROWS * R2I_PAGE_TOKENS] __attribute__((aligned(64)));
-    uint32_t p[TILE_ROWS * R2I_PAGE_TOKENS / 2] __attribute__((aligned(64))); /* pairs of BF16 */
+    float *s;                /* [TILE_ROWS, R2I_PAGE_TOKENS] scores; F32 pages: then p */
+    uint32_t *p;             /* [TILE_ROWS, R2I_PAGE_TOKENS / 2] pairs of p in BF16 */
 } attend_block;
 
-static bool attend_find_visible(attend_block *b, const r2i_attend_job *job, int32_t page) {
+static void attend_find_visible(attend_block *b, const r2i_attend_job *job, int32_t page) {
     const int32_t origin = job->first_position + page * R2I_PAGE_TOKENS;
     b->first = R2I_PAGE_TOKENS;
     b->last = 0;
@@ -53,15 +56,16 @@ static bool attend_find_visible(attend_block *b, const r2i_attend_job *job, int3
     }
     b->first_vector = b->first / 32 * 2;
     b->end_vector = (b->last + 31) / 32 * 2;
-    return b->first < b->last;
 }
 
-/* Bytes from `page` to `next` for prefetching, 0 if it is another block's turn: the blocks share
- * the groups of vectors among them, which spreads the loads over the time the page takes. */
-static inline intptr_t attend_ahead(const attend_call *call, const attend_block *b, int32_t group,
-                                    const uint8_t *page, const uint8_t *next) {
-    if (next == NULL || group % call->n_blocks != b->index) return 0;
-    return (intptr_t)next - (intptr_t)page;
+/* Lets a tile of `width` vectors from v on prefetch its part of `page`, half a page ahead of its use.
+ * Every block asks for the whole page again: the processor drops prefetches while its queue to memory is
+ * full, and sharing them among the blocks cost a quarter of the speed (7 rows, Zen 5). */
+static inline void attend_fetch(tile_job *t, int32_t v, int32_t width, const uint8_t *page) {
+    t->n_fetch_steps = page == NULL ? 0 : t->n_steps;
+    t->fetch_vector = 64;
+    t->fetch_step = 64 * (size_t)width;
+    t->fetch = page == NULL ? t->b : page + 64 * (size_t)v * (size_t)t->n_steps;
 }
 
 /* While scoring, this page's values are brought nearer. */
@@ -75,7 +79,7 @@ static void attend_score(const attend_call *call, attend_block *b, int32_t page)
         const int32_t width = tile_width(b->end_vector - v);
         t.b = keys + 64 * (size_t)v;
         t.c = b->s + 16 * v;
-        t.ahead = attend_ahead(call, b, v / TILE_VECTORS, keys, values);
+        attend_fetch(&t, v, width, values);
         call->tiles[width][b->n_rows](&t);
         v += width;
     }
@@ -141,7 +145,7 @@ static float attend_exp_bf16(attend_block *b, int32_t r, float m) {
 }
 
 /* exp(m - M) of both maxima with M the larger one, and the new maximum and sum of each row. */
-static void attend_weigh(const r2i_attend_job *job, attend_block *b) {
+static void attend_new_maximum(const r2i_attend_job *job, attend_block *b) {
     const __mmask16 m = lanes_avx512(b->n_rows);
     float *out_max = job->out_max + b->row, *out_sum = job->out_sum + b->row;
     const __m512 old = _mm512_maskz_loadu_ps(m, out_max), page = _mm512_maskz_loadu_ps(m, b->page_max);
@@ -174,7 +178,7 @@ static void attend_combine(const r2i_attend_job *job, const attend_block *b, con
 static void attend_add_values(const attend_call *call, const attend_block *b, int32_t page) {
     const r2i_attend_job *job = call->job;
     const uint8_t *values = job->value_pages[page];
-    const uint8_t *next = page + 1 < job->n_pages ? job->key_pages[page + 1] : NULL;
+    const uint8_t *next = page + 1 < call->end_page ? job->key_pages[page + 1] : NULL;
     const bool is_f32 = job->rows == R2I_ROWS_F32;
     const int32_t first = is_f32 ? b->first : b->first / 2, end = is_f32 ? b->last : (b->last + 1) / 2;
     const uint8_t *p = is_f32 ? (const uint8_t *)b->s : (const uint8_t *)b->p;
@@ -187,24 +191,32 @@ static void attend_add_values(const attend_call *call, const attend_block *b, in
         const int32_t width = tile_width(n_vectors - v), left = job->d_value - 16 * v;
         t.b = values + (size_t)first * t.b_step + 64 * (size_t)v;
         t.last = lanes_avx512(left - 16 * (width - 1));
-        t.ahead = attend_ahead(call, b, v / TILE_VECTORS, values, next);
+        attend_fetch(&t, v, width, next);
         call->tiles[width][b->n_rows](&t);
         attend_combine(job, b, c, 16 * v, left < 16 * width ? left : 16 * width);
         v += width;
     }
 }
 
-static void attend_page(const attend_call *call, attend_block *b, int32_t page) {
+static void attend_weights(const attend_call *call, attend_block *b, int32_t page) {
     const r2i_attend_job *job = call->job;
-    if (!attend_find_visible(b, job, page)) return;
     attend_score(call, b, page);
     for (int32_t r = 0; r < b->n_rows; r++) {
         const float m = attend_mask(b, r, job->scale);
         b->page_max[r] = m;
         b->page_sum[r] = job->rows == R2I_ROWS_F32 ? attend_exp_f32(b, r, m) : attend_exp_bf16(b, r, m);
     }
-    attend_weigh(job, b);
-    attend_add_values(call, b, page);
+    attend_new_maximum(job, b);
+}
+
+static void attend_page(const attend_call *call, attend_block blocks[ATTEND_BLOCKS], int32_t page) {
+    for (int32_t i = 0; i < call->n_blocks; i++) {
+        attend_find_visible(&blocks[i], call->job, page);
+        if (blocks[i].first < blocks[i].last) attend_weights(call, &blocks[i], page);
+    }
+    for (int32_t i = 0; i < call->n_blocks; i++) {
+        if (blocks[i].first < blocks[i].last) attend_add_values(call, &blocks[i], page);
+    }
 }
 
 static void attend_round_queries(uint32_t *pairs, const r2i_attend_job *job, int32_t n_pairs) {
@@ -220,8 +232,52 @@ static void attend_round_queries(uint32_t *pairs, const r2i_attend_job *job, int
     }
 }
 
+/* Pages between the first and the last key that any row sees. */
+static void attend_find_pages(attend_call *call) {
+    const r2i_attend_job *job = call->job;
+    const int32_t end_slot = job->n_pages * R2I_PAGE_TOKENS;
+    int32_t first = end_slot, end = 0;
+    for (int32_t r = 0; r < job->n_rows; r++) {
+        const int32_t from = job->first_key[r] > job->first_position ? job->first_key[r] - job->first_position : 0;
+        const int32_t to = job->end_key[r] - job->first_position;
+        if (from >= to || from >= end_slot) continue;
+        if (from < first) first = from;
+        if (to > end) end = to < end_slot ? to : end_slot;
+    }
+    call->first_page = first / R2I_PAGE_TOKENS;
+    call->end_page = (end + R2I_PAGE_TOKENS - 1) / R2I_PAGE_TOKENS;
+}
+
+static void attend_clear(const r2i_attend_job *job) {
+    for (int32_t r = 0; r < job->n_rows; r++) {
+        job->out_max[r] = -INFINITY;
+        job->out_sum[r] = 0.0f;
+        memset(job->out + (size_t)r * (size_t)job->d_value, 0, 4 * (size_t)job->d_value);
+    }
+}
+
+/* Splits the rows.  weights: [R2I_ATTEND_ROWS, R2I_PAGE_TOKENS] f32 or half of it as BF16; scores of
+ * BF16 pages share one block's worth of memory. */
+static void attend_split(attend_call *call, attend_block blocks[ATTEND_BLOCKS], float *weights, float *scores) {
+    const r2i_attend_job *job = call->job;
+    call->n_blocks = (job->n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    int32_t row = 0;
+    for (int32_t i = 0; i < call->n_blocks; i++) {
+        attend_block *b = &blocks[i];
+        float *mine = weights + row * R2I_PAGE_TOKENS;
+        b->row = row;
+        b->n_rows = tile_height(job->n_rows - row);
+        b->s = job->rows == R2I_ROWS_F32 ? mine : scores;
+        b->p = (uint32_t *)(void *)weights + row * R2I_PAGE_TOKENS / 2;
+        row += b->n_rows;
+    }
+}
+
 static void attend(const r2i_attend_job *job) {
     uint32_t pairs[R2I_ATTEND_ROWS * R2I_MAX_HEAD / 2] __attribute__((aligned(64)));
+    float weights[R2I_ATTEND_ROWS * R2I_PAGE_TOKENS] __attribute__((aligned(64)));
+    float scores[TILE_ROWS * R2I_PAGE_TOKENS] __attribute__((aligned(64)));
+    attend_block blocks[ATTEND_BLOCKS];
     attend_call call = { .job = job, .tiles = attend_tiles_f32, .q = (const uint8_t *)job->q,
                          .q_stride = 4 * job->q_stride };
     if (job->rows == R2I_ROWS_BF16) {
@@ -231,19 +287,9 @@ static void attend(const r2i_attend_job *job) {
         call.q = (const uint8_t *)pairs;
         call.q_stride = 4 * (size_t)n_pairs;
     }
-    for (int32_t r = 0; r < job->n_rows; r++) {
-        job->out_max[r] = -INFINITY;
-        job->out_sum[r] = 0.0f;
-        memset(job->out + (size_t)r * (size_t)job->d_value, 0, 4 * (size_t)job->d_value);
-    }
-    call.n_blocks = (job->n_rows + TILE_ROWS - 1) / TILE_ROWS;
-    attend_block b;
-    for (int32_t page = 0; page < job->n_pages; page++) {
-        b.row = 0;
-        for (b.index = 0; b.index < call.n_blocks; b.index++, b.row += b.n_rows) {
-            b.n_rows = tile_height(job->n_rows - b.row);
-            attend_page(&call, &b, page);
-        }
-    }
+    attend_clear(job);
+    attend_find_pages(&call);
+    attend_split(&call, blocks, weights, scores);
+    for (int32_t page = call.first_page; page < call.end_page; page++) attend_page(&call, blocks, page);
 }
 #endif

@@ -42,7 +42,7 @@ static inline void dense_group(const r2i_matmul_job *job, const tile_function *t
         t.c_stride = is_direct ? job->y_stride : TILE_COLUMNS;
         tiles[height](&t);
         if (!is_direct) dense_finish(job, c, token, height, row, n);
-        t.ahead = 0; /* the first tile has brought the panels into the cache */
+        t.n_fetch_steps = 0; /* the first tile has brought the panels into the cache */
         token += height;
         n_tokens -= height;
     }
@@ -58,9 +58,10 @@ static inline void dense_product(const r2i_matmul_job *job, const tile_function 
             const int32_t width = tile_width(job->n_panels - panel);
             const size_t group_bytes = panel_bytes * (size_t)width;
             const size_t ahead = group_bytes < DENSE_GROUP_BYTES ? group_bytes : DENSE_NEAR_BYTES;
-            const tile_job t = { .b = job->panels + (size_t)panel * panel_bytes, .b_step = step_bytes,
-                                 .b_vector = panel_bytes, .n_steps = n_steps, .last = 0xffff,
-                                 .ahead = (intptr_t)ahead };
+            const uint8_t *b = job->panels + (size_t)panel * panel_bytes;
+            const tile_job t = { .b = b, .b_step = step_bytes, .b_vector = panel_bytes, .n_steps = n_steps,
+                                 .last = 0xffff, .n_fetch_steps = n_steps, .fetch = b + ahead,
+                                 .fetch_step = step_bytes, .fetch_vector = panel_bytes };
             dense_group(job, tiles[width], t, panel, width, token, n_tokens);
             panel += width;
         }

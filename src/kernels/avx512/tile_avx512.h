@@ -10,6 +10,7 @@
 #ifndef R2I_TILE_AVX512_H
 #define R2I_TILE_AVX512_H
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -28,7 +29,11 @@ typedef struct {
     size_t b_step, b_vector;
     int32_t n_steps;
     __mmask16 last; /* lanes of the last vector that may be read */
-    intptr_t ahead; /* bytes from a vector of B to what is prefetched when it is read */
+    /* During the first n_fetch_steps, with vector v of step k the line at
+     * fetch + k * fetch_step + v * fetch_vector is prefetched. */
+    int32_t n_fetch_steps;
+    const uint8_t *fetch;
+    size_t fetch_step, fetch_vector;
     float *c;       /* row r at c + r * c_stride: all lanes of the vectors are written */
     size_t c_stride;
 } tile_job;
@@ -67,26 +72,22 @@ TILE_INLINE __m512 tile_multiply(__m512 acc, __m512 w, __m512 x, const tile_kind
     return _mm512_fmadd_ps(w, x, acc);
 }
 
-/* n_rows and n_vectors are literals at every call, so that acc lives in registers. */
-TILE_INLINE void tile_run(const tile_job *t, const tile_kind kind, const int n_rows, const int n_vectors) {
-    __m512 acc[TILE_ROWS][TILE_VECTORS];
-    const uint8_t *a = t->a, *b = t->b;
+/* Steps from *a and *b up to `end`.  The last four parameters are literals at every call, so that acc
+ * lives in registers. */
+TILE_INLINE void tile_steps(const tile_job *t, __m512 acc[TILE_ROWS][TILE_VECTORS], const uint8_t **a_next,
+                            const uint8_t **b_next, const uint8_t *const end, const tile_kind kind,
+                            const bool is_fetching, const int n_rows, const int n_vectors) {
+    const uint8_t *a = *a_next, *b = *b_next;
     const size_t a_stride = t->a_stride, b_step = t->b_step, b_vector = t->b_vector;
-    const uint8_t *const end = b + (size_t)t->n_steps * b_step;
-    const intptr_t ahead = t->ahead;
+    const char *fetch = (const char *)t->fetch;
+    const size_t fetch_step = t->fetch_step, fetch_vector = t->fetch_vector;
     const __mmask16 last = t->last;
-    UNROLL_AVX512
-    for (int r = 0; r < n_rows; r++) {
-        UNROLL_AVX512
-        for (int v = 0; v < n_vectors; v++) acc[r][v] = _mm512_setzero_ps();
-    }
-    for (; b != end; b += b_step, a += 4) {
+    for (; b != end; b += b_step, a += 4, fetch += fetch_step) {
         __m512 w[TILE_VECTORS];
         UNROLL_AVX512
         for (int v = 0; v < n_vectors; v++) {
-            const uint8_t *const from = b + (size_t)v * b_vector;
-            _mm_prefetch((const char *)((intptr_t)from + ahead), _MM_HINT_T0);
-            w[v] = tile_load(from, v == n_vectors - 1 ? last : (__mmask16)0xffff, kind);
+            if (is_fetching) _mm_prefetch(fetch + (size_t)v * fetch_vector, _MM_HINT_T1);
+            w[v] = tile_load(b + (size_t)v * b_vector, v == n_vectors - 1 ? last : (__mmask16)0xffff, kind);
         }
         UNROLL_AVX512
         for (int r = 0; r < n_rows; r++) {
@@ -95,12 +96,27 @@ TILE_INLINE void tile_run(const tile_job *t, const tile_kind kind, const int n_r
             for (int v = 0; v < n_vectors; v++) acc[r][v] = tile_multiply(acc[r][v], w[v], x, kind);
         }
     }
+    *a_next = a;
+    *b_next = b;
+}
+
+TILE_INLINE void tile_run(const tile_job *t, const tile_kind kind, const int n_rows, const int n_vectors) {
+    __m512 acc[TILE_ROWS][TILE_VECTORS];
+    const uint8_t *a = t->a, *b = t->b;
+    const uint8_t *const rest = b + (size_t)t->n_fetch_steps * t->b_step;
+    const uint8_t *const end = b + (size_t)t->n_steps * t->b_step;
     UNROLL_AVX512
     for (int r = 0; r < n_rows; r++) {
         UNROLL_AVX512
-        for (int v = 0; v < n_vectors; v++) {
-            _mm512_storeu_ps(t->c + (size_t)r * t->c_stride + 16 * v, acc[r][v]);
-        }
+        for (int v = 0; v < n_vectors; v++) acc[r][v] = _mm512_setzero_ps();
+    }
+    tile_steps(t, acc, &a, &b, rest, kind, true, n_rows, n_vectors);
+    tile_steps(t, acc, &a, &b, end, kind, false, n_rows, n_vectors);
+    UNROLL_AVX512
+    for (int r = 0; r < n_rows; r++) {
+        float *const c = t->c + (size_t)r * t->c_stride;
+        UNROLL_AVX512
+        for (int v = 0; v < n_vectors; v++) _mm512_storeu_ps(c + 16 * v, acc[r][v]);
     }
 }
 
