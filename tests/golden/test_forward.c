@@ -31,7 +31,7 @@ static const char *golden_folder(void) {
 }
 
 static json_t *read_json(const char *case_path, const char *name) {
-    char path[PATH_BYTES];
+    char path[PATH_BYTES + 64]; /* and a file name of ours */
     snprintf(path, sizeof path, "%s/%s", case_path, name);
     return json_load_file(path, 0, NULL);
 }
