@@ -45,19 +45,50 @@ static void read_vocabulary(const r2i_gguf *gguf, r2i_vocabulary *v) {
 /* ---- made-up text ---- */
 
 static const char *const ENGLISH[] = {
-    "the", "of", "and", "to", "in", "is", "that", "for", "it", "was", "with", "as", "on", "be", "which", "have", "people",
-    "government", "measurement", "reasonably", "station", "distance", "between", "through", "children", "question",
-    "answer", "number", "minutes", "remaining", "Wednesday", "it's", "don't", "altogether", "understanding", "sold",
+    "the",       "of",       "and",        "to",          "in",
+    "is",        "that",     "for",        "it",          "was",
+    "with",      "as",       "on",         "be",          "which",
+    "have",      "people",   "government", "measurement", "reasonably",
+    "station",   "distance", "between",    "through",     "children",
+    "question",  "answer",   "number",     "minutes",     "remaining",
+    "Wednesday", "it's",     "don't",      "altogether",  "understanding",
+    "sold",
 };
 static const char *const CODE[] = {
-    "int", "return", "if (", ") {\n    ", "}\n", "for (size_t i = 0; i < n; i++) ", "static const char *", "->", "++;\n",
-    "buffer", "n_bytes", "sizeof *", " = ", " != NULL", "&& ", "#include <stdio.h>\n", "/* comment */ ", "0x7f", "status",
-    "r2_status ", "err);\n", "        ", "def forward(self, x):\n", "self.weight", "[i]", "import numpy as np\n", "foo_bar",
+    "int",
+    "return",
+    "if (",
+    ") {\n    ",
+    "}\n",
+    "for (size_t i = 0; i < n; i++) ",
+    "static const char *",
+    "->",
+    "++;\n",
+    "buffer",
+    "n_bytes",
+    "sizeof *",
+    " = ",
+    " != NULL",
+    "&& ",
+    "#include <stdio.h>\n",
+    "/* comment */ ",
+    "0x7f",
+    "status",
+    "r2_status ",
+    "err);\n",
+    "        ",
+    "def forward(self, x):\n",
+    "self.weight",
+    "[i]",
+    "import numpy as np\n",
+    "foo_bar",
 };
 static const char *const CHINESE[] = {
-    "\u6211\u4eec", "\u7684", "\u662f", "\u5728", "\u4e00\u4e2a", "\u6709", "\u4eba", "\u8fd9", "\u4e2d\u56fd", "\u5927\u5b66",
-    "\u5b66\u751f", "\u5de5\u4f5c", "\uff0c", "\u3002", "\u53d1\u5c55", "\u7ecf\u6d4e", "\u95ee\u9898", "\u65f6\u95f4", "\u660e\u5929",
-    "\u516c\u56ed", "\u5929\u6c14", "\u5f88", "\u597d", "\u53ef\u4ee5", "\u6ca1\u6709", "\u4ec0\u4e48", "\u8fdb\u884c", "\u7814\u7a76",
+    "\u6211\u4eec", "\u7684",       "\u662f",       "\u5728",       "\u4e00\u4e2a", "\u6709",
+    "\u4eba",       "\u8fd9",       "\u4e2d\u56fd", "\u5927\u5b66", "\u5b66\u751f", "\u5de5\u4f5c",
+    "\uff0c",       "\u3002",       "\u53d1\u5c55", "\u7ecf\u6d4e", "\u95ee\u9898", "\u65f6\u95f4",
+    "\u660e\u5929", "\u516c\u56ed", "\u5929\u6c14", "\u5f88",       "\u597d",       "\u53ef\u4ee5",
+    "\u6ca1\u6709", "\u4ec0\u4e48", "\u8fdb\u884c", "\u7814\u7a76",
 };
 
 static size_t make_text(char *text, const char *const *words, size_t n_words, const char *gap) {
@@ -65,7 +96,8 @@ static size_t make_text(char *text, const char *const *words, size_t n_words, co
     for (uint64_t i = 0; n < TEXT_BYTES; i++) {
         const uint64_t draw = r2i_random_u64(1, 2, i);
         const char *word = words[draw % n_words];
-        const int written = snprintf(text + n, 64, "%s%s", word, (draw >> 32) % 12 == 0 ? ".\n" : gap);
+        const int written =
+            snprintf(text + n, 64, "%s%s", word, (draw >> 32) % 12 == 0 ? ".\n" : gap);
         n += (size_t)written;
     }
     return n;
@@ -73,7 +105,8 @@ static size_t make_text(char *text, const char *const *words, size_t n_words, co
 
 /* ---- measuring ---- */
 
-static void measure(const r2i_tokenizer *tokenizer, const char *name, const char *text, size_t n_bytes, r2i_heap *heap) {
+static void measure(const r2i_tokenizer *tokenizer, const char *name, const char *text,
+                    size_t n_bytes, r2i_heap *heap) {
     r2i_encoder *encoder = NULL;
     r2i_buffer out;
     r2_error err = { 0 };
@@ -95,8 +128,10 @@ static void measure(const r2i_tokenizer *tokenizer, const char *name, const char
         if (r2i_decode_text(tokenizer, ids, n_ids, 0, &out, &err) != R2_OK) exit(1);
         decode_ms = now_ms() - begin < decode_ms ? now_ms() - begin : decode_ms;
     }
-    printf("encode %s,%zu,%zu,%.2f,%.2f\n", name, n_bytes, n_ids, encode_ms, (double)n_bytes * 1e-3 / encode_ms);
-    printf("decode %s,%zu,%zu,%.2f,%.2f\n", name, out.n_bytes, n_ids, decode_ms, (double)out.n_bytes * 1e-3 / decode_ms);
+    printf("encode %s,%zu,%zu,%.2f,%.2f\n", name, n_bytes, n_ids, encode_ms,
+           (double)n_bytes * 1e-3 / encode_ms);
+    printf("decode %s,%zu,%zu,%.2f,%.2f\n", name, out.n_bytes, n_ids, decode_ms,
+           (double)out.n_bytes * 1e-3 / decode_ms);
     r2i_buffer_destroy(&out);
     r2i_encoder_destroy(encoder);
 }
@@ -116,7 +151,8 @@ static r2i_tokenizer *build(const r2i_gguf *gguf, r2i_heap *heap) {
         }
         best = now_ms() - begin < best ? now_ms() - begin : best;
     }
-    printf("build tables,%zu,%d,%.2f,\n", vocabulary.tokens.n_packed_bytes + vocabulary.merges.n_packed_bytes,
+    printf("build tables,%zu,%d,%.2f,\n",
+           vocabulary.tokens.n_packed_bytes + vocabulary.merges.n_packed_bytes,
            (int)r2i_tokenizer_size(tokenizer), best);
     return tokenizer;
 }
@@ -143,9 +179,12 @@ int main(int argc, char **argv) {
         measure(tokenizer, argv[i], text, n, &heap);
     }
     if (argc == 2) {
-        measure(tokenizer, "english", text, make_text(text, ENGLISH, sizeof ENGLISH / sizeof *ENGLISH, " "), &heap);
-        measure(tokenizer, "code", text, make_text(text, CODE, sizeof CODE / sizeof *CODE, ""), &heap);
-        measure(tokenizer, "chinese", text, make_text(text, CHINESE, sizeof CHINESE / sizeof *CHINESE, ""), &heap);
+        measure(tokenizer, "english", text,
+                make_text(text, ENGLISH, sizeof ENGLISH / sizeof *ENGLISH, " "), &heap);
+        measure(tokenizer, "code", text, make_text(text, CODE, sizeof CODE / sizeof *CODE, ""),
+                &heap);
+        measure(tokenizer, "chinese", text,
+                make_text(text, CHINESE, sizeof CHINESE / sizeof *CHINESE, ""), &heap);
     }
     r2i_tokenizer_destroy(tokenizer);
     r2i_gguf_close(gguf);

@@ -8,7 +8,8 @@
 /* ---- building ---- */
 
 static bool is_added(const r2i_token_store *store, int32_t id) {
-    return (store->types[id] == R2I_TOKEN_CONTROL || store->types[id] == R2I_TOKEN_USER) && store->n_bytes[id] > 0;
+    return (store->types[id] == R2I_TOKEN_CONTROL || store->types[id] == R2I_TOKEN_USER) &&
+           store->n_bytes[id] > 0;
 }
 
 static r2_status count_nodes(const r2i_token_store *store, size_t *n_nodes, r2_error *err) {
@@ -16,7 +17,8 @@ static r2_status count_nodes(const r2i_token_store *store, size_t *n_nodes, r2_e
     for (int32_t id = 0; id < store->n_tokens; id++) {
         if (!is_added(store, id)) continue;
         if (store->n_bytes[id] > R2I_MAX_ADDED_TOKEN_BYTES) {
-            return r2i_fail(err, R2_E_LIMIT, "tokenizer: added token %d: expected at most %d bytes, found %d",
+            return r2i_fail(err, R2_E_LIMIT,
+                            "tokenizer: added token %d: expected at most %d bytes, found %d",
                             (int)id, R2I_MAX_ADDED_TOKEN_BYTES, (int)store->n_bytes[id]);
         }
         n += store->n_bytes[id];
@@ -27,7 +29,8 @@ static r2_status count_nodes(const r2i_token_store *store, size_t *n_nodes, r2_e
 
 static int32_t find_child(const r2i_added_node *nodes, int32_t parent, uint8_t byte) {
     int32_t i = nodes[parent].child;
-    while (i != 0 && nodes[i].byte != byte) i = nodes[i].sibling;
+    while (i != 0 && nodes[i].byte != byte)
+        i = nodes[i].sibling;
     return i;
 }
 
@@ -47,8 +50,8 @@ static void enter(r2i_added_node *nodes, size_t *n_nodes, r2i_text_view text, in
     if (nodes[at].id < 0) nodes[at].id = id;
 }
 
-r2_status r2i_added_tokens_init(r2i_added_tokens *added, const r2i_token_store *store, const uint8_t *strips,
-                                r2i_arena *arena, r2_error *err) {
+r2_status r2i_added_tokens_init(r2i_added_tokens *added, const r2i_token_store *store,
+                                const uint8_t *strips, r2i_arena *arena, r2_error *err) {
     size_t n_nodes = 0;
     *added = (r2i_added_tokens){ .strips = strips };
     const r2_status status = count_nodes(store, &n_nodes, err);
@@ -76,8 +79,10 @@ static size_t trusted_end(const r2i_encode_text *text, size_t begin) {
     size_t low = 0, high = text->n_untrusted; /* first range that ends behind `begin` */
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        if (text->untrusted[middle].end <= begin) low = middle + 1;
-        else high = middle;
+        if (text->untrusted[middle].end <= begin)
+            low = middle + 1;
+        else
+            high = middle;
     }
     if (low == text->n_untrusted) return text->n_bytes;
     return text->untrusted[low].begin <= begin ? begin : text->untrusted[low].begin;
@@ -99,13 +104,15 @@ static r2i_added_match longest_at(const r2i_added_tokens *added, const r2i_token
 }
 
 static bool is_blank(int32_t c) {
-    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
 }
 
 static void strip_right(const r2i_encode_text *text, r2i_added_match *match) {
     while (match->end < text->n_bytes) {
-        const r2i_utf8_step step = r2i_utf8_next(text->bytes + match->end, text->n_bytes - match->end);
+        const r2i_utf8_step step =
+            r2i_utf8_next(text->bytes + match->end, text->n_bytes - match->end);
         if (step.kind != R2I_UTF8_CHAR || !is_blank(step.code_point)) return;
         match->end += (size_t)step.n_bytes;
     }
@@ -114,9 +121,12 @@ static void strip_right(const r2i_encode_text *text, r2i_added_match *match) {
 static void strip_left(const r2i_encode_text *text, size_t start, r2i_added_match *match) {
     while (match->begin > start) {
         size_t at = match->begin - 1;
-        while (at > start && match->begin - at < 3 && ((uint8_t)text->bytes[at] & 0xc0) == 0x80) at--;
+        while (at > start && match->begin - at < 3 && ((uint8_t)text->bytes[at] & 0xc0) == 0x80)
+            at--;
         const r2i_utf8_step step = r2i_utf8_next(text->bytes + at, match->begin - at);
-        if (step.kind != R2I_UTF8_CHAR || (size_t)step.n_bytes != match->begin - at || !is_blank(step.code_point)) return;
+        if (step.kind != R2I_UTF8_CHAR || (size_t)step.n_bytes != match->begin - at ||
+            !is_blank(step.code_point))
+            return;
         match->begin = at;
     }
 }

@@ -21,7 +21,7 @@ typedef struct {
     bool is_any;
     const r2i_added_node *nodes; /* [n_nodes]; nodes[0] is the root */
     size_t n_nodes;
-    const uint8_t *strips;       /* [n_tokens] R2I_STRIP_* or NULL */
+    const uint8_t *strips; /* [n_tokens] R2I_STRIP_* or NULL */
 } r2i_added_tokens;
 
 typedef struct {

@@ -9,7 +9,8 @@ static bool is_printable(int32_t byte) {
 }
 
 void r2i_byte_letters_init(r2i_byte_letters *letters) {
-    for (size_t i = 0; i < 324; i++) letters->byte_of[i] = -1;
+    for (size_t i = 0; i < 324; i++)
+        letters->byte_of[i] = -1;
     int32_t next = 256;
     for (int32_t byte = 0; byte < 256; byte++) {
         const int32_t code_point = is_printable(byte) ? byte : next++;
@@ -27,7 +28,8 @@ size_t r2i_byte_letters_decode(const r2i_byte_letters *letters, const char *text
     for (size_t i = 0; i < n_bytes;) {
         const r2i_utf8_step step = r2i_utf8_next(text + i, n_bytes - i);
         const size_t n = (size_t)step.n_bytes;
-        if (step.kind == R2I_UTF8_CHAR && step.code_point < 324 && letters->byte_of[step.code_point] >= 0) {
+        if (step.kind == R2I_UTF8_CHAR && step.code_point < 324 &&
+            letters->byte_of[step.code_point] >= 0) {
             if (n_out < cap_bytes) out[n_out] = (char)letters->byte_of[step.code_point];
             n_out++;
         } else {

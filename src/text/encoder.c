@@ -41,7 +41,8 @@ struct r2i_encoder {
 
 /* ---- making and unmaking ---- */
 
-r2_status r2i_encoder_create(r2i_encoder **out, const r2i_tokenizer *tokenizer, r2i_heap *heap, r2_error *err) {
+r2_status r2i_encoder_create(r2i_encoder **out, const r2i_tokenizer *tokenizer, r2i_heap *heap,
+                             r2_error *err) {
     *out = NULL;
     r2i_encoder *e = r2i_heap_take(heap, sizeof *e);
     if (e == NULL) return r2i_fail(err, R2_E_NOMEM, "encoder: no memory");
@@ -51,7 +52,8 @@ r2_status r2i_encoder_create(r2i_encoder **out, const r2i_tokenizer *tokenizer, 
     r2i_buffer_init(&e->rewritten, heap, 3 * (size_t)R2I_MAX_ENCODE_BYTES + 16);
     e->cache = r2i_pages_take(heap, CACHE_SLOTS * sizeof *e->cache);
     r2_status status = R2_OK;
-    if (e->cache == NULL) status = r2i_fail(err, R2_E_NOMEM, "encoder: no memory for the word cache");
+    if (e->cache == NULL)
+        status = r2i_fail(err, R2_E_NOMEM, "encoder: no memory for the word cache");
     if (status == R2_OK) status = r2i_pretokenizer_state_create(&e->state, heap, err);
     if (status != R2_OK) {
         r2i_encoder_destroy(e);
@@ -74,7 +76,8 @@ void r2i_encoder_destroy(r2i_encoder *e) {
 /* Room for n more ids. */
 static r2_status reserve(r2i_encoder *e, size_t n, r2_error *err) {
     if (n <= e->cap_ids - e->n_ids) return R2_OK;
-    const size_t wanted = r2i_max_size(r2i_max_size(e->n_ids + n, e->cap_ids + e->cap_ids / 2), FIRST_IDS);
+    const size_t wanted =
+        r2i_max_size(r2i_max_size(e->n_ids + n, e->cap_ids + e->cap_ids / 2), FIRST_IDS);
     int32_t *ids = r2i_heap_resize(e->heap, e->ids, e->cap_ids * sizeof *ids, wanted * sizeof *ids);
     if (ids == NULL) return r2i_fail(err, R2_E_NOMEM, "encoder: no memory for %zu tokens", wanted);
     e->ids = ids;
@@ -114,16 +117,20 @@ static bool has_bytes(const r2i_tokenizer *t, const char *text, size_t n_bytes) 
     return true;
 }
 
-static size_t put_characters(const r2i_tokenizer *t, const char *piece, size_t n_bytes, int32_t *ids) {
+static size_t put_characters(const r2i_tokenizer *t, const char *piece, size_t n_bytes,
+                             int32_t *ids) {
     size_t n = 0;
     bool was_unknown = false;
     for (size_t i = 0; i < n_bytes;) {
         const size_t n_char = (size_t)r2i_utf8_next(piece + i, n_bytes - i).n_bytes;
         const int32_t id = character_id(t, piece + i, n_char);
         const bool is_unknown = id < 0 && !has_bytes(t, piece + i, n_char);
-        if (id >= 0) ids[n++] = id;
-        else if (!is_unknown) n += put_bytes(t, piece + i, n_char, ids + n);
-        else if (t->unk_id >= 0 && (!was_unknown || t->split_unknown)) ids[n++] = t->unk_id;
+        if (id >= 0)
+            ids[n++] = id;
+        else if (!is_unknown)
+            n += put_bytes(t, piece + i, n_char, ids + n);
+        else if (t->unk_id >= 0 && (!was_unknown || t->split_unknown))
+            ids[n++] = t->unk_id;
         was_unknown = is_unknown;
         i += n_char;
     }
@@ -154,7 +161,8 @@ static r2_status merge_symbols(r2i_encoder *e, const char *piece, size_t n_bytes
             return R2_OK;
         }
     }
-    size_t n = t->is_bytes ? put_bytes(t, piece, n_bytes, ids) : put_characters(t, piece, n_bytes, ids);
+    size_t n =
+        t->is_bytes ? put_bytes(t, piece, n_bytes, ids) : put_characters(t, piece, n_bytes, ids);
     if (n > 1) {
         const r2_status status = r2i_merge_piece(&t->merges, ids, n, &n, &e->scratch, err);
         if (status != R2_OK) return status;
@@ -170,7 +178,8 @@ static r2_status put_piece(void *context, const char *piece, size_t n_bytes, r2_
     if (n_bytes > CACHE_BYTES) return merge_symbols(e, piece, n_bytes, err);
     const uint64_t hash = r2i_text_hash(piece, n_bytes);
     cached_word *word = &e->cache[hash % CACHE_SLOTS];
-    if (word->hash == hash && word->n_bytes == n_bytes && memcmp(word->piece, piece, n_bytes) == 0) {
+    if (word->hash == hash && word->n_bytes == n_bytes &&
+        memcmp(word->piece, piece, n_bytes) == 0) {
         memcpy(e->ids + e->n_ids, word->ids, sizeof word->ids);
         e->n_ids += word->n_ids;
         return R2_OK;
@@ -223,20 +232,23 @@ static r2_status append_marked(r2i_buffer *out, const char *text, size_t n_bytes
         const char *space = memchr(text + i, ' ', n_bytes - i);
         const size_t n_plain = space == NULL ? n_bytes - i : (size_t)(space - (text + i));
         status = r2i_buffer_append(out, text + i, n_plain, err);
-        if (status == R2_OK && space != NULL) status = r2i_buffer_append(out, R2I_SPACE_MARK, R2I_SPACE_MARK_BYTES, err);
+        if (status == R2_OK && space != NULL)
+            status = r2i_buffer_append(out, R2I_SPACE_MARK, R2I_SPACE_MARK_BYTES, err);
         i += n_plain + (space != NULL);
     }
     return status;
 }
 
 static bool is_mark(const char *text, size_t n_bytes) {
-    return n_bytes >= R2I_SPACE_MARK_BYTES && memcmp(text, R2I_SPACE_MARK, R2I_SPACE_MARK_BYTES) == 0;
+    return n_bytes >= R2I_SPACE_MARK_BYTES &&
+           memcmp(text, R2I_SPACE_MARK, R2I_SPACE_MARK_BYTES) == 0;
 }
 
 /* Bytes of the first word: marks, then all up to the next mark. */
 static size_t word_bytes(const char *text, size_t n_bytes) {
     size_t i = 0;
-    while (is_mark(text + i, n_bytes - i)) i += R2I_SPACE_MARK_BYTES;
+    while (is_mark(text + i, n_bytes - i))
+        i += R2I_SPACE_MARK_BYTES;
     while (i < n_bytes) {
         const char *lead = memchr(text + i, R2I_SPACE_MARK[0], n_bytes - i);
         if (lead == NULL) return n_bytes;
@@ -247,12 +259,16 @@ static size_t word_bytes(const char *text, size_t n_bytes) {
     return n_bytes;
 }
 
-static r2_status put_marked_segment(r2i_encoder *e, const char *text, size_t n_bytes, bool is_first, r2_error *err) {
+static r2_status put_marked_segment(r2i_encoder *e, const char *text, size_t n_bytes, bool is_first,
+                                    r2_error *err) {
     const r2i_tokenizer *t = e->tokenizer;
-    bool has_prefix = t->space_prefix == R2I_PREFIX_EVERY || (t->space_prefix == R2I_PREFIX_FIRST && is_first);
+    bool has_prefix =
+        t->space_prefix == R2I_PREFIX_EVERY || (t->space_prefix == R2I_PREFIX_FIRST && is_first);
     if (t->keep_single_space && (text[0] == ' ' || is_mark(text, n_bytes))) has_prefix = false;
     r2i_buffer_clear(&e->rewritten);
-    r2_status status = has_prefix ? r2i_buffer_append(&e->rewritten, R2I_SPACE_MARK, R2I_SPACE_MARK_BYTES, err) : R2_OK;
+    r2_status status =
+        has_prefix ? r2i_buffer_append(&e->rewritten, R2I_SPACE_MARK, R2I_SPACE_MARK_BYTES, err)
+                   : R2_OK;
     if (status == R2_OK) status = append_marked(&e->rewritten, text, n_bytes, err);
     const char *marked = e->rewritten.bytes;
     const size_t n = e->rewritten.n_bytes;
@@ -268,15 +284,16 @@ static r2_status put_marked_segment(r2i_encoder *e, const char *text, size_t n_b
 
 static r2_status check_text(const r2i_encode_text *text, r2_error *err) {
     if (text->n_bytes > R2I_MAX_ENCODE_BYTES) {
-        return r2i_fail(err, R2_E_LIMIT, "encoder: text: expected at most %d bytes, found %zu", R2I_MAX_ENCODE_BYTES,
-                        text->n_bytes);
+        return r2i_fail(err, R2_E_LIMIT, "encoder: text: expected at most %d bytes, found %zu",
+                        R2I_MAX_ENCODE_BYTES, text->n_bytes);
     }
     size_t end = 0;
     for (size_t i = 0; i < text->n_untrusted; i++) {
         const r2i_text_range range = text->untrusted[i];
         if (range.begin < end || range.end < range.begin || range.end > text->n_bytes) {
-            return r2i_fail(err, R2_E_ARGUMENT, "encoder: untrusted range %zu: expected ascending and inside %zu bytes", i,
-                            text->n_bytes);
+            return r2i_fail(err, R2_E_ARGUMENT,
+                            "encoder: untrusted range %zu: expected ascending and inside %zu bytes",
+                            i, text->n_bytes);
         }
         end = range.end;
     }
@@ -300,8 +317,8 @@ static r2_status put_text(r2i_encoder *e, const r2i_encode_text *text, r2_error 
     return R2_OK;
 }
 
-r2_status r2i_encoder_run(r2i_encoder *e, const r2i_encode_text *text, const int32_t **ids, size_t *n_ids,
-                          r2_error *err) {
+r2_status r2i_encoder_run(r2i_encoder *e, const r2i_encode_text *text, const int32_t **ids,
+                          size_t *n_ids, r2_error *err) {
     const r2i_tokenizer *t = e->tokenizer;
     const bool has_ends = (text->flags & R2I_ENCODE_ENDS) != 0;
     size_t skip = 0;
@@ -314,7 +331,8 @@ r2_status r2i_encoder_run(r2i_encoder *e, const r2i_encode_text *text, const int
     if (status == R2_OK && has_bos) status = put_id(e, t->bos_id, err);
     if (status == R2_OK) status = put_text(e, text, err);
     if (status != R2_OK) return status;
-    if (has_bos && e->n_ids > 1 && e->ids[1] == t->bos_id) skip = 1; /* the template wrote it already */
+    if (has_bos && e->n_ids > 1 && e->ids[1] == t->bos_id)
+        skip = 1; /* the template wrote it already */
     if (has_ends && t->add_eos && t->eos_id >= 0) status = put_id(e, t->eos_id, err);
     if (status != R2_OK) return status;
     *ids = e->ids + skip;
@@ -322,8 +340,8 @@ r2_status r2i_encoder_run(r2i_encoder *e, const r2i_encode_text *text, const int
     return R2_OK;
 }
 
-r2_status r2i_encoder_run_text(r2i_encoder *encoder, const char *bytes, size_t n_bytes, unsigned flags,
-                               const int32_t **ids, size_t *n_ids, r2_error *err) {
+r2_status r2i_encoder_run_text(r2i_encoder *encoder, const char *bytes, size_t n_bytes,
+                               unsigned flags, const int32_t **ids, size_t *n_ids, r2_error *err) {
     const r2i_encode_text text = { bytes, n_bytes, flags, NULL, 0 };
     return r2i_encoder_run(encoder, &text, ids, n_ids, err);
 }

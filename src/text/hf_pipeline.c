@@ -31,25 +31,31 @@ static bool flag(const json_t *object, const char *key, bool missing) {
 }
 
 static r2_status fail_component(r2_error *err, const char *kind, const char *what) {
-    return r2i_fail(err, R2_E_UNSUPPORTED, "tokenizer.json: %s: '%.100s' is not supported", kind, what);
+    return r2i_fail(err, R2_E_UNSUPPORTED, "tokenizer.json: %s: '%.100s' is not supported", kind,
+                    what);
 }
 
 /* Calls the reader of a component, or of each component of a Sequence in order. */
-static r2_status read_tree(reading *r, const json_t *component, const char *kind, const char *list_key,
-                           const component_row *rows, int depth, r2_error *err) {
+static r2_status read_tree(reading *r, const json_t *component, const char *kind,
+                           const char *list_key, const component_row *rows, int depth,
+                           r2_error *err) {
     if (component == NULL || json_is_null(component)) return R2_OK;
     const json_t *type = json_object_get(component, "type");
-    if (!json_is_string(type)) return r2i_fail(err, R2_E_FORMAT, "tokenizer.json: %s: expected an object with a type", kind);
+    if (!json_is_string(type))
+        return r2i_fail(err, R2_E_FORMAT, "tokenizer.json: %s: expected an object with a type",
+                        kind);
     if (is_text(type, "Sequence") && depth < MAX_NESTING) {
         const json_t *list = json_object_get(component, list_key);
         for (size_t i = 0; i < json_array_size(list); i++) {
-            const r2_status status = read_tree(r, json_array_get(list, i), kind, list_key, rows, depth + 1, err);
+            const r2_status status =
+                read_tree(r, json_array_get(list, i), kind, list_key, rows, depth + 1, err);
             if (status != R2_OK) return status;
         }
         return R2_OK;
     }
     for (; rows->type != NULL; rows++) {
-        if (is_text(type, rows->type)) return rows->read == NULL ? R2_OK : rows->read(r, component, err);
+        if (is_text(type, rows->type))
+            return rows->read == NULL ? R2_OK : rows->read(r, component, err);
     }
     return fail_component(err, kind, json_string_value(type));
 }
@@ -63,7 +69,8 @@ static r2_status read_nfc(reading *r, const json_t *component, r2_error *err) {
 }
 
 static r2_status read_prepend(reading *r, const json_t *component, r2_error *err) {
-    if (!is_text(json_object_get(component, "prepend"), R2I_SPACE_MARK)) return fail_component(err, "normalizer", "Prepend");
+    if (!is_text(json_object_get(component, "prepend"), R2I_SPACE_MARK))
+        return fail_component(err, "normalizer", "Prepend");
     r->prepends_mark = true;
     return R2_OK;
 }
@@ -78,7 +85,10 @@ static r2_status read_replace(reading *r, const json_t *component, r2_error *err
 }
 
 static const component_row NORMALIZERS[] = {
-    { "NFC", read_nfc }, { "Prepend", read_prepend }, { "Replace", read_replace }, { NULL, NULL },
+    { "NFC", read_nfc },
+    { "Prepend", read_prepend },
+    { "Replace", read_replace },
+    { NULL, NULL },
 };
 
 /* ---- pre-tokenizers ---- */
@@ -86,7 +96,9 @@ static const component_row NORMALIZERS[] = {
 static r2_status add_pass(reading *r, r2i_pattern pattern, r2_error *err) {
     r2i_scheme *scheme = &r->out->options.scheme;
     if (scheme->n_passes == R2I_MAX_PASSES) {
-        return r2i_fail(err, R2_E_LIMIT, "tokenizer.json: pre_tokenizer: expected at most %d patterns", R2I_MAX_PASSES);
+        return r2i_fail(err, R2_E_LIMIT,
+                        "tokenizer.json: pre_tokenizer: expected at most %d patterns",
+                        R2I_MAX_PASSES);
     }
     scheme->passes[scheme->n_passes++] = pattern;
     return R2_OK;
@@ -101,7 +113,8 @@ static r2_status read_split(reading *r, const json_t *component, r2_error *err) 
     if (pattern < 0) return fail_component(err, "pre_tokenizer: pattern", text.bytes);
     const bool is_inverted = flag(component, "invert", false);
     /* A pattern that covers every text leaves nothing between its matches to be removed. */
-    const bool keeps_matches = is_text(behavior, "Removed") && is_inverted && r2i_pattern_rows[pattern].covers_all;
+    const bool keeps_matches =
+        is_text(behavior, "Removed") && is_inverted && r2i_pattern_rows[pattern].covers_all;
     if (!keeps_matches && (!is_text(behavior, "Isolated") || is_inverted)) {
         return fail_component(err, "pre_tokenizer", "Split with this behavior");
     }
@@ -109,7 +122,9 @@ static r2_status read_split(reading *r, const json_t *component, r2_error *err) 
 }
 
 static r2_status read_digits(reading *r, const json_t *component, r2_error *err) {
-    return add_pass(r, flag(component, "individual_digits", false) ? R2I_PATTERN_DIGIT : R2I_PATTERN_DIGITS, err);
+    return add_pass(
+        r, flag(component, "individual_digits", false) ? R2I_PATTERN_DIGIT : R2I_PATTERN_DIGITS,
+        err);
 }
 
 static r2_status read_byte_level(reading *r, const json_t *component, r2_error *err) {
@@ -129,20 +144,24 @@ static r2_status read_metaspace(reading *r, const json_t *component, r2_error *e
     r->out->options.keep_single_space = true;
     r->out->space_prefix = R2I_PREFIX_EVERY;
     if (is_text(scheme, "first")) r->out->space_prefix = R2I_PREFIX_FIRST;
-    if (is_text(scheme, "never") || !flag(component, "add_prefix_space", true)) r->out->space_prefix = R2I_PREFIX_NONE;
+    if (is_text(scheme, "never") || !flag(component, "add_prefix_space", true))
+        r->out->space_prefix = R2I_PREFIX_NONE;
     return R2_OK;
 }
 
 static const component_row PRE_TOKENIZERS[] = {
-    { "Split", read_split }, { "Digits", read_digits }, { "ByteLevel", read_byte_level },
-    { "Metaspace", read_metaspace }, { NULL, NULL },
+    { "Split", read_split },
+    { "Digits", read_digits },
+    { "ByteLevel", read_byte_level },
+    { "Metaspace", read_metaspace },
+    { NULL, NULL },
 };
 
 /* ---- decoders and post-processors ---- */
 
 static const component_row DECODERS[] = {
     { "ByteLevel", NULL }, { "Metaspace", NULL }, { "Replace", NULL }, { "ByteFallback", NULL },
-    { "Fuse", NULL }, { "Strip", NULL }, { NULL, NULL },
+    { "Fuse", NULL },      { "Strip", NULL },     { NULL, NULL },
 };
 
 /* single: [ {"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}, ... ] */
@@ -159,7 +178,9 @@ static r2_status read_template(reading *r, const json_t *component, r2_error *er
 }
 
 static const component_row POST_PROCESSORS[] = {
-    { "ByteLevel", NULL }, { "TemplateProcessing", read_template }, { NULL, NULL },
+    { "ByteLevel", NULL },
+    { "TemplateProcessing", read_template },
+    { NULL, NULL },
 };
 
 /* ---- the model and the whole ---- */
@@ -169,15 +190,19 @@ static bool is_empty_text(const json_t *value) {
 }
 
 static r2_status read_model(r2i_hf_pipeline *out, const json_t *model, r2_error *err) {
-    const json_t *type = json_object_get(model, "type"), *dropout = json_object_get(model, "dropout");
+    const json_t *type = json_object_get(model, "type"),
+                 *dropout = json_object_get(model, "dropout");
     if (type != NULL && !is_text(type, "BPE")) {
-        return fail_component(err, "model", json_is_string(type) ? json_string_value(type) : "type");
+        return fail_component(err, "model",
+                              json_is_string(type) ? json_string_value(type) : "type");
     }
-    if (dropout != NULL && !json_is_null(dropout) && json_number_value(dropout) != 0.0) return fail_component(err, "model", "dropout");
+    if (dropout != NULL && !json_is_null(dropout) && json_number_value(dropout) != 0.0)
+        return fail_component(err, "model", "dropout");
     if (!is_empty_text(json_object_get(model, "continuing_subword_prefix"))) {
         return fail_component(err, "model", "continuing_subword_prefix");
     }
-    if (!is_empty_text(json_object_get(model, "end_of_word_suffix"))) return fail_component(err, "model", "end_of_word_suffix");
+    if (!is_empty_text(json_object_get(model, "end_of_word_suffix")))
+        return fail_component(err, "model", "end_of_word_suffix");
     out->has_byte_fallback = flag(model, "byte_fallback", false);
     out->options.split_unknown = !flag(model, "fuse_unk", false);
     out->options.scheme.whole_piece = flag(model, "ignore_merges", false);
@@ -191,26 +216,33 @@ static r2_status settle_spaces(const reading *r, r2_error *err) {
         return fail_component(err, "pre_tokenizer", "ByteLevel together with space marks");
     }
     if (!r->replaces_spaces && !r->has_metaspace) {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "tokenizer.json: pre_tokenizer: expected ByteLevel or space marks, found neither");
+        return r2i_fail(
+            err, R2_E_UNSUPPORTED,
+            "tokenizer.json: pre_tokenizer: expected ByteLevel or space marks, found neither");
     }
     if (out->options.scheme.is_nfc || out->options.scheme.n_passes > 0) {
         return fail_component(err, "normalizer", "space marks together with NFC or patterns");
     }
-    if (!r->has_metaspace) out->space_prefix = r->prepends_mark ? R2I_PREFIX_EVERY : R2I_PREFIX_NONE;
+    if (!r->has_metaspace)
+        out->space_prefix = r->prepends_mark ? R2I_PREFIX_EVERY : R2I_PREFIX_NONE;
     return R2_OK;
 }
 
-r2_status r2i_hf_pipeline_read(r2i_hf_pipeline *out, const json_t *file, const json_t *model, r2_error *err) {
+r2_status r2i_hf_pipeline_read(r2i_hf_pipeline *out, const json_t *file, const json_t *model,
+                               r2_error *err) {
     *out = (r2i_hf_pipeline){ .options = { .has_scheme = true }, .space_prefix = R2I_PREFIX_NONE };
     reading r = { .out = out };
     const struct {
         const char *key, *list_key;
         const component_row *rows;
-    } parts[] = { { "normalizer", "normalizers", NORMALIZERS }, { "pre_tokenizer", "pretokenizers", PRE_TOKENIZERS },
-                  { "decoder", "decoders", DECODERS }, { "post_processor", "processors", POST_PROCESSORS } };
+    } parts[] = { { "normalizer", "normalizers", NORMALIZERS },
+                  { "pre_tokenizer", "pretokenizers", PRE_TOKENIZERS },
+                  { "decoder", "decoders", DECODERS },
+                  { "post_processor", "processors", POST_PROCESSORS } };
     r2_status status = read_model(out, model, err);
     for (size_t i = 0; status == R2_OK && i < sizeof parts / sizeof *parts; i++) {
-        status = read_tree(&r, json_object_get(file, parts[i].key), parts[i].key, parts[i].list_key, parts[i].rows, 0, err);
+        status = read_tree(&r, json_object_get(file, parts[i].key), parts[i].key, parts[i].list_key,
+                           parts[i].rows, 0, err);
     }
     return status == R2_OK ? settle_spaces(&r, err) : status;
 }

@@ -12,7 +12,8 @@ void r2i_json_scan_init(r2i_json_scan *scan, r2i_text_view text, r2i_arena *aren
 }
 
 r2_status r2i_json_scan_fail(const r2i_json_scan *scan, const char *label, r2_error *err) {
-    return r2i_fail(err, R2_E_FORMAT, "%s: byte %zu: expected %s", label, (size_t)(scan->at - scan->begin),
+    return r2i_fail(err, R2_E_FORMAT, "%s: byte %zu: expected %s", label,
+                    (size_t)(scan->at - scan->begin),
                     scan->problem != NULL ? scan->problem : "something else");
 }
 
@@ -22,7 +23,8 @@ static bool fail(r2i_json_scan *scan, const char *expected) {
 }
 
 static void skip_blanks(r2i_json_scan *scan) {
-    while (scan->at < scan->end && (*scan->at == ' ' || *scan->at == '\n' || *scan->at == '\t' || *scan->at == '\r')) {
+    while (scan->at < scan->end &&
+           (*scan->at == ' ' || *scan->at == '\n' || *scan->at == '\t' || *scan->at == '\r')) {
         scan->at++;
     }
 }
@@ -34,8 +36,12 @@ bool r2i_json_scan_sees(r2i_json_scan *scan, char c) {
 
 bool r2i_json_scan_take(r2i_json_scan *scan, char punctuation) {
     if (!r2i_json_scan_sees(scan, punctuation)) {
-        return fail(scan, punctuation == '{' ? "'{'" : punctuation == '[' ? "'['" : punctuation == ':' ? "':'" :
-                          punctuation == ',' ? "','" : punctuation == ']' ? "']'" : "other punctuation");
+        return fail(scan, punctuation == '{'   ? "'{'"
+                          : punctuation == '[' ? "'['"
+                          : punctuation == ':' ? "':'"
+                          : punctuation == ',' ? "','"
+                          : punctuation == ']' ? "']'"
+                                               : "other punctuation");
     }
     scan->at++;
     return true;
@@ -68,8 +74,10 @@ static bool read_hex4(const char *text, size_t n, int32_t *out) {
     if (n < 4) return false;
     for (int i = 0; i < 4; i++) {
         const char c = text[i];
-        const int32_t digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                              : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        const int32_t digit = c >= '0' && c <= '9'   ? c - '0'
+                              : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                              : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                     : -1;
         if (digit < 0) return false;
         value = value * 16 + digit;
     }
@@ -82,7 +90,9 @@ static size_t read_unicode(const char *text, size_t n, int32_t *code_point) {
     int32_t low;
     if (!read_hex4(text, n, code_point) || *code_point == 0) return 0;
     if (*code_point < 0xd800 || *code_point > 0xdfff) return 4;
-    if (*code_point > 0xdbff || n < 10 || text[4] != '\\' || text[5] != 'u' || !read_hex4(text + 6, n - 6, &low)) return 0;
+    if (*code_point > 0xdbff || n < 10 || text[4] != '\\' || text[5] != 'u' ||
+        !read_hex4(text + 6, n - 6, &low))
+        return 0;
     if (low < 0xdc00 || low > 0xdfff) return 0;
     *code_point = 0x10000 + ((*code_point - 0xd800) << 10) + (low - 0xdc00);
     return 10;
@@ -106,7 +116,8 @@ static size_t put_escape(const char *text, size_t n, char *out, size_t *n_out) {
 }
 
 static bool unescape(r2i_json_scan *scan, r2i_text_view raw, r2i_text_view *out) {
-    char *text = r2i_arena_push(scan->arena, raw.n_bytes + 4, 1); /* an escape is never shorter than its character */
+    char *text = r2i_arena_push(scan->arena, raw.n_bytes + 4,
+                                1); /* an escape is never shorter than its character */
     size_t n = 0;
     if (text == NULL) return fail(scan, "less text: no memory");
     for (size_t i = 0; i < raw.n_bytes;) {
@@ -146,8 +157,10 @@ bool r2i_json_scan_integer(r2i_json_scan *scan, int32_t *out) {
         n_digits++;
     }
     const char next = scan->at < scan->end ? *scan->at : ' ';
-    const bool is_plain = next != '.' && next != 'e' && next != 'E' && !(n_digits > 1 && *first == '0');
-    if (n_digits == 0 || n_digits > MAX_DIGITS || !is_plain) return fail(scan, "a whole number of at most 9 digits");
+    const bool is_plain =
+        next != '.' && next != 'e' && next != 'E' && !(n_digits > 1 && *first == '0');
+    if (n_digits == 0 || n_digits > MAX_DIGITS || !is_plain)
+        return fail(scan, "a whole number of at most 9 digits");
     *out = value;
     return true;
 }
@@ -162,7 +175,8 @@ bool r2i_json_scan_value(r2i_json_scan *scan, r2i_text_view *out) {
         if (depth == 0 && (c == ',' || c == '}' || c == ']')) break;
         scan->at++;
         if (c == '"' && !find_quote(scan, &has_escape, &is_ascii)) return false;
-        if ((c == '{' || c == '[') && ++depth > MAX_DEPTH) return fail(scan, "at most 64 nested values");
+        if ((c == '{' || c == '[') && ++depth > MAX_DEPTH)
+            return fail(scan, "at most 64 nested values");
         if (c == '}' || c == ']') depth--;
     }
     if (depth != 0 || scan->at == begin) return fail(scan, "a value");
@@ -182,5 +196,6 @@ bool r2i_json_scan_next(r2i_json_scan *scan, char closing, bool *is_first) {
 }
 
 bool r2i_json_scan_key(r2i_json_scan *scan, bool *is_first, r2i_text_view *key) {
-    return r2i_json_scan_next(scan, '}', is_first) && r2i_json_scan_string(scan, key) && r2i_json_scan_take(scan, ':');
+    return r2i_json_scan_next(scan, '}', is_first) && r2i_json_scan_string(scan, key) &&
+           r2i_json_scan_take(scan, ':');
 }

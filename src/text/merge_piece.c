@@ -39,7 +39,8 @@ static void close_gap(pair_row *row, int32_t *ids, size_t i, size_t n) {
 
 static size_t merge_short(const r2i_merge_table *table, int32_t *ids, size_t n) {
     pair_row row;
-    for (size_t i = 0; i + 1 < n; i++) rate_pair(table, &row, ids, i);
+    for (size_t i = 0; i + 1 < n; i++)
+        rate_pair(table, &row, ids, i);
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++) {
@@ -92,7 +93,8 @@ static candidate heap_take(long_piece *piece) {
     for (;;) {
         size_t child = 2 * i + 1;
         if (child >= piece->n_heap) break;
-        if (child + 1 < piece->n_heap && piece->heap[child + 1].order < piece->heap[child].order) child++;
+        if (child + 1 < piece->n_heap && piece->heap[child + 1].order < piece->heap[child].order)
+            child++;
         if (piece->heap[child].order >= moved.order) break;
         piece->heap[i] = piece->heap[child];
         i = child;
@@ -108,7 +110,8 @@ static void offer_pair(long_piece *piece, int32_t left) {
     const int32_t right_id = piece->symbols[s->next].id;
     const r2i_merge_slot slot = r2i_merge_find(piece->table, s->id, right_id);
     if (slot.rank == R2I_NO_RANK) return;
-    heap_add(piece, (candidate){ (uint64_t)(uint32_t)slot.rank << 32 | (uint32_t)left, s->id, right_id });
+    heap_add(piece,
+             (candidate){ (uint64_t)(uint32_t)slot.rank << 32 | (uint32_t)left, s->id, right_id });
 }
 
 static void merge_candidate(long_piece *piece, candidate c) {
@@ -130,7 +133,8 @@ static r2_status reserve(r2i_merge_scratch *scratch, size_t n, r2_error *err) {
     const size_t wanted = n * (sizeof(symbol) + 3 * sizeof(candidate)) + sizeof(candidate);
     if (wanted <= scratch->n_bytes) return R2_OK;
     void *memory = r2i_heap_take(scratch->heap, wanted);
-    if (memory == NULL) return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for a piece of %zu bytes", n);
+    if (memory == NULL)
+        return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for a piece of %zu bytes", n);
     r2i_heap_give(scratch->heap, scratch->memory, scratch->n_bytes);
     scratch->memory = memory;
     scratch->n_bytes = wanted;
@@ -146,10 +150,13 @@ static r2_status merge_long(const r2i_merge_table *table, int32_t *ids, size_t n
     for (size_t i = 0; i < n; i++) {
         piece.symbols[i] = (symbol){ ids[i], (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1 };
     }
-    for (size_t i = 0; i + 1 < n; i++) offer_pair(&piece, (int32_t)i);
-    while (piece.n_heap > 0) merge_candidate(&piece, heap_take(&piece));
+    for (size_t i = 0; i + 1 < n; i++)
+        offer_pair(&piece, (int32_t)i);
+    while (piece.n_heap > 0)
+        merge_candidate(&piece, heap_take(&piece));
     size_t n_out = 0;
-    for (int32_t i = 0; i >= 0; i = piece.symbols[i].next) ids[n_out++] = piece.symbols[i].id;
+    for (int32_t i = 0; i >= 0; i = piece.symbols[i].next)
+        ids[n_out++] = piece.symbols[i].id;
     *n_merged = n_out;
     return R2_OK;
 }

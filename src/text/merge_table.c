@@ -13,7 +13,8 @@ enum { BATCH = 32, MAX_PROBES = 1024, MAX_MERGES = 1 << 22, MAX_SCORED_BYTES = 2
 
 static r2_status take_slots(r2i_merge_table *table, size_t n_pairs, r2i_heap *heap, r2_error *err) {
     unsigned bits = 6;
-    while ((size_t)1 << bits < n_pairs + n_pairs / 2) bits++;
+    while ((size_t)1 << bits < n_pairs + n_pairs / 2)
+        bits++;
     *table = (r2i_merge_table){ .heap = heap, .n_slots = (size_t)1 << bits, .shift = 64 - bits };
     table->slots = r2i_pages_take(heap, table->n_slots * sizeof *table->slots);
     if (table->slots != NULL) return R2_OK;
@@ -21,7 +22,8 @@ static r2_status take_slots(r2i_merge_table *table, size_t n_pairs, r2i_heap *he
 }
 
 /* The first of equal pairs stays.  False: too many pairs chosen to collide. */
-static bool enter(r2i_merge_table *table, int32_t left, int32_t right, int32_t rank, int32_t merged) {
+static bool enter(r2i_merge_table *table, int32_t left, int32_t right, int32_t rank,
+                  int32_t merged) {
     const uint64_t key = r2i_merge_key(left, right);
     const size_t mask = table->n_slots - 1;
     size_t s = r2i_merge_place(table, key), n_probes = 0;
@@ -68,7 +70,8 @@ static bool is_joined(r2i_text_view joined, r2i_text_view left, r2i_text_view ri
  * nearly always right and saves a lookup. */
 static int32_t find_joined(const r2i_token_store *store, const merge_entry *e, int32_t guess) {
     char joined[2 * R2I_MAX_ADDED_TOKEN_BYTES];
-    if (guess < store->n_tokens && is_joined(r2i_token_store_text(store, guess), e->left, e->right)) return guess;
+    if (guess < store->n_tokens && is_joined(r2i_token_store_text(store, guess), e->left, e->right))
+        return guess;
     const size_t n = e->left.n_bytes + e->right.n_bytes;
     if (n > sizeof joined) return -1;
     memcpy(joined, e->left.bytes, e->left.n_bytes);
@@ -86,7 +89,8 @@ static r2_status read_batch(r2i_text_cursor *cursor, bool is_pair, const r2i_tok
                             merge_entry *batch, size_t first, size_t n, r2_error *err) {
     for (size_t k = 0; k < n; k++) {
         merge_entry *e = &batch[k];
-        if (!read_entry(cursor, is_pair, e)) return fail_merge(err, first + k, "expected two tokens");
+        if (!read_entry(cursor, is_pair, e))
+            return fail_merge(err, first + k, "expected two tokens");
         e->left_hash = r2i_text_hash(e->left.bytes, e->left.n_bytes);
         e->right_hash = r2i_text_hash(e->right.bytes, e->right.n_bytes);
         r2i_token_store_prefetch(store, e->left_hash);
@@ -95,18 +99,23 @@ static r2_status read_batch(r2i_text_cursor *cursor, bool is_pair, const r2i_tok
     return R2_OK;
 }
 
-static r2_status enter_batch(r2i_merge_table *table, const r2i_token_store *store, merge_entry *batch,
-                             size_t first, size_t n, int32_t *guess, r2_error *err) {
+static r2_status enter_batch(r2i_merge_table *table, const r2i_token_store *store,
+                             merge_entry *batch, size_t first, size_t n, int32_t *guess,
+                             r2_error *err) {
     for (size_t k = 0; k < n; k++) {
         r2i_token_store_prefetch_text(store, batch[k].left_hash);
         r2i_token_store_prefetch_text(store, batch[k].right_hash);
     }
     for (size_t k = 0; k < n; k++) {
         merge_entry *e = &batch[k];
-        e->left_id = r2i_token_store_find_hashed(store, e->left_hash, e->left.bytes, e->left.n_bytes);
-        e->right_id = r2i_token_store_find_hashed(store, e->right_hash, e->right.bytes, e->right.n_bytes);
-        if (e->left_id < 0 || e->right_id < 0) return fail_merge(err, first + k, "refers to an unknown token");
-        __builtin_prefetch(&table->slots[r2i_merge_place(table, r2i_merge_key(e->left_id, e->right_id))], 1);
+        e->left_id =
+            r2i_token_store_find_hashed(store, e->left_hash, e->left.bytes, e->left.n_bytes);
+        e->right_id =
+            r2i_token_store_find_hashed(store, e->right_hash, e->right.bytes, e->right.n_bytes);
+        if (e->left_id < 0 || e->right_id < 0)
+            return fail_merge(err, first + k, "refers to an unknown token");
+        __builtin_prefetch(
+            &table->slots[r2i_merge_place(table, r2i_merge_key(e->left_id, e->right_id))], 1);
     }
     for (size_t k = 0; k < n; k++) {
         const merge_entry *e = &batch[k];
@@ -129,7 +138,8 @@ r2_status r2i_merge_table_init(r2i_merge_table *table, const r2i_vocabulary *voc
     r2i_text_cursor cursor;
     *table = (r2i_merge_table){ .heap = heap };
     if (n > MAX_MERGES) {
-        return r2i_fail(err, R2_E_LIMIT, "tokenizer: merges: expected at most %d, found %zu", MAX_MERGES, n);
+        return r2i_fail(err, R2_E_LIMIT, "tokenizer: merges: expected at most %d, found %zu",
+                        MAX_MERGES, n);
     }
     r2_status status = take_slots(table, n, heap, err);
     int32_t guess = 0;
@@ -165,7 +175,8 @@ static r2_status sort_scored(scored_token *sorted, size_t *n_sorted, const void 
         float score;
         memcpy(&score, (const char *)scores + 4 * (size_t)id, 4);
         if (store->types[id] != R2I_TOKEN_NORMAL || store->n_bytes[id] > MAX_SCORED_BYTES) continue;
-        if (isnan(score)) return r2i_fail(err, R2_E_FORMAT, "tokenizer: score %d: not a number", (int)id);
+        if (isnan(score))
+            return r2i_fail(err, R2_E_FORMAT, "tokenizer: score %d: not a number", (int)id);
         sorted[n++] = (scored_token){ score, id };
     }
     qsort(sorted, n, sizeof *sorted, compare_scored);
@@ -178,7 +189,8 @@ typedef struct {
 } token_pair;
 
 /* All ways to split a token into two normal tokens.  Returns how many. */
-static size_t split_token(const r2i_token_store *store, int32_t id, token_pair pairs[MAX_SCORED_BYTES]) {
+static size_t split_token(const r2i_token_store *store, int32_t id,
+                          token_pair pairs[MAX_SCORED_BYTES]) {
     const r2i_text_view text = r2i_token_store_text(store, id);
     size_t n = 0;
     for (size_t cut = 1; cut < text.n_bytes; cut++) {
@@ -196,7 +208,8 @@ static r2_status enter_scored(r2i_merge_table *table, const scored_token *sorted
                               const r2i_token_store *store, r2i_heap *heap, r2_error *err) {
     token_pair pairs[MAX_SCORED_BYTES];
     size_t n_pairs = 0;
-    for (size_t i = 0; i < n_sorted; i++) n_pairs += split_token(store, sorted[i].id, pairs);
+    for (size_t i = 0; i < n_sorted; i++)
+        n_pairs += split_token(store, sorted[i].id, pairs);
     r2_status status = take_slots(table, n_pairs, heap, err);
     int32_t rank = 0;
     for (size_t i = 0; status == R2_OK && i < n_sorted; i++) {
@@ -204,7 +217,8 @@ static r2_status enter_scored(r2i_merge_table *table, const scored_token *sorted
         const size_t n = split_token(store, sorted[i].id, pairs);
         for (size_t k = 0; k < n; k++) {
             if (!enter(table, pairs[k].left, pairs[k].right, rank, sorted[i].id)) {
-                status = r2i_fail(err, R2_E_FORMAT, "tokenizer: scores: too many pairs share a hash");
+                status =
+                    r2i_fail(err, R2_E_FORMAT, "tokenizer: scores: too many pairs share a hash");
             }
         }
     }

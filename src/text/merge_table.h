@@ -9,7 +9,7 @@
 enum { R2I_NO_RANK = 0x7fffffff };
 
 typedef struct {
-    uint64_t key;       /* left << 32 | right, plus one; 0: free */
+    uint64_t key; /* left << 32 | right, plus one; 0: free */
     int32_t rank, merged;
 } r2i_merge_slot;
 
@@ -30,7 +30,8 @@ static inline size_t r2i_merge_place(const r2i_merge_table *table, uint64_t key)
 }
 
 /* {R2I_NO_RANK, -1} when the two do not merge.  Ids may be any numbers. */
-static inline r2i_merge_slot r2i_merge_find(const r2i_merge_table *table, int32_t left, int32_t right) {
+static inline r2i_merge_slot r2i_merge_find(const r2i_merge_table *table, int32_t left,
+                                            int32_t right) {
     const uint64_t key = r2i_merge_key(left, right);
     const size_t mask = table->n_slots - 1;
     for (size_t s = r2i_merge_place(table, key);; s = (s + 1) & mask) {
@@ -43,7 +44,8 @@ static inline r2i_merge_slot r2i_merge_find(const r2i_merge_table *table, int32_
 /* From the vocabulary's merge list: rank is the place in the list.  R2_E_FORMAT: an entry that is
  * not two known tokens whose joined text is a token. */
 R2_CHECKED r2_status r2i_merge_table_init(r2i_merge_table *table, const r2i_vocabulary *vocabulary,
-                                          const r2i_token_store *store, r2i_heap *heap, r2_error *err);
+                                          const r2i_token_store *store, r2i_heap *heap,
+                                          r2_error *err);
 /* From scores, as SentencePiece merges: any two normal tokens whose joined text is a normal token;
  * the best score of the joined token goes first, equal scores have equal rank. */
 R2_CHECKED r2_status r2i_merge_table_init_scores(r2i_merge_table *table, const void *scores,

@@ -11,12 +11,15 @@ enum { RUN_CHARS = 256, RUN_DECOMPOSED = 4 * RUN_CHARS + 8 };
 /* Blocks that hold most of the world's text come first; the table answers for the rest. */
 static bool is_safe(int32_t c) {
     if (c < 0x300 || (c >= 0x4e00 && c <= 0x9fff) || (c >= 0xac00 && c <= 0xd7a3)) return true;
-    if ((c >= 0x309b && c <= 0x30ff) || (c >= 0x3040 && c <= 0x3098) || (c >= 0x400 && c <= 0x482)) return true;
+    if ((c >= 0x309b && c <= 0x30ff) || (c >= 0x3040 && c <= 0x3098) || (c >= 0x400 && c <= 0x482))
+        return true;
     size_t low = 0, high = r2i_n_nfc_ranges;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        if (r2i_nfc_ranges[middle].last < c) low = middle + 1;
-        else high = middle;
+        if (r2i_nfc_ranges[middle].last < c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low == r2i_n_nfc_ranges || c < r2i_nfc_ranges[low].first;
 }
@@ -47,15 +50,18 @@ bool r2i_nfc_is_certain(const char *text, size_t n_bytes) {
 
 static r2_status append_run(r2i_buffer *out, const char *text, size_t n_bytes, r2_error *err) {
     utf8proc_int32_t chars[RUN_DECOMPOSED];
-    utf8proc_ssize_t n = utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n_bytes, chars,
-                                            RUN_DECOMPOSED, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t n =
+        utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n_bytes, chars,
+                           RUN_DECOMPOSED, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (n >= 0 && n <= RUN_DECOMPOSED) {
         n = utf8proc_normalize_utf32(chars, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     }
-    if (n < 0 || n > RUN_DECOMPOSED) return r2i_fail(err, R2_E_FORMAT, "tokenizer: text is not valid UTF-8");
+    if (n < 0 || n > RUN_DECOMPOSED)
+        return r2i_fail(err, R2_E_FORMAT, "tokenizer: text is not valid UTF-8");
     for (utf8proc_ssize_t i = 0; i < n; i++) {
         char put[4];
-        const r2_status status = r2i_buffer_append(out, put, (size_t)r2i_utf8_put(put, chars[i]), err);
+        const r2_status status =
+            r2i_buffer_append(out, put, (size_t)r2i_utf8_put(put, chars[i]), err);
         if (status != R2_OK) return status;
     }
     return R2_OK;

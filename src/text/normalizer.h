@@ -8,5 +8,6 @@
 bool r2i_nfc_is_certain(const char *text, size_t n_bytes);
 /* Appends the NFC of text (valid UTF-8) to *out.  Runs of more than 256 combining characters, which
  * no writing has, are normalised in parts so that time stays linear. */
-R2_CHECKED r2_status r2i_nfc_append(r2i_buffer *out, const char *text, size_t n_bytes, r2_error *err);
+R2_CHECKED r2_status r2i_nfc_append(r2i_buffer *out, const char *text, size_t n_bytes,
+                                    r2_error *err);
 #endif

@@ -49,7 +49,8 @@ int r2i_pattern_find(r2i_text_view published) {
         if (is_text(published, r2i_pattern_rows[i].published)) return i;
     }
     for (size_t i = 0; i < r2i_n_pattern_aliases; i++) {
-        if (is_text(published, r2i_pattern_aliases[i].published)) return (int)r2i_pattern_aliases[i].pattern;
+        if (is_text(published, r2i_pattern_aliases[i].published))
+            return (int)r2i_pattern_aliases[i].pattern;
     }
     return -1;
 }
@@ -68,7 +69,8 @@ static r2_status compile_pass(pass *p, r2i_pattern pattern, r2_error *err) {
         return r2i_fail(err, R2_E_NOMEM, "tokenizer: pattern %d does not compile (error %d at %zu)",
                         (int)pattern, code, (size_t)at);
     }
-    p->is_fast = pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) == 0; /* may be forbidden: slower then */
+    p->is_fast =
+        pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE) == 0; /* may be forbidden: slower then */
     return R2_OK;
 }
 
@@ -90,11 +92,13 @@ r2_status r2i_pretokenizer_create(r2i_pretokenizer **out, const r2i_scheme *sche
 
 void r2i_pretokenizer_destroy(r2i_pretokenizer *pretokenizer) {
     if (pretokenizer == NULL) return;
-    for (int32_t i = 0; i < pretokenizer->n_passes; i++) pcre2_code_free(pretokenizer->passes[i].code);
+    for (int32_t i = 0; i < pretokenizer->n_passes; i++)
+        pcre2_code_free(pretokenizer->passes[i].code);
     r2i_heap_give(pretokenizer->heap, pretokenizer, sizeof *pretokenizer);
 }
 
-r2_status r2i_pretokenizer_state_create(r2i_pretokenizer_state **out, r2i_heap *heap, r2_error *err) {
+r2_status r2i_pretokenizer_state_create(r2i_pretokenizer_state **out, r2i_heap *heap,
+                                        r2_error *err) {
     *out = NULL;
     r2i_pretokenizer_state *made = r2i_heap_take(heap, sizeof *made);
     if (made == NULL) return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for matching");
@@ -130,15 +134,17 @@ typedef struct {
 } cutting;
 
 /* Next match at or after `start`; none: begin and end are n. */
-static r2_status find_match(const cutting *c, const pass *p, const char *text, size_t n, size_t start,
-                            size_t *begin, size_t *end) {
+static r2_status find_match(const cutting *c, const pass *p, const char *text, size_t n,
+                            size_t start, size_t *begin, size_t *end) {
     PCRE2_SPTR subject = (PCRE2_SPTR)text;
     pcre2_match_data *data = c->state->data;
-    const int rc = p->is_fast
-        ? pcre2_jit_match(p->code, subject, n, start, PCRE2_NO_UTF_CHECK, data, c->state->context)
-        : pcre2_match(p->code, subject, n, start, PCRE2_NO_UTF_CHECK, data, c->state->context);
+    const int rc = p->is_fast ? pcre2_jit_match(p->code, subject, n, start, PCRE2_NO_UTF_CHECK,
+                                                data, c->state->context)
+                              : pcre2_match(p->code, subject, n, start, PCRE2_NO_UTF_CHECK, data,
+                                            c->state->context);
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {
-        return r2i_fail(c->err, R2_E_LIMIT, "tokenizer: pattern stopped at byte %zu of %zu (error %d)", start, n, rc);
+        return r2i_fail(c->err, R2_E_LIMIT,
+                        "tokenizer: pattern stopped at byte %zu of %zu (error %d)", start, n, rc);
     }
     const PCRE2_SIZE *where = pcre2_get_ovector_pointer(data);
     *begin = rc < 0 || where[1] <= where[0] ? n : where[0];

@@ -15,12 +15,12 @@ typedef enum {
     R2I_PATTERN_GPT2,
     R2I_PATTERN_QWEN2,
     R2I_PATTERN_LLAMA3,
-    R2I_PATTERN_DIGIT,       /* every digit alone */
-    R2I_PATTERN_DIGITS,      /* runs of digits */
-    R2I_PATTERN_DIGITS_3,    /* runs of at most three */
-    R2I_PATTERN_CJK,         /* runs of ideographs and kana */
+    R2I_PATTERN_DIGIT,    /* every digit alone */
+    R2I_PATTERN_DIGITS,   /* runs of digits */
+    R2I_PATTERN_DIGITS_3, /* runs of at most three */
+    R2I_PATTERN_CJK,      /* runs of ideographs and kana */
     R2I_PATTERN_DEEPSEEK3,
-    R2I_PATTERN_LINE_END,    /* deepseek-coder's passes */
+    R2I_PATTERN_LINE_END, /* deepseek-coder's passes */
     R2I_PATTERN_SPACE_LETTERS,
     R2I_PATTERN_SPACE_MARKS,
     R2I_PATTERN_EAST_ASIAN,
@@ -30,8 +30,8 @@ typedef enum {
 typedef struct {
     r2i_pattern passes[R2I_MAX_PASSES];
     int32_t n_passes;
-    bool is_nfc;          /* text is normalised to NFC first */
-    bool whole_piece;     /* a piece that is a token is taken whole, whatever the merges say */
+    bool is_nfc;      /* text is normalised to NFC first */
+    bool whole_piece; /* a piece that is a token is taken whole, whatever the merges say */
 } r2i_scheme;
 
 /* Scheme of a tokenizer.ggml.pre name; false: unknown. */
@@ -40,7 +40,8 @@ bool r2i_scheme_find(r2i_scheme *scheme, r2i_text_view pre);
 int r2i_pattern_find(r2i_text_view published);
 
 typedef struct r2i_pretokenizer r2i_pretokenizer;
-typedef struct r2i_pretokenizer_state r2i_pretokenizer_state; /* what matching writes: one per thread */
+typedef struct r2i_pretokenizer_state
+    r2i_pretokenizer_state; /* what matching writes: one per thread */
 
 /* R2_E_NOMEM when the pattern library has none. */
 R2_CHECKED r2_status r2i_pretokenizer_create(r2i_pretokenizer **out, const r2i_scheme *scheme,
@@ -51,7 +52,8 @@ R2_CHECKED r2_status r2i_pretokenizer_state_create(r2i_pretokenizer_state **out,
 void r2i_pretokenizer_state_destroy(r2i_pretokenizer_state *state);
 
 /* Called with each piece in order; a status other than R2_OK ends the cutting. */
-typedef r2_status (*r2i_piece_sink)(void *context, const char *piece, size_t n_bytes, r2_error *err);
+typedef r2_status (*r2i_piece_sink)(void *context, const char *piece, size_t n_bytes,
+                                    r2_error *err);
 
 /* Cuts text, which must be valid UTF-8.  R2_E_LIMIT: a pattern ran into its match limit. */
 R2_CHECKED r2_status r2i_pretokenizer_cut(const r2i_pretokenizer *pretokenizer,

@@ -15,8 +15,9 @@ void r2i_text_cursor_init(r2i_text_cursor *cursor, const r2i_text_list *list) {
 
 /* Written out, so that compilers make it one load. */
 static uint64_t read_u64(const uint8_t *b) {
-    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 | (uint64_t)b[4] << 32 |
-           (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 | (uint64_t)b[7] << 56;
+    return (uint64_t)b[0] | (uint64_t)b[1] << 8 | (uint64_t)b[2] << 16 | (uint64_t)b[3] << 24 |
+           (uint64_t)b[4] << 32 | (uint64_t)b[5] << 40 | (uint64_t)b[6] << 48 |
+           (uint64_t)b[7] << 56;
 }
 
 bool r2i_text_cursor_next(r2i_text_cursor *cursor, r2i_text_view *text) {
@@ -49,11 +50,11 @@ static inline uint64_t load_up_to_8(const char *text, size_t n) {
         memcpy(&high, text + n - 4, 4);
         a = (uint64_t)high << 32 | low;
     } else if (n > 0) {
-        a = (uint64_t)(uint8_t)text[0] << 16 | (uint64_t)(uint8_t)text[n / 2] << 8 | (uint8_t)text[n - 1];
+        a = (uint64_t)(uint8_t)text[0] << 16 | (uint64_t)(uint8_t)text[n / 2] << 8 |
+            (uint8_t)text[n - 1];
     }
     return a;
 }
-
 
 uint64_t r2i_text_hash(const char *text, size_t n_bytes) {
     uint64_t hash = n_bytes * 0xa0761d6478bd642fu;
@@ -140,16 +141,19 @@ static r2_status measure(const r2i_text_list *tokens, size_t *n_text_bytes, r2_e
     r2i_text_cursor_init(&cursor, tokens);
     for (size_t i = 0; i < tokens->n; i++) {
         if (!r2i_text_cursor_next(&cursor, &text)) {
-            return r2i_fail(err, R2_E_FORMAT, "tokenizer: tokens: entry %zu of %zu is cut off", i, tokens->n);
+            return r2i_fail(err, R2_E_FORMAT, "tokenizer: tokens: entry %zu of %zu is cut off", i,
+                            tokens->n);
         }
         if (text.n_bytes > R2I_MAX_TOKEN_BYTES) {
-            return r2i_fail(err, R2_E_LIMIT, "tokenizer: token %zu: expected at most %d bytes, found %zu", i,
+            return r2i_fail(err, R2_E_LIMIT,
+                            "tokenizer: token %zu: expected at most %d bytes, found %zu", i,
                             R2I_MAX_TOKEN_BYTES, text.n_bytes);
         }
         total += text.n_bytes; /* at most 2^20 * 2^14 */
     }
     if (total > UINT32_MAX / 8) {
-        return r2i_fail(err, R2_E_LIMIT, "tokenizer: tokens: expected at most %u bytes of text, found %zu",
+        return r2i_fail(err, R2_E_LIMIT,
+                        "tokenizer: tokens: expected at most %u bytes of text, found %zu",
                         UINT32_MAX / 8, total);
     }
     *n_text_bytes = total;
@@ -162,7 +166,8 @@ static r2_status copy_types(uint8_t *types, const r2i_vocabulary *vocabulary, r2
         if (vocabulary->types != NULL) memcpy(&type, (const char *)vocabulary->types + 4 * i, 4);
         if (type == 0) type = R2I_TOKEN_NORMAL; /* written as "undefined" by some converters */
         if (type < R2I_TOKEN_NORMAL || type > R2I_TOKEN_BYTE) {
-            return r2i_fail(err, R2_E_FORMAT, "tokenizer: token_type %zu: expected 1..6, found %d", i, (int)type);
+            return r2i_fail(err, R2_E_FORMAT, "tokenizer: token_type %zu: expected 1..6, found %d",
+                            i, (int)type);
         }
         types[i] = (uint8_t)type;
     }
@@ -171,17 +176,19 @@ static r2_status copy_types(uint8_t *types, const r2i_vocabulary *vocabulary, r2
 
 static size_t table_slots(size_t n) {
     size_t slots = 64;
-    while (slots < n + n / 2) slots *= 2;
+    while (slots < n + n / 2)
+        slots *= 2;
     return slots;
 }
 
-r2_status r2i_token_store_init(r2i_token_store *store, const r2i_vocabulary *vocabulary, r2i_arena *arena,
-                               r2_error *err) {
+r2_status r2i_token_store_init(r2i_token_store *store, const r2i_vocabulary *vocabulary,
+                               r2i_arena *arena, r2_error *err) {
     const size_t n = vocabulary->tokens.n;
     size_t n_text_bytes = 0;
     *store = (r2i_token_store){ .heap = arena->heap };
     if (n == 0 || n > R2I_MAX_TOKENS) {
-        return r2i_fail(err, R2_E_RANGE, "tokenizer: tokens: expected 1..%d, found %zu", R2I_MAX_TOKENS, n);
+        return r2i_fail(err, R2_E_RANGE, "tokenizer: tokens: expected 1..%d, found %zu",
+                        R2I_MAX_TOKENS, n);
     }
     r2_status status = measure(&vocabulary->tokens, &n_text_bytes, err);
     if (status != R2_OK) return status;
@@ -191,7 +198,8 @@ r2_status r2i_token_store_init(r2i_token_store *store, const r2i_vocabulary *voc
     uint8_t *types = R2I_ARENA_ARRAY(arena, uint8_t, n);
     const size_t n_slots = table_slots(n);
     r2i_token_slot *slots = r2i_pages_take(arena->heap, n_slots * sizeof *slots);
-    *store = (r2i_token_store){ (int32_t)n, 0, text, offsets, lengths, types, arena->heap, slots, n_slots, 0 };
+    *store = (r2i_token_store){ (int32_t)n, 0,           text,  offsets, lengths,
+                                types,      arena->heap, slots, n_slots, 0 };
     if (text == NULL || offsets == NULL || lengths == NULL || types == NULL || slots == NULL) {
         return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for %zu tokens", n);
     }
@@ -208,7 +216,8 @@ r2_status r2i_token_store_init(r2i_token_store *store, const r2i_vocabulary *voc
         if (view.n_bytes > store->n_longest) store->n_longest = (uint32_t)view.n_bytes;
         offset += (uint32_t)view.n_bytes;
     }
-    if (!enter_all(store)) return r2i_fail(err, R2_E_FORMAT, "tokenizer: tokens: too many share a hash");
+    if (!enter_all(store))
+        return r2i_fail(err, R2_E_FORMAT, "tokenizer: tokens: too many share a hash");
     return R2_OK;
 }
 

@@ -8,8 +8,8 @@
 #include "text/tokenizer.h"
 
 typedef struct {
-    uint32_t tag;    /* upper half of the hash */
-    uint32_t id_1;   /* id + 1; 0: empty */
+    uint32_t tag;  /* upper half of the hash */
+    uint32_t id_1; /* id + 1; 0: empty */
 } r2i_token_slot;
 
 typedef struct {
@@ -20,9 +20,9 @@ typedef struct {
     const uint16_t *n_bytes; /* [n_tokens] */
     const uint8_t *types;    /* [n_tokens] r2i_token_type */
     r2i_heap *heap;
-    r2i_token_slot *slots;   /* [n_slots], from r2i_pages */
-    size_t n_slots;          /* power of two */
-    int32_t n_duplicates;    /* tokens whose text a lower id has */
+    r2i_token_slot *slots; /* [n_slots], from r2i_pages */
+    size_t n_slots;        /* power of two */
+    int32_t n_duplicates;  /* tokens whose text a lower id has */
 } r2i_token_store;
 
 /* A short text's hash: good for tables, no defence against chosen collisions (they only slow a

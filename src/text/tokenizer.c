@@ -10,12 +10,19 @@ enum { ARENA_BLOCK_BYTES = 64 << 10 };
 
 /* Ends of generation that chat models use beside eos_token_id. */
 static const char *const END_TEXTS[] = {
-    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>", "<end_of_turn>",
-    "<\xef\xbd\x9c\x65nd\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "<|eot|>", "</s>",
+    "<|im_end|>",      "<|endoftext|>",
+    "<|eot_id|>",      "<|eom_id|>",
+    "<|end_of_text|>", "<|end|>",
+    "<end_of_turn>",   "<\xef\xbd\x9c\x65nd\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    "<|eot|>",         "</s>",
 };
 
 void r2i_vocabulary_init(r2i_vocabulary *vocabulary) {
-    *vocabulary = (r2i_vocabulary){ .bos_id = -1, .eos_id = -1, .eot_id = -1, .unk_id = -1, .pad_id = -1,
+    *vocabulary = (r2i_vocabulary){ .bos_id = -1,
+                                    .eos_id = -1,
+                                    .eot_id = -1,
+                                    .unk_id = -1,
+                                    .pad_id = -1,
                                     .space_prefix = R2I_PREFIX_EVERY };
 }
 
@@ -26,16 +33,20 @@ int32_t r2i_byte_token_value(r2i_text_view text) {
     if (text.n_bytes != 6 || memcmp(text.bytes, "<0x", 3) != 0 || text.bytes[5] != '>') return -1;
     for (int i = 3; i < 5; i++) {
         const char c = text.bytes[i];
-        if (c >= '0' && c <= '9') value = value * 16 + (c - '0');
-        else if (c >= 'A' && c <= 'F') value = value * 16 + (c - 'A' + 10);
-        else return -1;
+        if (c >= '0' && c <= '9')
+            value = value * 16 + (c - '0');
+        else if (c >= 'A' && c <= 'F')
+            value = value * 16 + (c - 'A' + 10);
+        else
+            return -1;
     }
     return value;
 }
 
 static void find_letter_bytes(r2i_tokenizer *t) {
     for (int32_t byte = 0; byte < 256; byte++) {
-        const int32_t id = r2i_token_store_find(&t->store, t->letters.letter[byte], t->letters.n_bytes[byte]);
+        const int32_t id =
+            r2i_token_store_find(&t->store, t->letters.letter[byte], t->letters.n_bytes[byte]);
         if (id >= 0 && t->store.types[id] != R2I_TOKEN_CONTROL) t->byte_ids[byte] = id;
     }
 }
@@ -46,7 +57,8 @@ static r2_status find_byte_tokens(r2i_tokenizer *t, r2_error *err) {
         const r2i_text_view text = r2i_token_store_text(&t->store, id);
         const int32_t value = r2i_byte_token_value(text);
         if (value < 0) {
-            return r2i_fail(err, R2_E_FORMAT, "tokenizer: byte token %d: expected <0xHH>, found '%.*s'", (int)id,
+            return r2i_fail(err, R2_E_FORMAT,
+                            "tokenizer: byte token %d: expected <0xHH>, found '%.*s'", (int)id,
                             (int)(text.n_bytes < 32 ? text.n_bytes : 32), text.bytes);
         }
         if (t->byte_ids[value] < 0) t->byte_ids[value] = id;
@@ -68,7 +80,8 @@ static bool words_are_apart(const r2i_token_store *store) {
         if (store->types[id] != R2I_TOKEN_NORMAL) continue;
         const r2i_text_view text = r2i_token_store_text(store, id);
         size_t i = 0;
-        while (text.n_bytes - i >= R2I_SPACE_MARK_BYTES && memcmp(text.bytes + i, R2I_SPACE_MARK, R2I_SPACE_MARK_BYTES) == 0) {
+        while (text.n_bytes - i >= R2I_SPACE_MARK_BYTES &&
+               memcmp(text.bytes + i, R2I_SPACE_MARK, R2I_SPACE_MARK_BYTES) == 0) {
             i += R2I_SPACE_MARK_BYTES;
         }
         for (; i + R2I_SPACE_MARK_BYTES <= text.n_bytes; i++) {
@@ -80,15 +93,19 @@ static bool words_are_apart(const r2i_token_store *store) {
 
 static r2_status check_id(int32_t id, const char *what, size_t n_tokens, r2_error *err) {
     if (id >= -1 && (int64_t)id < (int64_t)n_tokens) return R2_OK;
-    return r2i_fail(err, R2_E_FORMAT, "tokenizer: %s: expected an id below %zu, found %d", what, n_tokens, (int)id);
+    return r2i_fail(err, R2_E_FORMAT, "tokenizer: %s: expected an id below %zu, found %d", what,
+                    n_tokens, (int)id);
 }
 
 static r2_status check_ids(const r2i_vocabulary *v, r2_error *err) {
     const struct {
         int32_t id;
         const char *what;
-    } rows[] = { { v->bos_id, "bos_token_id" }, { v->eos_id, "eos_token_id" }, { v->eot_id, "eot_token_id" },
-                 { v->unk_id, "unknown_token_id" }, { v->pad_id, "padding_token_id" } };
+    } rows[] = { { v->bos_id, "bos_token_id" },
+                 { v->eos_id, "eos_token_id" },
+                 { v->eot_id, "eot_token_id" },
+                 { v->unk_id, "unknown_token_id" },
+                 { v->pad_id, "padding_token_id" } };
     r2_status status = R2_OK;
     for (size_t i = 0; status == R2_OK && i < sizeof rows / sizeof *rows; i++) {
         status = check_id(rows[i].id, rows[i].what, v->tokens.n, err);
@@ -107,7 +124,8 @@ static void add_eog(r2i_tokenizer *t, int32_t id) {
 static void collect_eog(r2i_tokenizer *t, const r2i_vocabulary *v) {
     add_eog(t, v->eos_id);
     add_eog(t, v->eot_id);
-    for (size_t i = 0; i < v->n_eog_ids; i++) add_eog(t, v->eog_ids[i]);
+    for (size_t i = 0; i < v->n_eog_ids; i++)
+        add_eog(t, v->eog_ids[i]);
     for (size_t i = 0; i < sizeof END_TEXTS / sizeof *END_TEXTS; i++) {
         add_eog(t, r2i_tokenizer_find_added(t, END_TEXTS[i]));
     }
@@ -122,11 +140,12 @@ static int shown_bytes(r2i_text_view view) {
     return (int)(view.n_bytes < 64 ? view.n_bytes : 64);
 }
 
-static r2_status choose_family(r2i_tokenizer *t, const r2i_vocabulary *v, const r2i_tokenizer_options *options,
-                               r2_error *err) {
+static r2_status choose_family(r2i_tokenizer *t, const r2i_vocabulary *v,
+                               const r2i_tokenizer_options *options, r2_error *err) {
     t->is_bytes = view_is(v->model, "gpt2");
     if (!t->is_bytes && !view_is(v->model, "llama")) {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "tokenizer: model: expected gpt2 or llama, found '%.*s'",
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "tokenizer: model: expected gpt2 or llama, found '%.*s'",
                         shown_bytes(v->model), v->model.n_bytes == 0 ? "" : v->model.bytes);
     }
     if (options->has_scheme) {
@@ -135,7 +154,8 @@ static r2_status choose_family(r2i_tokenizer *t, const r2i_vocabulary *v, const 
     }
     const r2i_text_view pre = v->pre.n_bytes == 0 ? (r2i_text_view){ "default", 7 } : v->pre;
     if (!t->is_bytes || r2i_scheme_find(&t->scheme, pre)) return R2_OK;
-    return r2i_fail(err, R2_E_UNSUPPORTED, "tokenizer: pre-tokenizer '%.*s' is not known", shown_bytes(pre), pre.bytes);
+    return r2i_fail(err, R2_E_UNSUPPORTED, "tokenizer: pre-tokenizer '%.*s' is not known",
+                    shown_bytes(pre), pre.bytes);
 }
 
 static r2_status build_bytes(r2i_tokenizer *t, const r2i_vocabulary *v, r2_error *err) {
@@ -151,12 +171,14 @@ static r2_status build_characters(r2i_tokenizer *t, const r2i_vocabulary *v, r2_
     find_characters(t);
     t->can_split_words = words_are_apart(&t->store);
     if (v->merges.n != 0) return r2i_merge_table_init(&t->merges, v, &t->store, t->heap, err);
-    if (v->scores != NULL) return r2i_merge_table_init_scores(&t->merges, v->scores, &t->store, t->heap, err);
-    return r2i_fail(err, R2_E_FORMAT, "tokenizer: model llama: expected scores or merges, found neither");
+    if (v->scores != NULL)
+        return r2i_merge_table_init_scores(&t->merges, v->scores, &t->store, t->heap, err);
+    return r2i_fail(err, R2_E_FORMAT,
+                    "tokenizer: model llama: expected scores or merges, found neither");
 }
 
-static r2_status fill(r2i_tokenizer *t, const r2i_vocabulary *v, const r2i_tokenizer_options *options,
-                      r2_error *err) {
+static r2_status fill(r2i_tokenizer *t, const r2i_vocabulary *v,
+                      const r2i_tokenizer_options *options, r2_error *err) {
     uint8_t *strips = NULL;
     r2_status status = choose_family(t, v, options, err);
     if (status == R2_OK) status = check_ids(v, err);
@@ -164,11 +186,13 @@ static r2_status fill(r2i_tokenizer *t, const r2i_vocabulary *v, const r2i_token
     if (status != R2_OK) return status;
     if (options->strips != NULL) {
         strips = R2I_ARENA_ARRAY(&t->arena, uint8_t, v->tokens.n);
-        if (strips == NULL) return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for added tokens");
+        if (strips == NULL)
+            return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for added tokens");
         memcpy(strips, options->strips, v->tokens.n);
     }
     status = r2i_added_tokens_init(&t->added, &t->store, strips, &t->arena, err);
-    if (status == R2_OK) status = t->is_bytes ? build_bytes(t, v, err) : build_characters(t, v, err);
+    if (status == R2_OK)
+        status = t->is_bytes ? build_bytes(t, v, err) : build_characters(t, v, err);
     if (status == R2_OK) collect_eog(t, v);
     return status;
 }
@@ -181,14 +205,22 @@ r2_status r2i_tokenizer_build(r2i_tokenizer **out, const r2i_vocabulary *vocabul
     *out = NULL;
     r2i_tokenizer *t = r2i_heap_take(heap, sizeof *t);
     if (t == NULL) return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory");
-    *t = (r2i_tokenizer){ .heap = heap, .space_prefix = v->space_prefix, .bos_id = v->bos_id, .eos_id = v->eos_id,
-                          .unk_id = v->unk_id, .pad_id = v->pad_id, .add_bos = v->add_bos, .add_eos = v->add_eos,
-                          .keep_single_space = o->keep_single_space, .split_unknown = o->split_unknown };
+    *t = (r2i_tokenizer){ .heap = heap,
+                          .space_prefix = v->space_prefix,
+                          .bos_id = v->bos_id,
+                          .eos_id = v->eos_id,
+                          .unk_id = v->unk_id,
+                          .pad_id = v->pad_id,
+                          .add_bos = v->add_bos,
+                          .add_eos = v->add_eos,
+                          .keep_single_space = o->keep_single_space,
+                          .split_unknown = o->split_unknown };
     t->store.heap = heap;
     t->merges.heap = heap;
     r2i_arena_init(&t->arena, heap, ARENA_BLOCK_BYTES, 0);
     r2i_byte_letters_init(&t->letters);
-    for (int i = 0; i < 256; i++) t->byte_ids[i] = -1;
+    for (int i = 0; i < 256; i++)
+        t->byte_ids[i] = -1;
     const r2_status status = fill(t, v, o, err);
     if (status != R2_OK) {
         r2i_tokenizer_destroy(t);
@@ -198,8 +230,8 @@ r2_status r2i_tokenizer_build(r2i_tokenizer **out, const r2i_vocabulary *vocabul
     return R2_OK;
 }
 
-r2_status r2i_tokenizer_create(r2i_tokenizer **out, const r2i_vocabulary *vocabulary, r2i_heap *heap,
-                               r2_error *err) {
+r2_status r2i_tokenizer_create(r2i_tokenizer **out, const r2i_vocabulary *vocabulary,
+                               r2i_heap *heap, r2_error *err) {
     return r2i_tokenizer_build(out, vocabulary, NULL, heap, err);
 }
 
@@ -218,11 +250,21 @@ static bool is_inside(const r2i_tokenizer *t, int32_t id) {
     return id >= 0 && id < t->store.n_tokens;
 }
 
-int32_t r2i_tokenizer_size(const r2i_tokenizer *t) { return t->store.n_tokens; }
-int32_t r2i_tokenizer_bos(const r2i_tokenizer *t) { return t->bos_id; }
-int32_t r2i_tokenizer_eos(const r2i_tokenizer *t) { return t->eos_id; }
-int32_t r2i_tokenizer_pad(const r2i_tokenizer *t) { return t->pad_id; }
-bool r2i_tokenizer_adds_bos(const r2i_tokenizer *t) { return t->add_bos && t->bos_id >= 0; }
+int32_t r2i_tokenizer_size(const r2i_tokenizer *t) {
+    return t->store.n_tokens;
+}
+int32_t r2i_tokenizer_bos(const r2i_tokenizer *t) {
+    return t->bos_id;
+}
+int32_t r2i_tokenizer_eos(const r2i_tokenizer *t) {
+    return t->eos_id;
+}
+int32_t r2i_tokenizer_pad(const r2i_tokenizer *t) {
+    return t->pad_id;
+}
+bool r2i_tokenizer_adds_bos(const r2i_tokenizer *t) {
+    return t->add_bos && t->bos_id >= 0;
+}
 
 r2i_text_view r2i_tokenizer_text(const r2i_tokenizer *t, int32_t id) {
     return is_inside(t, id) ? r2i_token_store_text(&t->store, id) : (r2i_text_view){ "", 0 };
@@ -282,6 +324,7 @@ size_t r2i_tokenizer_token_bytes(const r2i_tokenizer *t, int32_t id, char *out, 
         if (n > 0) memcpy(out, text.bytes, n);
         return text.n_bytes;
     }
-    if (t->is_bytes) return r2i_byte_letters_decode(&t->letters, text.bytes, text.n_bytes, out, cap_bytes);
+    if (t->is_bytes)
+        return r2i_byte_letters_decode(&t->letters, text.bytes, text.n_bytes, out, cap_bytes);
     return decode_marks(text, out, cap_bytes);
 }

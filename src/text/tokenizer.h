@@ -17,10 +17,10 @@
 #include "text/text_range.h"
 
 enum {
-    R2I_MAX_TOKENS = 1 << 20,         /* ids in a vocabulary */
-    R2I_MAX_TOKEN_BYTES = 1 << 14,    /* text of one token */
-    R2I_MAX_ADDED_TOKEN_BYTES = 512,  /* text of a control or user token */
-    R2I_MAX_ENCODE_BYTES = 1 << 28    /* text of one encode call */
+    R2I_MAX_TOKENS = 1 << 20,        /* ids in a vocabulary */
+    R2I_MAX_TOKEN_BYTES = 1 << 14,   /* text of one token */
+    R2I_MAX_ADDED_TOKEN_BYTES = 512, /* text of a control or user token */
+    R2I_MAX_ENCODE_BYTES = 1 << 28   /* text of one encode call */
 };
 
 /* Numbers are those of tokenizer.ggml.token_type. */
@@ -30,7 +30,7 @@ typedef enum {
     R2I_TOKEN_CONTROL = 3, /* never comes out of untrusted text */
     R2I_TOKEN_USER = 4,    /* added token that is ordinary text: always matched as a whole */
     R2I_TOKEN_UNUSED = 5,
-    R2I_TOKEN_BYTE = 6     /* "<0x0A>" */
+    R2I_TOKEN_BYTE = 6 /* "<0x0A>" */
 } r2i_token_type;
 
 /* n bytes at some place, not terminated. */
@@ -59,10 +59,11 @@ typedef struct {
     r2i_text_view model;  /* "gpt2" or "llama" */
     r2i_text_view pre;    /* tokenizer.ggml.pre; empty means "default"; unused for "llama" */
     r2i_text_list tokens; /* text by id */
-    r2i_text_list merges; /* "left right" in rank order; or with merges_are_pairs left, right, ... */
+    r2i_text_list
+        merges; /* "left right" in rank order; or with merges_are_pairs left, right, ... */
     bool merges_are_pairs;
-    const void *types;    /* i32 [tokens.n], any alignment, or NULL: all normal */
-    const void *scores;   /* f32 [tokens.n], any alignment; "llama" without merges needs it */
+    const void *types;  /* i32 [tokens.n], any alignment, or NULL: all normal */
+    const void *scores; /* f32 [tokens.n], any alignment; "llama" without merges needs it */
     int32_t bos_id, eos_id, eot_id, unk_id, pad_id; /* -1: none */
     const int32_t *eog_ids;                         /* further ends of generation */
     size_t n_eog_ids;
@@ -83,10 +84,10 @@ R2_CHECKED r2_status r2i_tokenizer_create(r2i_tokenizer **out, const r2i_vocabul
 
 /* What a Hugging Face model folder says; borrowed during the create call. */
 typedef struct {
-    r2i_text_view tokenizer_json;       /* bytes of tokenizer.json */
-    const json_t *tokenizer_config;     /* objects, or NULL when the file is not there */
+    r2i_text_view tokenizer_json;   /* bytes of tokenizer.json */
+    const json_t *tokenizer_config; /* objects, or NULL when the file is not there */
     const json_t *special_tokens_map;
-    const int32_t *eog_ids;             /* eos_token_id of generation_config.json */
+    const int32_t *eog_ids; /* eos_token_id of generation_config.json */
     size_t n_eog_ids;
 } r2i_tokenizer_files;
 

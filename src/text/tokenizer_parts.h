@@ -16,11 +16,11 @@ enum { R2I_SPACE_MARK_BYTES = 3 };
 
 /* What tokenizer.json can say and GGUF cannot. */
 typedef struct {
-    bool has_scheme;       /* `scheme` instead of the one named by vocabulary->pre */
+    bool has_scheme; /* `scheme` instead of the one named by vocabulary->pre */
     r2i_scheme scheme;
-    const uint8_t *strips; /* [tokens.n] R2I_STRIP_* or NULL; copied */
+    const uint8_t *strips;  /* [tokens.n] R2I_STRIP_* or NULL; copied */
     bool keep_single_space; /* no prefix where the text begins with a space */
-    bool split_unknown;    /* neighbouring unknown characters stay apart */
+    bool split_unknown;     /* neighbouring unknown characters stay apart */
 } r2i_tokenizer_options;
 
 struct r2i_tokenizer {

@@ -44,7 +44,8 @@ size_t r2i_ascii_prefix(const char *text, size_t n) {
         memcpy(word, text + i, sizeof word);
         if (((word[0] | word[1] | word[2] | word[3]) & 0x8080808080808080u) != 0) break;
     }
-    while (i < n && (uint8_t)text[i] < 0x80) i++;
+    while (i < n && (uint8_t)text[i] < 0x80)
+        i++;
     return i;
 }
 
@@ -66,7 +67,8 @@ int32_t r2i_utf8_put(char out[4], int32_t code_point) {
         return 1;
     }
     const int32_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (int32_t i = n - 1; i > 0; i--) out[i] = (char)(0x80 | ((c >> (6 * (n - 1 - i))) & 0x3f));
+    for (int32_t i = n - 1; i > 0; i--)
+        out[i] = (char)(0x80 | ((c >> (6 * (n - 1 - i))) & 0x3f));
     out[0] = (char)((0xf00 >> n & 0xff) | c >> (6 * (n - 1)));
     return n;
 }

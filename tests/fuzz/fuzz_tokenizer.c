@@ -29,7 +29,8 @@ static r2i_text_view take_part(const char **at, const char *end) {
     return part;
 }
 
-static void check_text(const r2i_tokenizer *t, r2i_encoder *e, const r2i_encode_text *text, r2i_heap *heap) {
+static void check_text(const r2i_tokenizer *t, r2i_encoder *e, const r2i_encode_text *text,
+                       r2i_heap *heap) {
     const int32_t *ids;
     size_t n;
     r2i_buffer out;
@@ -37,10 +38,12 @@ static void check_text(const r2i_tokenizer *t, r2i_encoder *e, const r2i_encode_
     for (size_t i = 0; i < n; i++) {
         require(ids[i] >= 0 && ids[i] < r2i_tokenizer_size(t));
         const bool is_fallback = r2i_tokenizer_text(t, ids[i]).n_bytes > 0 && text->flags == 0;
-        if (is_fallback && r2i_tokenizer_is_control(t, ids[i])) require(r2i_tokenizer_find(t, "<unk>", 5) >= 0);
+        if (is_fallback && r2i_tokenizer_is_control(t, ids[i]))
+            require(r2i_tokenizer_find(t, "<unk>", 5) >= 0);
     }
     r2i_buffer_init(&out, heap, 64 << 20);
-    if (r2i_decode_text(t, ids, n, R2I_DECODE_SHOW_CONTROL, &out, NULL) == R2_OK && out.n_bytes > 0) {
+    if (r2i_decode_text(t, ids, n, R2I_DECODE_SHOW_CONTROL, &out, NULL) == R2_OK &&
+        out.n_bytes > 0) {
         require(r2i_utf8_valid_prefix(out.bytes, out.n_bytes) == out.n_bytes);
     }
     r2i_buffer_destroy(&out);
@@ -51,13 +54,18 @@ static void use(r2i_tokenizer *t, r2i_text_view text, r2i_heap *heap) {
     if (r2i_encoder_create(&e, t, heap, NULL) != R2_OK) return;
     const r2i_text_range half = { text.n_bytes / 3, text.n_bytes / 2 };
     check_text(t, e, &(r2i_encode_text){ text.bytes, text.n_bytes, 0, NULL, 0 }, heap);
-    check_text(t, e, &(r2i_encode_text){ text.bytes, text.n_bytes, R2I_ENCODE_CONTROL | R2I_ENCODE_ENDS, &half, 1 }, heap);
+    check_text(t, e,
+               &(r2i_encode_text){ text.bytes, text.n_bytes, R2I_ENCODE_CONTROL | R2I_ENCODE_ENDS,
+                                   &half, 1 },
+               heap);
     r2i_encoder_destroy(e);
 }
 
 static r2_status from_json(r2i_tokenizer **t, const char **at, const char *end, r2i_heap *heap) {
-    json_t *config = json_pack("{s:s, s:s, s:b}", "bos_token", "<s>", "eos_token", "</s>", "add_bos_token", 1);
-    const r2i_tokenizer_files files = { .tokenizer_json = take_part(at, end), .tokenizer_config = config };
+    json_t *config =
+        json_pack("{s:s, s:s, s:b}", "bos_token", "<s>", "eos_token", "</s>", "add_bos_token", 1);
+    const r2i_tokenizer_files files = { .tokenizer_json = take_part(at, end),
+                                        .tokenizer_config = config };
     const r2_status status = r2i_tokenizer_create_from_json(t, &files, heap, NULL);
     json_decref(config);
     return status;
@@ -76,13 +84,14 @@ static r2i_text_list split_lines(r2i_text_view part, r2i_text_view *views, size_
 
 static r2_status from_lists(r2i_tokenizer **t, const char **at, const char *end, r2i_heap *heap) {
     enum { CAP = 512 };
-    static const char *const pres[] = { "gpt-2", "qwen2", "llama-bpe", "deepseek-v3", "smollm", "deepseek-coder" };
+    static const char *const pres[] = { "gpt-2",       "qwen2",  "llama-bpe",
+                                        "deepseek-v3", "smollm", "deepseek-coder" };
     static r2i_text_view tokens[CAP], merges[CAP];
     int32_t types[CAP];
     float scores[CAP];
     r2i_vocabulary v;
     r2i_vocabulary_init(&v);
-    const uint8_t choice = (uint8_t)*(*at)++;
+    const uint8_t choice = (uint8_t) * (*at)++;
     const char *pre = pres[choice % 6];
     v.model = choice >= 128 ? (r2i_text_view){ "llama", 5 } : (r2i_text_view){ "gpt2", 4 };
     v.pre = (r2i_text_view){ pre, strlen(pre) };
@@ -114,9 +123,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     if (n_bytes == 0) return 0;
     r2i_heap_init(&heap);
     heap.limit_bytes = MAX_HEAP_BYTES;
-    const r2_status status = *at == '{' ? from_json(&t, &at, end, &heap) : from_lists(&t, &at, end, &heap);
-    if (status == R2_OK) use(t, (r2i_text_view){ at, (size_t)(end - at) }, &heap);
-    else require(t == NULL);
+    const r2_status status =
+        *at == '{' ? from_json(&t, &at, end, &heap) : from_lists(&t, &at, end, &heap);
+    if (status == R2_OK)
+        use(t, (r2i_text_view){ at, (size_t)(end - at) }, &heap);
+    else
+        require(t == NULL);
     r2i_tokenizer_destroy(t);
     require(heap.used_bytes == 0);
     return 0;

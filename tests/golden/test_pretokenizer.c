@@ -30,7 +30,8 @@ static r2_status check_piece(void *context, const char *piece, size_t n_bytes, r
     piece_check *c = context;
     const json_t *expected = json_array_get(c->expected, c->n_seen++);
     (void)err;
-    if (json_string_length(expected) != n_bytes || memcmp(json_string_value(expected), piece, n_bytes) != 0) {
+    if (json_string_length(expected) != n_bytes ||
+        memcmp(json_string_value(expected), piece, n_bytes) != 0) {
         fail_msg("text '%s': piece %zu: expected '%s', found '%.*s'", c->text, c->n_seen - 1,
                  expected == NULL ? "none" : json_string_value(expected), (int)n_bytes, piece);
     }
@@ -40,8 +41,9 @@ static r2_status check_piece(void *context, const char *piece, size_t n_bytes, r
 static void check_text(const r2i_pretokenizer *p, r2i_pretokenizer_state *state, const json_t *text,
                        const json_t *expected) {
     piece_check c = { expected, 0, json_string_value(text) };
-    assert_int_equal(r2i_pretokenizer_cut(p, state, json_string_value(text), json_string_length(text), check_piece, &c,
-                                          NULL), R2_OK);
+    assert_int_equal(r2i_pretokenizer_cut(p, state, json_string_value(text),
+                                          json_string_length(text), check_piece, &c, NULL),
+                     R2_OK);
     assert_int_equal(c.n_seen, json_array_size(expected));
 }
 
@@ -74,7 +76,8 @@ static void test_deepseek3(void **state) {
     open_cutter(&c, "deepseek-v3");
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *one = json_array_get(cases, i);
-        check_text(c.pretokenizer, c.state, json_object_get(one, "text"), json_object_get(one, "pieces"));
+        check_text(c.pretokenizer, c.state, json_object_get(one, "text"),
+                   json_object_get(one, "pieces"));
     }
     close_cutter(&c);
     json_decref(golden);
@@ -84,14 +87,16 @@ static void test_schemes(void **state) {
     (void)state;
     json_t *golden = load_golden("pretok_schemes.json");
     if (golden == NULL) skip(); /* ours, not among the goldens every folder must have */
-    const json_t *texts = json_object_get(golden, "texts"), *schemes = json_object_get(golden, "schemes");
+    const json_t *texts = json_object_get(golden, "texts"),
+                 *schemes = json_object_get(golden, "schemes");
     assert_true(json_array_size(texts) >= 100 && json_array_size(schemes) >= 6);
     for (size_t i = 0; i < json_array_size(schemes); i++) {
         const json_t *one = json_array_get(schemes, i);
         cutter c;
         open_cutter(&c, json_string_value(json_object_get(one, "scheme")));
         for (size_t k = 0; k < json_array_size(texts); k++) {
-            check_text(c.pretokenizer, c.state, json_array_get(texts, k), json_array_get(json_object_get(one, "pieces"), k));
+            check_text(c.pretokenizer, c.state, json_array_get(texts, k),
+                       json_array_get(json_object_get(one, "pieces"), k));
         }
         close_cutter(&c);
     }
@@ -107,14 +112,17 @@ static void test_published_patterns(void **state) {
     assert_int_equal(json_array_size(regexes), 3);
     for (size_t i = 0; i < 3; i++) {
         const json_t *text = json_array_get(regexes, i);
-        assert_int_equal(r2i_pattern_find((r2i_text_view){ json_string_value(text), json_string_length(text) }), expected[i]);
+        assert_int_equal(
+            r2i_pattern_find((r2i_text_view){ json_string_value(text), json_string_length(text) }),
+            expected[i]);
     }
     assert_int_equal(r2i_pattern_find((r2i_text_view){ "(a+)+$", 6 }), -1);
     json_decref(golden);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_deepseek3), cmocka_unit_test(test_schemes),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_deepseek3),
+                                        cmocka_unit_test(test_schemes),
                                         cmocka_unit_test(test_published_patterns) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,8 +46,10 @@ static bool open_case(real_case *c, const char *model, const char *golden) {
     r2i_arena_init(&c->arena, &c->heap, 1 << 16, 0);
     if (r2i_gguf_open(&c->gguf, path, &c->arena, &err) != R2_OK) fail_msg("%s", err.text);
     assert_true(read_vocabulary(c->gguf, &vocabulary));
-    if (r2i_tokenizer_create(&c->tokenizer, &vocabulary, &c->heap, &err) != R2_OK) fail_msg("%s", err.text);
-    if (r2i_encoder_create(&c->encoder, c->tokenizer, &c->heap, &err) != R2_OK) fail_msg("%s", err.text);
+    if (r2i_tokenizer_create(&c->tokenizer, &vocabulary, &c->heap, &err) != R2_OK)
+        fail_msg("%s", err.text);
+    if (r2i_encoder_create(&c->encoder, c->tokenizer, &c->heap, &err) != R2_OK)
+        fail_msg("%s", err.text);
     c->golden = load_golden(golden);
     return true;
 }
@@ -83,8 +85,10 @@ static void put_tokens(r2i_buffer *out, const r2i_tokenizer *t, bool is_added) {
         put(out, gap);
         if (is_added) put(out, "{\"content\":");
         put_string(out, r2i_tokenizer_text(t, id));
-        assert_int_equal(r2i_buffer_append_format(out, NULL, is_added ? ",\"id\":%d,\"special\":%s}" : ":%d", (int)id,
-                                                  type == R2I_TOKEN_CONTROL ? "true" : "false"), R2_OK);
+        assert_int_equal(
+            r2i_buffer_append_format(out, NULL, is_added ? ",\"id\":%d,\"special\":%s}" : ":%d",
+                                     (int)id, type == R2I_TOKEN_CONTROL ? "true" : "false"),
+            R2_OK);
         gap = ",\n";
     }
 }
@@ -95,12 +99,14 @@ static void put_merges(r2i_buffer *out, const r2i_gguf *gguf, bool as_pairs) {
     const char *gap = "";
     r2i_gguf_text text;
     while (r2i_gguf_next_text(merges, &at, &text)) {
-        const size_t n_left = (size_t)((const char *)memchr(text.bytes + 1, ' ', text.n_bytes - 1) - text.bytes);
+        const size_t n_left =
+            (size_t)((const char *)memchr(text.bytes + 1, ' ', text.n_bytes - 1) - text.bytes);
         put(out, gap);
         if (as_pairs) put(out, "[");
         put_string(out, (r2i_text_view){ text.bytes, as_pairs ? n_left : text.n_bytes });
         if (as_pairs) put(out, ", ");
-        if (as_pairs) put_string(out, (r2i_text_view){ text.bytes + n_left + 1, text.n_bytes - n_left - 1 });
+        if (as_pairs)
+            put_string(out, (r2i_text_view){ text.bytes + n_left + 1, text.n_bytes - n_left - 1 });
         if (as_pairs) put(out, "]");
         gap = ",\n";
     }
@@ -122,8 +128,10 @@ static void rewrite_as_json(real_case *c, const char *head, bool as_pairs) {
     r2i_encoder_destroy(c->encoder);
     r2i_tokenizer_destroy(c->tokenizer);
     const r2i_tokenizer_files files = { .tokenizer_json = { out.bytes, out.n_bytes } };
-    if (r2i_tokenizer_create_from_json(&c->tokenizer, &files, &c->heap, &err) != R2_OK) fail_msg("%s", err.text);
-    if (r2i_encoder_create(&c->encoder, c->tokenizer, &c->heap, &err) != R2_OK) fail_msg("%s", err.text);
+    if (r2i_tokenizer_create_from_json(&c->tokenizer, &files, &c->heap, &err) != R2_OK)
+        fail_msg("%s", err.text);
+    if (r2i_encoder_create(&c->encoder, c->tokenizer, &c->heap, &err) != R2_OK)
+        fail_msg("%s", err.text);
     r2i_buffer_destroy(&out);
 }
 
@@ -131,22 +139,26 @@ static void rewrite_as_json(real_case *c, const char *head, bool as_pairs) {
 
 static void check_ids(const char *text, const json_t *expected, const int32_t *ids, size_t n_ids) {
     bool is_equal = n_ids == json_array_size(expected);
-    for (size_t i = 0; is_equal && i < n_ids; i++) is_equal = json_integer_value(json_array_get(expected, i)) == ids[i];
+    for (size_t i = 0; is_equal && i < n_ids; i++)
+        is_equal = json_integer_value(json_array_get(expected, i)) == ids[i];
     if (is_equal) return;
     print_error("text: %s\nfound:", text);
-    for (size_t i = 0; i < n_ids; i++) print_error(" %d", (int)ids[i]);
+    for (size_t i = 0; i < n_ids; i++)
+        print_error(" %d", (int)ids[i]);
     char *dump = json_dumps(expected, JSON_COMPACT);
     print_error("\nexpected: %s\n", dump);
     free(dump);
     fail();
 }
 
-static void check_decoded(const real_case *c, const json_t *expected, const int32_t *ids, size_t n_ids) {
+static void check_decoded(const real_case *c, const json_t *expected, const int32_t *ids,
+                          size_t n_ids) {
     r2i_buffer out;
     r2i_heap heap;
     r2i_heap_init(&heap);
     r2i_buffer_init(&out, &heap, 1 << 20);
-    assert_int_equal(r2i_decode_text(c->tokenizer, ids, n_ids, R2I_DECODE_SHOW_CONTROL, &out, NULL), R2_OK);
+    assert_int_equal(r2i_decode_text(c->tokenizer, ids, n_ids, R2I_DECODE_SHOW_CONTROL, &out, NULL),
+                     R2_OK);
     assert_int_equal(out.n_bytes, json_string_length(expected));
     if (out.n_bytes > 0) assert_memory_equal(out.bytes, json_string_value(expected), out.n_bytes);
     r2i_buffer_destroy(&out);
@@ -160,8 +172,10 @@ static void check_strings(const real_case *c) {
         const json_t *decoded = json_object_get(one, "decoded");
         const int32_t *ids;
         size_t n_ids;
-        assert_int_equal(r2i_encoder_run_text(c->encoder, json_string_value(text), json_string_length(text),
-                                              R2I_ENCODE_CONTROL, &ids, &n_ids, NULL), R2_OK);
+        assert_int_equal(r2i_encoder_run_text(c->encoder, json_string_value(text),
+                                              json_string_length(text), R2I_ENCODE_CONTROL, &ids,
+                                              &n_ids, NULL),
+                         R2_OK);
         check_ids(json_string_value(text), json_object_get(one, "ids"), ids, n_ids);
         check_decoded(c, decoded != NULL ? decoded : text, ids, n_ids);
     }
@@ -175,8 +189,10 @@ static void check_chats(const real_case *c) {
         const json_t *one = json_array_get(chats, i), *text = json_object_get(one, "rendered");
         const int32_t *ids;
         size_t n_ids;
-        assert_int_equal(r2i_encoder_run_text(c->encoder, json_string_value(text), json_string_length(text),
-                                              R2I_ENCODE_CONTROL, &ids, &n_ids, NULL), R2_OK);
+        assert_int_equal(r2i_encoder_run_text(c->encoder, json_string_value(text),
+                                              json_string_length(text), R2I_ENCODE_CONTROL, &ids,
+                                              &n_ids, NULL),
+                         R2_OK);
         check_ids(json_string_value(text), json_object_get(one, "ids"), ids, n_ids);
     }
 }
@@ -195,15 +211,18 @@ static void check_untrusted(const real_case *c) {
         assert_true(r2i_tokenizer_is_control(c->tokenizer, (int32_t)json_integer_value(id)));
         assert_int_equal(r2i_encoder_run(c->encoder, &text, &ids, &n_ids, NULL), R2_OK);
         assert_true(n_ids > 1);
-        for (size_t i = 0; i < n_ids; i++) assert_false(r2i_tokenizer_is_control(c->tokenizer, ids[i]));
+        for (size_t i = 0; i < n_ids; i++)
+            assert_false(r2i_tokenizer_is_control(c->tokenizer, ids[i]));
     }
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *text = json_object_get(json_array_get(cases, i), "text");
         const int32_t *ids;
         size_t n_ids;
-        assert_int_equal(r2i_encoder_run_text(c->encoder, json_string_value(text), json_string_length(text), 0, &ids,
-                                              &n_ids, NULL), R2_OK);
-        for (size_t k = 0; k < n_ids; k++) assert_false(r2i_tokenizer_is_control(c->tokenizer, ids[k]));
+        assert_int_equal(r2i_encoder_run_text(c->encoder, json_string_value(text),
+                                              json_string_length(text), 0, &ids, &n_ids, NULL),
+                         R2_OK);
+        for (size_t k = 0; k < n_ids; k++)
+            assert_false(r2i_tokenizer_is_control(c->tokenizer, ids[k]));
     }
 }
 
@@ -211,10 +230,12 @@ static void check_all(const real_case *c, const char *end_text) {
     check_strings(c);
     check_chats(c);
     check_untrusted(c);
-    assert_true(r2i_tokenizer_is_eog(c->tokenizer, r2i_tokenizer_find_added(c->tokenizer, end_text)));
+    assert_true(
+        r2i_tokenizer_is_eog(c->tokenizer, r2i_tokenizer_find_added(c->tokenizer, end_text)));
 }
 
-static void run_model(const char *model, const char *golden, const char *end_text, const char *json_head, bool as_pairs) {
+static void run_model(const char *model, const char *golden, const char *end_text,
+                      const char *json_head, bool as_pairs) {
     real_case c;
     if (!open_case(&c, model, golden)) skip();
     check_all(&c, end_text);
@@ -226,12 +247,16 @@ static void run_model(const char *model, const char *golden, const char *end_tex
 static void test_qwen2(void **state) {
     (void)state;
     static const char head[] =
-        "{\"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": ["
-        "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
-        "\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}, "
+        "{\"normalizer\": {\"type\": \"NFC\"}, \"pre_tokenizer\": {\"type\": \"Sequence\", "
+        "\"pretokenizers\": ["
+        "{\"type\": \"Split\", \"pattern\": {\"Regex\": "
+        "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
+        "\\\\p{N}| "
+        "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}, "
         "\"behavior\": \"Isolated\", \"invert\": false}, "
         "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}]}";
-    run_model("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "tokenizer_qwen2.json", "<|endoftext|>", head, false);
+    run_model("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "tokenizer_qwen2.json", "<|endoftext|>",
+              head, false);
 }
 
 static void test_smollm(void **state) {
@@ -244,6 +269,7 @@ static void test_smollm(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_qwen2), cmocka_unit_test(test_smollm) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_qwen2),
+                                        cmocka_unit_test(test_smollm) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

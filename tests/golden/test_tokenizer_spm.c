@@ -22,7 +22,8 @@ static int load_golden(void **state) {
     const char *folder = getenv("R2LM_GOLDEN_DIR");
     (void)state;
     r2i_heap_init(&heap);
-    snprintf(path, sizeof path, "%s/tokenizer_spm.json", folder != NULL ? folder : R2LM_DEFAULT_GOLDEN_DIR);
+    snprintf(path, sizeof path, "%s/tokenizer_spm.json",
+             folder != NULL ? folder : R2LM_DEFAULT_GOLDEN_DIR);
     golden = json_load_file(path, JSON_ALLOW_NUL, NULL);
     return 0;
 }
@@ -67,23 +68,28 @@ static r2i_tokenizer *make_from_json(void) {
     const r2i_tokenizer_files files = { .tokenizer_json = { text, strlen(text) } };
     r2i_tokenizer *tokenizer;
     r2_error err = { 0 };
-    if (r2i_tokenizer_create_from_json(&tokenizer, &files, &heap, &err) != R2_OK) fail_msg("%s", err.text);
+    if (r2i_tokenizer_create_from_json(&tokenizer, &files, &heap, &err) != R2_OK)
+        fail_msg("%s", err.text);
     free(text);
     return tokenizer;
 }
 
 static void check_case(const r2i_tokenizer *tokenizer, r2i_encoder *encoder, const json_t *one) {
     const json_t *text = json_object_get(one, "text"), *expected = json_object_get(one, "ids");
-    const json_t *decoded = json_object_get(one, "decoded") != NULL ? json_object_get(one, "decoded") : text;
+    const json_t *decoded =
+        json_object_get(one, "decoded") != NULL ? json_object_get(one, "decoded") : text;
     const int32_t *ids;
     size_t n_ids;
     r2i_buffer out;
-    assert_int_equal(r2i_encoder_run_text(encoder, json_string_value(text), json_string_length(text), 0, &ids, &n_ids,
-                                          NULL), R2_OK);
+    assert_int_equal(r2i_encoder_run_text(encoder, json_string_value(text),
+                                          json_string_length(text), 0, &ids, &n_ids, NULL),
+                     R2_OK);
     bool is_equal = n_ids == json_array_size(expected);
-    for (size_t i = 0; is_equal && i < n_ids; i++) is_equal = json_integer_value(json_array_get(expected, i)) == ids[i];
+    for (size_t i = 0; is_equal && i < n_ids; i++)
+        is_equal = json_integer_value(json_array_get(expected, i)) == ids[i];
     if (!is_equal) {
-        for (size_t i = 0; i < n_ids; i++) print_error("%d ", (int)ids[i]);
+        for (size_t i = 0; i < n_ids; i++)
+            print_error("%d ", (int)ids[i]);
         fail_msg("text '%s'", json_string_value(text));
     }
     r2i_buffer_init(&out, &heap, 1 << 20);
@@ -98,7 +104,8 @@ static void check_all(r2i_tokenizer *tokenizer) {
     r2i_encoder *encoder;
     assert_int_equal(r2i_encoder_create(&encoder, tokenizer, &heap, NULL), R2_OK);
     assert_true(json_array_size(cases) > 50);
-    for (size_t i = 0; i < json_array_size(cases); i++) check_case(tokenizer, encoder, json_array_get(cases, i));
+    for (size_t i = 0; i < json_array_size(cases); i++)
+        check_case(tokenizer, encoder, json_array_get(cases, i));
     r2i_encoder_destroy(encoder);
     r2i_tokenizer_destroy(tokenizer);
 }
@@ -126,7 +133,9 @@ static void test_start_token(void **state) {
     assert_int_equal(r2i_encoder_create(&encoder, tokenizer, &heap, NULL), R2_OK);
     assert_int_equal(r2i_encoder_run_text(encoder, "a", 1, R2I_ENCODE_ENDS, &ids, &n, NULL), R2_OK);
     assert_true(n == 2 && ids[0] == bos && ids[1] != bos);
-    assert_int_equal(r2i_encoder_run_text(encoder, "<s>a", 4, R2I_ENCODE_ENDS | R2I_ENCODE_CONTROL, &ids, &n, NULL), R2_OK);
+    assert_int_equal(r2i_encoder_run_text(encoder, "<s>a", 4, R2I_ENCODE_ENDS | R2I_ENCODE_CONTROL,
+                                          &ids, &n, NULL),
+                     R2_OK);
     assert_true(n == 2 && ids[0] == bos && ids[1] != bos);
     r2i_encoder_destroy(encoder);
     r2i_tokenizer_destroy(tokenizer);

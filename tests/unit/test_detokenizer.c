@@ -25,8 +25,10 @@ static int make(void **state) {
     r2i_heap_init(&heap);
     r2i_byte_letters_init(&letters);
     r2i_vocabulary_init(&v);
-    for (int i = 0; i < 256; i++) tokens[i] = (r2i_text_view){ letters.letter[i], letters.n_bytes[i] };
-    for (int i = 0; i < 256; i++) types[i] = R2I_TOKEN_NORMAL;
+    for (int i = 0; i < 256; i++)
+        tokens[i] = (r2i_text_view){ letters.letter[i], letters.n_bytes[i] };
+    for (int i = 0; i < 256; i++)
+        types[i] = R2I_TOKEN_NORMAL;
     tokens[256] = (r2i_text_view){ "<|end|>", 7 };
     types[256] = R2I_TOKEN_CONTROL;
     tokens[257] = (r2i_text_view){ "\xc4\xa0word", 6 }; /* the letter of a space, then "word" */
@@ -52,7 +54,8 @@ static void expect(const char *bytes, size_t n, const char *expected) {
     r2i_buffer_clear(&out);
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(r2i_detokenizer_push(&d, (uint8_t)bytes[i], &out, NULL), R2_OK);
-        if (out.n_bytes > 0) assert_int_equal(r2i_utf8_valid_prefix(out.bytes, out.n_bytes), out.n_bytes);
+        if (out.n_bytes > 0)
+            assert_int_equal(r2i_utf8_valid_prefix(out.bytes, out.n_bytes), out.n_bytes);
     }
     assert_int_equal(r2i_detokenizer_finish(&d, &out, NULL), R2_OK);
     assert_int_equal(out.n_bytes, strlen(expected));
@@ -75,8 +78,8 @@ static void test_broken_characters(void **state) {
     expect("\xe4\xbd", 2, "\ufffd");
     expect("\xe4\xbdz", 3, "\ufffdz");
     expect("\xf0\x9f\x98\xe4\xbd\xa0", 6, "\ufffd\u4f60");
-    expect("\xed\xa0\x80", 3, "\ufffd\ufffd\ufffd");         /* a surrogate */
-    expect("\xc0\xaf", 2, "\ufffd\ufffd");                   /* overlong */
+    expect("\xed\xa0\x80", 3, "\ufffd\ufffd\ufffd");           /* a surrogate */
+    expect("\xc0\xaf", 2, "\ufffd\ufffd");                     /* overlong */
     expect("\xf4\x90\x80\x80", 4, "\ufffd\ufffd\ufffd\ufffd"); /* above 10FFFF */
     expect("", 0, "");
 }
@@ -102,7 +105,8 @@ static void test_control_tokens(void **state) {
     assert_int_equal(r2i_decode_text(tokenizer, ids, 6, 0, &out, NULL), R2_OK);
     assert_string_equal(out.bytes, "a wordb");
     r2i_buffer_clear(&out);
-    assert_int_equal(r2i_decode_text(tokenizer, ids, 6, R2I_DECODE_SHOW_CONTROL, &out, NULL), R2_OK);
+    assert_int_equal(r2i_decode_text(tokenizer, ids, 6, R2I_DECODE_SHOW_CONTROL, &out, NULL),
+                     R2_OK);
     assert_string_equal(out.bytes, "a<|end|> wordb");
 }
 
@@ -118,8 +122,10 @@ static void test_full_buffer(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_characters), cmocka_unit_test(test_broken_characters),
-        cmocka_unit_test(test_held_back_until_complete), cmocka_unit_test(test_control_tokens),
+        cmocka_unit_test(test_whole_characters),
+        cmocka_unit_test(test_broken_characters),
+        cmocka_unit_test(test_held_back_until_complete),
+        cmocka_unit_test(test_control_tokens),
         cmocka_unit_test(test_full_buffer),
     };
     return cmocka_run_group_tests(tests, make, unmake);

@@ -68,7 +68,8 @@ static void end(fixture *f) {
     assert_int_equal(f->heap.used_bytes, 0);
 }
 
-static void expect_ids(fixture *f, const r2i_encode_text *text, const int32_t *expected, size_t n_expected) {
+static void expect_ids(fixture *f, const r2i_encode_text *text, const int32_t *expected,
+                       size_t n_expected) {
     const int32_t *ids;
     size_t n;
     assert_int_equal(r2i_encoder_run(f->encoder, text, &ids, &n, NULL), R2_OK);
@@ -76,7 +77,8 @@ static void expect_ids(fixture *f, const r2i_encode_text *text, const int32_t *e
     assert_memory_equal(ids, expected, n * sizeof *ids);
 }
 
-static void expect_text(fixture *f, const char *text, unsigned flags, const int32_t *expected, size_t n) {
+static void expect_text(fixture *f, const char *text, unsigned flags, const int32_t *expected,
+                        size_t n) {
     expect_ids(f, &(r2i_encode_text){ text, strlen(text), flags, NULL, 0 }, expected, n);
 }
 
@@ -115,13 +117,16 @@ static void test_untrusted_ranges(void **state) {
         size_t n;
     } cases[] = {
         { { 5, 11 }, { start, '<', '|', 's', '|', '>', 'x', start }, 8 },
-        { { 10, 11 }, { start, start, 'x', start }, 4 },             /* the shorter one is trusted */
+        { { 10, 11 }, { start, start, 'x', start }, 4 }, /* the shorter one is trusted */
         { { 4, 5 }, { '<', '|', 's', '|', '>', longer, start }, 7 }, /* one byte spoils it */
         { { 5, 5 }, { start, longer, start }, 3 },                   /* nothing is untrusted */
-        { { 0, 16 }, { '<', '|', 's', '|', '>', '<', '|', 's', '|', '>', 'x', '<', '|', 's', '|', '>' }, 16 },
+        { { 0, 16 },
+          { '<', '|', 's', '|', '>', '<', '|', 's', '|', '>', 'x', '<', '|', 's', '|', '>' },
+          16 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        expect_ids(&f, &(r2i_encode_text){ text, 16, R2I_ENCODE_CONTROL, &cases[i].range, 1 }, cases[i].ids, cases[i].n);
+        expect_ids(&f, &(r2i_encode_text){ text, 16, R2I_ENCODE_CONTROL, &cases[i].range, 1 },
+                   cases[i].ids, cases[i].n);
     }
     end(&f);
 }
@@ -144,7 +149,9 @@ static void test_bad_ranges(void **state) {
     fixture f;
     int32_t start, longer, tool;
     make_chat(&f, &start, &longer, &tool);
-    const r2i_text_range cases[][2] = { { { 0, 4 }, { 3, 5 } }, { { 2, 1 }, { 3, 4 } }, { { 0, 1 }, { 2, 6 } } };
+    const r2i_text_range cases[][2] = { { { 0, 4 }, { 3, 5 } },
+                                        { { 2, 1 }, { 3, 4 } },
+                                        { { 0, 1 }, { 2, 6 } } };
     for (size_t i = 0; i < 3; i++) {
         const int32_t *ids;
         size_t n;
@@ -182,7 +189,8 @@ static void test_lookups(void **state) {
     const int32_t *eog = r2i_tokenizer_eog(t, &n);
     assert_int_equal(n, 3);
     assert_true(eog[0] == 'e' && eog[1] == 'g' && eog[2] == turn_end);
-    assert_true(r2i_tokenizer_is_eog(t, turn_end) && !r2i_tokenizer_is_eog(t, think) && !r2i_tokenizer_is_eog(t, -1));
+    assert_true(r2i_tokenizer_is_eog(t, turn_end) && !r2i_tokenizer_is_eog(t, think) &&
+                !r2i_tokenizer_is_eog(t, -1));
     assert_int_equal(r2i_tokenizer_find_added(t, "<think>"), think);
     assert_int_equal(r2i_tokenizer_find_added(t, "a"), -1);
     assert_int_equal(r2i_tokenizer_find(t, "a", 1), 'a');
@@ -214,7 +222,8 @@ static void test_any_bytes_round_trip(void **state) {
         const int32_t *ids;
         size_t n_ids, n_back = 0;
         assert_int_equal(r2i_encoder_run_text(f.encoder, text, n, 0, &ids, &n_ids, NULL), R2_OK);
-        for (size_t i = 0; i < n_ids; i++) n_back += r2i_tokenizer_token_bytes(f.tokenizer, ids[i], back + n_back, 128 - n_back);
+        for (size_t i = 0; i < n_ids; i++)
+            n_back += r2i_tokenizer_token_bytes(f.tokenizer, ids[i], back + n_back, 128 - n_back);
         assert_int_equal(n_back, n);
         if (n > 0) assert_memory_equal(back, text, n);
     }
@@ -229,7 +238,8 @@ static void test_missing_bytes_are_dropped(void **state) {
     const int32_t ac = add_token(&f, "ac", R2I_TOKEN_NORMAL);
     add_merge(&f, "a c");
     assert_int_equal(create(&f, NULL), R2_OK);
-    expect_text(&f, "abc", 0, &ac, 1); /* neighbours after the drop merge, as in the published tokenizers */
+    expect_text(&f, "abc", 0, &ac,
+                1); /* neighbours after the drop merge, as in the published tokenizers */
     end(&f);
 }
 
@@ -254,10 +264,12 @@ static size_t merge_plainly(const r2i_merge_table *table, int32_t *ids, size_t n
     }
 }
 
-static const char *const MERGES[] = { "a a", "b a", "aa a", "a b", "ab ab", "aa ba", "aaa b", "ba ba" };
+static const char *const MERGES[] = { "a a",   "b a",   "aa a",  "a b",
+                                      "ab ab", "aa ba", "aaa b", "ba ba" };
 static const char *const MERGED[] = { "aa", "ba", "aaa", "ab", "abab", "aaba", "aaab", "baba" };
 
-static void make_table(fixture *f, r2i_arena *arena, r2i_token_store *store, r2i_merge_table *table) {
+static void make_table(fixture *f, r2i_arena *arena, r2i_token_store *store,
+                       r2i_merge_table *table) {
     begin(f);
     for (size_t i = 0; i < 8; i++) {
         add_token(f, MERGED[i], R2I_TOKEN_NORMAL);
@@ -281,7 +293,8 @@ static void test_short_and_long_pieces_agree(void **state) {
     for (uint64_t round = 0; round < 400; round++) {
         const size_t n = 1 + (size_t)(round % 200);
         size_t n_merged = 0;
-        for (size_t i = 0; i < n; i++) expected[i] = ids[i] = "aab"[r2i_random_u64(2, round, i) % 3];
+        for (size_t i = 0; i < n; i++)
+            expected[i] = ids[i] = "aab"[r2i_random_u64(2, round, i) % 3];
         const size_t n_expected = merge_plainly(&table, expected, n);
         assert_int_equal(r2i_merge_piece(&table, ids, n, &n_merged, &scratch, NULL), R2_OK);
         assert_int_equal(n_merged, n_expected);
@@ -364,19 +377,24 @@ static void test_refused_vocabularies(void **state) {
     static char long_text[R2I_MAX_TOKEN_BYTES + 2];
     fixture f;
     memset(long_text, 'a', R2I_MAX_TOKEN_BYTES + 1);
-    begin(&f), add_merge(&f, "a b"), expect_refused(&f, R2_E_FORMAT, "merge 0: the joined text is not a token");
+    begin(&f), add_merge(&f, "a b"),
+        expect_refused(&f, R2_E_FORMAT, "merge 0: the joined text is not a token");
     begin(&f), add_merge(&f, "a zz"), expect_refused(&f, R2_E_FORMAT, "unknown token");
     begin(&f), add_merge(&f, "ab"), expect_refused(&f, R2_E_FORMAT, "expected two tokens");
     begin(&f), add_merge(&f, "a "), expect_refused(&f, R2_E_FORMAT, "expected two tokens");
     begin(&f), add_merge(&f, ""), expect_refused(&f, R2_E_FORMAT, "expected two tokens");
-    begin(&f), add_token(&f, long_text, R2I_TOKEN_NORMAL), expect_refused(&f, R2_E_LIMIT, "token 256");
-    begin(&f), add_token(&f, long_text + R2I_MAX_TOKEN_BYTES - 600, R2I_TOKEN_CONTROL), expect_refused(&f, R2_E_LIMIT, "added token 256");
+    begin(&f), add_token(&f, long_text, R2I_TOKEN_NORMAL),
+        expect_refused(&f, R2_E_LIMIT, "token 256");
+    begin(&f), add_token(&f, long_text + R2I_MAX_TOKEN_BYTES - 600, R2I_TOKEN_CONTROL),
+        expect_refused(&f, R2_E_LIMIT, "added token 256");
     begin(&f), f.vocabulary.eos_id = 256, expect_refused(&f, R2_E_FORMAT, "eos_token_id");
     begin(&f), f.vocabulary.bos_id = -2, expect_refused(&f, R2_E_FORMAT, "bos_token_id");
     begin(&f), f.types[7] = 9, expect_refused(&f, R2_E_FORMAT, "token_type 7");
     begin(&f), f.vocabulary.tokens.n = 0, expect_refused(&f, R2_E_RANGE, "tokens");
-    begin(&f), f.vocabulary.pre = (r2i_text_view){ "dbrx", 4 }, expect_refused(&f, R2_E_UNSUPPORTED, "dbrx");
-    begin(&f), f.vocabulary.model = (r2i_text_view){ "t5", 2 }, expect_refused(&f, R2_E_UNSUPPORTED, "t5");
+    begin(&f), f.vocabulary.pre = (r2i_text_view){ "dbrx", 4 },
+               expect_refused(&f, R2_E_UNSUPPORTED, "dbrx");
+    begin(&f), f.vocabulary.model = (r2i_text_view){ "t5", 2 },
+               expect_refused(&f, R2_E_UNSUPPORTED, "t5");
 }
 
 static void test_packed_lists(void **state) {
@@ -395,7 +413,8 @@ static void test_packed_lists(void **state) {
         f.vocabulary.tokens = (r2i_text_list){ 3, NULL, good, n };
         expect_refused(&f, R2_E_FORMAT, "cut off");
     }
-    static const uint8_t huge[] = "\xff\xff\xff\xff\xff\xff\xff\xff" "a";
+    static const uint8_t huge[] = "\xff\xff\xff\xff\xff\xff\xff\xff"
+                                  "a";
     begin(&f);
     f.vocabulary.types = NULL;
     f.vocabulary.tokens = (r2i_text_list){ 1, NULL, huge, sizeof huge - 1 };
@@ -404,7 +423,9 @@ static void test_packed_lists(void **state) {
 
 static void test_byte_tokens(void **state) {
     (void)state;
-    static const char *const bad[] = { "<0x-1>", "<0x1>", "<0x001>", "<0xGG>", "<0xaa>", "0x41", "" };
+    static const char *const bad[] = {
+        "<0x-1>", "<0x1>", "<0x001>", "<0xGG>", "<0xaa>", "0x41", ""
+    };
     fixture f;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         static float scores[CAP_TOKENS];
@@ -453,13 +474,22 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_control_only_when_asked), cmocka_unit_test(test_untrusted_ranges),
-        cmocka_unit_test(test_borders_do_not_cut), cmocka_unit_test(test_bad_ranges),
-        cmocka_unit_test(test_merges_never_make_control), cmocka_unit_test(test_lookups),
-        cmocka_unit_test(test_any_bytes_round_trip), cmocka_unit_test(test_missing_bytes_are_dropped),
-        cmocka_unit_test(test_short_and_long_pieces_agree), cmocka_unit_test(test_long_piece_is_fast),
-        cmocka_unit_test(test_nfc), cmocka_unit_test(test_refused_vocabularies), cmocka_unit_test(test_packed_lists),
-        cmocka_unit_test(test_byte_tokens), cmocka_unit_test(test_harmless_oddities), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_control_only_when_asked),
+        cmocka_unit_test(test_untrusted_ranges),
+        cmocka_unit_test(test_borders_do_not_cut),
+        cmocka_unit_test(test_bad_ranges),
+        cmocka_unit_test(test_merges_never_make_control),
+        cmocka_unit_test(test_lookups),
+        cmocka_unit_test(test_any_bytes_round_trip),
+        cmocka_unit_test(test_missing_bytes_are_dropped),
+        cmocka_unit_test(test_short_and_long_pieces_agree),
+        cmocka_unit_test(test_long_piece_is_fast),
+        cmocka_unit_test(test_nfc),
+        cmocka_unit_test(test_refused_vocabularies),
+        cmocka_unit_test(test_packed_lists),
+        cmocka_unit_test(test_byte_tokens),
+        cmocka_unit_test(test_harmless_oddities),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

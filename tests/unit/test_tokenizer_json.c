@@ -12,27 +12,35 @@
 
 #define BYTE_LEVEL "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}"
 #define VOCAB "{\"a\":0,\"b\":1,\"ab\":2,\"\\u0120\":3,\"\\\"\":4}"
-#define ADDED "[{\"id\":5,\"content\":\"<s>\",\"special\":true},{\"id\":6,\"content\":\"<t>\",\"special\":false}]"
+#define ADDED                                                                                     \
+    "[{\"id\":5,\"content\":\"<s>\",\"special\":true},{\"id\":6,\"content\":\"<t>\",\"special\":" \
+    "false}]"
 
 static r2i_heap heap;
 
 static r2_status make(r2i_tokenizer **out, const char *json, const char *config, r2_error *err) {
     json_t *tree = config == NULL ? NULL : json_loads(config, 0, NULL);
-    const r2i_tokenizer_files files = { .tokenizer_json = { json, strlen(json) }, .tokenizer_config = tree };
+    const r2i_tokenizer_files files = { .tokenizer_json = { json, strlen(json) },
+                                        .tokenizer_config = tree };
     const r2_status status = r2i_tokenizer_create_from_json(out, &files, &heap, err);
     json_decref(tree);
     return status;
 }
 
 /* A file of these parts. */
-static const char *compose(const char *added, const char *pre, const char *vocab, const char *merges) {
+static const char *compose(const char *added, const char *pre, const char *vocab,
+                           const char *merges) {
     static char text[4096];
-    snprintf(text, sizeof text, "{\"added_tokens\":%s,\"normalizer\":null,\"pre_tokenizer\":%s,\n \"model\": {\"type\":\"BPE\","
-             "\"vocab\":%s,\"merges\":%s}}", added, pre, vocab, merges);
+    snprintf(text, sizeof text,
+             "{\"added_tokens\":%s,\"normalizer\":null,\"pre_tokenizer\":%s,\n \"model\": "
+             "{\"type\":\"BPE\","
+             "\"vocab\":%s,\"merges\":%s}}",
+             added, pre, vocab, merges);
     return text;
 }
 
-static void expect_text(const r2i_tokenizer *t, const char *text, unsigned flags, const int32_t *expected, size_t n_expected) {
+static void expect_text(const r2i_tokenizer *t, const char *text, unsigned flags,
+                        const int32_t *expected, size_t n_expected) {
     r2i_encoder *e;
     const int32_t *ids;
     size_t n;
@@ -49,8 +57,10 @@ static void test_both_merge_spellings(void **state) {
     for (size_t i = 0; i < 2; i++) {
         r2i_tokenizer *t;
         r2_error err = { 0 };
-        if (make(&t, compose(ADDED, BYTE_LEVEL, VOCAB, merges[i]), NULL, &err) != R2_OK) fail_msg("%s", err.text);
-        expect_text(t, "ab \"ba<s><t>", R2I_ENCODE_CONTROL, (const int32_t[]){ 2, 3, 4, 1, 0, 5, 6 }, 7);
+        if (make(&t, compose(ADDED, BYTE_LEVEL, VOCAB, merges[i]), NULL, &err) != R2_OK)
+            fail_msg("%s", err.text);
+        expect_text(t, "ab \"ba<s><t>", R2I_ENCODE_CONTROL,
+                    (const int32_t[]){ 2, 3, 4, 1, 0, 5, 6 }, 7);
         assert_true(r2i_tokenizer_is_control(t, 5) && r2i_tokenizer_type(t, 6) == R2I_TOKEN_USER);
         r2i_tokenizer_destroy(t);
     }
@@ -59,9 +69,11 @@ static void test_both_merge_spellings(void **state) {
 static void test_config(void **state) {
     (void)state;
     r2i_tokenizer *t;
-    const char *config = "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"<t>\",\"add_bos_token\":true}";
+    const char *config =
+        "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"<t>\",\"add_bos_token\":true}";
     assert_int_equal(make(&t, compose(ADDED, BYTE_LEVEL, VOCAB, "[]"), config, NULL), R2_OK);
-    assert_true(r2i_tokenizer_bos(t) == 5 && r2i_tokenizer_eos(t) == 6 && r2i_tokenizer_adds_bos(t));
+    assert_true(r2i_tokenizer_bos(t) == 5 && r2i_tokenizer_eos(t) == 6 &&
+                r2i_tokenizer_adds_bos(t));
     assert_true(r2i_tokenizer_is_eog(t, 6));
     expect_text(t, "a", R2I_ENCODE_ENDS, (const int32_t[]){ 5, 0 }, 2);
     r2i_tokenizer_destroy(t);
@@ -73,7 +85,8 @@ static void test_strips(void **state) {
     const char *added = "[{\"id\":5,\"content\":\"<s>\",\"special\":true,\"lstrip\":true},"
                         "{\"id\":6,\"content\":\"<t>\",\"special\":true,\"rstrip\":true}]";
     assert_int_equal(make(&t, compose(added, BYTE_LEVEL, VOCAB, "[]"), NULL, NULL), R2_OK);
-    expect_text(t, "a  <s> b <t> \n a", R2I_ENCODE_CONTROL, (const int32_t[]){ 0, 5, 3, 1, 3, 6, 0 }, 7);
+    expect_text(t, "a  <s> b <t> \n a", R2I_ENCODE_CONTROL,
+                (const int32_t[]){ 0, 5, 3, 1, 3, 6, 0 }, 7);
     r2i_tokenizer_destroy(t);
 }
 
@@ -95,10 +108,12 @@ static void test_refused_parts(void **state) {
         r2_status status;
         const char *part;
     } cases[] = {
-        { "[]", "{\"type\":\"Whitespace\"}", VOCAB, "[]", R2_E_UNSUPPORTED, "pre_tokenizer: 'Whitespace'" },
-        { "[]", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a+)+$\"},\"behavior\":\"Isolated\"}", VOCAB, "[]",
-          R2_E_UNSUPPORTED, "(a+)+$" },
-        { "[]", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", VOCAB, "[]", R2_E_UNSUPPORTED, "add_prefix_space" },
+        { "[]", "{\"type\":\"Whitespace\"}", VOCAB, "[]", R2_E_UNSUPPORTED,
+          "pre_tokenizer: 'Whitespace'" },
+        { "[]", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a+)+$\"},\"behavior\":\"Isolated\"}",
+          VOCAB, "[]", R2_E_UNSUPPORTED, "(a+)+$" },
+        { "[]", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", VOCAB, "[]", R2_E_UNSUPPORTED,
+          "add_prefix_space" },
         { "[]", "null", VOCAB, "[]", R2_E_UNSUPPORTED, "found neither" },
         { "[]", "7", VOCAB, "[]", R2_E_FORMAT, "pre_tokenizer" },
         { "[]", BYTE_LEVEL, "{\"a\":0,\"b\":0}", "[]", R2_E_FORMAT, "id 0: expected once" },
@@ -120,11 +135,14 @@ static void test_refused_parts(void **state) {
         { "[{\"id\":1,\"content\":\"x\"}]", BYTE_LEVEL, VOCAB, "[]", R2_E_FORMAT, "another text" },
         { "[{\"id\":9,\"content\":\"x\"}]", BYTE_LEVEL, VOCAB, "[]", R2_E_FORMAT, "highest id 9" },
         { "[{\"id\":5,\"content\":\"a\"}]", BYTE_LEVEL, VOCAB, "[]", R2_E_FORMAT, "twice" },
-        { "[{\"id\":5,\"content\":\"x\",\"single_word\":true}]", BYTE_LEVEL, VOCAB, "[]", R2_E_UNSUPPORTED, "single_word" },
-        { "[{\"id\":-3,\"content\":\"x\"}]", BYTE_LEVEL, VOCAB, "[]", R2_E_FORMAT, "added_tokens 0" },
+        { "[{\"id\":5,\"content\":\"x\",\"single_word\":true}]", BYTE_LEVEL, VOCAB, "[]",
+          R2_E_UNSUPPORTED, "single_word" },
+        { "[{\"id\":-3,\"content\":\"x\"}]", BYTE_LEVEL, VOCAB, "[]", R2_E_FORMAT,
+          "added_tokens 0" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        expect_refused(compose(cases[i].added, cases[i].pre, cases[i].vocab, cases[i].merges), cases[i].status, cases[i].part);
+        expect_refused(compose(cases[i].added, cases[i].pre, cases[i].vocab, cases[i].merges),
+                       cases[i].status, cases[i].part);
     }
 }
 
@@ -134,12 +152,14 @@ static void test_refused_files(void **state) {
     expect_refused("", R2_E_FORMAT, "'{'");
     expect_refused("[]", R2_E_FORMAT, "'{'");
     expect_refused("{}", R2_E_FORMAT, "vocab and merges");
-    expect_refused("{\"model\":{\"vocab\":{},\"merges\":[]},\"model\":{}}", R2_E_FORMAT, "found twice");
+    expect_refused("{\"model\":{\"vocab\":{},\"merges\":[]},\"model\":{}}", R2_E_FORMAT,
+                   "found twice");
     expect_refused("{\"model\":{\"vocab\":{},\"vocab\":{},\"merges\":[]}}", R2_E_FORMAT, "once");
     expect_refused("{\"a\":1,\"a\":2}", R2_E_FORMAT, "found twice");
     expect_refused("{\"a\":{\"b\":1,\"b\":2}}", R2_E_FORMAT, "duplicate");
     expect_refused("{\"a\":NaN}", R2_E_FORMAT, "a: ");
-    expect_refused("{\"model\":{\"type\":\"WordPiece\",\"vocab\":{},\"merges\":[]}}", R2_E_UNSUPPORTED, "WordPiece");
+    expect_refused("{\"model\":{\"type\":\"WordPiece\",\"vocab\":{},\"merges\":[]}}",
+                   R2_E_UNSUPPORTED, "WordPiece");
     expect_refused("{\"model\":{\"vocab\":{},\"merges\":[]}} x", R2_E_FORMAT, "nothing behind");
     memset(deep, '[', 200);
     memcpy(deep, "{\"a\":", 5);
@@ -169,9 +189,12 @@ static int begin(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_both_merge_spellings, begin), cmocka_unit_test_setup(test_config, begin),
-        cmocka_unit_test_setup(test_strips, begin), cmocka_unit_test_setup(test_refused_parts, begin),
-        cmocka_unit_test_setup(test_refused_files, begin), cmocka_unit_test_setup(test_truncated, begin),
+        cmocka_unit_test_setup(test_both_merge_spellings, begin),
+        cmocka_unit_test_setup(test_config, begin),
+        cmocka_unit_test_setup(test_strips, begin),
+        cmocka_unit_test_setup(test_refused_parts, begin),
+        cmocka_unit_test_setup(test_refused_files, begin),
+        cmocka_unit_test_setup(test_truncated, begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
