@@ -46,6 +46,9 @@ void r2i_trun_leave(r2i_trun *run) {
 }
 
 void *r2i_trun_take(r2i_trun *run, size_t n, size_t element_bytes) {
+    /* Blocks grow with what is in use: few calls to the heap, however much a template wants. */
+    const size_t used = run->arena->used_bytes;
+    if (used / 4 > run->arena->block_bytes) run->arena->block_bytes = used / 4;
     void *memory = r2i_arena_push_array(run->arena, n, element_bytes, _Alignof(max_align_t));
     if (memory == NULL)
         (void)r2i_trun_fail(run, R2_E_NOMEM, "out of memory (limit %d MiB)",

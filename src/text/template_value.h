@@ -20,7 +20,7 @@ enum {
     R2I_TEMPLATE_MAX_NESTING = 64,                 /* of source, and of macro calls */
     R2I_TEMPLATE_MAX_DEPTH = 400,                  /* of C recursion while rendering */
     R2I_TEMPLATE_MAX_RANGE = 100000,               /* as the Python sandbox */
-    R2I_TEMPLATE_MAX_MEMORY_BYTES = 128 * 1024 * 1024
+    R2I_TEMPLATE_MAX_MEMORY_BYTES = 64 * 1024 * 1024
 };
 
 typedef enum {
