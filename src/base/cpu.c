@@ -43,7 +43,7 @@ static bool all(uint64_t word, uint64_t mask) { return (word & mask) == mask; }
 
 static void read_brand(char brand[64]) {
     uint32_t words[12] = { 0 };
-    if (__get_cpuid_max(0x80000000u, NULL) < 0x80000004u) return;
+    if ((unsigned)__get_cpuid_max(0x80000000u, NULL) < 0x80000004u) return; /* an int in clang */
     for (uint32_t i = 0; i < 3; i++) {
         __cpuid(0x80000002u + i, words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
     }
