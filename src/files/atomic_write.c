@@ -83,7 +83,8 @@ static r2_status check_target(const r2i_atomic_file *f, r2_error *err) {
 static r2_status open_part(r2i_atomic_file *f, mode_t mode, r2_error *err) {
     for (int i = 0; i < MAX_TRIES; i++) {
         (void)snprintf(f->part, sizeof f->part, ".%.223s.%ld-%d.part", f->name, (long)getpid(), i);
-        f->fd = openat(f->folder_fd, f->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+        f->fd = openat(f->folder_fd, f->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                       mode);
         if (f->fd >= 0 || errno != EEXIST) break;
     }
     return f->fd >= 0 ? R2_OK : failed(f->name, "create a temporary file beside it", err);
@@ -122,7 +123,8 @@ static r2_status flush(r2i_atomic_file *f, r2_error *err) {
     return f->status;
 }
 
-r2_status r2i_atomic_write(r2i_atomic_file *file, const void *bytes, size_t n_bytes, r2_error *err) {
+r2_status r2i_atomic_write(r2i_atomic_file *file, const void *bytes, size_t n_bytes,
+                           r2_error *err) {
     r2i_atomic_file *f = file;
     if (f->status != R2_OK) return r2i_fail(err, f->status, "%s: an earlier write failed", f->name);
     if (n_bytes > BUFFER_BYTES - f->n_buffered && flush(f, err) != R2_OK) return f->status;
@@ -169,7 +171,7 @@ r2_status r2i_atomic_commit(r2i_atomic_file *file, r2_error *err) {
         r2i_atomic_abandon(f);
         return status;
     }
-    /* Some file systems cannot sync a folder and say EINVAL: their rename is as durable as it gets. */
+    /* Some file systems cannot sync a folder and say EINVAL: nothing more can be done there. */
     if (fsync(f->folder_fd) != 0 && errno != EINVAL) {
         status = failed(f->name, "make its name durable (fsync of the folder)", err);
     }

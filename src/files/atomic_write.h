@@ -14,7 +14,8 @@ typedef struct r2i_atomic_file r2i_atomic_file;
 
 /* Begins a file that will be called `path` (replaced if it exists; a link is replaced, not
  * followed).  is_private: mode 0600 for what people wrote; otherwise 0666 less the umask.
- * R2_E_IO, R2_E_NOT_FOUND (no such folder), R2_E_ARGUMENT (path is a folder or device), R2_E_NOMEM. */
+ * R2_E_IO, R2_E_NOT_FOUND (no such folder), R2_E_ARGUMENT (path is a folder or device),
+ * R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_atomic_begin(r2i_atomic_file **out, const char *path, bool is_private,
                                       r2i_heap *heap, r2_error *err);
 /* Appends (buffered).  R2_E_FULL when the disk or a quota is full, R2_E_IO otherwise; the file can
@@ -29,7 +30,7 @@ R2_CHECKED r2_status r2i_atomic_commit(r2i_atomic_file *file, r2_error *err);
 /* Removes the temporary file.  NULL is allowed. */
 void r2i_atomic_abandon(r2i_atomic_file *file);
 
-/* Writes all bytes to a descriptor, through short writes and EINTR; `label` names it in messages. */
+/* Writes all bytes to a descriptor, through short writes and EINTR; `label` is for messages. */
 R2_CHECKED r2_status r2i_write_all(int fd, const char *label, const void *bytes, size_t n_bytes,
                                    r2_error *err);
 #endif

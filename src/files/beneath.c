@@ -75,7 +75,8 @@ static int open_blob(int folder_fd, int32_t n_steps, const char *blob) {
 r2_status r2i_beneath_map(r2i_mapping *out, int folder_fd, const char *name, r2_error *err) {
     *out = (r2i_mapping){ .fd = -1 };
     if (!r2i_beneath_is_name(name, strlen(name))) {
-        return r2i_fail(err, R2_E_ARGUMENT, "%s: expected a file name of A-Z a-z 0-9 . _ - only", name);
+        return r2i_fail(err, R2_E_ARGUMENT, "%s: expected a file name of A-Z a-z 0-9 . _ - only",
+                        name);
     }
     int fd = open_plain(folder_fd, name);
     if (fd < 0 && errno == ELOOP) {
@@ -85,8 +86,10 @@ r2_status r2i_beneath_map(r2i_mapping *out, int folder_fd, const char *name, r2_
         target[n < 0 ? 0 : n] = '\0';
         const int32_t n_steps = parse_blob_link(target, &blob);
         if (n_steps == 0) {
-            return r2i_fail(err, R2_E_FORMAT, "%s: expected a file or a link to ../../blobs/NAME, "
-                            "found a link to %s", name, target);
+            return r2i_fail(err, R2_E_FORMAT,
+                            "%s: expected a file or a link to ../../blobs/NAME, "
+                            "found a link to %s",
+                            name, target);
         }
         fd = open_blob(folder_fd, n_steps, blob);
     }

@@ -19,7 +19,8 @@ static void sift_down(r2i_extent *heap, size_t root, size_t n) {
 
 void r2i_extents_sort(r2i_extent *extents, size_t n) {
     bool is_sorted = true; /* as every honest writer leaves them */
-    for (size_t i = 1; i < n && is_sorted; i++) is_sorted = !is_before(&extents[i], &extents[i - 1]);
+    for (size_t i = 1; i < n && is_sorted; i++)
+        is_sorted = !is_before(&extents[i], &extents[i - 1]);
     if (is_sorted) return;
     for (size_t i = n / 2; i-- > 0;) sift_down(extents, i, n);
     for (size_t i = n; i-- > 1;) {

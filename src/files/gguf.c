@@ -39,8 +39,10 @@ static r2_status copy_architecture(r2i_gguf *g, r2_error *err) {
     const r2_status status = r2i_gguf_try_text(g, "general.architecture", &text, err);
     if (status != R2_OK) return status;
     if (text.n_bytes > 64 || memchr(text.bytes, '\0', text.n_bytes) != NULL) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: general.architecture: expected at most 64 bytes "
-                        "without NUL, found %zu bytes", g->first.label, text.n_bytes);
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: general.architecture: expected at most 64 bytes "
+                        "without NUL, found %zu bytes",
+                        g->first.label, text.n_bytes);
     }
     g->architecture = r2i_arena_copy_text(g->arena, text.bytes, text.n_bytes);
     return g->architecture == NULL ? no_memory(g, err) : R2_OK;
@@ -51,7 +53,8 @@ static r2_status index_tensors(r2i_gguf *g, r2_error *err) {
     for (size_t i = 0; i < g->n_tensors; i++) {
         const char *name = g->tensors[i].name;
         switch (r2i_name_table_add(&g->tensor_names, name, strlen(name), (uint32_t)i)) {
-        case R2I_NAME_ADDED: break;
+        case R2I_NAME_ADDED:
+            break;
         case R2I_NAME_DUPLICATE:
             return r2i_fail(err, R2_E_FORMAT, "%s: tensor %s: expected once, found twice",
                             g->first.label, name);
@@ -70,13 +73,13 @@ static r2_status get_split(const r2i_gguf_header *h, const char *key, int64_t ma
     *out = fallback;
     if (value == NULL) return R2_OK;
     if (!r2i_gguf_is_integer(value->type)) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: %s: expected an integer, found type %s", h->label, key,
-                        r2i_gguf_type_name(value->type));
+        return r2i_fail(err, R2_E_FORMAT, "%s: %s: expected an integer, found type %s", h->label,
+                        key, r2i_gguf_type_name(value->type));
     }
     *out = r2i_gguf_integer_at(value, 0);
     if (*out >= 0 && *out <= max) return R2_OK;
-    return r2i_fail(err, R2_E_RANGE, "%s: %s: expected 0..%" PRId64 ", found %" PRId64, h->label, key,
-                    max, *out);
+    return r2i_fail(err, R2_E_RANGE, "%s: %s: expected 0..%" PRId64 ", found %" PRId64, h->label,
+                    key, max, *out);
 }
 
 /* Replaces "00001-of-00003" in a copy of the first shard's path. */
@@ -86,12 +89,14 @@ static r2_status shard_path(const r2i_gguf *g, const char *first, int32_t shard,
     char suffix[40];
     (void)snprintf(suffix, sizeof suffix, "-%05" PRId32 "-of-%05" PRId32 ".gguf", 1, n_shards);
     if (n < SHARD_SUFFIX_BYTES || strcmp(first + n - SHARD_SUFFIX_BYTES, suffix) != 0) {
-        return r2i_fail(err, R2_E_MISMATCH, "%s: file name: expected the first of %" PRId32
-                        " shards to end in %s", g->first.label, n_shards, suffix);
+        return r2i_fail(err, R2_E_MISMATCH,
+                        "%s: file name: expected the first of %" PRId32 " shards to end in %s",
+                        g->first.label, n_shards, suffix);
     }
     *out = r2i_arena_copy_text(g->arena, first, n);
     if (*out == NULL) return no_memory(g, err);
-    (void)snprintf(suffix, sizeof suffix, "-%05" PRId32 "-of-%05" PRId32 ".gguf", shard + 1, n_shards);
+    (void)snprintf(suffix, sizeof suffix, "-%05" PRId32 "-of-%05" PRId32 ".gguf", shard + 1,
+                   n_shards);
     memcpy(*out + n - SHARD_SUFFIX_BYTES, suffix, SHARD_SUFFIX_BYTES);
     return R2_OK;
 }
@@ -103,8 +108,10 @@ static r2_status check_shard(const r2i_gguf_header *h, int32_t shard, int32_t n_
     if (status == R2_OK) status = get_split(h, "split.count", UINT16_MAX, 0, &count, err);
     if (status != R2_OK) return status;
     if (number == shard && count == n_shards) return R2_OK;
-    return r2i_fail(err, R2_E_MISMATCH, "%s: expected shard %" PRId32 " of %" PRId32 ", found shard %"
-                    PRId64 " of %" PRId64, h->label, shard + 1, n_shards, number + 1, count);
+    return r2i_fail(err, R2_E_MISMATCH,
+                    "%s: expected shard %" PRId32 " of %" PRId32 ", found shard %" PRId64
+                    " of %" PRId64,
+                    h->label, shard + 1, n_shards, number + 1, count);
 }
 
 static r2_status read_shard(r2i_gguf *g, const char *path, int32_t shard, r2i_gguf_header *h,
@@ -142,25 +149,31 @@ static r2_status read_other_shards(r2i_gguf *g, const char *path, r2_error *err)
         if (status == R2_OK) status = append_tensors(g, &h, err);
     }
     if (status != R2_OK) return status;
-    status = get_split(&g->first, "split.tensors.count", INT32_MAX, (int64_t)g->n_tensors, &total, err);
+    status =
+        get_split(&g->first, "split.tensors.count", INT32_MAX, (int64_t)g->n_tensors, &total, err);
     if (status != R2_OK || total == (int64_t)g->n_tensors) return status;
-    return r2i_fail(err, R2_E_MISMATCH, "%s: split.tensors.count: expected %zu as in the %" PRId32
-                    " shards, found %" PRId64, g->first.label, g->n_tensors, g->n_shards, total);
+    return r2i_fail(err, R2_E_MISMATCH,
+                    "%s: split.tensors.count: expected %zu as in the %" PRId32
+                    " shards, found %" PRId64,
+                    g->first.label, g->n_tensors, g->n_shards, total);
 }
 
 /* Everything after the first file's bytes are at hand; path is NULL for a file in memory. */
 static r2_status read_model(r2i_gguf *g, const char *path, r2_error *err) {
     int64_t n_shards;
     r2_status status = r2i_gguf_header_read(&g->first, 0, g->arena, err);
-    if (status == R2_OK) status = get_split(&g->first, "split.count", MAX_SHARDS, 1, &n_shards, err);
+    if (status == R2_OK)
+        status = get_split(&g->first, "split.count", MAX_SHARDS, 1, &n_shards, err);
     if (status == R2_OK) status = copy_architecture(g, err);
     if (status != R2_OK) return status;
     g->tensors = g->first.tensors;
     g->n_tensors = g->first.n_tensors;
     if (n_shards > 1) {
         if (path == NULL) {
-            return r2i_fail(err, R2_E_UNSUPPORTED, "%s: split.count: expected one whole file in "
-                            "memory, found a shard of %" PRId64, g->first.label, n_shards);
+            return r2i_fail(err, R2_E_UNSUPPORTED,
+                            "%s: split.count: expected one whole file in "
+                            "memory, found a shard of %" PRId64,
+                            g->first.label, n_shards);
         }
         r2i_mapping *all = R2I_ARENA_ARRAY(g->arena, r2i_mapping, (size_t)n_shards);
         if (all == NULL) return no_memory(g, err);
@@ -184,7 +197,9 @@ r2_status r2i_gguf_open(r2i_gguf **out, const char *path, r2i_arena *arena, r2_e
         r2i_arena_rewind(arena, mark);
         return r2i_fail(err, R2_E_NOMEM, "%s: no memory for its header", path);
     }
-    *g = (r2i_gguf){ .arena = arena, .first = { .label = label }, .mappings = mapping, .n_shards = 1 };
+    *g = (r2i_gguf){
+        .arena = arena, .first = { .label = label }, .mappings = mapping, .n_shards = 1
+    };
     r2_status status = r2i_mapping_open(mapping, path, err);
     if (status == R2_OK) {
         g->first.bytes = mapping->bytes;
@@ -211,7 +226,9 @@ r2_status r2i_gguf_open_memory(r2i_gguf **out, const char *label, const void *by
         r2i_arena_rewind(arena, mark);
         return r2i_fail(err, R2_E_NOMEM, "%s: no memory for its header", label);
     }
-    *g = (r2i_gguf){ .arena = arena, .n_shards = 1, .file_bytes = n_bytes,
+    *g = (r2i_gguf){ .arena = arena,
+                     .n_shards = 1,
+                     .file_bytes = n_bytes,
                      .first = { .label = own_label, .bytes = bytes, .n_bytes = n_bytes } };
     const r2_status status = read_model(g, NULL, err);
     if (status != R2_OK) {

@@ -20,8 +20,18 @@
 typedef struct r2i_gguf r2i_gguf;
 
 typedef enum {
-    R2I_GGUF_U8, R2I_GGUF_I8, R2I_GGUF_U16, R2I_GGUF_I16, R2I_GGUF_U32, R2I_GGUF_I32,
-    R2I_GGUF_F32, R2I_GGUF_BOOL, R2I_GGUF_TEXT, R2I_GGUF_ARRAY, R2I_GGUF_U64, R2I_GGUF_I64,
+    R2I_GGUF_U8,
+    R2I_GGUF_I8,
+    R2I_GGUF_U16,
+    R2I_GGUF_I16,
+    R2I_GGUF_U32,
+    R2I_GGUF_I32,
+    R2I_GGUF_F32,
+    R2I_GGUF_BOOL,
+    R2I_GGUF_TEXT,
+    R2I_GGUF_ARRAY,
+    R2I_GGUF_U64,
+    R2I_GGUF_I64,
     R2I_GGUF_F64,
     R2I_GGUF_N_TYPES
 } r2i_gguf_type;
@@ -37,7 +47,7 @@ typedef struct {
     r2i_gguf_type type;
     r2i_gguf_type element_type; /* of an array; otherwise as type */
     size_t n_elements;          /* of an array; otherwise 1 */
-    const uint8_t *bytes;       /* the elements as stored: little-endian, unaligned; texts with their
+    const uint8_t *bytes; /* the elements as stored: little-endian, unaligned; texts with their
                                  * lengths */
     size_t n_bytes;
 } r2i_gguf_value;
@@ -116,7 +126,7 @@ double r2i_gguf_float_at(const r2i_gguf_value *value, size_t i);
 bool r2i_gguf_is_integer(r2i_gguf_type type);
 const char *r2i_gguf_type_name(r2i_gguf_type type); /* "u32", "text", ... */
 
-/* Walks the texts of an array: `const uint8_t *at = NULL; while (r2i_gguf_next_text(v, &at, &t))`. */
+/* Walks the texts of an array: *at is NULL to begin; false after the last. */
 bool r2i_gguf_next_text(const r2i_gguf_value *value, const uint8_t **at, r2i_gguf_text *out);
 /* All of them at once, indexable: [n_elements] in `arena`.  R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_gguf_texts(const r2i_gguf *gguf, const r2i_gguf_value *value,

@@ -19,7 +19,7 @@ enum {
     MAX_KEY_BYTES = 65535,
     MAX_NAME_BYTES = 64,
     MAX_NESTING = 4,
-    MAX_ITEMS = 1 << 28, /* elements of all arrays together */
+    MAX_ITEMS = 1 << 28,  /* elements of all arrays together */
     MIN_VALUE_BYTES = 13, /* length of the key, type, at least one byte */
     MIN_TENSOR_BYTES = 24,
     DEFAULT_ALIGNMENT = 32,
@@ -41,10 +41,12 @@ static const struct {
     const char *name;
     size_t n_bytes;
 } type_table[R2I_GGUF_N_TYPES] = {
-    [R2I_GGUF_U8] = { "u8", 1 },    [R2I_GGUF_I8] = { "i8", 1 },     [R2I_GGUF_U16] = { "u16", 2 },
-    [R2I_GGUF_I16] = { "i16", 2 },  [R2I_GGUF_U32] = { "u32", 4 },   [R2I_GGUF_I32] = { "i32", 4 },
-    [R2I_GGUF_F32] = { "f32", 4 },  [R2I_GGUF_BOOL] = { "bool", 1 }, [R2I_GGUF_TEXT] = { "text", 0 },
-    [R2I_GGUF_ARRAY] = { "array", 0 }, [R2I_GGUF_U64] = { "u64", 8 }, [R2I_GGUF_I64] = { "i64", 8 },
+    [R2I_GGUF_U8] = { "u8", 1 },     [R2I_GGUF_I8] = { "i8", 1 },
+    [R2I_GGUF_U16] = { "u16", 2 },   [R2I_GGUF_I16] = { "i16", 2 },
+    [R2I_GGUF_U32] = { "u32", 4 },   [R2I_GGUF_I32] = { "i32", 4 },
+    [R2I_GGUF_F32] = { "f32", 4 },   [R2I_GGUF_BOOL] = { "bool", 1 },
+    [R2I_GGUF_TEXT] = { "text", 0 }, [R2I_GGUF_ARRAY] = { "array", 0 },
+    [R2I_GGUF_U64] = { "u64", 8 },   [R2I_GGUF_I64] = { "i64", 8 },
     [R2I_GGUF_F64] = { "f64", 8 },
 };
 
@@ -209,7 +211,8 @@ static const char *read_key(reader *r, size_t i, size_t *n_bytes) {
         key.bytes[0] == '.') {
         r->status = r2i_fail(r->err, R2_E_FORMAT,
                              "%s: metadata key %zu: expected words of a-z 0-9 _ - joined by dots, "
-                             "1..65535 bytes, found \"%.*s\"", r->label, i, key.n_bytes < 64 ? (int)key.n_bytes : 64, key.bytes);
+                             "1..65535 bytes, found \"%.*s\"",
+                             r->label, i, key.n_bytes < 64 ? (int)key.n_bytes : 64, key.bytes);
         return NULL;
     }
     const char *copy = r2i_arena_copy_text(r->arena, key.bytes, key.n_bytes);
@@ -222,9 +225,11 @@ static r2_status add_name(reader *r, r2i_name_table *table, const char *name, si
                           size_t index) {
     const r2i_name_result result = r2i_name_table_add(table, name, n_bytes, (uint32_t)index);
     if (result == R2I_NAME_DUPLICATE) {
-        r->status = r2i_fail(r->err, R2_E_FORMAT, "%s: %s: expected once, found twice", r->label, name);
+        r->status =
+            r2i_fail(r->err, R2_E_FORMAT, "%s: %s: expected once, found twice", r->label, name);
     } else if (result == R2I_NAME_CROWDED) {
-        r->status = r2i_fail(r->err, R2_E_LIMIT, "%s: %s: names are made to collide", r->label, name);
+        r->status =
+            r2i_fail(r->err, R2_E_LIMIT, "%s: %s: names are made to collide", r->label, name);
     }
     return r->status;
 }
@@ -280,7 +285,8 @@ static const char *read_tensor_name(reader *r, size_t i) {
         memchr(name.bytes, '\0', name.n_bytes) != NULL) {
         r->status = r2i_fail(r->err, R2_E_FORMAT,
                              "%s: name of tensor %zu: expected 1..64 bytes without NUL, found %zu "
-                             "bytes", r->label, i, name.n_bytes);
+                             "bytes",
+                             r->label, i, name.n_bytes);
         return NULL;
     }
     const char *copy = r2i_arena_copy_text(r->arena, name.bytes, name.n_bytes);
@@ -288,7 +294,7 @@ static const char *read_tensor_name(reader *r, size_t i) {
     return copy;
 }
 
-/* Number of elements, or 0 after a failure: n_dims 1..4, each dimension 1..2^40, product <= 2^46. */
+/* Number of elements, or 0 after a failure: 1..4 dimensions of 1..2^40, product <= 2^46. */
 static uint64_t read_dims(reader *r, r2i_stored_tensor *t) {
     const uint32_t n_dims = take_u32(r);
     if (r->status == R2_OK && (n_dims < 1 || n_dims > R2I_TENSOR_DIMS)) {
@@ -321,17 +327,19 @@ static void read_tensor_type(reader *r, r2i_stored_tensor *t, uint64_t n_element
                              "%s: %s: expected a supported element type, found type %" PRIu32,
                              r->label, r->what, id);
     } else if (t->ne[0] % info->block_elements != 0) {
-        r->status = r2i_fail(r->err, R2_E_FORMAT,
-                             "%s: %s: expected rows of a multiple of %" PRId32 " (%s), found %" PRId64,
-                             r->label, r->what, info->block_elements, info->name, t->ne[0]);
+        r->status =
+            r2i_fail(r->err, R2_E_FORMAT,
+                     "%s: %s: expected rows of a multiple of %" PRId32 " (%s), found %" PRId64,
+                     r->label, r->what, info->block_elements, info->name, t->ne[0]);
     } else {
         t->type = (r2i_type)id;
         /* <= 2^46 * 210: no overflow. */
-        t->n_bytes = (size_t)(n_elements / (uint64_t)info->block_elements * (uint64_t)info->block_bytes);
+        t->n_bytes =
+            (size_t)(n_elements / (uint64_t)info->block_elements * (uint64_t)info->block_bytes);
     }
 }
 
-/* Leaves the offset of the data in extent->begin; the place of the data section is not known yet. */
+/* Leaves the offset of the data in extent->begin; where the data begin is not known yet. */
 static void read_tensor(reader *r, size_t i, r2i_stored_tensor *t, r2i_extent *extent,
                         uint64_t alignment) {
     t->name = read_tensor_name(r, i);
@@ -361,8 +369,8 @@ static r2_status place_tensors(reader *r, r2i_gguf_header *h, r2i_extent *extent
         const uint64_t offset = extents[i].begin;
         if (offset > data_bytes || t->n_bytes > data_bytes - offset) {
             return r2i_fail(r->err, R2_E_FORMAT,
-                            "%s: %s: expected %zu bytes of data at offset %" PRIu64 ", found %" PRIu64
-                            " bytes of data in the file (truncated?)",
+                            "%s: %s: expected %zu bytes of data at offset %" PRIu64
+                            ", found %" PRIu64 " bytes of data in the file (truncated?)",
                             r->label, t->name, t->n_bytes, offset, data_bytes);
         }
         t->bytes = h->bytes + data_begin + offset;
@@ -371,8 +379,10 @@ static r2_status place_tensors(reader *r, r2i_gguf_header *h, r2i_extent *extent
     r2i_extents_sort(extents, h->n_tensors);
     for (size_t i = 1; i < h->n_tensors; i++) {
         if (extents[i].begin < extents[i - 1].end) {
-            return r2i_fail(r->err, R2_E_FORMAT, "%s: %s: expected data of its own, found data that "
-                            "overlap with %s", r->label, h->tensors[extents[i].index].name,
+            return r2i_fail(r->err, R2_E_FORMAT,
+                            "%s: %s: expected data of its own, found data that "
+                            "overlap with %s",
+                            r->label, h->tensors[extents[i].index].name,
                             h->tensors[extents[i - 1].index].name);
         }
     }
@@ -403,17 +413,18 @@ static r2_status check_magic(reader *r, r2i_gguf_header *h) {
     const uint8_t *magic = take(r, 4);
     if (magic == NULL) return r->status;
     if (memcmp(magic, "GGUF", 4) != 0) {
-        r->status = r2i_fail(r->err, R2_E_FORMAT,
-                             "%s: magic: expected \"GGUF\", found %02x %02x %02x %02x", r->label,
-                             magic[0], magic[1], magic[2], magic[3]);
+        r->status =
+            r2i_fail(r->err, R2_E_FORMAT, "%s: magic: expected \"GGUF\", found %02x %02x %02x %02x",
+                     r->label, magic[0], magic[1], magic[2], magic[3]);
         return r->status;
     }
     r->what = "version";
     h->version = take_u32(r);
     if (r->status != R2_OK || h->version == 2 || h->version == 3) return r->status;
     const bool is_swapped = (h->version & 0xffffu) == 0;
-    r->status = r2i_fail(r->err, R2_E_UNSUPPORTED, "%s: version: expected 2 or 3, found %" PRIu32 "%s",
-                         r->label, h->version, is_swapped ? " (a big-endian file)" : "");
+    r->status =
+        r2i_fail(r->err, R2_E_UNSUPPORTED, "%s: version: expected 2 or 3, found %" PRIu32 "%s",
+                 r->label, h->version, is_swapped ? " (a big-endian file)" : "");
     return r->status;
 }
 
@@ -438,8 +449,11 @@ static r2_status read_counts(reader *r, r2i_gguf_header *h) {
 r2_status r2i_gguf_header_read(r2i_gguf_header *header, int32_t shard, r2i_arena *arena,
                                r2_error *err) {
     const uint8_t *start = header->n_bytes == 0 ? (const uint8_t *)"" : header->bytes;
-    reader r = { .at = start, .end = start + header->n_bytes,
-                 .label = header->label, .arena = arena, .err = err };
+    reader r = { .at = start,
+                 .end = start + header->n_bytes,
+                 .label = header->label,
+                 .arena = arena,
+                 .err = err };
     if (check_magic(&r, header) != R2_OK || read_counts(&r, header) != R2_OK ||
         read_values(&r, header) != R2_OK) {
         return r.status;

@@ -13,18 +13,22 @@ bool r2i_gguf_is_integer(r2i_gguf_type type) {
 
 static bool is_float(r2i_gguf_type type) { return type == R2I_GGUF_F32 || type == R2I_GGUF_F64; }
 
-
 int64_t r2i_gguf_integer_at(const r2i_gguf_value *value, size_t i) {
     const size_t n = r2i_gguf_type_bytes(value->element_type);
     uint64_t raw = 0;
     R2I_ASSERT(i < value->n_elements && n != 0);
     memcpy(&raw, value->bytes + i * n, n);
     switch (value->element_type) {
-    case R2I_GGUF_I8: return (int8_t)raw;
-    case R2I_GGUF_I16: return (int16_t)raw;
-    case R2I_GGUF_I32: return (int32_t)raw;
-    case R2I_GGUF_I64: return (int64_t)raw;
-    default: return raw > INT64_MAX ? INT64_MAX : (int64_t)raw;
+    case R2I_GGUF_I8:
+        return (int8_t)raw;
+    case R2I_GGUF_I16:
+        return (int16_t)raw;
+    case R2I_GGUF_I32:
+        return (int32_t)raw;
+    case R2I_GGUF_I64:
+        return (int64_t)raw;
+    default:
+        return raw > INT64_MAX ? INT64_MAX : (int64_t)raw;
     }
 }
 
@@ -58,8 +62,9 @@ static r2_status read_i64(const r2i_gguf *g, const r2i_gguf_value *v, int64_t mi
     if (!r2i_gguf_is_integer(v->type)) return wrong_type(g, v, "an integer", err);
     const int64_t x = r2i_gguf_integer_at(v, 0);
     if (x < min || x > max) {
-        return r2i_fail(err, R2_E_RANGE, "%s: %s: expected an integer in %" PRId64 "..%" PRId64
-                        ", found %" PRId64, r2i_gguf_label(g), v->key, min, max, x);
+        return r2i_fail(err, R2_E_RANGE,
+                        "%s: %s: expected an integer in %" PRId64 "..%" PRId64 ", found %" PRId64,
+                        r2i_gguf_label(g), v->key, min, max, x);
     }
     *out = x;
     return R2_OK;
@@ -165,10 +170,14 @@ static bool has_kind(r2i_gguf_type found, r2i_gguf_type wanted) {
 
 static const char *kind_name(r2i_gguf_type wanted) {
     switch (wanted) {
-    case R2I_GGUF_TEXT: return "an array of texts";
-    case R2I_GGUF_F32: return "an array of floats";
-    case R2I_GGUF_BOOL: return "an array of bools";
-    default: return "an array of integers";
+    case R2I_GGUF_TEXT:
+        return "an array of texts";
+    case R2I_GGUF_F32:
+        return "an array of floats";
+    case R2I_GGUF_BOOL:
+        return "an array of bools";
+    default:
+        return "an array of integers";
     }
 }
 

@@ -73,7 +73,8 @@ static void put_u64(r2i_gguf_writer *w, r2i_buffer *to, uint64_t x, r2_error *er
     put(w, to, &x, sizeof x, err);
 }
 
-static void put_text(r2i_gguf_writer *w, r2i_buffer *to, const char *text, size_t n, r2_error *err) {
+static void put_text(r2i_gguf_writer *w, r2i_buffer *to, const char *text, size_t n,
+                     r2_error *err) {
     put_u64(w, to, n, err);
     put(w, to, text, n, err);
 }
@@ -99,8 +100,10 @@ static bool is_key(const char *key) {
 static bool begin_value(r2i_gguf_writer *w, const char *key, r2i_gguf_type type, r2_error *err) {
     if (!is_collecting(w, err)) return false;
     if (!is_key(key)) {
-        w->status = r2i_fail(err, R2_E_ARGUMENT, "GGUF writer: key \"%.64s\": expected 1..65535 bytes of "
-                             "a-z 0-9 _ . -", key);
+        w->status = r2i_fail(err, R2_E_ARGUMENT,
+                             "GGUF writer: key \"%.64s\": expected 1..65535 bytes of "
+                             "a-z 0-9 _ . -",
+                             key);
         return false;
     }
     put(w, &w->keys, key, strlen(key) + 1, err);
@@ -112,24 +115,36 @@ static bool begin_value(r2i_gguf_writer *w, const char *key, r2i_gguf_type type,
 
 static bool fits(r2i_gguf_type type, int64_t x) {
     switch (type) {
-    case R2I_GGUF_U8: return x >= 0 && x <= UINT8_MAX;
-    case R2I_GGUF_I8: return x >= INT8_MIN && x <= INT8_MAX;
-    case R2I_GGUF_U16: return x >= 0 && x <= UINT16_MAX;
-    case R2I_GGUF_I16: return x >= INT16_MIN && x <= INT16_MAX;
-    case R2I_GGUF_U32: return x >= 0 && x <= UINT32_MAX;
-    case R2I_GGUF_I32: return x >= INT32_MIN && x <= INT32_MAX;
-    case R2I_GGUF_U64: return x >= 0;
-    case R2I_GGUF_I64: return true;
-    default: return false;
+    case R2I_GGUF_U8:
+        return x >= 0 && x <= UINT8_MAX;
+    case R2I_GGUF_I8:
+        return x >= INT8_MIN && x <= INT8_MAX;
+    case R2I_GGUF_U16:
+        return x >= 0 && x <= UINT16_MAX;
+    case R2I_GGUF_I16:
+        return x >= INT16_MIN && x <= INT16_MAX;
+    case R2I_GGUF_U32:
+        return x >= 0 && x <= UINT32_MAX;
+    case R2I_GGUF_I32:
+        return x >= INT32_MIN && x <= INT32_MAX;
+    case R2I_GGUF_U64:
+        return x >= 0;
+    case R2I_GGUF_I64:
+        return true;
+    default:
+        return false;
     }
 }
 
 static r2_status set_alignment(r2i_gguf_writer *w, r2i_gguf_type type, int64_t x, r2_error *err) {
     if (type != R2I_GGUF_U32 || x < 8 || x > 65536 || (x & (x - 1)) != 0) {
-        w->status = r2i_fail(err, R2_E_RANGE, "GGUF writer: general.alignment: expected a u32 power of "
-                             "two in 8..65536, found %s %" PRId64, r2i_gguf_type_name(type), x);
+        w->status = r2i_fail(err, R2_E_RANGE,
+                             "GGUF writer: general.alignment: expected a u32 power of "
+                             "two in 8..65536, found %s %" PRId64,
+                             r2i_gguf_type_name(type), x);
     } else if (w->n_tensors != 0) {
-        w->status = r2i_fail(err, R2_E_STATE, "GGUF writer: general.alignment: expected before tensors");
+        w->status =
+            r2i_fail(err, R2_E_STATE, "GGUF writer: general.alignment: expected before tensors");
     } else {
         w->alignment = (uint32_t)x;
     }
@@ -148,28 +163,35 @@ r2_status r2i_gguf_writer_add_integer(r2i_gguf_writer *writer, const char *key, 
         return writer->status;
     }
     if (begin_value(writer, key, type, err)) {
-        put(writer, &writer->values, &x, r2i_gguf_type_bytes(type), err); /* little-endian machine */
+        put(writer, &writer->values, &x, r2i_gguf_type_bytes(type),
+            err); /* little-endian machine */
     }
     return writer->status;
 }
 
-r2_status r2i_gguf_writer_add_f32(r2i_gguf_writer *writer, const char *key, float x, r2_error *err) {
-    if (begin_value(writer, key, R2I_GGUF_F32, err)) put(writer, &writer->values, &x, sizeof x, err);
+r2_status r2i_gguf_writer_add_f32(r2i_gguf_writer *writer, const char *key, float x,
+                                  r2_error *err) {
+    if (begin_value(writer, key, R2I_GGUF_F32, err))
+        put(writer, &writer->values, &x, sizeof x, err);
     return writer->status;
 }
 
-r2_status r2i_gguf_writer_add_f64(r2i_gguf_writer *writer, const char *key, double x, r2_error *err) {
-    if (begin_value(writer, key, R2I_GGUF_F64, err)) put(writer, &writer->values, &x, sizeof x, err);
+r2_status r2i_gguf_writer_add_f64(r2i_gguf_writer *writer, const char *key, double x,
+                                  r2_error *err) {
+    if (begin_value(writer, key, R2I_GGUF_F64, err))
+        put(writer, &writer->values, &x, sizeof x, err);
     return writer->status;
 }
 
-r2_status r2i_gguf_writer_add_bool(r2i_gguf_writer *writer, const char *key, bool x, r2_error *err) {
+r2_status r2i_gguf_writer_add_bool(r2i_gguf_writer *writer, const char *key, bool x,
+                                   r2_error *err) {
     const uint8_t byte = x ? 1 : 0;
     if (begin_value(writer, key, R2I_GGUF_BOOL, err)) put(writer, &writer->values, &byte, 1, err);
     return writer->status;
 }
 
-static bool check_text(r2i_gguf_writer *w, const char *key, const char *text, size_t n, r2_error *err) {
+static bool check_text(r2i_gguf_writer *w, const char *key, const char *text, size_t n,
+                       r2_error *err) {
     if (w->status == R2_OK && !r2i_utf8_is_valid(text, n)) {
         w->status = r2i_fail(err, R2_E_ARGUMENT, "GGUF writer: %s: expected UTF-8 text", key);
     }
@@ -178,7 +200,8 @@ static bool check_text(r2i_gguf_writer *w, const char *key, const char *text, si
 
 r2_status r2i_gguf_writer_add_text(r2i_gguf_writer *writer, const char *key, const char *text,
                                    size_t n_bytes, r2_error *err) {
-    if (begin_value(writer, key, R2I_GGUF_TEXT, err) && check_text(writer, key, text, n_bytes, err)) {
+    if (begin_value(writer, key, R2I_GGUF_TEXT, err) &&
+        check_text(writer, key, text, n_bytes, err)) {
         put_text(writer, &writer->values, text, n_bytes, err);
     }
     return writer->status;
@@ -189,7 +212,8 @@ r2_status r2i_gguf_writer_add_array(r2i_gguf_writer *writer, const char *key, r2
     size_t n_bytes;
     if (element >= R2I_GGUF_N_TYPES || r2i_gguf_type_bytes(element) == 0 ||
         !r2i_mul_size(n, r2i_gguf_type_bytes(element), &n_bytes)) {
-        writer->status = r2i_fail(err, R2_E_ARGUMENT, "GGUF writer: %s: expected elements of a fixed size", key);
+        writer->status =
+            r2i_fail(err, R2_E_ARGUMENT, "GGUF writer: %s: expected elements of a fixed size", key);
     } else if (begin_value(writer, key, R2I_GGUF_ARRAY, err)) {
         put_u32(writer, &writer->values, (uint32_t)element, err);
         put_u64(writer, &writer->values, n, err);
@@ -214,7 +238,8 @@ r2_status r2i_gguf_writer_add_value(r2i_gguf_writer *writer, const r2i_gguf_valu
                                     r2_error *err) {
     if (r2i_gguf_is_integer(value->type) && value->type != R2I_GGUF_U64) {
         return r2i_gguf_writer_add_integer(writer, value->key, value->type,
-                                           r2i_gguf_integer_at(value, 0), err); /* may set alignment */
+                                           r2i_gguf_integer_at(value, 0),
+                                           err); /* may set alignment */
     }
     if (!begin_value(writer, value->key, value->type, err)) return writer->status;
     if (value->type == R2I_GGUF_ARRAY) {
@@ -256,11 +281,15 @@ r2_status r2i_gguf_writer_add_tensor(r2i_gguf_writer *writer, const char *name, 
     const size_t n_name = strlen(name);
     piece p = { .bytes = bytes, .n_bytes = tensor_bytes(type, n_dims, ne) };
     if (n_name < 1 || n_name > MAX_NAME_BYTES || !r2i_utf8_is_valid(name, n_name)) {
-        w->status = r2i_fail(err, R2_E_ARGUMENT, "GGUF writer: tensor name: expected 1..64 bytes of UTF-8, "
-                             "found \"%.80s\"", name);
+        w->status = r2i_fail(err, R2_E_ARGUMENT,
+                             "GGUF writer: tensor name: expected 1..64 bytes of UTF-8, "
+                             "found \"%.80s\"",
+                             name);
     } else if (p.n_bytes == 0 || !next_offset(w, &p.offset)) {
-        w->status = r2i_fail(err, R2_E_ARGUMENT, "GGUF writer: %s: expected 1..4 dimensions and rows of "
-                             "whole blocks", name);
+        w->status = r2i_fail(err, R2_E_ARGUMENT,
+                             "GGUF writer: %s: expected 1..4 dimensions and rows of "
+                             "whole blocks",
+                             name);
     }
     if (w->status != R2_OK) return w->status;
     memcpy(p.name, name, n_name);
@@ -284,18 +313,21 @@ static r2_status check_unique(r2i_gguf_writer *w, r2i_arena *arena, r2_error *er
     r2i_name_table keys, names;
     if (!r2i_name_table_init(&keys, arena, w->n_values) ||
         !r2i_name_table_init(&names, arena, w->n_tensors)) {
-        return r2i_fail(err, R2_E_NOMEM, "GGUF writer: no memory for %zu names", w->n_values + w->n_tensors);
+        return r2i_fail(err, R2_E_NOMEM, "GGUF writer: no memory for %zu names",
+                        w->n_values + w->n_tensors);
     }
     const char *key = w->keys.bytes;
     for (size_t i = 0; i < w->n_values; i++, key += strlen(key) + 1) {
         if (r2i_name_table_add(&keys, key, strlen(key), 0) != R2I_NAME_ADDED) {
-            return r2i_fail(err, R2_E_FORMAT, "GGUF writer: key %s: expected once, found twice", key);
+            return r2i_fail(err, R2_E_FORMAT, "GGUF writer: key %s: expected once, found twice",
+                            key);
         }
     }
     for (size_t i = 0; i < w->n_tensors; i++) {
         const char *name = piece_at(w, i)->name;
         if (r2i_name_table_add(&names, name, strlen(name), 0) != R2I_NAME_ADDED) {
-            return r2i_fail(err, R2_E_FORMAT, "GGUF writer: tensor %s: expected once, found twice", name);
+            return r2i_fail(err, R2_E_FORMAT, "GGUF writer: tensor %s: expected once, found twice",
+                            name);
         }
     }
     return R2_OK;
@@ -353,8 +385,10 @@ r2_status r2i_gguf_writer_write(r2i_gguf_writer *writer, const void *bytes, size
     }
     const piece *p = piece_at(w, w->next);
     if (n_bytes > p->n_bytes - w->n_written) {
-        return w->status = r2i_fail(err, R2_E_ARGUMENT, "GGUF writer: %s: expected at most %zu more bytes, "
-                                    "found %zu", p->name, p->n_bytes - w->n_written, n_bytes);
+        return w->status = r2i_fail(err, R2_E_ARGUMENT,
+                                    "GGUF writer: %s: expected at most %zu more bytes, "
+                                    "found %zu",
+                                    p->name, p->n_bytes - w->n_written, n_bytes);
     }
     emit(w, bytes, n_bytes, err);
     w->n_written += n_bytes;

@@ -27,8 +27,8 @@ R2_CHECKED r2_status r2i_gguf_writer_add_text(r2i_gguf_writer *writer, const cha
                                               const char *text, size_t n_bytes, r2_error *err);
 /* n elements of a fixed-size type as they lie in memory. */
 R2_CHECKED r2_status r2i_gguf_writer_add_array(r2i_gguf_writer *writer, const char *key,
-                                               r2i_gguf_type element, const void *elements, size_t n,
-                                               r2_error *err);
+                                               r2i_gguf_type element, const void *elements,
+                                               size_t n, r2_error *err);
 R2_CHECKED r2_status r2i_gguf_writer_add_texts(r2i_gguf_writer *writer, const char *key,
                                                const r2i_gguf_text *texts, size_t n, r2_error *err);
 /* A value of a file that was read, under its own key. */
@@ -42,11 +42,12 @@ R2_CHECKED r2_status r2i_gguf_writer_add_tensor(r2i_gguf_writer *writer, const c
                                                 const void *bytes, r2_error *err);
 
 /* Writes the header.  R2_E_FORMAT: a key or tensor was added twice. */
-R2_CHECKED r2_status r2i_gguf_writer_begin(r2i_gguf_writer *writer, const char *path, r2_error *err);
+R2_CHECKED r2_status r2i_gguf_writer_begin(r2i_gguf_writer *writer, const char *path,
+                                           r2_error *err);
 /* Continues the data of the next tensor added without bytes; pieces of any size, never across the
  * end of a tensor (R2_E_ARGUMENT). */
-R2_CHECKED r2_status r2i_gguf_writer_write(r2i_gguf_writer *writer, const void *bytes, size_t n_bytes,
-                                           r2_error *err);
+R2_CHECKED r2_status r2i_gguf_writer_write(r2i_gguf_writer *writer, const void *bytes,
+                                           size_t n_bytes, r2_error *err);
 /* Puts the file in place.  R2_E_STATE: data are missing. */
 R2_CHECKED r2_status r2i_gguf_writer_finish(r2i_gguf_writer *writer, r2_error *err);
 #endif

@@ -9,12 +9,12 @@
 
 enum { MAX_NUMBER_BYTES = 64 };
 
-const r2i_json_limits r2i_json_config_limits = {
-    .max_bytes = (size_t)16 << 20, .max_values = (size_t)1 << 20, .max_depth = 64
-};
-const r2i_json_limits r2i_json_tokenizer_limits = {
-    .max_bytes = (size_t)256 << 20, .max_values = (size_t)1 << 24, .max_depth = 64
-};
+const r2i_json_limits r2i_json_config_limits = { .max_bytes = (size_t)16 << 20,
+                                                 .max_values = (size_t)1 << 20,
+                                                 .max_depth = 64 };
+const r2i_json_limits r2i_json_tokenizer_limits = { .max_bytes = (size_t)256 << 20,
+                                                    .max_values = (size_t)1 << 24,
+                                                    .max_depth = 64 };
 
 /* ---- limits, before anything is built ---- */
 
@@ -49,12 +49,16 @@ static r2_status scan_number(scan *s, const char *label, const r2i_json_limits *
     }
     const size_t n = (size_t)(s->at - begin);
     if (n > MAX_NUMBER_BYTES) {
-        return r2i_fail(err, R2_E_LIMIT, "%s: byte %td: expected a number of at most 64 characters, "
-                        "found %zu", label, begin - s->start, n);
+        return r2i_fail(err, R2_E_LIMIT,
+                        "%s: byte %td: expected a number of at most 64 characters, "
+                        "found %zu",
+                        label, begin - s->start, n);
     }
     if (limits->is_unsigned && !is_digits) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: byte %td: expected a whole number of digits, found "
-                        "%.*s", label, begin - s->start, (int)n, begin);
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: byte %td: expected a whole number of digits, found "
+                        "%.*s",
+                        label, begin - s->start, (int)n, begin);
     }
     return R2_OK;
 }
@@ -69,8 +73,9 @@ static r2_status check_limits(const char *label, const char *text, size_t n_byte
         } else if (c == '{' || c == '[') {
             s.n_values++;
             if (++s.depth > limits->max_depth) {
-                return r2i_fail(err, R2_E_LIMIT, "%s: byte %td: expected nesting of at most %" PRId32
-                                ", found more", label, s.at - text - 1, limits->max_depth);
+                return r2i_fail(err, R2_E_LIMIT,
+                                "%s: byte %td: expected nesting of at most %" PRId32 ", found more",
+                                label, s.at - text - 1, limits->max_depth);
             }
         } else if (c == '}' || c == ']') {
             s.depth--;
@@ -114,13 +119,22 @@ r2_status r2i_json_read(json_t **out, const char *label, const void *bytes, size
 const char *r2i_json_describe(const json_t *value, char room[64]) {
     if (value == NULL) return "nothing";
     switch (json_typeof(value)) {
-    case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "an array";
-    case JSON_TRUE: return "true";
-    case JSON_FALSE: return "false";
-    case JSON_NULL: return "null";
-    case JSON_INTEGER: (void)snprintf(room, 64, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); break;
-    case JSON_REAL: (void)snprintf(room, 64, "%.9g", json_real_value(value)); break;
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_TRUE:
+        return "true";
+    case JSON_FALSE:
+        return "false";
+    case JSON_NULL:
+        return "null";
+    case JSON_INTEGER:
+        (void)snprintf(room, 64, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        break;
+    case JSON_REAL:
+        (void)snprintf(room, 64, "%.9g", json_real_value(value));
+        break;
     case JSON_STRING: {
         const char *text = json_string_value(value);
         size_t n = json_string_length(value), cut = n < 40 ? n : 40;
@@ -205,11 +219,12 @@ static const char *tree_kind(json_type type) {
     return type == JSON_OBJECT ? "an object" : "an array";
 }
 
-r2_status r2i_json_try_tree(const json_t *object, const char *label, const char *key, json_type type,
-                            const json_t **out, r2_error *err) {
+r2_status r2i_json_try_tree(const json_t *object, const char *label, const char *key,
+                            json_type type, const json_t **out, r2_error *err) {
     const json_t *value = field(object, key);
     if (value == NULL) return R2_OK;
-    if (json_typeof(value) != type) return wrong(value, label, key, R2_E_FORMAT, tree_kind(type), err);
+    if (json_typeof(value) != type)
+        return wrong(value, label, key, R2_E_FORMAT, tree_kind(type), err);
     *out = value;
     return R2_OK;
 }
@@ -255,8 +270,8 @@ r2_status r2i_json_get_text(const json_t *object, const char *label, const char 
     return status != R2_OK ? status : r2i_json_try_text(object, label, key, out, err);
 }
 
-r2_status r2i_json_get_tree(const json_t *object, const char *label, const char *key, json_type type,
-                            const json_t **out, r2_error *err) {
+r2_status r2i_json_get_tree(const json_t *object, const char *label, const char *key,
+                            json_type type, const json_t **out, r2_error *err) {
     *out = NULL;
     const r2_status status = require(object, label, key, tree_kind(type), err);
     return status != R2_OK ? status : r2i_json_try_tree(object, label, key, type, out, err);

@@ -64,8 +64,8 @@ void r2i_mapping_close(r2i_mapping *mapping) {
 
 bool r2i_mapping_is_intact(const r2i_mapping *mapping) {
     struct stat info;
-    return mapping->fd > 0 && fstat(mapping->fd, &info) == 0 &&
-           info.st_size >= 0 && (size_t)info.st_size >= mapping->n_bytes;
+    return mapping->fd > 0 && fstat(mapping->fd, &info) == 0 && info.st_size >= 0 &&
+           (size_t)info.st_size >= mapping->n_bytes;
 }
 
 void r2i_mapping_sequential(const r2i_mapping *mapping) {

@@ -19,7 +19,8 @@ typedef struct {
  * R2_E_FORMAT when it is no regular file.  On failure *out is closed and empty. */
 R2_CHECKED r2_status r2i_mapping_open(r2i_mapping *out, const char *path, r2_error *err);
 /* The same for an open file; takes fd, also on failure.  `label` names the file in messages. */
-R2_CHECKED r2_status r2i_mapping_open_fd(r2i_mapping *out, int fd, const char *label, r2_error *err);
+R2_CHECKED r2_status r2i_mapping_open_fd(r2i_mapping *out, int fd, const char *label,
+                                         r2_error *err);
 /* Safe to call twice and on a zeroed mapping; pointers into it die. */
 void r2i_mapping_close(r2i_mapping *mapping);
 

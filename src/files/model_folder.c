@@ -28,7 +28,8 @@ static r2_status read_files(r2i_model_folder *f, int folder_fd, r2_error *err) {
     r2_status status = read_optional_json(&f->config, folder_fd, "config.json", err);
     if (status != R2_OK) return status;
     if (f->config == NULL) {
-        return r2i_fail(err, R2_E_NOT_FOUND, "%s: expected config.json in the folder, found none", f->label);
+        return r2i_fail(err, R2_E_NOT_FOUND, "%s: expected config.json in the folder, found none",
+                        f->label);
     }
     status = read_optional_json(&f->generation_config, folder_fd, "generation_config.json", err);
     if (status != R2_OK) return status;

@@ -9,14 +9,14 @@
 #include "files/safetensors.h"
 
 typedef struct {
-    const char *label;           /* the folder's own name, for messages */
-    json_t *config;              /* config.json; always there */
-    json_t *generation_config;   /* these three are NULL when absent */
+    const char *label;         /* the folder's own name, for messages */
+    json_t *config;            /* config.json; always there */
+    json_t *generation_config; /* these three are NULL when absent */
     json_t *tokenizer_config;
     json_t *special_tokens_map;
-    r2i_mapping tokenizer;       /* tokenizer.json, not parsed: bytes NULL when absent */
-    r2i_mapping chat_template;   /* chat_template.jinja: bytes NULL when absent */
-    r2i_safetensors *weights;    /* NULL when the folder was opened without */
+    r2i_mapping tokenizer;     /* tokenizer.json, not parsed: bytes NULL when absent */
+    r2i_mapping chat_template; /* chat_template.jinja: bytes NULL when absent */
+    r2i_safetensors *weights;  /* NULL when the folder was opened without */
 } r2i_model_folder;
 
 /* Opens the folder; config.json must be there, and with has_weights model.safetensors or its index.

@@ -80,14 +80,18 @@ static r2_status list_shards(r2i_safetensors *s, const json_t *weight_map, shard
         const char *file = json_string_value(value);
         if (file == NULL || !r2i_beneath_is_name(file, json_string_length(value))) {
             char found[64];
-            return r2i_fail(err, R2_E_FORMAT, "%s: weight_map: %s: expected a file name of A-Z a-z 0-9 "
-                            ". _ -, found %s", s->label, name, r2i_json_describe(value, found));
+            return r2i_fail(err, R2_E_FORMAT,
+                            "%s: weight_map: %s: expected a file name of A-Z a-z 0-9 "
+                            ". _ -, found %s",
+                            s->label, name, r2i_json_describe(value, found));
         }
         if (r2i_name_table_find(&seen, file, strlen(file)) >= 0) continue;
         if (list->n_files == MAX_SHARDS ||
-            r2i_name_table_add(&seen, file, strlen(file), (uint32_t)list->n_files) != R2I_NAME_ADDED) {
-            return r2i_fail(err, R2_E_LIMIT, "%s: weight_map: expected at most %d files, found more",
-                            s->label, MAX_SHARDS);
+            r2i_name_table_add(&seen, file, strlen(file), (uint32_t)list->n_files) !=
+                R2I_NAME_ADDED) {
+            return r2i_fail(err, R2_E_LIMIT,
+                            "%s: weight_map: expected at most %d files, found more", s->label,
+                            MAX_SHARDS);
         }
         list->files[list->n_files++] = file;
     }
@@ -104,8 +108,8 @@ static void keep_listed(r2i_safetensors *s, const shard_list *list, const char *
     }
 }
 
-static r2_status read_shard(r2i_safetensors *s, const shard_list *list, int folder_fd, int32_t shard,
-                            r2_error *err) {
+static r2_status read_shard(r2i_safetensors *s, const shard_list *list, int folder_fd,
+                            int32_t shard, r2_error *err) {
     const char *file = list->files[shard];
     r2i_mapping *m = &s->mappings[shard];
     r2_status status = r2i_beneath_map(m, folder_fd, file, err);
@@ -115,8 +119,10 @@ static r2_status read_shard(r2i_safetensors *s, const shard_list *list, int fold
     if (status != R2_OK) return status;
     keep_listed(s, list, file, &h);
     s->file_bytes += m->n_bytes;
-    if (shard == 0) s->metadata = h.metadata;
-    else json_decref(h.metadata);
+    if (shard == 0)
+        s->metadata = h.metadata;
+    else
+        json_decref(h.metadata);
     return R2_OK;
 }
 
@@ -193,7 +199,8 @@ static r2_status open_in_folder(r2i_safetensors *s, int folder_fd, r2_error *err
     status = r2i_beneath_map(&index, folder_fd, index_name, err);
     if (status == R2_OK) return read_index(s, folder_fd, &index, err);
     if (status == R2_E_NOT_FOUND) {
-        return r2i_fail(err, R2_E_NOT_FOUND, "model.safetensors: expected it or "
+        return r2i_fail(err, R2_E_NOT_FOUND,
+                        "model.safetensors: expected it or "
                         "model.safetensors.index.json in the folder, found neither");
     }
     return status;
@@ -266,7 +273,8 @@ r2_status r2i_safetensors_open_memory(r2i_safetensors **out, const char *label, 
     s->arena = arena;
     s->label = r2i_arena_copy_text(arena, label, strlen(label));
     s->n_shards = 1;
-    const r2_status status = s->label == NULL ? no_memory(label, err) : read_single(s, bytes, n_bytes, err);
+    const r2_status status =
+        s->label == NULL ? no_memory(label, err) : read_single(s, bytes, n_bytes, err);
     return finish(s, out, mark, status);
 }
 
@@ -314,7 +322,8 @@ r2_status r2i_safetensors_get(const r2i_safetensors *file, const char *name, r2i
     memset(out, 0, sizeof *out);
     const r2i_safetensor *t = r2i_safetensors_find(file, name);
     if (t == NULL) {
-        return r2i_fail(err, R2_E_NOT_FOUND, "%s: %s: expected a tensor, found nothing", file->label, name);
+        return r2i_fail(err, R2_E_NOT_FOUND, "%s: %s: expected a tensor, found nothing",
+                        file->label, name);
     }
     const int32_t type = r2i_dtype_type(t->dtype);
     if (type < 0) {
@@ -322,12 +331,14 @@ r2_status r2i_safetensors_get(const r2i_safetensors *file, const char *name, r2i
                         file->label, name, r2i_dtype_name(t->dtype));
     }
     if (t->n_dims > R2I_TENSOR_DIMS) {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: %s: shape: expected at most 4 dimensions, found %"
-                        PRId32, file->label, name, t->n_dims);
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%s: %s: shape: expected at most 4 dimensions, found %" PRId32, file->label,
+                        name, t->n_dims);
     }
     if (t->n_bytes == 0) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: %s: shape: expected dimensions of at least 1, found 0",
-                        file->label, name);
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: %s: shape: expected dimensions of at least 1, found 0", file->label,
+                        name);
     }
     for (int32_t i = 0; i < R2I_TENSOR_DIMS; i++) {
         out->ne[i] = i < t->n_dims ? t->shape[t->n_dims - 1 - i] : 1;

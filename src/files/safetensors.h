@@ -13,29 +13,29 @@
 #include "files/stored_tensor.h"
 
 /* X(enum, name in files, bits per element, r2i_type or -1). */
-#define R2I_DTYPE_LIST(X)                                                                          \
-    X(R2I_DTYPE_BOOL, "BOOL", 8, -1)                                                               \
-    X(R2I_DTYPE_U8, "U8", 8, -1)                                                                   \
-    X(R2I_DTYPE_I8, "I8", 8, -1)                                                                   \
-    X(R2I_DTYPE_F8_E4M3, "F8_E4M3", 8, -1)                                                         \
-    X(R2I_DTYPE_F8_E5M2, "F8_E5M2", 8, -1)                                                         \
-    X(R2I_DTYPE_F8_E8M0, "F8_E8M0", 8, -1)                                                         \
-    X(R2I_DTYPE_I16, "I16", 16, -1)                                                                \
-    X(R2I_DTYPE_U16, "U16", 16, -1)                                                                \
-    X(R2I_DTYPE_F16, "F16", 16, R2I_TYPE_F16)                                                      \
-    X(R2I_DTYPE_BF16, "BF16", 16, R2I_TYPE_BF16)                                                   \
-    X(R2I_DTYPE_I32, "I32", 32, -1)                                                                \
-    X(R2I_DTYPE_U32, "U32", 32, -1)                                                                \
-    X(R2I_DTYPE_F32, "F32", 32, R2I_TYPE_F32)                                                      \
-    X(R2I_DTYPE_I64, "I64", 64, -1)                                                                \
-    X(R2I_DTYPE_U64, "U64", 64, -1)                                                                \
+#define R2I_DTYPE_LIST(X)                        \
+    X(R2I_DTYPE_BOOL, "BOOL", 8, -1)             \
+    X(R2I_DTYPE_U8, "U8", 8, -1)                 \
+    X(R2I_DTYPE_I8, "I8", 8, -1)                 \
+    X(R2I_DTYPE_F8_E4M3, "F8_E4M3", 8, -1)       \
+    X(R2I_DTYPE_F8_E5M2, "F8_E5M2", 8, -1)       \
+    X(R2I_DTYPE_F8_E8M0, "F8_E8M0", 8, -1)       \
+    X(R2I_DTYPE_I16, "I16", 16, -1)              \
+    X(R2I_DTYPE_U16, "U16", 16, -1)              \
+    X(R2I_DTYPE_F16, "F16", 16, R2I_TYPE_F16)    \
+    X(R2I_DTYPE_BF16, "BF16", 16, R2I_TYPE_BF16) \
+    X(R2I_DTYPE_I32, "I32", 32, -1)              \
+    X(R2I_DTYPE_U32, "U32", 32, -1)              \
+    X(R2I_DTYPE_F32, "F32", 32, R2I_TYPE_F32)    \
+    X(R2I_DTYPE_I64, "I64", 64, -1)              \
+    X(R2I_DTYPE_U64, "U64", 64, -1)              \
     X(R2I_DTYPE_F64, "F64", 64, -1)
 
 typedef enum {
 #define R2I_DTYPE_ENUM(name, text, bits, type) name,
     R2I_DTYPE_LIST(R2I_DTYPE_ENUM)
 #undef R2I_DTYPE_ENUM
-    R2I_N_DTYPES
+        R2I_N_DTYPES
 } r2i_dtype;
 
 enum { R2I_SAFETENSORS_DIMS = 8 };

@@ -10,9 +10,12 @@
 
 enum { LENGTH_BYTES = 8, MAX_NAME_BYTES = 1024 };
 
-/* 2^19 values are about 47,000 tensors in one file and at most 64 MiB of tree. */
-static const r2i_json_limits header_limits = { .max_bytes = R2I_SAFETENSORS_MAX_HEADER,
-    .max_values = (size_t)1 << 19, .max_depth = 8, .is_unsigned = true };
+/* 2^19 values are about 47,000 tensors in one file and 50 MB of tree.  The format allows headers of
+ * 100 MB; what is not padding is held to 32 MiB, or a hostile one would cost seconds. */
+static const r2i_json_limits header_limits = { .max_bytes = (size_t)32 << 20,
+                                               .max_values = (size_t)1 << 19,
+                                               .max_depth = 8,
+                                               .is_unsigned = true };
 
 static const struct {
     const char *name;
@@ -42,14 +45,17 @@ static r2_status read_dtype(const place *p, const json_t *entry, r2i_safetensor 
         }
     }
     char found[64];
-    return r2i_fail(p->err, R2_E_FORMAT, "%s: %s: dtype: expected a known one such as \"F32\", found %s",
-                    p->label, p->name, r2i_json_describe(json_object_get(entry, "dtype"), found));
+    return r2i_fail(p->err, R2_E_FORMAT,
+                    "%s: %s: dtype: expected a known one such as \"F32\", found %s", p->label,
+                    p->name, r2i_json_describe(json_object_get(entry, "dtype"), found));
 }
 
 static r2_status wrong_shape(const place *p, const json_t *found) {
     char text[64];
-    return r2i_fail(p->err, R2_E_FORMAT, "%s: %s: shape: expected at most 8 whole numbers whose "
-                    "product is below 2^60, found %s", p->label, p->name, r2i_json_describe(found, text));
+    return r2i_fail(p->err, R2_E_FORMAT,
+                    "%s: %s: shape: expected at most 8 whole numbers whose "
+                    "product is below 2^60, found %s",
+                    p->label, p->name, r2i_json_describe(found, text));
 }
 
 /* Sets shape and n_bytes. */
@@ -83,20 +89,24 @@ static r2_status read_offsets(const place *p, const json_t *entry, uint64_t data
     const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
         json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin)) {
-        return r2i_fail(p->err, R2_E_FORMAT, "%s: %s: data_offsets: expected [begin, end], found "
-                        "something else", p->label, p->name);
+        return r2i_fail(p->err, R2_E_FORMAT,
+                        "%s: %s: data_offsets: expected [begin, end], found "
+                        "something else",
+                        p->label, p->name);
     }
     extent->begin = (uint64_t)json_integer_value(begin);
     extent->end = (uint64_t)json_integer_value(end);
     if (extent->end > data_bytes) {
-        return r2i_fail(p->err, R2_E_FORMAT, "%s: %s: data_offsets: expected an end within the %" PRIu64
-                        " bytes of data, found %" PRIu64 " (truncated?)", p->label, p->name, data_bytes,
-                        extent->end);
+        return r2i_fail(p->err, R2_E_FORMAT,
+                        "%s: %s: data_offsets: expected an end within the %" PRIu64
+                        " bytes of data, found %" PRIu64 " (truncated?)",
+                        p->label, p->name, data_bytes, extent->end);
     }
     if (extent->end - extent->begin != t->n_bytes) {
-        return r2i_fail(p->err, R2_E_FORMAT, "%s: %s: data_offsets: expected %zu bytes as shape and "
-                        "dtype say, found %" PRIu64, p->label, p->name, t->n_bytes,
-                        extent->end - extent->begin);
+        return r2i_fail(p->err, R2_E_FORMAT,
+                        "%s: %s: data_offsets: expected %zu bytes as shape and "
+                        "dtype say, found %" PRIu64,
+                        p->label, p->name, t->n_bytes, extent->end - extent->begin);
     }
     return R2_OK;
 }
@@ -104,8 +114,10 @@ static r2_status read_offsets(const place *p, const json_t *entry, uint64_t data
 static r2_status read_tensor(const place *p, const json_t *entry, uint64_t data_bytes,
                              r2i_safetensor *t, r2i_extent *extent) {
     if (json_object_size(entry) != 3) {
-        return r2i_fail(p->err, R2_E_FORMAT, "%s: %s: expected dtype, shape and data_offsets, found "
-                        "%zu fields", p->label, p->name, json_object_size(entry));
+        return r2i_fail(p->err, R2_E_FORMAT,
+                        "%s: %s: expected dtype, shape and data_offsets, found "
+                        "%zu fields",
+                        p->label, p->name, json_object_size(entry));
     }
     r2_status status = read_dtype(p, entry, t);
     if (status == R2_OK) status = read_shape(p, entry, t);
@@ -120,28 +132,34 @@ static r2_status check_cover(const r2i_safetensors_header *h, r2i_extent *extent
     r2i_extents_sort(extents, h->n_tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {
         if (extents[i].begin != covered) {
-            return r2i_fail(err, R2_E_FORMAT, "%s: %s: data_offsets: expected data to begin at %" PRIu64
-                            ", found %" PRIu64 " (%s)", h->label, h->tensors[extents[i].index].name,
-                            covered, extents[i].begin, extents[i].begin < covered ? "overlap" : "hole");
+            return r2i_fail(err, R2_E_FORMAT,
+                            "%s: %s: data_offsets: expected data to begin at %" PRIu64
+                            ", found %" PRIu64 " (%s)",
+                            h->label, h->tensors[extents[i].index].name, covered, extents[i].begin,
+                            extents[i].begin < covered ? "overlap" : "hole");
         }
         covered = extents[i].end;
     }
     if (covered == data_bytes) return R2_OK;
-    return r2i_fail(err, R2_E_FORMAT, "%s: data: expected %" PRIu64 " bytes as the header says, found "
-                    "%" PRIu64, h->label, covered, data_bytes);
+    return r2i_fail(err, R2_E_FORMAT,
+                    "%s: data: expected %" PRIu64 " bytes as the header says, found "
+                    "%" PRIu64,
+                    h->label, covered, data_bytes);
 }
 
 static r2_status take_metadata(r2i_safetensors_header *h, json_t *metadata, r2_error *err) {
     const char *key;
     json_t *value;
     if (!json_is_object(metadata)) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: __metadata__: expected an object, found another kind",
-                        h->label);
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: __metadata__: expected an object, found another kind", h->label);
     }
     json_object_foreach(metadata, key, value) {
         if (!json_is_string(value)) {
-            return r2i_fail(err, R2_E_FORMAT, "%s: __metadata__: %s: expected a string, found another "
-                            "kind", h->label, key);
+            return r2i_fail(err, R2_E_FORMAT,
+                            "%s: __metadata__: %s: expected a string, found another "
+                            "kind",
+                            h->label, key);
         }
     }
     h->metadata = json_incref(metadata);
@@ -167,8 +185,9 @@ static r2_status read_entries(r2i_safetensors_header *h, json_t *root, r2i_exten
         r2i_extent *extent = &extents[h->n_tensors];
         const size_t name_bytes = strlen(name);
         if (name_bytes < 1 || name_bytes > MAX_NAME_BYTES) {
-            return r2i_fail(err, R2_E_FORMAT, "%s: a tensor name: expected 1..1024 bytes, found %zu",
-                            h->label, name_bytes);
+            return r2i_fail(err, R2_E_FORMAT,
+                            "%s: a tensor name: expected 1..1024 bytes, found %zu", h->label,
+                            name_bytes);
         }
         const place p = { h->label, name, err };
         const r2_status status = read_tensor(&p, entry, data_bytes, t, extent);
@@ -182,8 +201,9 @@ static r2_status read_entries(r2i_safetensors_header *h, json_t *root, r2i_exten
     return check_cover(h, extents, data_bytes, err);
 }
 
-/* The JSON text: starts with '{', ends with '}' and then spaces only. */
-static r2_status find_text(const r2i_safetensors_header *h, size_t *n_bytes, r2_error *err) {
+/* The JSON text: starts with '{', ends with '}' (after n_used bytes) and then spaces only. */
+static r2_status find_text(const r2i_safetensors_header *h, size_t *n_bytes, size_t *n_used,
+                           r2_error *err) {
     uint64_t n = 0;
     if (h->n_bytes < LENGTH_BYTES) {
         return r2i_fail(err, R2_E_FORMAT, "%s: expected at least 8 bytes, found %zu (truncated?)",
@@ -191,30 +211,35 @@ static r2_status find_text(const r2i_safetensors_header *h, size_t *n_bytes, r2_
     }
     memcpy(&n, h->bytes, sizeof n);
     if (n < 2 || n > R2I_SAFETENSORS_MAX_HEADER || n > h->n_bytes - LENGTH_BYTES) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: header: expected 2..100000000 bytes within the file's "
-                        "%zu, found %" PRIu64 " (truncated?)", h->label, h->n_bytes, n);
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: header: expected 2..100000000 bytes within the file's "
+                        "%zu, found %" PRIu64 " (truncated?)",
+                        h->label, h->n_bytes, n);
     }
     const uint8_t *text = h->bytes + LENGTH_BYTES;
     size_t used = (size_t)n;
     while (used > 0 && text[used - 1] == ' ') used--;
     if (text[0] != '{' || text[used - 1] != '}') {
-        return r2i_fail(err, R2_E_FORMAT, "%s: header: expected {...} padded with spaces, found bytes "
-                        "%02x to %02x", h->label, text[0], text[used == 0 ? 0 : used - 1]);
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: header: expected {...} padded with spaces, found bytes "
+                        "%02x to %02x",
+                        h->label, text[0], text[used == 0 ? 0 : used - 1]);
     }
     *n_bytes = (size_t)n;
+    *n_used = used;
     return R2_OK;
 }
 
 r2_status r2i_safetensors_header_read(r2i_safetensors_header *header, int32_t shard,
                                       r2i_arena *arena, r2_error *err) {
-    size_t text_bytes = 0;
+    size_t text_bytes = 0, used_bytes = 0;
     json_t *root = NULL;
     header->n_tensors = 0;
     header->metadata = NULL;
-    r2_status status = find_text(header, &text_bytes, err);
+    r2_status status = find_text(header, &text_bytes, &used_bytes, err);
     if (status != R2_OK) return status;
     const uint8_t *text = header->bytes + LENGTH_BYTES;
-    status = r2i_json_read(&root, header->label, text, text_bytes, &header_limits, err);
+    status = r2i_json_read(&root, header->label, text, used_bytes, &header_limits, err);
     if (status != R2_OK) return status;
     const size_t cap = json_object_size(root), extent_bytes = cap * sizeof(r2i_extent);
     r2i_extent *extents = r2i_heap_take(arena->heap, extent_bytes);

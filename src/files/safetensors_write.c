@@ -71,7 +71,8 @@ r2_status r2i_safetensors_writer_add_metadata(r2i_safetensors_writer *writer, co
     }
     json_t *value = json_string(text); /* NULL when it is no UTF-8 */
     if (metadata == NULL || value == NULL || json_object_set_new(metadata, key, value) != 0) {
-        writer->status = r2i_fail(err, R2_E_ARGUMENT, "safetensors writer: metadata %s: expected UTF-8 text", key);
+        writer->status = r2i_fail(err, R2_E_ARGUMENT,
+                                  "safetensors writer: metadata %s: expected UTF-8 text", key);
     }
     return writer->status;
 }
@@ -108,15 +109,22 @@ r2_status r2i_safetensors_writer_add_tensor(r2i_safetensors_writer *writer, cons
     if (!is_collecting(w, err)) return w->status;
     piece p = { .bytes = bytes };
     uint64_t end;
-    if (name[0] == '\0' || strcmp(name, "__metadata__") == 0 || json_object_get(w->root, name) != NULL) {
-        w->status = r2i_fail(err, R2_E_ARGUMENT, "safetensors writer: tensor name \"%s\": expected a new one", name);
+    if (name[0] == '\0' || strcmp(name, "__metadata__") == 0 ||
+        json_object_get(w->root, name) != NULL) {
+        w->status = r2i_fail(err, R2_E_ARGUMENT,
+                             "safetensors writer: tensor name \"%s\": expected a new one", name);
     } else if (!tensor_bytes(dtype, n_dims, shape, &p.n_bytes) ||
                !r2i_add_u64(w->data_bytes, p.n_bytes, &end) || end > INT64_MAX) {
-        w->status = r2i_fail(err, R2_E_ARGUMENT, "safetensors writer: %s: shape: expected at most 8 "
-                             "dimensions of at least 0", name);
-    } else if (json_object_set_new(w->root, name, make_entry(dtype, n_dims, shape, w->data_bytes, end)) != 0) {
-        w->status = r2i_fail(err, R2_E_ARGUMENT, "safetensors writer: %s: expected a UTF-8 name (or no "
-                             "memory)", name);
+        w->status = r2i_fail(err, R2_E_ARGUMENT,
+                             "safetensors writer: %s: shape: expected at most 8 "
+                             "dimensions of at least 0",
+                             name);
+    } else if (json_object_set_new(w->root, name,
+                                   make_entry(dtype, n_dims, shape, w->data_bytes, end)) != 0) {
+        w->status = r2i_fail(err, R2_E_ARGUMENT,
+                             "safetensors writer: %s: expected a UTF-8 name (or no "
+                             "memory)",
+                             name);
     } else {
         w->data_bytes = end;
         w->status = r2i_buffer_append(&w->pieces, &p, sizeof p, err);
@@ -153,7 +161,8 @@ static void write_header(r2i_safetensors_writer *w, r2_error *err) {
     static const char spaces[8] = "        ";
     r2i_buffer_init(&text, w->heap, R2I_SAFETENSORS_MAX_HEADER - sizeof spaces);
     if (json_dump_callback(w->root, append_to_buffer, &text, JSON_COMPACT) != 0) {
-        w->status = r2i_fail(err, R2_E_LIMIT, "safetensors writer: the header grows beyond 100 MB (or no memory)");
+        w->status = r2i_fail(err, R2_E_LIMIT,
+                             "safetensors writer: the header grows beyond 100 MB (or no memory)");
     } else {
         const size_t n_spaces = (8 - text.n_bytes % 8) % 8;
         const uint64_t n = text.n_bytes + n_spaces;
@@ -178,14 +187,18 @@ r2_status r2i_safetensors_writer_begin(r2i_safetensors_writer *writer, const cha
 r2_status r2i_safetensors_writer_write(r2i_safetensors_writer *writer, const void *bytes,
                                        size_t n_bytes, r2_error *err) {
     r2i_safetensors_writer *w = writer;
-    if (w->status != R2_OK) return r2i_fail(err, w->status, "safetensors writer: an earlier call failed");
+    if (w->status != R2_OK)
+        return r2i_fail(err, w->status, "safetensors writer: an earlier call failed");
     if (w->file == NULL || w->next >= w->n_tensors) {
-        return w->status = r2i_fail(err, R2_E_STATE, "safetensors writer: no tensor waits for data");
+        return w->status =
+                   r2i_fail(err, R2_E_STATE, "safetensors writer: no tensor waits for data");
     }
     const piece *p = piece_at(w, w->next);
     if (n_bytes > p->n_bytes - w->n_written) {
-        return w->status = r2i_fail(err, R2_E_ARGUMENT, "safetensors writer: tensor %zu: expected at most "
-                                    "%zu more bytes, found %zu", w->next, p->n_bytes - w->n_written, n_bytes);
+        return w->status = r2i_fail(err, R2_E_ARGUMENT,
+                                    "safetensors writer: tensor %zu: expected at most "
+                                    "%zu more bytes, found %zu",
+                                    w->next, p->n_bytes - w->n_written, n_bytes);
     }
     emit(w, bytes, n_bytes, err);
     w->n_written += n_bytes;
@@ -199,9 +212,11 @@ r2_status r2i_safetensors_writer_write(r2i_safetensors_writer *writer, const voi
 
 r2_status r2i_safetensors_writer_finish(r2i_safetensors_writer *writer, r2_error *err) {
     r2i_safetensors_writer *w = writer;
-    if (w->status != R2_OK) return r2i_fail(err, w->status, "safetensors writer: an earlier call failed");
+    if (w->status != R2_OK)
+        return r2i_fail(err, w->status, "safetensors writer: an earlier call failed");
     if (w->file == NULL || w->next < w->n_tensors) {
-        return w->status = r2i_fail(err, R2_E_STATE, "safetensors writer: data of tensor %zu are missing", w->next);
+        return w->status = r2i_fail(err, R2_E_STATE,
+                                    "safetensors writer: data of tensor %zu are missing", w->next);
     }
     const r2_status status = r2i_atomic_commit(w->file, err);
     w->file = NULL;

@@ -13,9 +13,9 @@ enum { R2I_TENSOR_DIMS = 4 };
 typedef struct {
     const char *name; /* terminated; in the arena of the file that holds it */
     r2i_type type;
-    int32_t n_dims;               /* as stored: 1..4 (0 for a scalar of safetensors) */
-    int64_t ne[R2I_TENSOR_DIMS];  /* every one >= 1; 1 beyond n_dims */
-    const uint8_t *bytes;         /* in the mapping.  GGUF: aligned to general.alignment;
+    int32_t n_dims;              /* as stored: 1..4 (0 for a scalar of safetensors) */
+    int64_t ne[R2I_TENSOR_DIMS]; /* every one >= 1; 1 beyond n_dims */
+    const uint8_t *bytes;        /* in the mapping.  GGUF: aligned to general.alignment;
                                    * safetensors: no alignment is promised, use memcpy */
     size_t n_bytes;
     int32_t shard; /* which file of a sharded model, from 0 */

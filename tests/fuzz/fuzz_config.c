@@ -44,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     r2_error err = { 0 };
     json_t *root;
     static volatile int sink;
-    if (r2i_json_read(&root, "config.json", bytes, n_bytes, &r2i_json_config_limits, &err) == R2_OK) {
+    if (r2i_json_read(&root, "config.json", bytes, n_bytes, &r2i_json_config_limits, &err) ==
+        R2_OK) {
         sink = sink + walk(root);
     } else if (root != NULL || err.text[0] == '\0' || err.code == R2_OK) {
         abort();

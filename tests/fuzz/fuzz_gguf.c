@@ -23,7 +23,8 @@ static uint64_t read_values(const r2i_gguf *g, r2i_arena *arena) {
         bool b = false;
         sum += sum_of(v->bytes, v->n_bytes);
         if (r2i_gguf_find(g, v->key) != v) abort();
-        while (r2i_gguf_next_text(v, &at, &text)) sum += sum_of((const uint8_t *)text.bytes, text.n_bytes);
+        while (r2i_gguf_next_text(v, &at, &text))
+            sum += sum_of((const uint8_t *)text.bytes, text.n_bytes);
         sum += r2i_gguf_get_i32(g, v->key, -100, 100, &x, NULL) == R2_OK;
         sum += r2i_gguf_get_f32(g, v->key, 0.0f, 1.0f, &f, NULL) == R2_OK;
         sum += r2i_gguf_get_bool(g, v->key, &b, NULL) == R2_OK;

@@ -14,8 +14,8 @@ static uint64_t read_tensor(const r2i_safetensors *file, const r2i_safetensor *t
     for (int32_t i = 0; i < t->n_dims; i++) n_elements *= (uint64_t)t->shape[i];
     if (t->n_bytes < n_elements && n_elements <= SIZE_MAX / 8) abort();
     if (r2i_safetensors_get(file, t->name, &view, NULL) == R2_OK) {
-        const uint64_t product = (uint64_t)view.ne[0] * (uint64_t)view.ne[1] * (uint64_t)view.ne[2] *
-                                 (uint64_t)view.ne[3];
+        const uint64_t product = (uint64_t)view.ne[0] * (uint64_t)view.ne[1] *
+                                 (uint64_t)view.ne[2] * (uint64_t)view.ne[3];
         if (product != n_elements || view.bytes != t->bytes) abort();
     }
     return sum;
@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     r2i_heap_init(&heap);
     heap.limit_bytes = (size_t)64 << 20;
     r2i_arena_init(&arena, &heap, 1 << 14, 0);
-    if (r2i_safetensors_open_memory(&file, "fuzz.safetensors", bytes, n_bytes, &arena, &err) == R2_OK) {
+    if (r2i_safetensors_open_memory(&file, "fuzz.safetensors", bytes, n_bytes, &arena, &err) ==
+        R2_OK) {
         for (size_t i = 0; i < r2i_safetensors_n_tensors(file); i++) {
             sink = sink + read_tensor(file, r2i_safetensors_tensor_at(file, i));
         }

@@ -20,9 +20,9 @@
 #include "files/atomic_write.h"
 #include "files/gguf_write.h"
 
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) != R2_OK) fail_msg("%s", err.text);                                             \
+#define OK(call)                                       \
+    do {                                               \
+        if ((call) != R2_OK) fail_msg("%s", err.text); \
     } while (0)
 
 typedef struct {
@@ -145,8 +145,8 @@ static void test_bad_targets(void **state) {
     p->heap.limit_bytes = 0;
 }
 
-/* Runs `work` with files limited to n bytes: the kernel then writes short and fails with EFBIG, just
- * as a disk that fills up writes short and fails with ENOSPC. */
+/* Runs `work` with files limited to n bytes: the kernel then writes short and fails with EFBIG,
+ * just as a disk that fills up writes short and fails with ENOSPC. */
 static void with_file_limit(rlim_t n, void (*work)(place *), place *p) {
     struct rlimit before, limited;
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);

@@ -47,7 +47,8 @@ static void put_array(image *f, const char *key, uint32_t element, uint64_t n) {
     put_u32(f, element);
     put_u64(f, n);
 }
-static void put_tensor(image *f, const char *name, uint64_t ne0, uint64_t ne1, uint32_t type, uint64_t offset) {
+static void put_tensor(image *f, const char *name, uint64_t ne0, uint64_t ne1, uint32_t type,
+                       uint64_t offset) {
     put_text(f, name);
     put_u32(f, 2);
     put_u64(f, ne0);
@@ -107,7 +108,8 @@ static void make_good(image *f) {
     put_array(f, "tokenizer.ggml.tokens", R2I_GGUF_TEXT, 3), put_text(f, "<s>"), put_text(f, ""),
         put_text(f, "\xc3\xa9");
     put_array(f, "a.counts", R2I_GGUF_I32, 2), put_u32(f, 5), put_u32(f, (uint32_t)-6);
-    put_array(f, "a.nested", R2I_GGUF_ARRAY, 1), put_u32(f, R2I_GGUF_BOOL), put_u64(f, 2), put_u8(f, 0), put_u8(f, 1);
+    put_array(f, "a.nested", R2I_GGUF_ARRAY, 1), put_u32(f, R2I_GGUF_BOOL), put_u64(f, 2),
+        put_u8(f, 0), put_u8(f, 1);
     put_tensor(f, "one", 4, 3, R2I_TYPE_F32, 0);
     put_tensor(f, "two", 64, 2, R2I_TYPE_Q4_0, 64);
     pad(f, 32);
@@ -154,7 +156,9 @@ static void test_reads_what_is_there(void **state) {
 
     const r2i_gguf_value *tokens = NULL;
     r2i_gguf_text *texts = NULL;
-    assert_int_equal(r2i_gguf_get_array(o.gguf, "tokenizer.ggml.tokens", R2I_GGUF_TEXT, 1, 3, &tokens, &o.err), R2_OK);
+    assert_int_equal(
+        r2i_gguf_get_array(o.gguf, "tokenizer.ggml.tokens", R2I_GGUF_TEXT, 1, 3, &tokens, &o.err),
+        R2_OK);
     assert_int_equal(r2i_gguf_texts(o.gguf, tokens, &o.arena, &texts, &o.err), R2_OK);
     assert_int_equal(texts[0].n_bytes, 3);
     assert_int_equal(texts[1].n_bytes, 0);
@@ -174,21 +178,26 @@ static void test_getters_say_what_is_wrong(void **state) {
     make_good(&f);
     open_image(&o, &f, f.n);
     assert_int_equal(r2i_gguf_get_i32(o.gguf, ".head_count", 1, 9, &n, &o.err), R2_E_NOT_FOUND);
-    assert_string_equal(o.err.text, "toy.gguf: qwen2.head_count: expected an integer, found nothing");
+    assert_string_equal(o.err.text,
+                        "toy.gguf: qwen2.head_count: expected an integer, found nothing");
     n = 7;
     assert_int_equal(r2i_gguf_try_i32(o.gguf, ".head_count", 1, 9, &n, &o.err), R2_OK);
     assert_int_equal(n, 7);
     assert_int_equal(r2i_gguf_get_i32(o.gguf, ".block_count", 1, 9, &n, &o.err), R2_E_RANGE);
-    assert_string_equal(o.err.text, "toy.gguf: qwen2.block_count: expected an integer in 1..9, found 24");
+    assert_string_equal(o.err.text,
+                        "toy.gguf: qwen2.block_count: expected an integer in 1..9, found 24");
     assert_int_equal(r2i_gguf_get_i32(o.gguf, "a.flag", 0, 9, &n, &o.err), R2_E_FORMAT);
     assert_string_equal(o.err.text, "toy.gguf: a.flag: expected an integer, found bool");
-    assert_int_equal(r2i_gguf_get_f32(o.gguf, ".rope.freq_base", 0.0f, 1.0f, &x, &o.err), R2_E_RANGE);
+    assert_int_equal(r2i_gguf_get_f32(o.gguf, ".rope.freq_base", 0.0f, 1.0f, &x, &o.err),
+                     R2_E_RANGE);
     assert_non_null(strstr(o.err.text, "expected a float in 0..1, found 10000"));
     assert_int_equal(r2i_gguf_get_bool(o.gguf, "a.small", &flag, &o.err), R2_E_FORMAT);
     assert_int_equal(r2i_gguf_get_text(o.gguf, "a.counts", &text, &o.err), R2_E_FORMAT);
     assert_string_equal(o.err.text, "toy.gguf: a.counts: expected a text, found an array of i32");
-    assert_int_equal(r2i_gguf_get_array(o.gguf, "a.counts", R2I_GGUF_TEXT, 0, 9, &array, &o.err), R2_E_FORMAT);
-    assert_int_equal(r2i_gguf_get_array(o.gguf, "a.counts", R2I_GGUF_I64, 3, 9, &array, &o.err), R2_E_RANGE);
+    assert_int_equal(r2i_gguf_get_array(o.gguf, "a.counts", R2I_GGUF_TEXT, 0, 9, &array, &o.err),
+                     R2_E_FORMAT);
+    assert_int_equal(r2i_gguf_get_array(o.gguf, "a.counts", R2I_GGUF_I64, 3, 9, &array, &o.err),
+                     R2_E_RANGE);
     assert_string_equal(o.err.text, "toy.gguf: a.counts: expected 3..9 elements, found 2");
     close_image(&o);
 }
@@ -238,26 +247,33 @@ static void bad_endian(image *f) { begin(f, 0x03000000, 0, 0), put_zeros(f, 32);
 static void bad_many_values(image *f) { begin(f, 3, 0, 1000), put_zeros(f, 100); }
 static void bad_values_limit(image *f) { begin(f, 3, 0, 65537), put_zeros(f, 100); }
 static void bad_many_tensors(image *f) { begin(f, 3, UINT64_MAX, 0), put_zeros(f, 100); }
-static void bad_key_length(image *f) { begin(f, 3, 0, 1), put_u64(f, UINT64_MAX), put_zeros(f, 32); }
-static void one_value(image *f, const char *key, uint32_t type) { begin(f, 3, 0, 1), put_key(f, key, type); }
+static void bad_key_length(image *f) {
+    begin(f, 3, 0, 1), put_u64(f, UINT64_MAX), put_zeros(f, 32);
+}
+static void one_value(image *f, const char *key, uint32_t type) {
+    begin(f, 3, 0, 1), put_key(f, key, type);
+}
 static void bad_key_empty(image *f) { one_value(f, "", R2I_GGUF_U8), put_zeros(f, 32); }
 static void bad_key_case(image *f) { one_value(f, "General.Name", R2I_GGUF_U8), put_zeros(f, 32); }
 static void bad_key_dot(image *f) { one_value(f, ".name", R2I_GGUF_U8), put_zeros(f, 32); }
 static void bad_key_nul(image *f) {
     begin(f, 3, 0, 1), put_u64(f, 3), put(f, "a\0b", 3), put_u32(f, R2I_GGUF_U8), put_zeros(f, 32);
 }
-static void bad_key_long(image *f) {
-    begin(f, 3, 0, 1), put_u64(f, 70000), put_zeros(f, 100);
-}
+static void bad_key_long(image *f) { begin(f, 3, 0, 1), put_u64(f, 70000), put_zeros(f, 100); }
 static void bad_utf8(image *f) { one_value(f, "a", R2I_GGUF_TEXT), put_text(f, "\xc0\xaf"); }
-static void bad_surrogate(image *f) { one_value(f, "a", R2I_GGUF_TEXT), put_text(f, "ab\xed\xa0\x80"); }
+static void bad_surrogate(image *f) {
+    one_value(f, "a", R2I_GGUF_TEXT), put_text(f, "ab\xed\xa0\x80");
+}
 static void bad_type(image *f) { one_value(f, "a", 13), put_zeros(f, 32); }
 static void bad_bool(image *f) { one_value(f, "a", R2I_GGUF_BOOL), put_u8(f, 2), put_zeros(f, 8); }
 static void bad_bools(image *f) {
-    begin(f, 3, 0, 1), put_array(f, "a", R2I_GGUF_BOOL, 2), put_u8(f, 1), put_u8(f, 7), put_zeros(f, 8);
+    begin(f, 3, 0, 1), put_array(f, "a", R2I_GGUF_BOOL, 2), put_u8(f, 1), put_u8(f, 7),
+        put_zeros(f, 8);
 }
 static void bad_element(image *f) { begin(f, 3, 0, 1), put_array(f, "a", 99, 1), put_zeros(f, 32); }
-static void bad_array_size(image *f) { begin(f, 3, 0, 1), put_array(f, "a", R2I_GGUF_U64, 1 << 28), put_zeros(f, 32); }
+static void bad_array_size(image *f) {
+    begin(f, 3, 0, 1), put_array(f, "a", R2I_GGUF_U64, 1 << 28), put_zeros(f, 32);
+}
 static void bad_array_count(image *f) {
     begin(f, 3, 0, 1), put_array(f, "a", R2I_GGUF_U64, (uint64_t)1 << 61), put_zeros(f, 32);
 }
@@ -270,16 +286,23 @@ static void bad_twice(image *f) {
     begin(f, 3, 0, 2);
     for (int i = 0; i < 2; i++) put_key(f, "a.b", R2I_GGUF_U8), put_u8(f, 0);
 }
-static void alignment(image *f, uint32_t x) { one_value(f, "general.alignment", R2I_GGUF_U32), put_u32(f, x), put_zeros(f, 64); }
+static void alignment(image *f, uint32_t x) {
+    one_value(f, "general.alignment", R2I_GGUF_U32), put_u32(f, x), put_zeros(f, 64);
+}
 static void bad_alignment_3(image *f) { alignment(f, 48); }
 static void bad_alignment_0(image *f) { alignment(f, 0); }
 static void bad_alignment_4(image *f) { alignment(f, 4); }
 static void bad_alignment_big(image *f) { alignment(f, 131072); }
-static void bad_alignment_type(image *f) { one_value(f, "general.alignment", R2I_GGUF_U64), put_u64(f, 32), put_zeros(f, 64); }
-static void bad_architecture(image *f) { one_value(f, "general.architecture", R2I_GGUF_U32), put_u32(f, 1), put_zeros(f, 64); }
+static void bad_alignment_type(image *f) {
+    one_value(f, "general.alignment", R2I_GGUF_U64), put_u64(f, 32), put_zeros(f, 64);
+}
+static void bad_architecture(image *f) {
+    one_value(f, "general.architecture", R2I_GGUF_U32), put_u32(f, 1), put_zeros(f, 64);
+}
 
 /* One tensor and 256 bytes of data. */
-static void tensor(image *f, const char *name, uint64_t ne0, uint64_t ne1, uint32_t type, uint64_t offset) {
+static void tensor(image *f, const char *name, uint64_t ne0, uint64_t ne1, uint32_t type,
+                   uint64_t offset) {
     begin(f, 3, 1, 0), put_tensor(f, name, ne0, ne1, type, offset), pad(f, 32), put_zeros(f, 256);
 }
 static void bad_name_empty(image *f) { tensor(f, "", 4, 4, 0, 0); }
@@ -287,7 +310,8 @@ static void bad_name_long(image *f) {
     tensor(f, "0123456789012345678901234567890123456789012345678901234567890123x", 4, 4, 0, 0);
 }
 static void bad_name_nul(image *f) {
-    begin(f, 3, 1, 0), put_u64(f, 2), put(f, "a\0", 2), put_u32(f, 1), put_u64(f, 1), put_u32(f, 0), put_u64(f, 0);
+    begin(f, 3, 1, 0), put_u64(f, 2), put(f, "a\0", 2), put_u32(f, 1), put_u64(f, 1), put_u32(f, 0),
+        put_u64(f, 0);
     pad(f, 32), put_zeros(f, 64);
 }
 static void n_dims(image *f, uint32_t n) {
@@ -314,7 +338,9 @@ static void bad_tensor_twice(image *f) {
     begin(f, 3, 2, 0), put_tensor(f, "t", 4, 2, 0, 32), put_tensor(f, "t", 4, 2, 0, 0);
     pad(f, 32), put_zeros(f, 256);
 }
-static void bad_shard(image *f) { one_value(f, "split.count", R2I_GGUF_U16), put(f, "\2\0", 2), put_zeros(f, 64); }
+static void bad_shard(image *f) {
+    one_value(f, "split.count", R2I_GGUF_U16), put(f, "\2\0", 2), put_zeros(f, 64);
+}
 
 static const struct {
     void (*make)(image *f);
@@ -328,7 +354,8 @@ static const struct {
     { bad_many_values, R2_E_FORMAT, "number of metadata values: expected at most 65536" },
     { bad_values_limit, R2_E_FORMAT, "found 65537" },
     { bad_many_tensors, R2_E_FORMAT, "number of tensors: expected at most 2^20" },
-    { bad_key_length, R2_E_FORMAT, "a metadata key: expected 18446744073709551615 more bytes, found 32" },
+    { bad_key_length, R2_E_FORMAT,
+      "a metadata key: expected 18446744073709551615 more bytes, found 32" },
     { bad_key_empty, R2_E_FORMAT, "metadata key 0: expected words of a-z" },
     { bad_key_case, R2_E_FORMAT, "found \"General.Name\"" },
     { bad_key_dot, R2_E_FORMAT, "found \".name\"" },
@@ -344,7 +371,8 @@ static const struct {
     { bad_array_count, R2_E_FORMAT, "a: expected at most 2^28 array elements" },
     { bad_nesting, R2_E_FORMAT, "a: expected arrays nested at most 4 deep, found 5" },
     { bad_twice, R2_E_FORMAT, "a.b: expected once, found twice" },
-    { bad_alignment_3, R2_E_FORMAT, "general.alignment: expected a power of two in 8..65536, found 48" },
+    { bad_alignment_3, R2_E_FORMAT,
+      "general.alignment: expected a power of two in 8..65536, found 48" },
     { bad_alignment_0, R2_E_FORMAT, "found 0" },
     { bad_alignment_4, R2_E_FORMAT, "found 4" },
     { bad_alignment_big, R2_E_FORMAT, "found 131072" },
@@ -361,10 +389,12 @@ static const struct {
     { bad_row, R2_E_FORMAT, "t: expected rows of a multiple of 32 (Q4_0), found 33" },
     { bad_tensor_type, R2_E_UNSUPPORTED, "t: expected a supported element type, found type 31" },
     { bad_tensor_type_gap, R2_E_UNSUPPORTED, "found type 4" },
-    { bad_offset, R2_E_FORMAT, "t: expected a data offset that is a multiple of general.alignment, found 16" },
+    { bad_offset, R2_E_FORMAT,
+      "t: expected a data offset that is a multiple of general.alignment, found 16" },
     { bad_end, R2_E_FORMAT, "t: expected 256 bytes of data at offset 32, found 256" },
     { bad_offset_wrap, R2_E_FORMAT, "t: expected 64 bytes of data at offset 18446744073709551584" },
-    { bad_overlap, R2_E_FORMAT, "late: expected data of its own, found data that overlap with early" },
+    { bad_overlap, R2_E_FORMAT,
+      "late: expected data of its own, found data that overlap with early" },
     { bad_tensor_twice, R2_E_FORMAT, "tensor t: expected once, found twice" },
     { bad_shard, R2_E_UNSUPPORTED, "split.count: expected one whole file" },
 };
@@ -437,7 +467,8 @@ static const char *path_in(const place *p, const char *name) {
 }
 
 static int tear_down(void **state) {
-    static const char *const names[] = { "a.gguf", "m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "fifo" };
+    static const char *const names[] = { "a.gguf", "m-00001-of-00002.gguf", "m-00002-of-00002.gguf",
+                                         "fifo" };
     place *p = *state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) (void)unlink(path_in(p, names[i]));
     const int rc = rmdir(p->folder); /* fails when a temporary file was left behind */
@@ -447,9 +478,9 @@ static int tear_down(void **state) {
     return rc == 0 && used == 0 ? 0 : -1;
 }
 
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) != R2_OK) fail_msg("%s", err.text);                                             \
+#define OK(call)                                       \
+    do {                                               \
+        if ((call) != R2_OK) fail_msg("%s", err.text); \
     } while (0)
 
 static void test_writes_what_it_reads(void **state) {
@@ -494,7 +525,8 @@ static void test_writes_what_it_reads(void **state) {
     assert_true(r2i_gguf_float_at(r2i_gguf_find(g, "a.f64"), 0) == 0.1);
     assert_memory_equal(r2i_gguf_find(g, "a.counts")->bytes, counts, sizeof counts);
     assert_int_equal(r2i_gguf_find(g, "a.tokens")->n_elements, 3);
-    const r2i_stored_tensor *f32 = r2i_gguf_find_tensor(g, "f32"), *streamed = r2i_gguf_find_tensor(g, "streamed");
+    const r2i_stored_tensor *f32 = r2i_gguf_find_tensor(g, "f32"),
+                            *streamed = r2i_gguf_find_tensor(g, "streamed");
     assert_memory_equal(f32->bytes, x, sizeof x);
     assert_int_equal(streamed->n_bytes, 36);
     assert_memory_equal(streamed->bytes, q, 36);
@@ -514,14 +546,16 @@ static void test_writer_refuses(void **state) {
     for (size_t i = 0; i < 4; i++) {
         OK(r2i_gguf_writer_create(&w, &p->heap, &err));
         assert_int_equal(r2i_gguf_writer_add_bool(w, bad_keys[i], true, &err), R2_E_ARGUMENT);
-        assert_int_equal(r2i_gguf_writer_add_bool(w, "good", true, &err), R2_E_ARGUMENT); /* sticks */
+        assert_int_equal(r2i_gguf_writer_add_bool(w, "good", true, &err),
+                         R2_E_ARGUMENT); /* sticks */
         r2i_gguf_writer_destroy(w);
     }
     OK(r2i_gguf_writer_create(&w, &p->heap, &err));
     assert_int_equal(r2i_gguf_writer_add_integer(w, "a", R2I_GGUF_U8, 256, &err), R2_E_RANGE);
     r2i_gguf_writer_destroy(w);
     OK(r2i_gguf_writer_create(&w, &p->heap, &err));
-    assert_int_equal(r2i_gguf_writer_add_tensor(w, "t", R2I_TYPE_Q8_0, 1, ne, ne, &err), R2_E_ARGUMENT);
+    assert_int_equal(r2i_gguf_writer_add_tensor(w, "t", R2I_TYPE_Q8_0, 1, ne, ne, &err),
+                     R2_E_ARGUMENT);
     r2i_gguf_writer_destroy(w);
     OK(r2i_gguf_writer_create(&w, &p->heap, &err));
     OK(r2i_gguf_writer_add_bool(w, "a", true, &err));
@@ -588,9 +622,12 @@ static void test_shards(void **state) {
     write_shard(p, shards[1], "b", 1, 2, 3);
     expect_shards_refused(p, shards[1], R2_E_MISMATCH, "expected shard 1 of 2, found shard 2 of 2");
     write_shard(p, shards[0], "a", 0, 2, 3);
-    expect_shards_refused(p, shards[0], R2_E_MISMATCH, "split.tensors.count: expected 2 as in the 2 shards, found 3");
+    expect_shards_refused(p, shards[0], R2_E_MISMATCH,
+                          "split.tensors.count: expected 2 as in the 2 shards, found 3");
     write_shard(p, "a.gguf", "a", 0, 2, 2);
-    expect_shards_refused(p, "a.gguf", R2_E_MISMATCH, "file name: expected the first of 2 shards to end in -00001-of-00002.gguf");
+    expect_shards_refused(
+        p, "a.gguf", R2_E_MISMATCH,
+        "file name: expected the first of 2 shards to end in -00001-of-00002.gguf");
 }
 
 static void test_only_regular_files(void **state) {
@@ -618,7 +655,8 @@ static void test_golden_twins_agree(void **state) {
     if (golden == NULL) golden = R2LM_DEFAULT_GOLDEN_DIR;
     static const struct {
         const char *gguf, *hf;
-    } names[] = { { "token_embd.weight", "model.embed_tokens.weight" }, { "output_norm.weight", "model.norm.weight" },
+    } names[] = { { "token_embd.weight", "model.embed_tokens.weight" },
+                  { "output_norm.weight", "model.norm.weight" },
                   { "blk.1.ffn_down.weight", "model.layers.1.mlp.down_proj.weight" },
                   { "blk.0.attn_q.bias", "model.layers.0.self_attn.q_proj.bias" } };
     (void)snprintf(path, sizeof path, "%s/qwen2/model.gguf", golden);

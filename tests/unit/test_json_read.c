@@ -63,8 +63,8 @@ static void test_malformed_text_is_refused(void **state) {
         json_t *root = (json_t *)&err; /* must become NULL */
         const r2_status status = read_text(&root, bad_cases[i].text, &err);
         if (status != bad_cases[i].code || strstr(err.text, bad_cases[i].expected) == NULL) {
-            fail_msg("%s: expected %d \"%s\", found %d \"%s\"", bad_cases[i].text, bad_cases[i].code,
-                     bad_cases[i].expected, status, err.text);
+            fail_msg("%s: expected %d \"%s\", found %d \"%s\"", bad_cases[i].text,
+                     bad_cases[i].code, bad_cases[i].expected, status, err.text);
         }
         assert_null(root);
     }
@@ -85,20 +85,24 @@ static void test_limits(void **state) {
     json_decref(must_read(text));
     nest(text, 65);
     assert_int_equal(read_text(&root, text, &err), R2_E_LIMIT);
-    assert_string_equal(err.text, "config.json: byte 64: expected nesting of at most 64, found more");
+    assert_string_equal(err.text,
+                        "config.json: byte 64: expected nesting of at most 64, found more");
 
     const r2i_json_limits tight = { .max_bytes = 20, .max_values = 4, .max_depth = 8 };
     assert_int_equal(r2i_json_read(&root, "x", "[1,2,3]", 7, &tight, &err), R2_OK);
     json_decref(root);
     assert_int_equal(r2i_json_read(&root, "x", "[1,2,3,4,5]", 11, &tight, &err), R2_E_LIMIT);
     assert_string_equal(err.text, "x: expected at most 4 values, found more");
-    assert_int_equal(r2i_json_read(&root, "x", "[                    ]", 22, &tight, &err), R2_E_LIMIT);
+    assert_int_equal(r2i_json_read(&root, "x", "[                    ]", 22, &tight, &err),
+                     R2_E_LIMIT);
     assert_string_equal(err.text, "x: expected at most 20 bytes, found 22");
     /* Brackets and commas inside strings are text. */
     assert_int_equal(r2i_json_read(&root, "x", "[\"[[[[,,,,\\\",[\"]", 16, &tight, &err), R2_OK);
     json_decref(root);
 
-    const r2i_json_limits digits = { .max_bytes = 100, .max_values = 10, .max_depth = 2, .is_unsigned = true };
+    const r2i_json_limits digits = {
+        .max_bytes = 100, .max_values = 10, .max_depth = 2, .is_unsigned = true
+    };
     assert_int_equal(r2i_json_read(&root, "x", "[-0]", 4, &digits, &err), R2_E_FORMAT);
     assert_int_equal(r2i_json_read(&root, "x", "[1.5]", 5, &digits, &err), R2_E_FORMAT);
     assert_int_equal(r2i_json_read(&root, "x", "[15]", 4, &digits, &err), R2_OK);
@@ -107,14 +111,16 @@ static void test_limits(void **state) {
 
 static void test_every_truncation_is_refused(void **state) {
     (void)state;
-    static const char text[] = "{\"a\": [1, -2.5e3, true, null, \"\\u00e9\\ud83d\\ude00\"], \"b\": {}}";
+    static const char text[] =
+        "{\"a\": [1, -2.5e3, true, null, \"\\u00e9\\ud83d\\ude00\"], \"b\": {}}";
     for (size_t n = 0; n < sizeof text - 1; n++) {
         r2_error err = { 0 };
         json_t *root;
         char *copy = malloc(n == 0 ? 1 : n); /* exact, for AddressSanitizer */
         assert_non_null(copy);
         memcpy(copy, text, n);
-        assert_int_equal(r2i_json_read(&root, "x", copy, n, &r2i_json_config_limits, &err), R2_E_FORMAT);
+        assert_int_equal(r2i_json_read(&root, "x", copy, n, &r2i_json_config_limits, &err),
+                         R2_E_FORMAT);
         free(copy);
     }
     json_decref(must_read(text));
@@ -129,17 +135,21 @@ static void test_getters(void **state) {
     bool flag = false;
     const char *text = NULL;
     const json_t *tree = NULL;
-    json_t *c = must_read("{\"hidden_size\": \"abc\", \"layers\": 28, \"big\": 4294967296, \"eps\": 1e-6, \"one\": 1,"
-                          " \"tied\": true, \"type\": \"qwen2\", \"scaling\": null, \"list\": [1], \"whole\": 2.0}");
+    json_t *c = must_read(
+        "{\"hidden_size\": \"abc\", \"layers\": 28, \"big\": 4294967296, \"eps\": 1e-6, \"one\": 1,"
+        " \"tied\": true, \"type\": \"qwen2\", \"scaling\": null, \"list\": [1], \"whole\": 2.0}");
     assert_int_equal(r2i_json_get_i32(c, "config.json", "layers", 1, 1024, &n, &err), R2_OK);
     assert_int_equal(n, 28);
-    assert_int_equal(r2i_json_get_i32(c, "config.json", "hidden_size", 1, 65536, &n, &err), R2_E_FORMAT);
-    assert_string_equal(err.text, "config.json: hidden_size: expected an integer 1..65536, found \"abc\"");
+    assert_int_equal(r2i_json_get_i32(c, "config.json", "hidden_size", 1, 65536, &n, &err),
+                     R2_E_FORMAT);
+    assert_string_equal(err.text,
+                        "config.json: hidden_size: expected an integer 1..65536, found \"abc\"");
     assert_int_equal(r2i_json_get_i32(c, "config.json", "layers", 1, 27, &n, &err), R2_E_RANGE);
     assert_string_equal(err.text, "config.json: layers: expected an integer 1..27, found 28");
     assert_int_equal(r2i_json_get_i32(c, "config.json", "whole", 1, 9, &n, &err), R2_E_FORMAT);
     assert_string_equal(err.text, "config.json: whole: expected an integer 1..9, found 2");
-    assert_int_equal(r2i_json_get_i32(c, "config.json", "big", INT32_MIN, INT32_MAX, &n, &err), R2_E_RANGE);
+    assert_int_equal(r2i_json_get_i32(c, "config.json", "big", INT32_MIN, INT32_MAX, &n, &err),
+                     R2_E_RANGE);
     assert_int_equal(r2i_json_get_i64(c, "config.json", "big", 0, INT64_MAX, &wide, &err), R2_OK);
     assert_int_equal(wide, 4294967296);
     assert_int_equal(r2i_json_get_i32(c, "config.json", "absent", 0, 9, &n, &err), R2_E_NOT_FOUND);
@@ -152,7 +162,8 @@ static void test_getters(void **state) {
     assert_int_equal(r2i_json_get_f32(c, "config.json", "eps", 0.0f, 1.0f, &x, &err), R2_OK);
     assert_true(x == 1e-6f);
     assert_int_equal(r2i_json_get_f32(c, "config.json", "one", 0.0f, 1.0f, &x, &err), R2_OK);
-    assert_int_equal(r2i_json_get_f32(c, "config.json", "layers", 0.0f, 1.0f, &x, &err), R2_E_RANGE);
+    assert_int_equal(r2i_json_get_f32(c, "config.json", "layers", 0.0f, 1.0f, &x, &err),
+                     R2_E_RANGE);
     assert_string_equal(err.text, "config.json: layers: expected a number 0..1, found 28");
     assert_int_equal(r2i_json_get_bool(c, "config.json", "tied", &flag, &err), R2_OK);
     assert_true(flag);
@@ -163,8 +174,10 @@ static void test_getters(void **state) {
     assert_string_equal(err.text, "config.json: list: expected a string, found an array");
     assert_int_equal(r2i_json_get_tree(c, "config.json", "list", JSON_ARRAY, &tree, &err), R2_OK);
     assert_int_equal(json_array_size(tree), 1);
-    assert_int_equal(r2i_json_get_tree(c, "config.json", "list", JSON_OBJECT, &tree, &err), R2_E_FORMAT);
-    assert_int_equal(r2i_json_try_tree(c, "config.json", "scaling", JSON_OBJECT, &tree, &err), R2_OK);
+    assert_int_equal(r2i_json_get_tree(c, "config.json", "list", JSON_OBJECT, &tree, &err),
+                     R2_E_FORMAT);
+    assert_int_equal(r2i_json_try_tree(c, "config.json", "scaling", JSON_OBJECT, &tree, &err),
+                     R2_OK);
     json_decref(c);
 }
 
@@ -174,16 +187,18 @@ static void test_describe_cuts_long_texts(void **state) {
     char room[64];
     json_t *value = json_string("0123456789012345678901234567890123456789"
                                 "\xe4\xbd\xa0");
-    assert_string_equal(r2i_json_describe(value, room), "\"0123456789012345678901234567890123456789...\"");
+    assert_string_equal(r2i_json_describe(value, room),
+                        "\"0123456789012345678901234567890123456789...\"");
     json_decref(value);
     value = json_string("012345678901234567890123456789012345678\xe4\xbd\xa0xyz");
-    assert_string_equal(r2i_json_describe(value, room), "\"012345678901234567890123456789012345678...\"");
+    assert_string_equal(r2i_json_describe(value, room),
+                        "\"012345678901234567890123456789012345678...\"");
     json_decref(value);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_malformed_text_is_refused), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_malformed_text_is_refused),   cmocka_unit_test(test_limits),
         cmocka_unit_test(test_every_truncation_is_refused), cmocka_unit_test(test_getters),
         cmocka_unit_test(test_describe_cuts_long_texts),
     };

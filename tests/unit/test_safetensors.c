@@ -16,9 +16,9 @@
 #include "files/safetensors.h"
 #include "files/safetensors_write.h"
 
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) != R2_OK) fail_msg("%s", err.text);                                             \
+#define OK(call)                                       \
+    do {                                               \
+        if ((call) != R2_OK) fail_msg("%s", err.text); \
     } while (0)
 
 typedef struct {
@@ -39,7 +39,8 @@ static void open_bytes(opened *o, const void *bytes, size_t n) {
     o->copy = malloc(n == 0 ? 1 : n);
     assert_non_null(o->copy);
     memcpy(o->copy, bytes, n);
-    o->status = r2i_safetensors_open_memory(&o->file, "toy.safetensors", o->copy, n, &o->arena, &o->err);
+    o->status =
+        r2i_safetensors_open_memory(&o->file, "toy.safetensors", o->copy, n, &o->arena, &o->err);
 }
 
 static void close_bytes(opened *o) {
@@ -89,7 +90,8 @@ static void test_reads_what_is_there(void **state) {
     assert_int_equal(t.n_bytes, 2);
     assert_int_equal(r2i_safetensors_find(o.file, "fp8")->dtype, R2I_DTYPE_F8_E4M3);
     assert_int_equal(r2i_safetensors_get(o.file, "fp8", &t, &o.err), R2_E_UNSUPPORTED);
-    assert_string_equal(o.err.text, "toy.safetensors: fp8: dtype: expected F32, F16 or BF16, found F8_E4M3");
+    assert_string_equal(o.err.text,
+                        "toy.safetensors: fp8: dtype: expected F32, F16 or BF16, found F8_E4M3");
     assert_int_equal(r2i_safetensors_get(o.file, "empty", &t, &o.err), R2_E_FORMAT);
     assert_int_equal(r2i_safetensors_get(o.file, "absent", &t, &o.err), R2_E_NOT_FOUND);
     close_bytes(&o);
@@ -109,7 +111,8 @@ static void test_every_truncation_is_refused(void **state) {
     }
 }
 
-#define T(dtype, shape, offsets) "{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+#define T(dtype, shape, offsets) \
+    "{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 static const struct {
     const char *header;
     size_t n_data;
@@ -120,31 +123,54 @@ static const struct {
     { "{}\n", 0, R2_E_FORMAT, "header: expected {...} padded with spaces" },
     { "[]", 0, R2_E_FORMAT, "header: expected {...} padded with spaces" },
     { "{} {}", 0, R2_E_FORMAT, "not valid JSON" },
-    { "{\"a\":" T("\"F32\"", "[1]", "[0,4]") ",\"a\":" T("\"F32\"", "[1]", "[4,8]") "}", 8, R2_E_FORMAT, "duplicate" },
-    { "{\"a\":" T("\"F32\"", "[1]", "[0,4]") ",\"\\u0061\":" T("\"F32\"", "[1]", "[4,8]") "}", 8, R2_E_FORMAT, "duplicate" },
+    { "{\"a\":" T("\"F32\"", "[1]", "[0,4]") ",\"a\":" T("\"F32\"", "[1]", "[4,8]") "}", 8,
+      R2_E_FORMAT, "duplicate" },
+    { "{\"a\":" T("\"F32\"", "[1]", "[0,4]") ",\"\\u0061\":" T("\"F32\"", "[1]", "[4,8]") "}", 8,
+      R2_E_FORMAT, "duplicate" },
     { "{\"__metadata__\":[]}", 0, R2_E_FORMAT, "__metadata__: expected an object" },
     { "{\"__metadata__\":{\"a\":1}}", 0, R2_E_FORMAT, "__metadata__: a: expected a string" },
-    { "{\"\":" T("\"F32\"", "[1]", "[0,4]") "}", 4, R2_E_FORMAT, "a tensor name: expected 1..1024 bytes, found 0" },
+    { "{\"\":" T("\"F32\"", "[1]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "a tensor name: expected 1..1024 bytes, found 0" },
     { "{\"a\":1}", 0, R2_E_FORMAT, "a: expected dtype, shape and data_offsets" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, R2_E_FORMAT, "a: expected dtype, shape and data_offsets" },
-    { "{\"a\":" T("\"F33\"", "[1]", "[0,4]") "}", 4, R2_E_FORMAT, "a: dtype: expected a known one such as \"F32\", found \"F33\"" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, R2_E_FORMAT,
+      "a: expected dtype, shape and data_offsets" },
+    { "{\"a\":" T("\"F33\"", "[1]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "a: dtype: expected a known one such as \"F32\", found \"F33\"" },
     { "{\"a\":" T("7", "[1]", "[0,4]") "}", 4, R2_E_FORMAT, "a: dtype: expected a known one" },
-    { "{\"a\":" T("\"F32\"", "[-1]", "[0,4]") "}", 4, R2_E_FORMAT, "expected a whole number of digits, found -1" },
-    { "{\"a\":" T("\"F32\"", "[1.0]", "[0,4]") "}", 4, R2_E_FORMAT, "expected a whole number of digits, found 1.0" },
-    { "{\"a\":" T("\"F32\"", "[1e0]", "[0,4]") "}", 4, R2_E_FORMAT, "expected a whole number of digits, found 1e0" },
-    { "{\"a\":" T("\"F32\"", "[\"1\"]", "[0,4]") "}", 4, R2_E_FORMAT, "a: shape: expected at most 8 whole numbers" },
-    { "{\"a\":" T("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]") "}", 4, R2_E_FORMAT, "a: shape: expected at most 8" },
-    { "{\"a\":" T("\"F32\"", "[4294967296,4294967296]", "[0,4]") "}", 4, R2_E_FORMAT, "a: shape: expected at most 8" },
-    { "{\"a\":" T("\"F64\"", "[1099511627776,65536]", "[0,4]") "}", 4, R2_E_FORMAT, "a: data_offsets: expected 576460752303423488 bytes" },
-    { "{\"a\":" T("\"F32\"", "[99999999999999999999]", "[0,4]") "}", 4, R2_E_FORMAT, "not valid JSON" },
-    { "{\"a\":" T("\"F32\"", "[1]", "[4,0]") "}", 4, R2_E_FORMAT, "a: data_offsets: expected [begin, end]" },
-    { "{\"a\":" T("\"F32\"", "[1]", "[0,4,4]") "}", 4, R2_E_FORMAT, "a: data_offsets: expected [begin, end]" },
-    { "{\"a\":" T("\"F32\"", "[1]", "[0,8]") "}", 8, R2_E_FORMAT, "a: data_offsets: expected 4 bytes as shape and dtype say, found 8" },
-    { "{\"a\":" T("\"F32\"", "[1]", "[4,8]") "}", 4, R2_E_FORMAT, "a: data_offsets: expected an end within the 4 bytes" },
-    { "{\"a\":" T("\"F32\"", "[1]", "[4,8]") "}", 8, R2_E_FORMAT, "a: data_offsets: expected data to begin at 0, found 4 (hole)" },
-    { "{\"a\":" T("\"F32\"", "[2]", "[0,8]") ",\"b\":" T("\"F32\"", "[1]", "[4,8]") "}", 8, R2_E_FORMAT, "found 4 (overlap)" },
-    { "{\"a\":" T("\"F32\"", "[1]", "[0,4]") "}", 5, R2_E_FORMAT, "data: expected 4 bytes as the header says, found 5" },
-    { "{\"a\":" "{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{\"h\":{}}}}}}}}" "}", 0, R2_E_LIMIT, "expected nesting of at most 8" },
+    { "{\"a\":" T("\"F32\"", "[-1]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "expected a whole number of digits, found -1" },
+    { "{\"a\":" T("\"F32\"", "[1.0]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "expected a whole number of digits, found 1.0" },
+    { "{\"a\":" T("\"F32\"", "[1e0]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "expected a whole number of digits, found 1e0" },
+    { "{\"a\":" T("\"F32\"", "[\"1\"]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "a: shape: expected at most 8 whole numbers" },
+    { "{\"a\":" T("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "a: shape: expected at most 8" },
+    { "{\"a\":" T("\"F32\"", "[4294967296,4294967296]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "a: shape: expected at most 8" },
+    { "{\"a\":" T("\"F64\"", "[1099511627776,65536]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "a: data_offsets: expected 576460752303423488 bytes" },
+    { "{\"a\":" T("\"F32\"", "[99999999999999999999]", "[0,4]") "}", 4, R2_E_FORMAT,
+      "not valid JSON" },
+    { "{\"a\":" T("\"F32\"", "[1]", "[4,0]") "}", 4, R2_E_FORMAT,
+      "a: data_offsets: expected [begin, end]" },
+    { "{\"a\":" T("\"F32\"", "[1]", "[0,4,4]") "}", 4, R2_E_FORMAT,
+      "a: data_offsets: expected [begin, end]" },
+    { "{\"a\":" T("\"F32\"", "[1]", "[0,8]") "}", 8, R2_E_FORMAT,
+      "a: data_offsets: expected 4 bytes as shape and dtype say, found 8" },
+    { "{\"a\":" T("\"F32\"", "[1]", "[4,8]") "}", 4, R2_E_FORMAT,
+      "a: data_offsets: expected an end within the 4 bytes" },
+    { "{\"a\":" T("\"F32\"", "[1]", "[4,8]") "}", 8, R2_E_FORMAT,
+      "a: data_offsets: expected data to begin at 0, found 4 (hole)" },
+    { "{\"a\":" T("\"F32\"", "[2]", "[0,8]") ",\"b\":" T("\"F32\"", "[1]", "[4,8]") "}", 8,
+      R2_E_FORMAT, "found 4 (overlap)" },
+    { "{\"a\":" T("\"F32\"", "[1]", "[0,4]") "}", 5, R2_E_FORMAT,
+      "data: expected 4 bytes as the header says, found 5" },
+    { "{\"a\":"
+      "{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{\"h\":{}}}}}}}}"
+      "}",
+      0, R2_E_LIMIT, "expected nesting of at most 8" },
     { "{\"a\xff\":" T("\"F32\"", "[1]", "[0,4]") "}", 4, R2_E_FORMAT, "not valid JSON" },
 };
 
@@ -172,7 +198,8 @@ static void test_header_length(void **state) {
         memcpy(bytes + 8, "{}", 2);
         open_bytes(&o, bytes, 10);
         assert_int_equal(o.status, R2_E_FORMAT);
-        assert_non_null(strstr(o.err.text, "header: expected 2..100000000 bytes within the file's 10"));
+        assert_non_null(
+            strstr(o.err.text, "header: expected 2..100000000 bytes within the file's 10"));
         close_bytes(&o);
     }
 }
@@ -204,12 +231,24 @@ static const char *path_in(const place *p, const char *name) {
 }
 
 static int tear_down(void **state) {
-    static const char *const entries[] = { "model.safetensors", "model.safetensors.index.json", "a.safetensors",
-        "b.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "hub/snapshots/rev/config.json",
-        "hub/snapshots/rev/model.safetensors", "hub/snapshots/rev", "hub/snapshots", "hub/blobs/0123abcd",
-        "hub/blobs/4567", "hub/blobs", "hub" };
+    static const char *const entries[] = { "model.safetensors",
+                                           "model.safetensors.index.json",
+                                           "a.safetensors",
+                                           "b.safetensors",
+                                           "config.json",
+                                           "tokenizer.json",
+                                           "chat_template.jinja",
+                                           "hub/snapshots/rev/config.json",
+                                           "hub/snapshots/rev/model.safetensors",
+                                           "hub/snapshots/rev",
+                                           "hub/snapshots",
+                                           "hub/blobs/0123abcd",
+                                           "hub/blobs/4567",
+                                           "hub/blobs",
+                                           "hub" };
     place *p = *state;
-    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) (void)remove(path_in(p, entries[i]));
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+        (void)remove(path_in(p, entries[i]));
     const int rc = rmdir(p->folder);
     r2i_arena_destroy(&p->arena);
     const size_t used = p->heap.used_bytes;
@@ -271,10 +310,12 @@ static void test_writer_refuses(void **state) {
     const float x[2] = { 0 };
     OK(r2i_safetensors_writer_create(&w, &p->heap, &err));
     OK(r2i_safetensors_writer_add_tensor(w, "a", R2I_DTYPE_F32, 1, two, x, &err));
-    assert_int_equal(r2i_safetensors_writer_add_tensor(w, "a", R2I_DTYPE_F32, 1, two, x, &err), R2_E_ARGUMENT);
+    assert_int_equal(r2i_safetensors_writer_add_tensor(w, "a", R2I_DTYPE_F32, 1, two, x, &err),
+                     R2_E_ARGUMENT);
     r2i_safetensors_writer_destroy(w);
     OK(r2i_safetensors_writer_create(&w, &p->heap, &err));
-    assert_int_equal(r2i_safetensors_writer_add_tensor(w, "a", R2I_DTYPE_F32, 1, bad, x, &err), R2_E_ARGUMENT);
+    assert_int_equal(r2i_safetensors_writer_add_tensor(w, "a", R2I_DTYPE_F32, 1, bad, x, &err),
+                     R2_E_ARGUMENT);
     r2i_safetensors_writer_destroy(w);
     OK(r2i_safetensors_writer_create(&w, &p->heap, &err));
     OK(r2i_safetensors_writer_add_tensor(w, "a", R2I_DTYPE_F32, 1, two, NULL, &err));
@@ -309,27 +350,35 @@ static void test_shards(void **state) {
     assert_int_equal(r2i_safetensors_n_shards(s), 2);
     assert_int_equal(r2i_safetensors_n_tensors(s), 3);
     assert_int_equal(r2i_safetensors_find(s, "two")->shard, r2i_safetensors_find(s, "one")->shard);
-    assert_int_not_equal(r2i_safetensors_find(s, "two")->shard, r2i_safetensors_find(s, "three")->shard);
+    assert_int_not_equal(r2i_safetensors_find(s, "two")->shard,
+                         r2i_safetensors_find(s, "three")->shard);
     r2i_safetensors_close(s);
     OK(r2i_safetensors_open(&s, path_in(p, "model.safetensors.index.json"), &p->arena, &err));
     r2i_safetensors_close(s);
 
     expect_refused(p, "{\"weight_map\":{\"four\":\"a.safetensors\"}}", R2_E_MISMATCH,
                    "weight_map: four: expected in a.safetensors, found nothing");
-    expect_refused(p, "{\"weight_map\":{\"one\":\"../a.safetensors\"}}", R2_E_FORMAT,
-                   "weight_map: one: expected a file name of A-Z a-z 0-9 . _ -, found \"../a.safetensors\"");
-    expect_refused(p, "{\"weight_map\":{\"one\":\"/etc/passwd\"}}", R2_E_FORMAT, "found \"/etc/passwd\"");
+    expect_refused(
+        p, "{\"weight_map\":{\"one\":\"../a.safetensors\"}}", R2_E_FORMAT,
+        "weight_map: one: expected a file name of A-Z a-z 0-9 . _ -, found \"../a.safetensors\"");
+    expect_refused(p, "{\"weight_map\":{\"one\":\"/etc/passwd\"}}", R2_E_FORMAT,
+                   "found \"/etc/passwd\"");
     expect_refused(p, "{\"weight_map\":{\"one\":\"..\"}}", R2_E_FORMAT, "found \"..\"");
-    expect_refused(p, "{\"weight_map\":{\"one\":7}}", R2_E_FORMAT, "weight_map: one: expected a file name");
-    expect_refused(p, "{\"weight_map\":[]}", R2_E_FORMAT, "weight_map: expected an object, found an array");
+    expect_refused(p, "{\"weight_map\":{\"one\":7}}", R2_E_FORMAT,
+                   "weight_map: one: expected a file name");
+    expect_refused(p, "{\"weight_map\":[]}", R2_E_FORMAT,
+                   "weight_map: expected an object, found an array");
     expect_refused(p, "{}", R2_E_NOT_FOUND, "weight_map: expected an object, found nothing");
-    expect_refused(p, "{\"weight_map\":{\"one\":\"c.safetensors\"}}", R2_E_NOT_FOUND, "c.safetensors: cannot open");
+    expect_refused(p, "{\"weight_map\":{\"one\":\"c.safetensors\"}}", R2_E_NOT_FOUND,
+                   "c.safetensors: cannot open");
     assert_int_equal(unlink(path_in(p, "b.safetensors")), 0);
     assert_int_equal(symlink("/etc/passwd", path_in(p, "b.safetensors")), 0);
-    expect_refused(p, "{\"weight_map\":{\"one\":\"b.safetensors\"}}", R2_E_FORMAT, "found a link to /etc/passwd");
+    expect_refused(p, "{\"weight_map\":{\"one\":\"b.safetensors\"}}", R2_E_FORMAT,
+                   "found a link to /etc/passwd");
     assert_int_equal(unlink(path_in(p, "b.safetensors")), 0);
     assert_int_equal(mkfifo(path_in(p, "b.safetensors"), 0600), 0);
-    expect_refused(p, "{\"weight_map\":{\"one\":\"b.safetensors\"}}", R2_E_FORMAT, "expected a regular file");
+    expect_refused(p, "{\"weight_map\":{\"one\":\"b.safetensors\"}}", R2_E_FORMAT,
+                   "expected a regular file");
 }
 
 /* The layout of the download cache: snapshots/<revision>/NAME -> ../../blobs/<hash>. */
@@ -337,11 +386,13 @@ static void test_hub_cache_in_place(void **state) {
     place *p = *state;
     r2_error err = { 0 };
     r2i_model_folder f;
-    static const char *const folders[] = { "hub", "hub/blobs", "hub/snapshots", "hub/snapshots/rev" };
+    static const char *const folders[] = { "hub", "hub/blobs", "hub/snapshots",
+                                           "hub/snapshots/rev" };
     for (size_t i = 0; i < 4; i++) assert_int_equal(mkdir(path_in(p, folders[i]), 0700), 0);
     write_model(p, "hub/blobs/0123abcd", "one", "two");
     write_text(p, "hub/blobs/4567", "{\"hidden_size\": 64}");
-    assert_int_equal(symlink("../../blobs/0123abcd", path_in(p, "hub/snapshots/rev/model.safetensors")), 0);
+    assert_int_equal(
+        symlink("../../blobs/0123abcd", path_in(p, "hub/snapshots/rev/model.safetensors")), 0);
     assert_int_equal(symlink("../../blobs/4567", path_in(p, "hub/snapshots/rev/config.json")), 0);
     OK(r2i_model_folder_open(&f, path_in(p, "hub/snapshots/rev/"), true, &p->arena, &err));
     assert_string_equal(f.label, "rev");
@@ -355,7 +406,8 @@ static void test_hub_cache_in_place(void **state) {
     /* blobs being a link itself leads elsewhere: refused. */
     assert_int_equal(rename(path_in(p, "hub/blobs"), path_in(p, "moved")), 0);
     assert_int_equal(symlink("../moved", path_in(p, "hub/blobs")), 0);
-    assert_int_not_equal(r2i_model_folder_open(&f, path_in(p, "hub/snapshots/rev"), true, &p->arena, &err), R2_OK);
+    assert_int_not_equal(
+        r2i_model_folder_open(&f, path_in(p, "hub/snapshots/rev"), true, &p->arena, &err), R2_OK);
     assert_int_equal(unlink(path_in(p, "hub/blobs")), 0);
     assert_int_equal(rename(path_in(p, "moved"), path_in(p, "hub/blobs")), 0);
 }
@@ -364,7 +416,8 @@ static void test_model_folder(void **state) {
     place *p = *state;
     r2_error err = { 0 };
     r2i_model_folder f;
-    assert_int_equal(r2i_model_folder_open(&f, path_in(p, "absent"), true, &p->arena, &err), R2_E_NOT_FOUND);
+    assert_int_equal(r2i_model_folder_open(&f, path_in(p, "absent"), true, &p->arena, &err),
+                     R2_E_NOT_FOUND);
     assert_int_equal(r2i_model_folder_open(&f, p->folder, true, &p->arena, &err), R2_E_NOT_FOUND);
     assert_non_null(strstr(err.text, "expected config.json in the folder, found none"));
     write_text(p, "config.json", "{\"a\": 1}");
@@ -385,12 +438,14 @@ static void test_model_folder(void **state) {
 static void test_golden_folders_open(void **state) {
     place *p = *state;
     r2_error err = { 0 };
-    static const char *const cases[] = { "llama", "qwen3_moe", "deepseek_v3_fp8", "deepseek_v4_fp4" };
+    static const char *const cases[] = { "llama", "qwen3_moe", "deepseek_v3_fp8",
+                                         "deepseek_v4_fp4" };
     const char *golden = getenv("R2LM_GOLDEN_DIR");
     for (size_t i = 0; i < 4; i++) {
         char path[512];
         r2i_model_folder f;
-        (void)snprintf(path, sizeof path, "%s/%s", golden != NULL ? golden : R2LM_DEFAULT_GOLDEN_DIR, cases[i]);
+        (void)snprintf(path, sizeof path, "%s/%s",
+                       golden != NULL ? golden : R2LM_DEFAULT_GOLDEN_DIR, cases[i]);
         OK(r2i_model_folder_open(&f, path, true, &p->arena, &err));
         assert_true(r2i_safetensors_n_tensors(f.weights) > 30);
         assert_true(json_is_string(json_object_get(f.config, "model_type")));
