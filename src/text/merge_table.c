@@ -11,32 +11,42 @@ enum { BATCH = 32, MAX_PROBES = 1024, MAX_MERGES = 1 << 22, MAX_SCORED_BYTES = 2
 
 /* ---- the table ---- */
 
+/* Slots and filter together. */
+static size_t table_bytes(size_t n_slots) {
+    return n_slots * sizeof(r2i_merge_slot) + (n_slots << R2I_FILTER_BITS) / 8;
+}
+
 static r2_status take_slots(r2i_merge_table *table, size_t n_pairs, r2i_heap *heap, r2_error *err) {
     unsigned bits = 6;
     while ((size_t)1 << bits < n_pairs + n_pairs / 2)
         bits++;
     *table = (r2i_merge_table){ .heap = heap, .n_slots = (size_t)1 << bits, .shift = 64 - bits };
-    table->slots = r2i_pages_take(heap, table->n_slots * sizeof *table->slots);
-    if (table->slots != NULL) return R2_OK;
-    return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for %zu merges", n_pairs);
+    table->slots = r2i_pages_take(heap, table_bytes(table->n_slots));
+    if (table->slots == NULL) {
+        return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for %zu merges", n_pairs);
+    }
+    table->filter = (uint64_t *)(void *)(table->slots + table->n_slots);
+    return R2_OK;
 }
 
 /* The first of equal pairs stays.  False: too many pairs chosen to collide. */
 static bool enter(r2i_merge_table *table, int32_t left, int32_t right, int32_t rank,
                   int32_t merged) {
-    const uint64_t key = r2i_merge_key(left, right);
+    const uint64_t key = r2i_merge_key(left, right), hash = r2i_merge_hash(key);
+    const uint64_t bit = hash >> (table->shift - R2I_FILTER_BITS);
     const size_t mask = table->n_slots - 1;
-    size_t s = r2i_merge_place(table, key), n_probes = 0;
+    size_t s = (size_t)(hash >> table->shift), n_probes = 0;
     for (; table->slots[s].key != 0; s = (s + 1) & mask) {
         if (table->slots[s].key == key) return true;
         if (++n_probes > MAX_PROBES) return false;
     }
     table->slots[s] = (r2i_merge_slot){ key, rank, merged };
+    table->filter[bit / 64] |= (uint64_t)1 << bit % 64;
     return true;
 }
 
 void r2i_merge_table_destroy(r2i_merge_table *table) {
-    r2i_pages_give(table->heap, table->slots, table->n_slots * sizeof *table->slots);
+    r2i_pages_give(table->heap, table->slots, table_bytes(table->n_slots));
     table->slots = NULL;
 }
 
@@ -114,8 +124,8 @@ static r2_status enter_batch(r2i_merge_table *table, const r2i_token_store *stor
             r2i_token_store_find_hashed(store, e->right_hash, e->right.bytes, e->right.n_bytes);
         if (e->left_id < 0 || e->right_id < 0)
             return fail_merge(err, first + k, "refers to an unknown token");
-        __builtin_prefetch(
-            &table->slots[r2i_merge_place(table, r2i_merge_key(e->left_id, e->right_id))], 1);
+        const uint64_t hash = r2i_merge_hash(r2i_merge_key(e->left_id, e->right_id));
+        __builtin_prefetch(&table->slots[hash >> table->shift], 1);
     }
     for (size_t k = 0; k < n; k++) {
         const merge_entry *e = &batch[k];
