@@ -7,10 +7,8 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/panel_formats.h"
 #include "panel_avx512.h"
-
-#define UNROLL _Pragma("GCC unroll 16")
+#include "panel_types_avx512.h"
 
 enum { STORED_BLOCK_MAX = 210 };
 static const uint8_t missing_block[STORED_BLOCK_MAX];

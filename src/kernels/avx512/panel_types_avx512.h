@@ -17,8 +17,13 @@
 #include "kernels/panel_formats.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
-/* Full unrolling keeps arrays of vectors in registers. */
+/* Full unrolling keeps arrays of vectors in registers.  clang takes the GCC spelling without a word
+ * and does nothing (measured: 118 instead of 630 GOPS). */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 enum { UNIT_COLS = 32, UNIT_VECTORS = 8, BLOCK_UNITS_MAX = 8, HALVES_MAX = 2 };
 
