@@ -2,6 +2,7 @@
  *
  * The same tokens, bit for bit their log-probabilities, must come out whatever surrounds a sequence:
  * threads, batch size, company, cached prefix, fork, rewind, a file in between. */
+#define _GNU_SOURCE /* mkstemp, truncate */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -92,13 +93,13 @@ static void generate(r2_model *model, const r2_engine_options *options, output *
 static void check_surroundings(const char *name) {
     r2_model *model = open_model(name);
     output base, other;
-    generate(model, &(r2_engine_options){ .n_threads = 1 }, &base);
+    generate(model, &(r2_engine_options){ .n_threads = 1, .n_context = CAP }, &base);
     assert_int_equal(base.n, N_NEW);
-    generate(model, &(r2_engine_options){ .n_threads = 2 }, &other);
+    generate(model, &(r2_engine_options){ .n_threads = 2, .n_context = CAP }, &other);
     assert_same(&base, &other);
-    generate(model, &(r2_engine_options){ .n_threads = 3, .n_batch_tokens = 17 }, &other);
+    generate(model, &(r2_engine_options){ .n_threads = 3, .n_batch_tokens = 17, .n_context = CAP }, &other);
     assert_same(&base, &other);
-    generate(model, &(r2_engine_options){ .n_threads = 2, .n_batch_tokens = 1 }, &other);
+    generate(model, &(r2_engine_options){ .n_threads = 2, .n_batch_tokens = 1, .n_context = CAP }, &other);
     assert_same(&base, &other);
     r2_model_close(model);
 }
