@@ -110,7 +110,7 @@ typedef struct r2i_kernels {
     void (*dequantize[R2I_TYPE_LIMIT])(float *y, const uint8_t *row, int32_t n);
     /* Prepares columns [begin, end) of an activation row of n_cols columns; begin is a multiple of
      * 32, end too or equal to n_cols.  x points to column `begin`.  int8: scale = max|x| / 127 per
-     * group, q = nearest even of x / scale; a group with a NaN or infinity gets scale NaN, q 0. */
+     * group, q = nearest even of x * (127 / max); a NaN or infinity makes scale NaN, q 0. */
     void (*act[3])(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end);
     /* The product for panels of each layout; NULL where a level does not have it (ref: only F32). */
     void (*matmul[R2I_TYPE_LIMIT])(const r2i_matmul_job *job);
