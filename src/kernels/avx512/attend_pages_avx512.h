@@ -17,7 +17,7 @@
 TILE_TABLE(attend_tiles_f32, TILE_F32)
 TILE_TABLE(attend_tiles_bf16, TILE_BF16)
 
-enum { ATTEND_BLOCKS = (R2I_ATTEND_ROWS + TILE_ROWS - 1) / TILE_ROWS };
+enum { ATTEND_BLOCKS = (R2I_ATTEND_ROWS + TILE_ROWS - 1) / TILE_ROWS, ATTEND_FETCH_BLOCKS = 3 };
 
 /* Query rows as the tiles read them, and the pages that any of them sees. */
 typedef struct {
@@ -59,13 +59,15 @@ static void attend_find_visible(attend_block *b, const r2i_attend_job *job, int3
 }
 
 /* Lets a tile of `width` vectors from v on prefetch its part of `page`, half a page ahead of its use.
- * Every block asks for the whole page again: the processor drops prefetches while its queue to memory is
- * full, and sharing them among the blocks cost a quarter of the speed (7 rows, Zen 5). */
-static inline void attend_fetch(tile_job *t, int32_t v, int32_t width, const uint8_t *page) {
-    t->n_fetch_steps = page == NULL ? 0 : t->n_steps;
+ * The first blocks all ask for the whole page: the processor drops prefetches while its queue to memory
+ * is full, and sharing them among the blocks cost a quarter of the speed (7 rows, Zen 5). */
+static inline void attend_fetch(const attend_block *b, tile_job *t, int32_t v, int32_t width,
+                                const uint8_t *page) {
+    const bool is_wanted = page != NULL && b->row < ATTEND_FETCH_BLOCKS * TILE_ROWS;
+    t->n_fetch_steps = is_wanted ? t->n_steps : 0;
     t->fetch_vector = 64;
     t->fetch_step = 64 * (size_t)width;
-    t->fetch = page == NULL ? t->b : page + 64 * (size_t)v * (size_t)t->n_steps;
+    t->fetch = is_wanted ? page + 64 * (size_t)v * (size_t)t->n_steps : t->b;
 }
 
 /* While scoring, this page's values are brought nearer. */
@@ -79,7 +81,7 @@ static void attend_score(const attend_call *call, attend_block *b, int32_t page)
         const int32_t width = tile_width(b->end_vector - v);
         t.b = keys + 64 * (size_t)v;
         t.c = b->s + 16 * v;
-        attend_fetch(&t, v, width, values);
+        attend_fetch(b, &t, v, width, values);
         call->tiles[width][b->n_rows](&t);
         v += width;
     }
@@ -191,7 +193,7 @@ static void attend_add_values(const attend_call *call, const attend_block *b, in
         const int32_t width = tile_width(n_vectors - v), left = job->d_value - 16 * v;
         t.b = values + (size_t)first * t.b_step + 64 * (size_t)v;
         t.last = lanes_avx512(left - 16 * (width - 1));
-        attend_fetch(&t, v, width, next);
+        attend_fetch(b, &t, v, width, next);
         call->tiles[width][b->n_rows](&t);
         attend_combine(job, b, c, 16 * v, left < 16 * width ? left : 16 * width);
         v += width;

@@ -86,7 +86,7 @@ TILE_INLINE void tile_steps(const tile_job *t, __m512 acc[TILE_ROWS][TILE_VECTOR
         __m512 w[TILE_VECTORS];
         UNROLL_AVX512
         for (int v = 0; v < n_vectors; v++) {
-            if (is_fetching) _mm_prefetch(fetch + (size_t)v * fetch_vector, _MM_HINT_T1);
+            if (is_fetching) _mm_prefetch(fetch + (size_t)v * fetch_vector, _MM_HINT_T0);
             w[v] = tile_load(b + (size_t)v * b_vector, v == n_vectors - 1 ? last : (__mmask16)0xffff, kind);
         }
         UNROLL_AVX512
