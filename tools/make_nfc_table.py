@@ -21,8 +21,8 @@ def main():
         else: ranges.append([c, c])
     print("/* Made by tools/make_nfc_table.py from Unicode %s; do not edit. */" % unicodedata.unidata_version)
     print('#include "text/nfc_tables.h"\n\nconst r2i_nfc_range r2i_nfc_ranges[] = {')
-    for i in range(0, len(ranges), 5):
-        print("    " + " ".join("{ 0x%x, 0x%x }," % tuple(r) for r in ranges[i:i + 5]))
+    for i in range(0, len(ranges), 4):
+        print("    " + " ".join("{ 0x%x, 0x%x }," % tuple(r) for r in ranges[i:i + 4]))
     print("};\nconst size_t r2i_n_nfc_ranges = sizeof r2i_nfc_ranges / sizeof *r2i_nfc_ranges;")
 
 main()

@@ -24,7 +24,7 @@ bool r2i_json_scan_integer(r2i_json_scan *scan, int32_t *out);
 /* Any value, as its text.  Only nesting and strings are looked at: parse it before use. */
 bool r2i_json_scan_value(r2i_json_scan *scan, r2i_text_view *out);
 /* Next member or element of an object or array whose opening bracket was taken: reads the comma
- * between; false without `problem` behind the closing bracket.  *is_first: true before the first. */
+ * between; false without `problem` behind the closing bracket.  *is_first is true at first. */
 bool r2i_json_scan_next(r2i_json_scan *scan, char closing, bool *is_first);
 /* Next key of an object, its colon taken. */
 bool r2i_json_scan_key(r2i_json_scan *scan, bool *is_first, r2i_text_view *key);

@@ -170,9 +170,10 @@ static r2_status build_characters(r2i_tokenizer *t, const r2i_vocabulary *v, r2_
     if (status != R2_OK) return status;
     find_characters(t);
     t->can_split_words = words_are_apart(&t->store);
-    if (v->merges.n != 0) return r2i_merge_table_init(&t->merges, v, &t->store, t->heap, err);
-    if (v->scores != NULL)
+    if (v->scores != NULL) { /* some files have both: SentencePiece itself goes by scores */
         return r2i_merge_table_init_scores(&t->merges, v->scores, &t->store, t->heap, err);
+    }
+    if (v->merges.n != 0) return r2i_merge_table_init(&t->merges, v, &t->store, t->heap, err);
     return r2i_fail(err, R2_E_FORMAT,
                     "tokenizer: model llama: expected scores or merges, found neither");
 }

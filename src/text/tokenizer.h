@@ -59,11 +59,10 @@ typedef struct {
     r2i_text_view model;  /* "gpt2" or "llama" */
     r2i_text_view pre;    /* tokenizer.ggml.pre; empty means "default"; unused for "llama" */
     r2i_text_list tokens; /* text by id */
-    r2i_text_list
-        merges; /* "left right" in rank order; or with merges_are_pairs left, right, ... */
+    r2i_text_list merges; /* "left right" in rank order; with merges_are_pairs left, right, ... */
     bool merges_are_pairs;
     const void *types;  /* i32 [tokens.n], any alignment, or NULL: all normal */
-    const void *scores; /* f32 [tokens.n], any alignment; "llama" without merges needs it */
+    const void *scores; /* f32 [tokens.n], any alignment; "llama" merges by them if given */
     int32_t bos_id, eos_id, eot_id, unk_id, pad_id; /* -1: none */
     const int32_t *eog_ids;                         /* further ends of generation */
     size_t n_eog_ids;
