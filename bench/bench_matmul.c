@@ -3,12 +3,12 @@
  *   bench_matmul [--cpu LEVEL] [--threads N] [--layouts Q4_0,Q6_K] [--tokens 1,32]
  *                [--shapes 4864x896,576x576] [--ms MILLISECONDS]
  *
- * A shape is rows x columns.  Weights are many matrices one after the other, POOL_BYTES in all, each
- * used once per round as in a model, so that one token has to read them from memory.  Every figure
+ * A shape is rows x columns.  Weights are many matrices one after the other, POOL_MIB in all, used
+ * in turn as in a model, so that one token has to read them from memory.  Every figure
  * is the best of several rounds; with one thread it is processor time, so that other processes
  * disturb it less.  gops = 2 * rows * columns * tokens / time; gb_s = packed bytes /
- * time; of_peak and of_bandwidth divide them by what a loop of vpdpbusd and a plain reader reached on
- * the same threads just before. */
+ * time; of_peak and of_bandwidth divide them by what a loop of vpdpbusd and a plain reader reached
+ * on the same threads just before. */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +21,14 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 
-enum { POOL_MIB = 192, MAX_LIST = 32, MAX_TOKENS = 512, PEAK_LOOPS = 20000, READ_CHUNK = 1 << 17,
-       ROUND_NS = 1000000 /* short: on a busy machine some rounds are not interrupted */ };
+enum {
+    POOL_MIB = 192,
+    MAX_LIST = 32,
+    MAX_TOKENS = 512,
+    PEAK_LOOPS = 20000,
+    READ_CHUNK = 1 << 17,
+    ROUND_NS = 1000000 /* short: on a busy machine some rounds are not interrupted */
+};
 
 typedef struct {
     int32_t n_rows, n_cols;
@@ -48,7 +54,7 @@ typedef struct {
     uint64_t sink[256];
 } bench;
 
-/* Bytes whose every pair is an ordinary f16: no infinities, no subnormals, whatever field they hit. */
+/* Bytes whose every pair is an ordinary f16, whatever field they hit: no infinities. */
 static void fill_bytes(uint8_t *p, size_t n_bytes) {
     uint64_t x = 88172645463325252u;
     for (size_t i = 0; i < n_bytes; i++) {
@@ -59,13 +65,14 @@ static void fill_bytes(uint8_t *p, size_t n_bytes) {
 
 /* ---- The machine's limits ---- */
 
-/* 16 bytes: the baseline register; a longer vector type goes through the stack and halves the rate. */
+/* 16 bytes: the baseline register; longer vectors go through the stack at half the rate. */
 typedef uint64_t lane2 __attribute__((vector_size(16)));
 
 static void read_work(void *context, int32_t begin, int32_t end, int32_t worker) {
     bench *b = context;
-    const uint8_t *p = b->weights + (size_t)begin * READ_CHUNK, *stop = b->weights + (size_t)end * READ_CHUNK;
-    lane2 w = {0}, x = {0}, y = {0}, z = {0};
+    const uint8_t *p = b->weights + (size_t)begin * READ_CHUNK,
+                  *stop = b->weights + (size_t)end * READ_CHUNK;
+    lane2 w = { 0 }, x = { 0 }, y = { 0 }, z = { 0 };
     for (; p < stop; p += 64) {
         const lane2 *line = (const lane2 *)(const void *)p;
         __builtin_prefetch((const void *)((uintptr_t)p + 6144));
@@ -79,8 +86,8 @@ static void read_work(void *context, int32_t begin, int32_t end, int32_t worker)
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f,avx512vnni"))) static void peak_work(void *context, int32_t begin, int32_t end,
-                                                                   int32_t worker) {
+__attribute__((target("avx512f,avx512vnni"))) static void peak_work(void *context, int32_t begin,
+                                                                    int32_t end, int32_t worker) {
     bench *b = context;
     __m512i a[12], w = _mm512_set1_epi32(0x01020304);
     _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) a[i] = _mm512_set1_epi32(i + worker);
@@ -106,8 +113,8 @@ static int64_t now_ns(const bench *b) {
 }
 
 /* Best time of one region in `n_ms` milliseconds, at least three times. */
-static double best_seconds(bench *b, int64_t n_ms, int32_t n_chunks, int32_t grain, r2i_pool_work work,
-                           void *context) {
+static double best_seconds(bench *b, int64_t n_ms, int32_t n_chunks, int32_t grain,
+                           r2i_pool_work work, void *context) {
     const int64_t stop = now_ns(b) + n_ms * 1000000;
     double best = 1e9;
     for (int i = 0; i < 3 || now_ns(b) < stop; i++) {
@@ -120,7 +127,7 @@ static double best_seconds(bench *b, int64_t n_ms, int32_t n_chunks, int32_t gra
 }
 
 /* Reads the whole pool again and again; the fastest window of 16 MiB counts: on a busy machine a
- * longer one would hardly ever be undisturbed.  A window has left the caches when its turn returns. */
+ * longer one would hardly ever be undisturbed.  When its turn returns it has left the caches. */
 static double read_gb_s(bench *b, int64_t n_ms) {
     const int32_t n_chunks = (16 << 20) / READ_CHUNK, n_windows = POOL_MIB / 16;
     uint8_t *const weights = b->weights;
@@ -169,7 +176,8 @@ static double product_seconds(bench *b, product *p, int64_t n_ms) {
     const int32_t n_panels = p->job.n_panels;
     const size_t matrix_bytes = (size_t)n_panels * p->panel_bytes;
     const size_t n_matrices = b->weights_bytes / matrix_bytes;
-    const int32_t share = n_panels / (r2i_pool_threads(b->pool) * 4), grain = share < 2 ? 2 : share / 2 * 2;
+    const int32_t share = n_panels / (r2i_pool_threads(b->pool) * 4),
+                  grain = share < 2 ? 2 : share / 2 * 2;
     const int64_t stop = now_ns(b) + n_ms * 1000000;
     double best = 1e9;
     size_t next = 0;
@@ -188,10 +196,10 @@ static double product_seconds(bench *b, product *p, int64_t n_ms) {
     return best;
 }
 
-static void measure(bench *b, const options *o, r2i_type layout, shape s, int32_t n_tokens, double peak,
-                    double read) {
+static void measure(bench *b, const options *o, r2i_type layout, shape s, int32_t n_tokens,
+                    double peak, double read) {
     const r2i_act_kind kind = r2i_act_kind_of(layout);
-    product p = {.b = b, .layout = layout, .panel_bytes = r2i_panel_bytes(layout, s.n_cols)};
+    product p = { .b = b, .layout = layout, .panel_bytes = r2i_panel_bytes(layout, s.n_cols) };
     p.job = (r2i_matmul_job){
         .n_panels = (s.n_rows + R2I_PANEL_ROWS - 1) / R2I_PANEL_ROWS,
         .n_rows = s.n_rows,
@@ -212,7 +220,8 @@ static void measure(bench *b, const options *o, r2i_type layout, shape s, int32_
         b->kernels.act[kind](b->act + (size_t)t * p.job.act_stride, b->y, s.n_cols, 0, s.n_cols);
     }
     const double seconds = product_seconds(b, &p, o->n_ms);
-    const double gops = 2e-9 * s.n_rows * (double)s.n_cols * n_tokens / seconds, gb_s = n_bytes * 1e-9 / seconds;
+    const double gops = 2e-9 * s.n_rows * (double)s.n_cols * n_tokens / seconds,
+                 gb_s = n_bytes * 1e-9 / seconds;
     printf("%s,%s,%d,%dx%d,%d,%.0f,%.1f,%.2f,%.2f\n", r2i_level_name(b->kernels.level),
            r2i_type_get(layout)->name, n_tokens, s.n_rows, s.n_cols, o->n_threads, gops, gb_s,
            peak > 0 ? gops / peak : 0, gb_s / read);
@@ -256,8 +265,10 @@ static int add_tokens(options *o, const char *text) {
 static int add_shape(options *o, const char *text) {
     char *rest;
     const long rows = strtol(text, &rest, 10), cols = *rest == 'x' ? strtol(rest + 1, NULL, 10) : 0;
-    if (rows < 1 || rows > 1000000 || cols < 32 || cols > 65536 || cols % 32 != 0 || o->n_shapes == MAX_LIST) return 0;
-    o->shapes[o->n_shapes++] = (shape){(int32_t)rows, (int32_t)cols};
+    if (rows < 1 || rows > 1000000 || cols < 32 || cols > 65536 || cols % 32 != 0 ||
+        o->n_shapes == MAX_LIST)
+        return 0;
+    o->shapes[o->n_shapes++] = (shape){ (int32_t)rows, (int32_t)cols };
     return 1;
 }
 
@@ -277,7 +288,8 @@ static int add_list(options *o, const char *list, int (*add)(options *, const ch
 static int read_option(options *o, const char *name, const char *value) {
     const int level = r2i_level_find(value);
     if (strcmp(name, "--cpu") == 0 && level >= 0) return o->cap = (r2i_level)level, 1;
-    if (strcmp(name, "--threads") == 0) return (o->n_threads = (int32_t)strtol(value, NULL, 10)) > 0;
+    if (strcmp(name, "--threads") == 0)
+        return (o->n_threads = (int32_t)strtol(value, NULL, 10)) > 0;
     if (strcmp(name, "--ms") == 0) return (o->n_ms = strtol(value, NULL, 10)) > 0;
     if (strcmp(name, "--layouts") == 0) return add_list(o, value, add_layout);
     if (strcmp(name, "--tokens") == 0) return add_list(o, value, add_tokens);
@@ -287,7 +299,8 @@ static int read_option(options *o, const char *name, const char *value) {
 
 static int read_options(options *o, int argc, char **argv) {
     int is_good = 1;
-    for (int i = 1; i < argc; i += 2) is_good &= i + 1 < argc && read_option(o, argv[i], argv[i + 1]);
+    for (int i = 1; i < argc; i += 2)
+        is_good &= i + 1 < argc && read_option(o, argv[i], argv[i + 1]);
     if (o->n_layouts == 0) (void)add_list(o, "Q4_0,Q5_0,Q8_0,Q4_K,Q6_K", add_layout);
     if (o->n_tokens == 0) (void)add_list(o, "1,2,4,8,16,32,96,256", add_tokens);
     if (o->n_shapes == 0) (void)add_list(o, "896x896,4864x896,896x4864,1536x8960", add_shape);
@@ -307,16 +320,18 @@ static int bench_open(bench *b, const options *o) {
     b->y = r2i_pages_take(&b->heap, b->y_bytes);
     if (b->weights == NULL || b->act == NULL || b->y == NULL) return 0;
     fill_bytes(b->weights, b->weights_bytes);
-    for (size_t i = 0; i < b->y_bytes / 4; i++) b->y[i] = (float)(i * 2654435761u % 2001) * 1e-3f - 1.0f;
+    for (size_t i = 0; i < b->y_bytes / 4; i++)
+        b->y[i] = (float)(i * 2654435761u % 2001) * 1e-3f - 1.0f;
     printf("# %s, level %s\n", cpu.brand, r2i_level_name(b->kernels.level));
     return r2i_pool_create(&b->pool, o->n_threads, &b->heap, NULL) == R2_OK;
 }
 
 int main(int argc, char **argv) {
     static bench b;
-    options o = {.cap = R2I_LEVEL_AMX, .n_threads = r2i_cpu_count(), .n_ms = 60};
+    options o = { .cap = R2I_LEVEL_AMX, .n_threads = r2i_cpu_count(), .n_ms = 60 };
     if (!read_options(&o, argc, argv)) {
-        fprintf(stderr, "usage: bench_matmul [--cpu LEVEL] [--threads N] [--layouts NAME,...] [--tokens N,...]\n"
+        fprintf(stderr, "usage: bench_matmul [--cpu LEVEL] [--threads N] [--layouts NAME,...] "
+                        "[--tokens N,...]\n"
                         "                    [--shapes ROWSxCOLUMNS,...] [--ms N]\n");
         return 2;
     }

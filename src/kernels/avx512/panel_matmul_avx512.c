@@ -18,13 +18,13 @@
 #include "panel_types_avx512.h"
 
 enum {
-    STAGE_UNITS = 8,        /* 2 panels x 8 x 768 bytes: a quarter of the first-level cache */
-    BLOCK_TOKENS = 96,      /* activations of a block stay in the second-level cache */
-    TILE_TOKENS = 6,        /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
-    DIRECT_TILE = 8,        /* 1 x 8 straight from the packed bytes ... */
-    DIRECT_TOKENS = 16,     /* ... pays up to here */
-    AHEAD_BYTES = 6144,     /* prefetch distance when streaming */
-    CODE_OFFSET_LOG2 = 7    /* staged codes of layouts with an offset all have 128 */
+    STAGE_UNITS = 8,     /* 2 panels x 8 x 768 bytes: a quarter of the first-level cache */
+    BLOCK_TOKENS = 96,   /* activations of a block stay in the second-level cache */
+    TILE_TOKENS = 6,     /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
+    DIRECT_TILE = 8,     /* 1 x 8 straight from the packed bytes ... */
+    DIRECT_TOKENS = 16,  /* ... pays up to here */
+    AHEAD_BYTES = 6144,  /* prefetch distance when streaming */
+    CODE_OFFSET_LOG2 = 7 /* staged codes of layouts with an offset all have 128 */
 };
 
 /* A decoded unit of one panel. */
@@ -42,9 +42,9 @@ typedef struct {
 ALWAYS_INLINE act_place act_place_at(int32_t n_cols, int n_halves, int32_t unit) {
     const size_t n = (size_t)n_cols, groups = n / UNIT_COLS, u = (size_t)unit;
     if (n_halves == 1) {
-        return (act_place){32 * u, n + 4 * u, n + 4 * groups + 4 * u, n + 16 * groups + 4 * u};
+        return (act_place){ 32 * u, n + 4 * u, n + 4 * groups + 4 * u, n + 16 * groups + 4 * u };
     }
-    return (act_place){32 * u, n + 4 * u, n + 8 * groups + 8 * u, n + 20 * groups + 8 * u};
+    return (act_place){ 32 * u, n + 4 * u, n + 8 * groups + 8 * u, n + 20 * groups + 8 * u };
 }
 
 ALWAYS_INLINE void act_place_next(act_place *at, int n_halves) {
@@ -63,7 +63,9 @@ ALWAYS_INLINE __m512 broadcast_f32(const uint8_t *p) {
     return _mm512_castsi512_ps(broadcast_i32(p));
 }
 
-static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+static inline int32_t smaller(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
 
 /* One unit of n_panels panels for n_tokens rows.  n_panels, n_tokens, type and form are constants;
  * acc [n_tokens][2]; scale, minimum: [panel][half]. */
@@ -72,31 +74,42 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
                             const __m512 *const minimum[2], const uint8_t *const rows[],
                             act_place at, __m512 acc[][2]) {
     const int n_groups = UNIT_VECTORS / form.n_halves;
-    UNROLL for (int h = 0; h < form.n_halves; h++) {
+    UNROLL
+    for (int h = 0; h < form.n_halves; h++) {
         const size_t half = 4 * (size_t)h;
         __m512i sum[DIRECT_TILE][2];
-        UNROLL for (int t = 0; t < n_tokens; t++) {
+        UNROLL
+        for (int t = 0; t < n_tokens; t++) {
             __m512i start = _mm512_setzero_si512();
             if (form.log2_offset > 0) {
                 start = _mm512_slli_epi32(broadcast_i32(rows[t] + at.start + half),
                                           (uint8_t)form.log2_offset);
             }
-            UNROLL for (int p = 0; p < n_panels; p++) sum[t][p] = start;
+            UNROLL
+            for (int p = 0; p < n_panels; p++)
+                sum[t][p] = start;
         }
-        UNROLL for (int i = 0; i < n_groups; i++) {
+        UNROLL
+        for (int i = 0; i < n_groups; i++) {
             const int g = h * n_groups + i;
             __m512i w[2];
-            UNROLL for (int p = 0; p < n_panels; p++) w[p] = unit_codes(type, codes[p], g);
-            UNROLL for (int t = 0; t < n_tokens; t++) {
+            UNROLL
+            for (int p = 0; p < n_panels; p++)
+                w[p] = unit_codes(type, codes[p], g);
+            UNROLL
+            for (int t = 0; t < n_tokens; t++) {
                 const __m512i a = broadcast_i32(rows[t] + at.codes + 4 * (size_t)g);
-                UNROLL for (int p = 0; p < n_panels; p++) {
+                UNROLL
+                for (int p = 0; p < n_panels; p++) {
                     sum[t][p] = _mm512_dpbusd_epi32(sum[t][p], w[p], a);
                 }
             }
         }
-        UNROLL for (int t = 0; t < n_tokens; t++) {
+        UNROLL
+        for (int t = 0; t < n_tokens; t++) {
             const __m512 scale_a = broadcast_f32(rows[t] + at.scale);
-            UNROLL for (int p = 0; p < n_panels; p++) {
+            UNROLL
+            for (int p = 0; p < n_panels; p++) {
                 const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[t][p]), scale[p][h]);
                 acc[t][p] = _mm512_fmadd_ps(x, scale_a, acc[t][p]);
                 if (form.has_minimum) {
@@ -127,15 +140,17 @@ ALWAYS_INLINE void prefetch_bytes(const uint8_t *p, size_t n_bytes) {
 
 /* ---- Few tokens: one panel after the other, from the packed bytes. ---- */
 
-/* Tokens [first, last] of one panel.  Rows of the tile beyond `last` repeat it and are not stored. */
-ALWAYS_INLINE void direct_tile(r2i_type type, int tile_tokens, const r2i_matmul_job *job, int32_t panel,
-                               int32_t first, int32_t last) {
+/* Tokens [first, last] of one panel.  Rows of the tile beyond `last` repeat it, unstored. */
+ALWAYS_INLINE void direct_tile(r2i_type type, int tile_tokens, const r2i_matmul_job *job,
+                               int32_t panel, int32_t first, int32_t last) {
     const panel_form form = form_of(type);
     const int32_t n_blocks = job->n_cols / (UNIT_COLS * form.n_units);
-    const uint8_t *block = job->panels + (size_t)panel * (size_t)n_blocks * (size_t)form.block_bytes;
+    const uint8_t *block =
+        job->panels + (size_t)panel * (size_t)n_blocks * (size_t)form.block_bytes;
     const uint8_t *rows[DIRECT_TILE];
     __m512 acc[DIRECT_TILE][2];
-    UNROLL for (int t = 0; t < tile_tokens; t++) {
+    UNROLL
+    for (int t = 0; t < tile_tokens; t++) {
         rows[t] = job->act + (size_t)smaller(first + t, last) * job->act_stride;
         acc[t][0] = _mm512_setzero_ps();
     }
@@ -146,23 +161,26 @@ ALWAYS_INLINE void direct_tile(r2i_type type, int tile_tokens, const r2i_matmul_
         for (int u = 0; u < form.n_units; u++) {
             const uint8_t *codes = block + u * form.codes_bytes;
             prefetch_bytes(codes + AHEAD_BYTES, (size_t)(form.block_bytes / form.n_units));
-            add_unit(type, form, 1, tile_tokens, (const uint8_t *const[2]){codes, NULL},
-                     (const __m512 *const[2]){scale + u * form.n_halves, NULL},
-                     (const __m512 *const[2]){minimum + u * form.n_halves, NULL}, rows, at, acc);
+            add_unit(type, form, 1, tile_tokens, (const uint8_t *const[2]){ codes, NULL },
+                     (const __m512 *const[2]){ scale + u * form.n_halves, NULL },
+                     (const __m512 *const[2]){ minimum + u * form.n_halves, NULL }, rows, at, acc);
             act_place_next(&at, form.n_halves);
         }
         block += form.block_bytes;
     }
-    UNROLL for (int t = 0; t < tile_tokens; t++) {
+    UNROLL
+    for (int t = 0; t < tile_tokens; t++) {
         if (first + t <= last) store_rows(job, panel, first + t, acc[t][0]);
     }
 }
 
-typedef void (*direct_function)(const r2i_matmul_job *job, int32_t panel, int32_t first, int32_t last);
+typedef void (*direct_function)(const r2i_matmul_job *job, int32_t panel, int32_t first,
+                                int32_t last);
 
-/* Every panel is read from memory once and, with more than DIRECT_TILE tokens, from the cache again.
+/* Every panel is read from memory once, for more than DIRECT_TILE tokens then from the cache.
  * by_pairs: tiles of 2, 4, 6, 8 tokens. */
-static void direct_matmul(const r2i_matmul_job *job, const direct_function by_pairs[DIRECT_TILE / 2]) {
+static void direct_matmul(const r2i_matmul_job *job,
+                          const direct_function by_pairs[DIRECT_TILE / 2]) {
     const int32_t n_tiles = (job->n_tokens + DIRECT_TILE - 1) / DIRECT_TILE;
     for (int32_t p = 0; p < job->n_panels; p++) {
         for (int32_t i = 0, t = 0; i < n_tiles; i++) {
@@ -179,27 +197,32 @@ typedef void (*stage_function)(staged_unit *units, const uint8_t *blocks, int32_
 typedef struct {
     const staged_unit *units; /* [n_panels][STAGE_UNITS] */
     int32_t n_units;
-    bool is_first;            /* chains begin at 0 */
+    bool is_first; /* chains begin at 0 */
     act_place at;
-    const uint8_t *ahead;     /* where the next stage's packed bytes are, per panel ... */
+    const uint8_t *ahead;             /* where the next stage's packed bytes are, per panel ... */
     size_t ahead_bytes, ahead_stride; /* ... how many, and the way to the second panel */
 } panel_stage;
 
-typedef void (*tile_function)(const panel_stage *stage, const uint8_t *act, size_t act_stride, __m512 saved[][2]);
+typedef void (*tile_function)(const panel_stage *stage, const uint8_t *act, size_t act_stride,
+                              __m512 saved[][2]);
 
 /* Decodes n_units units (whole blocks) of one panel. */
-ALWAYS_INLINE void stage_units(r2i_type type, staged_unit *units, const uint8_t *block, int32_t n_units) {
+ALWAYS_INLINE void stage_units(r2i_type type, staged_unit *units, const uint8_t *block,
+                               int32_t n_units) {
     const panel_form form = form_of(type);
-    const __m512i lift = _mm512_set1_epi8(form.log2_offset > 0 ? (char)(128 - (1 << form.log2_offset)) : 0);
+    const __m512i lift =
+        _mm512_set1_epi8(form.log2_offset > 0 ? (char)(128 - (1 << form.log2_offset)) : 0);
     for (int32_t done = 0; done < n_units; done += form.n_units) {
         __m512 scale[BLOCK_UNITS_MAX * HALVES_MAX], minimum[BLOCK_UNITS_MAX * HALVES_MAX];
         block_scales(type, block, scale, minimum);
         for (int u = 0; u < form.n_units; u++, units++) {
-            UNROLL for (int g = 0; g < UNIT_VECTORS; g++) {
+            UNROLL
+            for (int g = 0; g < UNIT_VECTORS; g++) {
                 const __m512i codes = unit_codes(type, block + u * form.codes_bytes, g);
                 units->codes[g] = _mm512_add_epi8(codes, lift);
             }
-            UNROLL for (int h = 0; h < form.n_halves; h++) {
+            UNROLL
+            for (int h = 0; h < form.n_halves; h++) {
                 units->scale[h] = scale[u * form.n_halves + h];
                 if (form.has_minimum) units->minimum[h] = minimum[u * form.n_halves + h];
             }
@@ -208,51 +231,60 @@ ALWAYS_INLINE void stage_units(r2i_type type, staged_unit *units, const uint8_t 
     }
 }
 
-ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens, const panel_stage *stage,
-                               const uint8_t *act, size_t act_stride, __m512 saved[][2]) {
+ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens,
+                               const panel_stage *stage, const uint8_t *act, size_t act_stride,
+                               __m512 saved[][2]) {
     const uint8_t *rows[TILE_TOKENS];
     __m512 acc[TILE_TOKENS][2];
     const __mmask16 is_kept = stage->is_first ? 0 : 0xffff;
-    UNROLL for (int t = 0; t < n_tokens; t++) {
+    UNROLL
+    for (int t = 0; t < n_tokens; t++) {
         rows[t] = act + (size_t)t * act_stride;
-        UNROLL for (int p = 0; p < n_panels; p++) acc[t][p] = _mm512_maskz_mov_ps(is_kept, saved[t][p]);
+        UNROLL
+        for (int p = 0; p < n_panels; p++)
+            acc[t][p] = _mm512_maskz_mov_ps(is_kept, saved[t][p]);
     }
     act_place at = stage->at;
     for (int32_t u = 0; u < stage->n_units; u++) {
         const staged_unit *first = stage->units + u, *second = first + STAGE_UNITS;
         add_unit(R2I_TYPE_Q8_0, form, n_panels, n_tokens,
-                 (const uint8_t *const[2]){(const uint8_t *)first, (const uint8_t *)second},
-                 (const __m512 *const[2]){first->scale, second->scale},
-                 (const __m512 *const[2]){first->minimum, second->minimum}, rows, at, acc);
+                 (const uint8_t *const[2]){ (const uint8_t *)first, (const uint8_t *)second },
+                 (const __m512 *const[2]){ first->scale, second->scale },
+                 (const __m512 *const[2]){ first->minimum, second->minimum }, rows, at, acc);
         act_place_next(&at, form.n_halves);
     }
-    UNROLL for (int t = 0; t < n_tokens; t++) {
-        UNROLL for (int p = 0; p < n_panels; p++) saved[t][p] = acc[t][p];
+    UNROLL
+    for (int t = 0; t < n_tokens; t++) {
+        UNROLL
+        for (int p = 0; p < n_panels; p++)
+            saved[t][p] = acc[t][p];
     }
 }
 
 /* The four forms of a staged unit, for every tile size. */
 ALWAYS_INLINE panel_form staged_form(int n_halves, bool has_minimum) {
-    return (panel_form){.log2_offset = has_minimum ? 0 : CODE_OFFSET_LOG2,
-                        .n_halves = n_halves,
-                        .has_minimum = has_minimum};
+    return (panel_form){ .log2_offset = has_minimum ? 0 : CODE_OFFSET_LOG2,
+                         .n_halves = n_halves,
+                         .has_minimum = has_minimum };
 }
 
-#define DEFINE_TILE(name, n_halves, has_minimum, P, T)                                             \
-    static void tile_##name##_##P##x##T(const panel_stage *stage, const uint8_t *act,              \
-                                        size_t act_stride, __m512 saved[][2]) {                    \
-        staged_tile(staged_form(n_halves, has_minimum), P, T, stage, act, act_stride, saved);      \
+#define DEFINE_TILE(name, n_halves, has_minimum, P, T)                                        \
+    static void tile_##name##_##P##x##T(const panel_stage *stage, const uint8_t *act,         \
+                                        size_t act_stride, __m512 saved[][2]) {               \
+        staged_tile(staged_form(n_halves, has_minimum), P, T, stage, act, act_stride, saved); \
     }
-#define DEFINE_TILES(name, h, m)                                                                   \
-    DEFINE_TILE(name, h, m, 1, 1) DEFINE_TILE(name, h, m, 1, 2) DEFINE_TILE(name, h, m, 1, 3)      \
-    DEFINE_TILE(name, h, m, 1, 4) DEFINE_TILE(name, h, m, 1, 5) DEFINE_TILE(name, h, m, 1, 6)      \
-    DEFINE_TILE(name, h, m, 2, 1) DEFINE_TILE(name, h, m, 2, 2) DEFINE_TILE(name, h, m, 2, 3)      \
+/* clang-format off */
+#define DEFINE_TILES(name, h, m)                                                                 \
+    DEFINE_TILE(name, h, m, 1, 1) DEFINE_TILE(name, h, m, 1, 2) DEFINE_TILE(name, h, m, 1, 3)    \
+    DEFINE_TILE(name, h, m, 1, 4) DEFINE_TILE(name, h, m, 1, 5) DEFINE_TILE(name, h, m, 1, 6)    \
+    DEFINE_TILE(name, h, m, 2, 1) DEFINE_TILE(name, h, m, 2, 2) DEFINE_TILE(name, h, m, 2, 3)    \
     DEFINE_TILE(name, h, m, 2, 4) DEFINE_TILE(name, h, m, 2, 5) DEFINE_TILE(name, h, m, 2, 6)
-#define TILES_OF(name)                                                                             \
-    {{tile_##name##_1x1, tile_##name##_1x2, tile_##name##_1x3, tile_##name##_1x4,                  \
-      tile_##name##_1x5, tile_##name##_1x6},                                                       \
-     {tile_##name##_2x1, tile_##name##_2x2, tile_##name##_2x3, tile_##name##_2x4,                  \
-      tile_##name##_2x5, tile_##name##_2x6}}
+#define TILES_OF(name)                                                                           \
+    {{ tile_##name##_1x1, tile_##name##_1x2, tile_##name##_1x3,                                  \
+       tile_##name##_1x4, tile_##name##_1x5, tile_##name##_1x6 },                                \
+     { tile_##name##_2x1, tile_##name##_2x2, tile_##name##_2x3,                                  \
+       tile_##name##_2x4, tile_##name##_2x5, tile_##name##_2x6 }}
+/* clang-format on */
 DEFINE_TILES(plain, 1, false)
 DEFINE_TILES(minimum, 1, true)
 DEFINE_TILES(halves, 2, false)
@@ -260,8 +292,8 @@ DEFINE_TILES(halves_minimum, 2, true)
 
 /* [n_halves - 1][has_minimum][n_panels - 1][n_tokens - 1] */
 static const tile_function tiles[2][2][2][TILE_TOKENS] = {
-    {TILES_OF(plain), TILES_OF(minimum)},
-    {TILES_OF(halves), TILES_OF(halves_minimum)},
+    { TILES_OF(plain), TILES_OF(minimum) },
+    { TILES_OF(halves), TILES_OF(halves_minimum) },
 };
 
 /* One or two panels and the tokens of a block. */
@@ -269,11 +301,11 @@ typedef struct {
     const r2i_matmul_job *job;
     const tile_function *by_tokens; /* [TILE_TOKENS] */
     int32_t panel, n_panels, first_token, n_tokens;
-    __m512 acc[BLOCK_TOKENS][2];    /* chains between two stages */
+    __m512 acc[BLOCK_TOKENS][2]; /* chains between two stages */
 } panel_block;
 
 /* All tokens over one stage, in tiles of nearly equal size.  Meanwhile the next stage's bytes are
- * fetched, a slice per tile; after the last stage a tile's rows are stored while the next one runs. */
+ * fetched, a slice per tile; after the last stage rows are stored while the next tile runs. */
 static void run_tiles(panel_block *block, const panel_stage *stage, bool is_last) {
     const r2i_matmul_job *job = block->job;
     const int32_t n_tiles = (block->n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
@@ -281,9 +313,11 @@ static void run_tiles(panel_block *block, const panel_stage *stage, bool is_last
     for (int32_t i = 0, t = 0; i < n_tiles; i++) {
         const int32_t n = (block->n_tokens - t + n_tiles - i - 1) / (n_tiles - i);
         for (int32_t p = 0; p < block->n_panels; p++) {
-            prefetch_bytes(stage->ahead + (size_t)p * stage->ahead_stride + (size_t)i * slice, slice);
+            prefetch_bytes(stage->ahead + (size_t)p * stage->ahead_stride + (size_t)i * slice,
+                           slice);
         }
-        block->by_tokens[n - 1](stage, job->act + (size_t)(block->first_token + t) * job->act_stride,
+        block->by_tokens[n - 1](stage,
+                                job->act + (size_t)(block->first_token + t) * job->act_stride,
                                 job->act_stride, block->acc + t);
         for (const int32_t end = t + n; t < end; t++) {
             for (int32_t p = 0; is_last && p < block->n_panels; p++) {
@@ -310,8 +344,10 @@ static void run_stages(panel_block *block, panel_form form, stage_function stage
             .n_units = n,
             .is_first = u == 0,
             .at = act_place_at(block->job->n_cols, form.n_halves, u),
-            .ahead = panels + (is_last ? (size_t)n_panels * panel_bytes : (size_t)(u + n) * unit_bytes),
-            .ahead_bytes = (size_t)smaller(STAGE_UNITS, is_last ? n_units : n_units - u - n) * unit_bytes,
+            .ahead =
+                panels + (is_last ? (size_t)n_panels * panel_bytes : (size_t)(u + n) * unit_bytes),
+            .ahead_bytes =
+                (size_t)smaller(STAGE_UNITS, is_last ? n_units : n_units - u - n) * unit_bytes,
             .ahead_stride = panel_bytes,
         };
         run_tiles(block, &stage, is_last);
@@ -323,8 +359,10 @@ static void staged_matmul(const r2i_matmul_job *job, panel_form form, stage_func
     block.job = job;
     for (int32_t t = 0; t < job->n_tokens; t += block.n_tokens) {
         /* Blocks of nearly equal size, whole tiles where possible. */
-        const int32_t n_left = job->n_tokens - t, n_blocks = (n_left + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
-        const int32_t n_tiles = ((n_left + n_blocks - 1) / n_blocks + TILE_TOKENS - 1) / TILE_TOKENS;
+        const int32_t n_left = job->n_tokens - t,
+                      n_blocks = (n_left + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+        const int32_t n_tiles =
+            ((n_left + n_blocks - 1) / n_blocks + TILE_TOKENS - 1) / TILE_TOKENS;
         block.first_token = t;
         block.n_tokens = smaller(n_left, n_tiles * TILE_TOKENS);
         for (int32_t p = 0; p < job->n_panels; p += 2) {
@@ -338,32 +376,40 @@ static void staged_matmul(const r2i_matmul_job *job, panel_form form, stage_func
 
 /* ---- One matmul per layout. ---- */
 
-#define QUANTIZED(X)                                                                               \
-    X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL)      \
-    X(IQ4_XS) X(MXFP4)
+/* clang-format off */
+#define QUANTIZED(X)                                                                             \
+    X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(IQ4_NL) X(MXFP4)                                   \
+    X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+/* clang-format on */
 
-#define DEFINE_DIRECT(name, T)                                                                     \
-    static void direct_##name##_##T(const r2i_matmul_job *job, int32_t panel, int32_t first,       \
-                                    int32_t last) {                                                \
-        direct_tile(R2I_TYPE_##name, T, job, panel, first, last);                                  \
+#define DEFINE_DIRECT(name, T)                                                               \
+    static void direct_##name##_##T(const r2i_matmul_job *job, int32_t panel, int32_t first, \
+                                    int32_t last) {                                          \
+        direct_tile(R2I_TYPE_##name, T, job, panel, first, last);                            \
     }
-#define DEFINE_MATMUL(name)                                                                        \
-    static void direct_##name##_1(const r2i_matmul_job *job) {                                     \
-        for (int32_t p = 0; p < job->n_panels; p++) direct_tile(R2I_TYPE_##name, 1, job, p, 0, 0); \
-    }                                                                                              \
-    DEFINE_DIRECT(name, 2)                                                                         \
-    DEFINE_DIRECT(name, 4)                                                                         \
-    DEFINE_DIRECT(name, 6)                                                                         \
-    DEFINE_DIRECT(name, 8)                                                                         \
-    static void stage_##name(staged_unit *units, const uint8_t *blocks, int32_t n_units) {         \
-        stage_units(R2I_TYPE_##name, units, blocks, n_units);                                      \
-    }                                                                                              \
-    static void matmul_##name(const r2i_matmul_job *job) {                                         \
-        static const direct_function by_pairs[DIRECT_TILE / 2] = {                                 \
-            direct_##name##_2, direct_##name##_4, direct_##name##_6, direct_##name##_8};           \
-        if (job->n_tokens == 1) direct_##name##_1(job);                                            \
-        else if (job->n_tokens <= DIRECT_TOKENS) direct_matmul(job, by_pairs);                     \
-        else staged_matmul(job, form_of(R2I_TYPE_##name), stage_##name);                           \
+#define DEFINE_MATMUL(name)                                                                \
+    static void direct_##name##_1(const r2i_matmul_job *job) {                             \
+        for (int32_t p = 0; p < job->n_panels; p++)                                        \
+            direct_tile(R2I_TYPE_##name, 1, job, p, 0, 0);                                 \
+    }                                                                                      \
+    DEFINE_DIRECT(name, 2)                                                                 \
+    DEFINE_DIRECT(name, 4)                                                                 \
+    DEFINE_DIRECT(name, 6)                                                                 \
+    DEFINE_DIRECT(name, 8)                                                                 \
+    static void stage_##name(staged_unit *units, const uint8_t *blocks, int32_t n_units) { \
+        stage_units(R2I_TYPE_##name, units, blocks, n_units);                              \
+    }                                                                                      \
+    static void matmul_##name(const r2i_matmul_job *job) {                                 \
+        static const direct_function by_pairs[DIRECT_TILE / 2] = {                         \
+            direct_##name##_2, direct_##name##_4, direct_##name##_6, direct_##name##_8     \
+        };                                                                                 \
+        if (job->n_tokens == 1) {                                                          \
+            direct_##name##_1(job);                                                        \
+        } else if (job->n_tokens <= DIRECT_TOKENS) {                                       \
+            direct_matmul(job, by_pairs);                                                  \
+        } else {                                                                           \
+            staged_matmul(job, form_of(R2I_TYPE_##name), stage_##name);                    \
+        }                                                                                  \
     }
 QUANTIZED(DEFINE_MATMUL)
 

@@ -28,11 +28,11 @@
 enum { UNIT_COLS = 32, UNIT_VECTORS = 8, BLOCK_UNITS_MAX = 8, HALVES_MAX = 2 };
 
 typedef struct {
-    int n_units;       /* units per block */
-    int codes_bytes;   /* of one unit */
+    int n_units;     /* units per block */
+    int codes_bytes; /* of one unit */
     int block_bytes;
-    int log2_offset;   /* codes carry an offset of 2^this; 0: none */
-    int n_halves;      /* scales per unit and row: 1, or 2 (one per 16 columns) */
+    int log2_offset; /* codes carry an offset of 2^this; 0: none */
+    int n_halves;    /* scales per unit and row: 1, or 2 (one per 16 columns) */
     bool has_minimum;
 } panel_form;
 
@@ -40,19 +40,31 @@ ALWAYS_INLINE panel_form form_of(r2i_type type) {
     switch (type) {
     case R2I_TYPE_Q4_0:
     case R2I_TYPE_IQ4_NL:
-        return (panel_form){1, 256, 288, type == R2I_TYPE_Q4_0 ? 3 : 7, 1, false};
-    case R2I_TYPE_Q4_1: return (panel_form){1, 256, 320, 0, 1, true};
-    case R2I_TYPE_MXFP4: return (panel_form){1, 256, 272, 4, 1, false};
-    case R2I_TYPE_Q5_0: return (panel_form){1, 320, 352, 4, 1, false};
-    case R2I_TYPE_Q5_1: return (panel_form){1, 320, 384, 0, 1, true};
-    case R2I_TYPE_Q8_0: return (panel_form){1, 512, 544, 7, 1, false};
-    case R2I_TYPE_Q4_K: return (panel_form){8, 256, 2304, 0, 1, true};
-    case R2I_TYPE_Q5_K: return (panel_form){8, 320, 2816, 0, 1, true};
-    case R2I_TYPE_Q6_K: return (panel_form){8, 384, 3360, 5, 2, false};
-    case R2I_TYPE_Q2_K: return (panel_form){8, 128, 1344, 0, 2, true};
-    case R2I_TYPE_Q3_K: return (panel_form){8, 192, 1760, 2, 2, false};
-    case R2I_TYPE_IQ4_XS: return (panel_form){8, 256, 2176, 7, 1, false};
-    default: return (panel_form){0, 0, 0, 0, 0, false};
+        return (panel_form){ 1, 256, 288, type == R2I_TYPE_Q4_0 ? 3 : 7, 1, false };
+    case R2I_TYPE_Q4_1:
+        return (panel_form){ 1, 256, 320, 0, 1, true };
+    case R2I_TYPE_MXFP4:
+        return (panel_form){ 1, 256, 272, 4, 1, false };
+    case R2I_TYPE_Q5_0:
+        return (panel_form){ 1, 320, 352, 4, 1, false };
+    case R2I_TYPE_Q5_1:
+        return (panel_form){ 1, 320, 384, 0, 1, true };
+    case R2I_TYPE_Q8_0:
+        return (panel_form){ 1, 512, 544, 7, 1, false };
+    case R2I_TYPE_Q4_K:
+        return (panel_form){ 8, 256, 2304, 0, 1, true };
+    case R2I_TYPE_Q5_K:
+        return (panel_form){ 8, 320, 2816, 0, 1, true };
+    case R2I_TYPE_Q6_K:
+        return (panel_form){ 8, 384, 3360, 5, 2, false };
+    case R2I_TYPE_Q2_K:
+        return (panel_form){ 8, 128, 1344, 0, 2, true };
+    case R2I_TYPE_Q3_K:
+        return (panel_form){ 8, 192, 1760, 2, 2, false };
+    case R2I_TYPE_IQ4_XS:
+        return (panel_form){ 8, 256, 2176, 7, 1, false };
+    default:
+        return (panel_form){ 0, 0, 0, 0, 0, false };
     }
 }
 
@@ -84,22 +96,27 @@ ALWAYS_INLINE __m512i looked_up(const uint8_t codes[16], __m512i nibbles) {
 
 /* Code vector g (columns 4g..4g+3 of 16 rows) of a unit. */
 ALWAYS_INLINE __m512i unit_codes(r2i_type type, const uint8_t *unit, int g) {
-    static const uint8_t iq4_codes[16] = {R2I_IQ4_CODES}, fp4_codes[16] = {R2I_FP4_CODES};
+    static const uint8_t iq4_codes[16] = { R2I_IQ4_CODES }, fp4_codes[16] = { R2I_FP4_CODES };
     switch (type) {
-    case R2I_TYPE_Q8_0: return _mm512_loadu_si512(unit + 64 * g);
+    case R2I_TYPE_Q8_0:
+        return _mm512_loadu_si512(unit + 64 * g);
     case R2I_TYPE_IQ4_NL:
-    case R2I_TYPE_IQ4_XS: return looked_up(iq4_codes, nibbles_of(unit, g));
-    case R2I_TYPE_MXFP4: return looked_up(fp4_codes, nibbles_of(unit, g));
+    case R2I_TYPE_IQ4_XS:
+        return looked_up(iq4_codes, nibbles_of(unit, g));
+    case R2I_TYPE_MXFP4:
+        return looked_up(fp4_codes, nibbles_of(unit, g));
     case R2I_TYPE_Q5_0:
     case R2I_TYPE_Q5_1:
     case R2I_TYPE_Q5_K:
         return _mm512_or_si512(nibbles_of(unit, g), plane1_of(unit + R2I_NIBBLES_BYTES, g, 4));
     case R2I_TYPE_Q6_K:
         return _mm512_or_si512(nibbles_of(unit, g), plane2_of(unit + R2I_NIBBLES_BYTES, g, 4));
-    case R2I_TYPE_Q2_K: return plane2_of(unit, g, 0);
+    case R2I_TYPE_Q2_K:
+        return plane2_of(unit, g, 0);
     case R2I_TYPE_Q3_K:
         return _mm512_or_si512(plane2_of(unit, g, 0), plane1_of(unit + R2I_PLANE2_BYTES, g, 2));
-    default: return nibbles_of(unit, g); /* Q4_0, Q4_1, Q4_K */
+    default:
+        return nibbles_of(unit, g); /* Q4_0, Q4_1, Q4_K */
     }
 }
 
@@ -133,13 +150,15 @@ ALWAYS_INLINE __m512 exponent_rows(const uint8_t *p) {
 /* Q4_K, Q5_K: fields low[8][16] | high[4][16] | d | dmin. */
 ALWAYS_INLINE void scales_q4_q5_k(const uint8_t *fields, __m512 *scale, __m512 *minimum) {
     const __m512 d = f16_rows(fields + 192), dmin = f16_rows(fields + 224);
-    UNROLL for (int i = 0; i < 8; i++) {
-        const __m512i low = byte_rows(fields + 16 * i), high = byte_rows(fields + 128 + 16 * (i / 2));
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+        const __m512i low = byte_rows(fields + 16 * i),
+                      high = byte_rows(fields + 128 + 16 * (i / 2));
         const int at = 4 * (i % 2);
-        const __m512i sc = _mm512_or_si512(field_at(low, 0, 15),
-                                           _mm512_slli_epi32(field_at(high, at, 3), 4));
-        const __m512i mn = _mm512_or_si512(field_at(low, 4, 15),
-                                           _mm512_slli_epi32(field_at(high, at + 2, 3), 4));
+        const __m512i sc =
+            _mm512_or_si512(field_at(low, 0, 15), _mm512_slli_epi32(field_at(high, at, 3), 4));
+        const __m512i mn =
+            _mm512_or_si512(field_at(low, 4, 15), _mm512_slli_epi32(field_at(high, at + 2, 3), 4));
         scale[i] = scaled(d, sc);
         minimum[i] = negated(scaled(dmin, mn));
     }
@@ -148,7 +167,8 @@ ALWAYS_INLINE void scales_q4_q5_k(const uint8_t *fields, __m512 *scale, __m512 *
 /* Q6_K: sc i8 [16][16] | d. */
 ALWAYS_INLINE void scales_q6_k(const uint8_t *fields, __m512 *scale) {
     const __m512 d = f16_rows(fields + 256);
-    UNROLL for (int k = 0; k < 16; k++) {
+    UNROLL
+    for (int k = 0; k < 16; k++) {
         const __m128i sc = _mm_loadu_si128((const __m128i *)(const void *)(fields + 16 * k));
         scale[k] = scaled(d, _mm512_cvtepi8_epi32(sc));
     }
@@ -157,7 +177,8 @@ ALWAYS_INLINE void scales_q6_k(const uint8_t *fields, __m512 *scale) {
 /* Q2_K: sc [16][16] (scale | min << 4) | d | dmin. */
 ALWAYS_INLINE void scales_q2_k(const uint8_t *fields, __m512 *scale, __m512 *minimum) {
     const __m512 d = f16_rows(fields + 256), dmin = f16_rows(fields + 288);
-    UNROLL for (int k = 0; k < 16; k++) {
+    UNROLL
+    for (int k = 0; k < 16; k++) {
         const __m512i sc = byte_rows(fields + 16 * k);
         scale[k] = scaled(d, field_at(sc, 0, 15));
         minimum[k] = negated(scaled(dmin, field_at(sc, 4, 15)));
@@ -168,26 +189,41 @@ ALWAYS_INLINE void scales_q2_k(const uint8_t *fields, __m512 *scale, __m512 *min
  * stored plus 32. */
 ALWAYS_INLINE void scales_six_bits(const uint8_t *fields, int n_scales, __m512 *scale) {
     const __m512 d = f16_rows(fields + 12 * n_scales);
-    UNROLL for (int k = 0; k < n_scales; k++) {
+    UNROLL
+    for (int k = 0; k < n_scales; k++) {
         const __m512i low = field_at(byte_rows(fields + 16 * (k / 2)), 4 * (k % 2), 15);
-        const __m512i high = field_at(byte_rows(fields + 8 * n_scales + 16 * (k / 4)), 2 * (k % 4), 3);
+        const __m512i high =
+            field_at(byte_rows(fields + 8 * n_scales + 16 * (k / 4)), 2 * (k % 4), 3);
         const __m512i sc = _mm512_or_si512(low, _mm512_slli_epi32(high, 4));
         scale[k] = scaled(d, _mm512_sub_epi32(sc, _mm512_set1_epi32(32)));
     }
 }
 
 /* scale [n_units * n_halves] and minimum (if the layout has one) of all units of a block. */
-ALWAYS_INLINE void block_scales(r2i_type type, const uint8_t *block, __m512 *scale, __m512 *minimum) {
+ALWAYS_INLINE void block_scales(r2i_type type, const uint8_t *block, __m512 *scale,
+                                __m512 *minimum) {
     const panel_form f = form_of(type);
     const uint8_t *fields = block + f.n_units * f.codes_bytes;
     switch (type) {
     case R2I_TYPE_Q4_K:
-    case R2I_TYPE_Q5_K: scales_q4_q5_k(fields, scale, minimum); break;
-    case R2I_TYPE_Q6_K: scales_q6_k(fields, scale); break;
-    case R2I_TYPE_Q2_K: scales_q2_k(fields, scale, minimum); break;
-    case R2I_TYPE_Q3_K: scales_six_bits(fields, 16, scale); break;
-    case R2I_TYPE_IQ4_XS: scales_six_bits(fields, 8, scale); break;
-    case R2I_TYPE_MXFP4: scale[0] = exponent_rows(fields); break;
+    case R2I_TYPE_Q5_K:
+        scales_q4_q5_k(fields, scale, minimum);
+        break;
+    case R2I_TYPE_Q6_K:
+        scales_q6_k(fields, scale);
+        break;
+    case R2I_TYPE_Q2_K:
+        scales_q2_k(fields, scale, minimum);
+        break;
+    case R2I_TYPE_Q3_K:
+        scales_six_bits(fields, 16, scale);
+        break;
+    case R2I_TYPE_IQ4_XS:
+        scales_six_bits(fields, 8, scale);
+        break;
+    case R2I_TYPE_MXFP4:
+        scale[0] = exponent_rows(fields);
+        break;
     default:
         scale[0] = f16_rows(fields);
         if (f.has_minimum) minimum[0] = f16_rows(fields + 32);
