@@ -2,11 +2,11 @@
  *
  *   bench_attend [--cpu LEVEL] [--threads N] [--ms MILLISECONDS]
  *
- * Decoding is a few query rows (the heads that share one key-value head) that read every page from
- * memory once; prefill is a full block of rows that find the pages of their chunk in the cache.  Every
- * figure is the best of many short rounds.  gflops = 4 * rows * d * tokens / time; gb_s = page bytes
- * / time; of_product and of_bandwidth divide them by what the level's own BF16 product (256 tokens,
- * 896 columns) and a plain reader reached on the same threads just before. */
+ * Decoding is a few query rows (the heads that share one key-value head) that read every page
+ * from memory once; prefill is a full block of rows that find the pages of their chunk in the
+ * cache.  Every figure is the best of many short rounds.  gflops = 4 * rows * d * tokens / time;
+ * gb_s = page bytes / time; of_product and of_bandwidth divide them by what the level's own BF16
+ * product (256 tokens, 896 columns) and a plain reader reached on the same threads just before. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +51,8 @@ typedef struct {
 
 /* Best seconds of a region in n_ms milliseconds, at least three times; `regions` per measurement
  * fill a round. */
-static double best_seconds(bench *b, int32_t n_chunks, r2i_pool_work work, void *context, int32_t *next) {
+static double best_seconds(bench *b, int32_t n_chunks, r2i_pool_work work, void *context,
+                           int32_t *next) {
     const int64_t stop = r2i_clock_ns() + b->n_ms * 1000000;
     double best = 1e9;
     for (int i = 0; i < 3 || r2i_clock_ns() < stop; i++) {
@@ -80,7 +81,7 @@ static void read_work(void *context, int32_t begin, int32_t end, int32_t worker)
     const reader *r = context;
     bench *b = r->b;
     const size_t n_chunks = b->cache_bytes / READ_CHUNK;
-    lane4 x = {0}, y = {0};
+    lane4 x = { 0 }, y = { 0 };
     for (int32_t i = begin; i < end; i++) {
         const uint8_t *p = b->cache + (size_t)(r->next + i) % n_chunks * READ_CHUNK;
         for (size_t at = 0; at < READ_CHUNK; at += 64) {
@@ -95,7 +96,7 @@ static void read_work(void *context, int32_t begin, int32_t end, int32_t worker)
 }
 
 static double read_gb_s(bench *b) {
-    reader r = {.b = b};
+    reader r = { .b = b };
     const int32_t n_chunks = 4 * b->n_threads;
     return (double)n_chunks * READ_CHUNK * 1e-9 / best_seconds(b, n_chunks, read_work, &r, &r.next);
 }
@@ -130,14 +131,16 @@ static void attend_chunk(const shape *s, int32_t chunk, int32_t worker) {
     const bench *b = s->b;
     const uint8_t *keys[R2I_CHUNK_PAGES], *values[R2I_CHUNK_PAGES];
     const size_t page_bytes = s->key_bytes + s->value_bytes;
-    const uint8_t *page = b->cache + (size_t)(chunk % s->n_chunks) * (size_t)s->n_pages * page_bytes;
+    const uint8_t *page =
+        b->cache + (size_t)(chunk % s->n_chunks) * (size_t)s->n_pages * page_bytes;
     for (int32_t i = 0; i < s->n_pages; i++, page += page_bytes) {
         keys[i] = page;
         values[i] = page + s->key_bytes;
     }
-    int32_t first[R2I_ATTEND_ROWS] = {0}, end[R2I_ATTEND_ROWS];
+    int32_t first[R2I_ATTEND_ROWS] = { 0 }, end[R2I_ATTEND_ROWS];
     float max[R2I_ATTEND_ROWS], sum[R2I_ATTEND_ROWS];
-    for (int32_t r = 0; r < s->n_rows; r++) end[r] = s->n_pages * R2I_PAGE_TOKENS;
+    for (int32_t r = 0; r < s->n_rows; r++)
+        end[r] = s->n_pages * R2I_PAGE_TOKENS;
     float *mine = b->y + (size_t)worker * 2 * R2I_ATTEND_ROWS * R2I_MAX_HEAD;
     const r2i_attend_job job = {
         .rows = s->rows,
@@ -161,12 +164,18 @@ static void attend_chunk(const shape *s, int32_t chunk, int32_t worker) {
 
 static void attend_work(void *context, int32_t begin, int32_t end, int32_t worker) {
     const shape *s = context;
-    for (int32_t i = begin; i < end; i++) attend_chunk(s, s->is_cold ? s->next + i : worker, worker);
+    for (int32_t i = begin; i < end; i++)
+        attend_chunk(s, s->is_cold ? s->next + i : worker, worker);
 }
 
-static void measure(bench *b, r2i_row_kind rows, int32_t n_rows, int32_t d, bool is_cold, double product,
-                    double read) {
-    shape s = {.b = b, .rows = rows, .n_rows = n_rows, .d = d, .n_pages = R2I_CHUNK_PAGES, .is_cold = is_cold};
+static void measure(bench *b, r2i_row_kind rows, int32_t n_rows, int32_t d, bool is_cold,
+                    double product, double read) {
+    shape s = { .b = b,
+                .rows = rows,
+                .n_rows = n_rows,
+                .d = d,
+                .n_pages = R2I_CHUNK_PAGES,
+                .is_cold = is_cold };
     s.key_bytes = r2i_key_page_bytes(rows, d);
     s.value_bytes = r2i_value_page_bytes(rows, d);
     const size_t chunk_bytes = (size_t)s.n_pages * (s.key_bytes + s.value_bytes);
@@ -176,14 +185,15 @@ static void measure(bench *b, r2i_row_kind rows, int32_t n_rows, int32_t d, bool
     const double gflops = 4e-9 * n_rows * d * s.n_pages * R2I_PAGE_TOKENS / seconds;
     const double gb_s = (double)chunk_bytes * 1e-9 / seconds;
     printf("%s,%s,%d,%d,%d,%s,%d,%.1f,%.1f,%.2f,%.2f\n", r2i_level_name(b->kernels.level),
-           rows == R2I_ROWS_F32 ? "F32" : "BF16", n_rows, d, s.n_pages, is_cold ? "memory" : "cache",
-           b->n_threads, gflops, gb_s, product > 0 ? gflops / product : 0, gb_s / read);
+           rows == R2I_ROWS_F32 ? "F32" : "BF16", n_rows, d, s.n_pages,
+           is_cold ? "memory" : "cache", b->n_threads, gflops, gb_s,
+           product > 0 ? gflops / product : 0, gb_s / read);
     fflush(stdout);
 }
 
 static void run_all(bench *b) {
-    static const int32_t widths[] = {64, 128, 256};
-    static const int32_t few[] = {1, 7, 8, 16}, many[] = {32, 56, 64};
+    static const int32_t widths[] = { 64, 128, 256 };
+    static const int32_t few[] = { 1, 7, 8, 16 }, many[] = { 32, 56, 64 };
     const double product = product_gflops(b), read = read_gb_s(b);
     printf("# bf16 product %.0f GFLOPS, reading %.1f GB/s\n", product, read);
     printf("level,page_rows,rows,d,pages,source,threads,gflops,gb_s,of_product,of_bandwidth\n");
@@ -236,7 +246,7 @@ static int prepare(bench *b) {
 }
 
 int main(int argc, char **argv) {
-    static bench b = {.cap = R2I_LEVEL_AMX, .n_threads = 1, .n_ms = 200};
+    static bench b = { .cap = R2I_LEVEL_AMX, .n_threads = 1, .n_ms = 200 };
     for (int i = 1; i + 1 < argc; i += 2) {
         const long n = strtol(argv[i + 1], NULL, 10);
         if (strcmp(argv[i], "--threads") == 0 && n >= 1 && n <= MAX_THREADS) {
@@ -246,7 +256,8 @@ int main(int argc, char **argv) {
         } else if (strcmp(argv[i], "--cpu") == 0 && r2i_level_find(argv[i + 1]) >= 0) {
             b.cap = (r2i_level)r2i_level_find(argv[i + 1]);
         } else {
-            fprintf(stderr, "usage: bench_attend [--cpu LEVEL] [--threads N] [--ms MILLISECONDS]\n");
+            fprintf(stderr,
+                    "usage: bench_attend [--cpu LEVEL] [--threads N] [--ms MILLISECONDS]\n");
             return 2;
         }
     }

@@ -12,8 +12,8 @@ static void scatter(uint8_t *page, int32_t slot, int32_t step, __mmask16 m, __m5
     _mm512_mask_i32scatter_epi32(first, m, at, elements, 4);
 }
 
-static void store_f32(uint8_t *key_page, uint8_t *value_page, int32_t slot, const float *key, const float *value,
-                      int32_t d_key, int32_t d_value) {
+static void store_f32(uint8_t *key_page, uint8_t *value_page, int32_t slot, const float *key,
+                      const float *value, int32_t d_key, int32_t d_value) {
     for (int32_t i = 0; i < d_key; i += 16) {
         const __mmask16 m = lanes_avx512(d_key - i);
         scatter(key_page, slot, i, m, _mm512_maskz_loadu_epi32(m, key + i));
@@ -25,9 +25,9 @@ static void store_key_bf16(uint8_t *page, int32_t slot, const float *key, int32_
     for (int32_t i = 0; i < d_key; i += 32) {
         const __m512 low = _mm512_maskz_loadu_ps(lanes_avx512(d_key - i), key + i);
         const __m512 high = _mm512_maskz_loadu_ps(lanes_avx512(d_key - i - 16), key + i + 16);
-        const __m512i pairs =
-            _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(round_bf16_avx512(low))),
-                               _mm512_cvtepi32_epi16(round_bf16_avx512(high)), 1);
+        const __m512i pairs = _mm512_inserti64x4(
+            _mm512_castsi256_si512(_mm512_cvtepi32_epi16(round_bf16_avx512(low))),
+            _mm512_cvtepi32_epi16(round_bf16_avx512(high)), 1);
         scatter(page, slot, i / 2, lanes_avx512((d_key - i + 1) / 2), pairs);
     }
 }
@@ -46,8 +46,8 @@ static void store_value_bf16(uint8_t *page, int32_t slot, const float *value, in
     }
 }
 
-static void store_row(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page, int32_t slot, const float *key,
-                      const float *value, int32_t d_key, int32_t d_value) {
+static void store_row(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page, int32_t slot,
+                      const float *key, const float *value, int32_t d_key, int32_t d_value) {
     if (kind == R2I_ROWS_F32) {
         store_f32(key_page, value_page, slot, key, value, d_key, d_value);
         return;
@@ -56,8 +56,8 @@ static void store_row(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page,
     store_value_bf16(value_page, slot, value, d_value);
 }
 
-static void attend_merge(float *max_a, float *sum_a, float *out_a, float max_b, float sum_b, const float *out_b,
-                         int32_t d) {
+static void attend_merge(float *max_a, float *sum_a, float *out_a, float max_b, float sum_b,
+                         const float *out_b, int32_t d) {
     const float m = max_b > *max_a ? max_b : *max_a, base = m == -INFINITY ? 0.0f : m;
     const float keep = exp_one_avx512(*max_a - base), add = exp_one_avx512(max_b - base);
     const __m512 a = _mm512_set1_ps(keep), b = _mm512_set1_ps(add);

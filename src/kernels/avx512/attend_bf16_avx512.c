@@ -6,4 +6,6 @@
 #error "compile this file with -mavx512bf16"
 #endif
 
-void r2i_avx512_add_attend_bf16(r2i_kernels *kernels) { kernels->attend = attend; }
+void r2i_avx512_add_attend_bf16(r2i_kernels *kernels) {
+    kernels->attend = attend;
+}

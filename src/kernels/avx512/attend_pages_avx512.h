@@ -1,11 +1,11 @@
 /* attend_pages_avx512.h - attention of a block of query rows over the pages of a chunk.
  *
- * Rows go in blocks of up to 6.  For each page, first every block: scores by tiles of 6 rows x 64
- * tokens, their maximum and exp row by row; then every block: p * V by tiles of 6 rows x 64 channels,
- * added to the rows' results so far.  So the keys, then the values of a page stay in L1 or L2 while
- * the blocks pass over them, and the other half is on its way from memory meanwhile.  Vectors of tokens that no row of a block sees
- * are skipped; inside the rest hidden tokens weigh exactly 0, so a row's bits do not depend on the
- * rows beside it.
+ * Rows go in blocks of up to 6.  For each page, first every block: scores by tiles of 6 rows x
+ * 64 tokens, their maximum and exp row by row; then every block: p * V by tiles of 6 rows x 64
+ * channels, added to the rows' results so far.  So the keys, then the values of a page stay in
+ * L1 or L2 while the blocks pass over them, and the other half is on its way from memory
+ * meanwhile.  Vectors of tokens that no row of a block sees are skipped; inside the rest hidden
+ * tokens weigh exactly 0, so a row's bits do not depend on the rows beside it.
  *
  * Included by attend_avx512.c and, compiled with -mavx512bf16, by attend_bf16_avx512.c. */
 #ifndef R2I_ATTEND_PAGES_AVX512_H
@@ -58,9 +58,10 @@ static void attend_find_visible(attend_block *b, const r2i_attend_job *job, int3
     b->end_vector = (b->last + 31) / 32 * 2;
 }
 
-/* Lets a tile of `width` vectors from v on prefetch its part of `page`, half a page ahead of its use.
- * The first blocks all ask for the whole page: the processor drops prefetches while its queue to memory
- * is full, and sharing them among the blocks cost a quarter of the speed (7 rows, Zen 5). */
+/* Lets a tile of `width` vectors from v on prefetch its part of `page`, half a page ahead of its
+ * use. The first blocks all ask for the whole page: the processor drops prefetches while its
+ * queue to memory is full, and sharing them among the blocks cost a quarter of the speed (7
+ * rows, Zen 5). */
 static inline void attend_fetch(const attend_block *b, tile_job *t, int32_t v, int32_t width,
                                 const uint8_t *page) {
     const bool is_wanted = page != NULL && b->row < ATTEND_FETCH_BLOCKS * TILE_ROWS;
@@ -74,8 +75,12 @@ static inline void attend_fetch(const attend_block *b, tile_job *t, int32_t v, i
 static void attend_score(const attend_call *call, attend_block *b, int32_t page) {
     const r2i_attend_job *job = call->job;
     const uint8_t *keys = job->key_pages[page], *values = job->value_pages[page];
-    tile_job t = { .a = call->q + (size_t)b->row * call->q_stride, .a_stride = call->q_stride,
-                   .b_step = 4 * R2I_PAGE_TOKENS, .b_vector = 64, .last = 0xffff, .c_stride = R2I_PAGE_TOKENS };
+    tile_job t = { .a = call->q + (size_t)b->row * call->q_stride,
+                   .a_stride = call->q_stride,
+                   .b_step = 4 * R2I_PAGE_TOKENS,
+                   .b_vector = 64,
+                   .last = 0xffff,
+                   .c_stride = R2I_PAGE_TOKENS };
     t.n_steps = job->rows == R2I_ROWS_F32 ? job->d_key : (job->d_key + 1) / 2;
     for (int32_t v = b->first_vector; v < b->end_vector;) {
         const int32_t width = tile_width(b->end_vector - v);
@@ -96,7 +101,8 @@ static float attend_mask(attend_block *b, int32_t r, float scale) {
     for (int32_t v = b->first_vector; v < b->end_vector; v++) {
         __m512 x = _mm512_mul_ps(_mm512_load_ps(s + 16 * v), factor);
         if (is_partial) {
-            const unsigned seen = lanes_avx512(b->end[r] - 16 * v) & ~(unsigned)lanes_avx512(b->begin[r] - 16 * v);
+            const unsigned seen =
+                lanes_avx512(b->end[r] - 16 * v) & ~(unsigned)lanes_avx512(b->begin[r] - 16 * v);
             x = _mm512_mask_mov_ps(hidden, (__mmask16)seen, x);
         }
         _mm512_store_ps(s + 16 * v, x);
@@ -128,7 +134,8 @@ static inline __m512i attend_round(__m512 low, __m512 high, __m512 *sum) {
     const __m512i a = round_bf16_avx512(low), b = round_bf16_avx512(high);
     *sum = _mm512_add_ps(*sum, _mm512_castsi512_ps(_mm512_slli_epi32(a, 16)));
     *sum = _mm512_add_ps(*sum, _mm512_castsi512_ps(_mm512_slli_epi32(b, 16)));
-    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)), _mm512_cvtepi32_epi16(b), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)),
+                              _mm512_cvtepi32_epi16(b), 1);
 #endif
 }
 
@@ -150,21 +157,24 @@ static float attend_exp_bf16(attend_block *b, int32_t r, float m) {
 static void attend_new_maximum(const r2i_attend_job *job, attend_block *b) {
     const __mmask16 m = lanes_avx512(b->n_rows);
     float *out_max = job->out_max + b->row, *out_sum = job->out_sum + b->row;
-    const __m512 old = _mm512_maskz_loadu_ps(m, out_max), page = _mm512_maskz_loadu_ps(m, b->page_max);
+    const __m512 old = _mm512_maskz_loadu_ps(m, out_max),
+                 page = _mm512_maskz_loadu_ps(m, b->page_max);
     const __m512 both = _mm512_max_ps(old, page);
     const __mmask16 is_empty = _mm512_cmp_ps_mask(both, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ);
     const __m512 base = _mm512_mask_mov_ps(both, is_empty, _mm512_setzero_ps());
-    const __m512 keep = exp_avx512(_mm512_sub_ps(old, base)), add = exp_avx512(_mm512_sub_ps(page, base));
+    const __m512 keep = exp_avx512(_mm512_sub_ps(old, base)),
+                 add = exp_avx512(_mm512_sub_ps(page, base));
     const __m512 page_sum = _mm512_mul_ps(add, _mm512_maskz_loadu_ps(m, b->page_sum));
-    _mm512_mask_storeu_ps(out_sum, m, _mm512_fmadd_ps(keep, _mm512_maskz_loadu_ps(m, out_sum), page_sum));
+    _mm512_mask_storeu_ps(out_sum, m,
+                          _mm512_fmadd_ps(keep, _mm512_maskz_loadu_ps(m, out_sum), page_sum));
     _mm512_mask_storeu_ps(out_max, m, both);
     _mm512_storeu_ps(b->keep, keep);
     _mm512_storeu_ps(b->add, add);
 }
 
 /* out = keep * out + add * c for n channels from `channel` on. */
-static void attend_combine(const r2i_attend_job *job, const attend_block *b, const float *c, int32_t channel,
-                           int32_t n) {
+static void attend_combine(const r2i_attend_job *job, const attend_block *b, const float *c,
+                           int32_t channel, int32_t n) {
     for (int32_t r = 0; r < b->n_rows; r++, c += TILE_COLUMNS) {
         const __m512 keep = _mm512_set1_ps(b->keep[r]), add = _mm512_set1_ps(b->add[r]);
         float *out = job->out + (size_t)(b->row + r) * (size_t)job->d_value + channel;
@@ -182,13 +192,18 @@ static void attend_add_values(const attend_call *call, const attend_block *b, in
     const uint8_t *values = job->value_pages[page];
     const uint8_t *next = page + 1 < call->end_page ? job->key_pages[page + 1] : NULL;
     const bool is_f32 = job->rows == R2I_ROWS_F32;
-    const int32_t first = is_f32 ? b->first : b->first / 2, end = is_f32 ? b->last : (b->last + 1) / 2;
+    const int32_t first = is_f32 ? b->first : b->first / 2,
+                  end = is_f32 ? b->last : (b->last + 1) / 2;
     const uint8_t *p = is_f32 ? (const uint8_t *)b->s : (const uint8_t *)b->p;
     const int32_t n_vectors = (job->d_value + 15) / 16;
     float c[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
-    tile_job t = { .a = p + 4 * (size_t)first, .a_stride = is_f32 ? 4 * R2I_PAGE_TOKENS : 2 * R2I_PAGE_TOKENS,
-                   .b_step = 4 * (size_t)job->d_value, .b_vector = 64, .n_steps = end - first,
-                   .c = c, .c_stride = TILE_COLUMNS };
+    tile_job t = { .a = p + 4 * (size_t)first,
+                   .a_stride = is_f32 ? 4 * R2I_PAGE_TOKENS : 2 * R2I_PAGE_TOKENS,
+                   .b_step = 4 * (size_t)job->d_value,
+                   .b_vector = 64,
+                   .n_steps = end - first,
+                   .c = c,
+                   .c_stride = TILE_COLUMNS };
     for (int32_t v = 0; v < n_vectors;) {
         const int32_t width = tile_width(n_vectors - v), left = job->d_value - 16 * v;
         t.b = values + (size_t)first * t.b_step + 64 * (size_t)v;
@@ -206,7 +221,8 @@ static void attend_weights(const attend_call *call, attend_block *b, int32_t pag
     for (int32_t r = 0; r < b->n_rows; r++) {
         const float m = attend_mask(b, r, job->scale);
         b->page_max[r] = m;
-        b->page_sum[r] = job->rows == R2I_ROWS_F32 ? attend_exp_f32(b, r, m) : attend_exp_bf16(b, r, m);
+        b->page_sum[r] =
+            job->rows == R2I_ROWS_F32 ? attend_exp_f32(b, r, m) : attend_exp_bf16(b, r, m);
     }
     attend_new_maximum(job, b);
 }
@@ -240,7 +256,8 @@ static void attend_find_pages(attend_call *call) {
     const int32_t end_slot = job->n_pages * R2I_PAGE_TOKENS;
     int32_t first = end_slot, end = 0;
     for (int32_t r = 0; r < job->n_rows; r++) {
-        const int32_t from = job->first_key[r] > job->first_position ? job->first_key[r] - job->first_position : 0;
+        const int32_t from =
+            job->first_key[r] > job->first_position ? job->first_key[r] - job->first_position : 0;
         const int32_t to = job->end_key[r] - job->first_position;
         if (from >= to || from >= end_slot) continue;
         if (from < first) first = from;
@@ -258,9 +275,10 @@ static void attend_clear(const r2i_attend_job *job) {
     }
 }
 
-/* Splits the rows.  weights: [R2I_ATTEND_ROWS, R2I_PAGE_TOKENS] f32 or half of it as BF16; scores of
- * BF16 pages share one block's worth of memory. */
-static void attend_split(attend_call *call, attend_block blocks[ATTEND_BLOCKS], float *weights, float *scores) {
+/* Splits the rows.  weights: [R2I_ATTEND_ROWS, R2I_PAGE_TOKENS] f32 or half of it as BF16;
+ * scores of BF16 pages share one block's worth of memory. */
+static void attend_split(attend_call *call, attend_block blocks[ATTEND_BLOCKS], float *weights,
+                         float *scores) {
     const r2i_attend_job *job = call->job;
     call->n_blocks = (job->n_rows + TILE_ROWS - 1) / TILE_ROWS;
     int32_t row = 0;
@@ -280,7 +298,9 @@ static void attend(const r2i_attend_job *job) {
     float weights[R2I_ATTEND_ROWS * R2I_PAGE_TOKENS] __attribute__((aligned(64)));
     float scores[TILE_ROWS * R2I_PAGE_TOKENS] __attribute__((aligned(64)));
     attend_block blocks[ATTEND_BLOCKS];
-    attend_call call = { .job = job, .tiles = attend_tiles_f32, .q = (const uint8_t *)job->q,
+    attend_call call = { .job = job,
+                         .tiles = attend_tiles_f32,
+                         .q = (const uint8_t *)job->q,
                          .q_stride = 4 * job->q_stride };
     if (job->rows == R2I_ROWS_BF16) {
         const int32_t n_pairs = (job->d_key + 1) / 2;
@@ -292,6 +312,7 @@ static void attend(const r2i_attend_job *job) {
     attend_clear(job);
     attend_find_pages(&call);
     attend_split(&call, blocks, weights, scores);
-    for (int32_t page = call.first_page; page < call.end_page; page++) attend_page(&call, blocks, page);
+    for (int32_t page = call.first_page; page < call.end_page; page++)
+        attend_page(&call, blocks, page);
 }
 #endif

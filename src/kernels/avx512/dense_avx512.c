@@ -10,8 +10,12 @@ TILE_TABLE(tiles_f32, TILE_F32)
 TILE_TABLE(tiles_f16, TILE_F16)
 TILE_TABLE(tiles_bf16, TILE_BF16)
 
-static void matmul_f32(const r2i_matmul_job *job) { dense_product(job, tiles_f32, job->n_cols, 64); }
-static void matmul_f16(const r2i_matmul_job *job) { dense_product(job, tiles_f16, job->n_cols, 32); }
+static void matmul_f32(const r2i_matmul_job *job) {
+    dense_product(job, tiles_f32, job->n_cols, 64);
+}
+static void matmul_f16(const r2i_matmul_job *job) {
+    dense_product(job, tiles_f16, job->n_cols, 32);
+}
 static void matmul_bf16(const r2i_matmul_job *job) {
     dense_product(job, tiles_bf16, (job->n_cols + 1) / 2, 64);
 }
@@ -52,17 +56,20 @@ static inline __m512 load_columns(const pack_source *s, int i, int32_t column) {
 static void pack_source_f32(uint8_t *panel, const pack_source *s) {
     for (int32_t column = 0; column < s->n_cols; column += 16) {
         __m512i v[16];
-        for (int i = 0; i < 16; i++) v[i] = _mm512_castps_si512(load_columns(s, i, column));
+        for (int i = 0; i < 16; i++)
+            v[i] = _mm512_castps_si512(load_columns(s, i, column));
         transpose_avx512(v);
         const int32_t n = s->n_cols - column < 16 ? s->n_cols - column : 16;
-        for (int32_t i = 0; i < n; i++) _mm512_storeu_si512(panel + 64 * (size_t)(column + i), v[i]);
+        for (int32_t i = 0; i < n; i++)
+            _mm512_storeu_si512(panel + 64 * (size_t)(column + i), v[i]);
     }
 }
 
 /* 32 columns of a row as pairs of BF16. */
 static inline __m512i load_pairs(const pack_source *s, int i, int32_t column) {
     if (s->type == R2I_TYPE_BF16) {
-        const uint32_t low = lanes_avx512(s->n_cols - column), high = lanes_avx512(s->n_cols - column - 16);
+        const uint32_t low = lanes_avx512(s->n_cols - column),
+                       high = lanes_avx512(s->n_cols - column - 16);
         const __mmask32 m = s->rows[i] == NULL ? 0u : low | high << 16;
         return _mm512_maskz_loadu_epi16(m, s->rows[i] + 2 * (size_t)column);
     }
@@ -75,10 +82,12 @@ static inline __m512i load_pairs(const pack_source *s, int i, int32_t column) {
 static void pack_source_bf16(uint8_t *panel, const pack_source *s) {
     for (int32_t column = 0; column < s->n_cols; column += 32) {
         __m512i v[16];
-        for (int i = 0; i < 16; i++) v[i] = load_pairs(s, i, column);
+        for (int i = 0; i < 16; i++)
+            v[i] = load_pairs(s, i, column);
         transpose_avx512(v);
         const int32_t left = (s->n_cols - column + 1) / 2, n = left < 16 ? left : 16;
-        for (int32_t i = 0; i < n; i++) _mm512_storeu_si512(panel + 64 * (size_t)(column / 2 + i), v[i]);
+        for (int32_t i = 0; i < n; i++)
+            _mm512_storeu_si512(panel + 64 * (size_t)(column / 2 + i), v[i]);
     }
 }
 
@@ -95,7 +104,8 @@ static void pack_by_pieces(uint8_t *panel, r2i_type type, const uint8_t *const r
     float piece[R2I_PANEL_ROWS][PACK_COLUMNS];
     for (int32_t column = 0; column < n_cols; column += PACK_COLUMNS) {
         const int32_t left = n_cols - column;
-        pack_source s = { .type = R2I_TYPE_F32, .n_cols = left < PACK_COLUMNS ? left : PACK_COLUMNS };
+        pack_source s = { .type = R2I_TYPE_F32,
+                          .n_cols = left < PACK_COLUMNS ? left : PACK_COLUMNS };
         const size_t offset = (size_t)(column / info->block_elements) * (size_t)info->block_bytes;
         for (int i = 0; i < R2I_PANEL_ROWS; i++) {
             if (rows[i] == NULL) continue;
@@ -110,7 +120,8 @@ static bool is_dense(r2i_type type) {
     return type == R2I_TYPE_F32 || type == R2I_TYPE_F16 || type == R2I_TYPE_BF16;
 }
 
-static void pack_f32(uint8_t *panel, r2i_type type, const uint8_t *const rows[R2I_PANEL_ROWS], int32_t n_cols) {
+static void pack_f32(uint8_t *panel, r2i_type type, const uint8_t *const rows[R2I_PANEL_ROWS],
+                     int32_t n_cols) {
     if (!is_dense(type)) {
         pack_by_pieces(panel, type, rows, n_cols, 64, pack_source_f32);
         return;
@@ -120,7 +131,8 @@ static void pack_f32(uint8_t *panel, r2i_type type, const uint8_t *const rows[R2
     pack_source_f32(panel, &s);
 }
 
-static void pack_bf16(uint8_t *panel, r2i_type type, const uint8_t *const rows[R2I_PANEL_ROWS], int32_t n_cols) {
+static void pack_bf16(uint8_t *panel, r2i_type type, const uint8_t *const rows[R2I_PANEL_ROWS],
+                      int32_t n_cols) {
     if (!is_dense(type)) {
         pack_by_pieces(panel, type, rows, n_cols, 32, pack_source_bf16);
         return;
@@ -130,14 +142,16 @@ static void pack_bf16(uint8_t *panel, r2i_type type, const uint8_t *const rows[R
     pack_source_bf16(panel, &s);
 }
 
-static void pack_f16(uint8_t *panel, r2i_type type, const uint8_t *const rows[R2I_PANEL_ROWS], int32_t n_cols) {
+static void pack_f16(uint8_t *panel, r2i_type type, const uint8_t *const rows[R2I_PANEL_ROWS],
+                     int32_t n_cols) {
     (void)type; /* F16 panels are made of F16 rows only */
     for (int32_t column = 0; column < n_cols; column += 16) {
         const __mmask16 m = lanes_avx512(n_cols - column);
         __m512i v[16];
         for (int i = 0; i < 16; i++) {
-            const __m256i half = rows[i] == NULL ? _mm256_setzero_si256()
-                                                 : _mm256_maskz_loadu_epi16(m, rows[i] + 2 * (size_t)column);
+            const __m256i half = rows[i] == NULL
+                                     ? _mm256_setzero_si256()
+                                     : _mm256_maskz_loadu_epi16(m, rows[i] + 2 * (size_t)column);
             v[i] = _mm512_cvtepu16_epi32(half);
         }
         transpose_avx512(v);

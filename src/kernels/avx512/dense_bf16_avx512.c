@@ -12,4 +12,6 @@ static void matmul_bf16(const r2i_matmul_job *job) {
     dense_product(job, tiles_bf16, (job->n_cols + 1) / 2, 64);
 }
 
-void r2i_avx512_add_dense_bf16(r2i_kernels *kernels) { kernels->matmul[R2I_TYPE_BF16] = matmul_bf16; }
+void r2i_avx512_add_dense_bf16(r2i_kernels *kernels) {
+    kernels->matmul[R2I_TYPE_BF16] = matmul_bf16;
+}

@@ -7,20 +7,21 @@
 #include "kernels/kernels.h"
 
 enum {
-    DENSE_TOKENS = 192,          /* rows of activations that stay in L2 beside four panels */
-    DENSE_NEAR_BYTES = 4096,     /* prefetch distance inside long panels */
-    DENSE_GROUP_BYTES = 1 << 17  /* shorter groups of panels prefetch the next group as a whole */
+    DENSE_TOKENS = 192,         /* rows of activations that stay in L2 beside four panels */
+    DENSE_NEAR_BYTES = 4096,    /* prefetch distance inside long panels */
+    DENSE_GROUP_BYTES = 1 << 17 /* shorter groups of panels prefetch the next group as a whole */
 };
 
 /* Adds bias and y to the sums c [n_tokens, TILE_COLUMNS] of rows row..row+n and stores them. */
-static inline void dense_finish(const r2i_matmul_job *job, const float *c, int32_t token, int32_t n_tokens,
-                                int32_t row, int32_t n) {
+static inline void dense_finish(const r2i_matmul_job *job, const float *c, int32_t token,
+                                int32_t n_tokens, int32_t row, int32_t n) {
     for (int32_t t = 0; t < n_tokens; t++, c += TILE_COLUMNS) {
         float *y = job->y + (size_t)(token + t) * job->y_stride + row;
         for (int32_t i = 0; i < n; i += 16) {
             const __mmask16 m = lanes_avx512(n - i);
             __m512 sum = _mm512_loadu_ps(c + i);
-            if (job->bias != NULL) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(m, job->bias + row + i));
+            if (job->bias != NULL)
+                sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(m, job->bias + row + i));
             if (job->is_added) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(m, y + i));
             _mm512_mask_storeu_ps(y + i, m, sum);
         }
@@ -28,8 +29,8 @@ static inline void dense_finish(const r2i_matmul_job *job, const float *c, int32
 }
 
 /* Products of n_panels panels from `panel` on with tokens [token, token + n_tokens). */
-static inline void dense_group(const r2i_matmul_job *job, const tile_function *tiles, tile_job t, int32_t panel,
-                               int32_t n_panels, int32_t token, int32_t n_tokens) {
+static inline void dense_group(const r2i_matmul_job *job, const tile_function *tiles, tile_job t,
+                               int32_t panel, int32_t n_panels, int32_t token, int32_t n_tokens) {
     const int32_t row = panel * R2I_PANEL_ROWS, width = n_panels * R2I_PANEL_ROWS;
     const int32_t n = job->n_rows - row < width ? job->n_rows - row : width;
     const bool is_direct = n == width && job->bias == NULL && !job->is_added;
@@ -49,19 +50,27 @@ static inline void dense_group(const r2i_matmul_job *job, const tile_function *t
 }
 
 /* tiles: the table of one kind; `step_bytes` of a panel are read per step. */
-static inline void dense_product(const r2i_matmul_job *job, const tile_function tiles[][TILE_ROWS + 1],
-                                 int32_t n_steps, size_t step_bytes) {
+static inline void dense_product(const r2i_matmul_job *job,
+                                 const tile_function tiles[][TILE_ROWS + 1], int32_t n_steps,
+                                 size_t step_bytes) {
     const size_t panel_bytes = (size_t)n_steps * step_bytes;
     for (int32_t token = 0; token < job->n_tokens; token += DENSE_TOKENS) {
-        const int32_t left = job->n_tokens - token, n_tokens = left < DENSE_TOKENS ? left : DENSE_TOKENS;
+        const int32_t left = job->n_tokens - token,
+                      n_tokens = left < DENSE_TOKENS ? left : DENSE_TOKENS;
         for (int32_t panel = 0; panel < job->n_panels;) {
             const int32_t width = tile_width(job->n_panels - panel);
             const size_t group_bytes = panel_bytes * (size_t)width;
             const size_t ahead = group_bytes < DENSE_GROUP_BYTES ? group_bytes : DENSE_NEAR_BYTES;
             const uint8_t *b = job->panels + (size_t)panel * panel_bytes;
-            const tile_job t = { .b = b, .b_step = step_bytes, .b_vector = panel_bytes, .n_steps = n_steps,
-                                 .last = 0xffff, .n_fetch_steps = n_steps, .fetch = b + ahead,
-                                 .fetch_step = step_bytes, .fetch_vector = panel_bytes };
+            const tile_job t = { .b = b,
+                                 .b_step = step_bytes,
+                                 .b_vector = panel_bytes,
+                                 .n_steps = n_steps,
+                                 .last = 0xffff,
+                                 .n_fetch_steps = n_steps,
+                                 .fetch = b + ahead,
+                                 .fetch_step = step_bytes,
+                                 .fetch_vector = panel_bytes };
             dense_group(job, tiles[width], t, panel, width, token, n_tokens);
             panel += width;
         }

@@ -1,12 +1,12 @@
 /* tile_avx512.h - the inner loop of every dense product: C [rows, 16 vectors] = A * B.
  *
- * A step takes one f32 (or one pair of BF16) of each row of A, broadcasts it and multiplies it with
- * vectors of 16 columns of B.  6 rows x 4 vectors fill 24 registers, so that a step costs 12 cycles of
- * multiplying and 10 loads.  Each element of C is one chain over the steps whatever the tile's
- * size, so rows and columns may be grouped in any way without changing a bit.
+ * A step takes one f32 (or one pair of BF16) of each row of A, broadcasts it and multiplies it
+ * with vectors of 16 columns of B.  6 rows x 4 vectors fill 24 registers, so that a step costs
+ * 12 cycles of multiplying and 10 loads.  Each element of C is one chain over the steps whatever
+ * the tile's size, so rows and columns may be grouped in any way without changing a bit.
  *
- * Compiled with -mavx512bf16 the pairs use vdpbf16ps; without it they are widened to f32 and multiplied
- * one after the other, even column first. */
+ * Compiled with -mavx512bf16 the pairs use vdpbf16ps; without it they are widened to f32 and
+ * multiplied one after the other, even column first. */
 #ifndef R2I_TILE_AVX512_H
 #define R2I_TILE_AVX512_H
 #include <immintrin.h>
@@ -34,7 +34,7 @@ typedef struct {
     int32_t n_fetch_steps;
     const uint8_t *fetch;
     size_t fetch_step, fetch_vector;
-    float *c;       /* row r at c + r * c_stride: all lanes of the vectors are written */
+    float *c; /* row r at c + r * c_stride: all lanes of the vectors are written */
     size_t c_stride;
 } tile_job;
 
@@ -72,11 +72,12 @@ TILE_INLINE __m512 tile_multiply(__m512 acc, __m512 w, __m512 x, const tile_kind
     return _mm512_fmadd_ps(w, x, acc);
 }
 
-/* Steps from *a and *b up to `end`.  The last four parameters are literals at every call, so that acc
- * lives in registers. */
-TILE_INLINE void tile_steps(const tile_job *t, __m512 acc[TILE_ROWS][TILE_VECTORS], const uint8_t **a_next,
-                            const uint8_t **b_next, const uint8_t *const end, const tile_kind kind,
-                            const bool is_fetching, const int n_rows, const int n_vectors) {
+/* Steps from *a and *b up to `end`.  The last four parameters are literals at every call, so
+ * that acc lives in registers. */
+TILE_INLINE void tile_steps(const tile_job *t, __m512 acc[TILE_ROWS][TILE_VECTORS],
+                            const uint8_t **a_next, const uint8_t **b_next,
+                            const uint8_t *const end, const tile_kind kind, const bool is_fetching,
+                            const int n_rows, const int n_vectors) {
     const uint8_t *a = *a_next, *b = *b_next;
     const size_t a_stride = t->a_stride, b_step = t->b_step, b_vector = t->b_vector;
     const char *fetch = (const char *)t->fetch;
@@ -87,20 +88,23 @@ TILE_INLINE void tile_steps(const tile_job *t, __m512 acc[TILE_ROWS][TILE_VECTOR
         UNROLL_AVX512
         for (int v = 0; v < n_vectors; v++) {
             if (is_fetching) _mm_prefetch(fetch + (size_t)v * fetch_vector, _MM_HINT_T0);
-            w[v] = tile_load(b + (size_t)v * b_vector, v == n_vectors - 1 ? last : (__mmask16)0xffff, kind);
+            w[v] = tile_load(b + (size_t)v * b_vector,
+                             v == n_vectors - 1 ? last : (__mmask16)0xffff, kind);
         }
         UNROLL_AVX512
         for (int r = 0; r < n_rows; r++) {
             const __m512 x = tile_broadcast(a + (size_t)r * a_stride);
             UNROLL_AVX512
-            for (int v = 0; v < n_vectors; v++) acc[r][v] = tile_multiply(acc[r][v], w[v], x, kind);
+            for (int v = 0; v < n_vectors; v++)
+                acc[r][v] = tile_multiply(acc[r][v], w[v], x, kind);
         }
     }
     *a_next = a;
     *b_next = b;
 }
 
-TILE_INLINE void tile_run(const tile_job *t, const tile_kind kind, const int n_rows, const int n_vectors) {
+TILE_INLINE void tile_run(const tile_job *t, const tile_kind kind, const int n_rows,
+                          const int n_vectors) {
     __m512 acc[TILE_ROWS][TILE_VECTORS];
     const uint8_t *a = t->a, *b = t->b;
     const uint8_t *const rest = b + (size_t)t->n_fetch_steps * t->b_step;
@@ -108,7 +112,8 @@ TILE_INLINE void tile_run(const tile_job *t, const tile_kind kind, const int n_r
     UNROLL_AVX512
     for (int r = 0; r < n_rows; r++) {
         UNROLL_AVX512
-        for (int v = 0; v < n_vectors; v++) acc[r][v] = _mm512_setzero_ps();
+        for (int v = 0; v < n_vectors; v++)
+            acc[r][v] = _mm512_setzero_ps();
     }
     tile_steps(t, acc, &a, &b, rest, kind, true, n_rows, n_vectors);
     tile_steps(t, acc, &a, &b, end, kind, false, n_rows, n_vectors);
@@ -116,12 +121,14 @@ TILE_INLINE void tile_run(const tile_job *t, const tile_kind kind, const int n_r
     for (int r = 0; r < n_rows; r++) {
         float *const c = t->c + (size_t)r * t->c_stride;
         UNROLL_AVX512
-        for (int v = 0; v < n_vectors; v++) _mm512_storeu_ps(c + 16 * v, acc[r][v]);
+        for (int v = 0; v < n_vectors; v++)
+            _mm512_storeu_ps(c + 16 * v, acc[r][v]);
     }
 }
 
 typedef void (*tile_function)(const tile_job *t);
 
+/* clang-format off */
 /* Defines name[n_vectors][n_rows], for 1, 2 and 4 vectors and 1..6 rows. */
 #define TILE_SIZES(X, name, kind)                                                                  \
     X(name, kind, 1, 1) X(name, kind, 2, 1) X(name, kind, 3, 1) X(name, kind, 4, 1)                \
@@ -133,15 +140,19 @@ typedef void (*tile_function)(const tile_job *t);
     static void name##_##n_rows##x##n_vectors(const tile_job *t) {                                 \
         tile_run(t, kind, n_rows, n_vectors);                                                      \
     }
-#define TILE_ENTRY(name, kind, n_rows, n_vectors) [n_vectors][n_rows] = name##_##n_rows##x##n_vectors,
+#define TILE_ENTRY(name, kind, n_rows, n_vectors)                                                  \
+    [n_vectors][n_rows] = name##_##n_rows##x##n_vectors,
 #define TILE_TABLE(name, kind)                                                                     \
     TILE_SIZES(TILE_DEFINE, name, kind)                                                            \
     static const tile_function name[TILE_VECTORS + 1][TILE_ROWS + 1] = {                           \
         TILE_SIZES(TILE_ENTRY, name, kind)                                                         \
     };
+/* clang-format on */
 
 /* Widest tile for the vectors left. */
-static inline int32_t tile_width(int32_t n_vectors) { return n_vectors >= 4 ? 4 : n_vectors >= 2 ? 2 : 1; }
+static inline int32_t tile_width(int32_t n_vectors) {
+    return n_vectors >= 4 ? 4 : n_vectors >= 2 ? 2 : 1;
+}
 
 /* Rows of the next tile: n_rows split into the fewest tiles of nearly the same height, because a
  * tile of one or two rows waits for its own sums. */

@@ -4,7 +4,8 @@
 
 /* Sums of 64 interleaved parts, added up in a fixed tree. */
 static float sum_of_squares(const float *x, int32_t n) {
-    __m512 a[4] = { _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps() };
+    __m512 a[4] = { _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                    _mm512_setzero_ps() };
     int32_t i = 0;
     for (; i + 64 <= n; i += 64) {
         UNROLL_AVX512
@@ -17,7 +18,8 @@ static float sum_of_squares(const float *x, int32_t n) {
         const __m512 v = _mm512_maskz_loadu_ps(lanes_avx512(n - i), x + i);
         a[0] = _mm512_fmadd_ps(v, v, a[0]);
     }
-    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(a[0], a[1]), _mm512_add_ps(a[2], a[3])));
+    return _mm512_reduce_add_ps(
+        _mm512_add_ps(_mm512_add_ps(a[0], a[1]), _mm512_add_ps(a[2], a[3])));
 }
 
 static void rmsnorm(float *y, const float *x, const float *w, int32_t n, float eps) {
@@ -43,8 +45,10 @@ static void silu_mul(float *y, const float *gate, const float *up, int32_t n) {
 static void rope_halves(float *x, const float *cosine, const float *sine, int32_t half) {
     for (int32_t i = 0; i < half; i += 16) {
         const __mmask16 m = lanes_avx512(half - i);
-        const __m512 c = _mm512_maskz_loadu_ps(m, cosine + i), s = _mm512_maskz_loadu_ps(m, sine + i);
-        const __m512 a = _mm512_maskz_loadu_ps(m, x + i), b = _mm512_maskz_loadu_ps(m, x + half + i);
+        const __m512 c = _mm512_maskz_loadu_ps(m, cosine + i),
+                     s = _mm512_maskz_loadu_ps(m, sine + i);
+        const __m512 a = _mm512_maskz_loadu_ps(m, x + i),
+                     b = _mm512_maskz_loadu_ps(m, x + half + i);
         _mm512_mask_storeu_ps(x + i, m, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)));
         _mm512_mask_storeu_ps(x + half + i, m, _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, s)));
     }
@@ -53,7 +57,8 @@ static void rope_halves(float *x, const float *cosine, const float *sine, int32_
 static void rope_pairs(float *x, const float *cosine, const float *sine, int32_t half) {
     const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
     for (int32_t i = 0; i < half; i += 8) {
-        const __mmask16 m = lanes_avx512(2 * (half - i)), m_half = lanes_avx512(half - i) & (__mmask16)0xff;
+        const __mmask16 m = lanes_avx512(2 * (half - i)),
+                        m_half = lanes_avx512(half - i) & (__mmask16)0xff;
         const __m512 v = _mm512_maskz_loadu_ps(m, x + 2 * i), swapped = _mm512_permute_ps(v, 0xb1);
         const __m512 c = _mm512_permutexvar_ps(twice, _mm512_maskz_loadu_ps(m_half, cosine + i));
         const __m512 s = _mm512_permutexvar_ps(twice, _mm512_maskz_loadu_ps(m_half, sine + i));
@@ -108,14 +113,16 @@ static void softmax(float *p, const float *x, int32_t n) {
 static void dequantize_f16(float *y, const uint8_t *row, int32_t n) {
     for (int32_t i = 0; i < n; i += 16) {
         const __mmask16 m = lanes_avx512(n - i);
-        _mm512_mask_storeu_ps(y + i, m, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, row + 2 * (size_t)i)));
+        _mm512_mask_storeu_ps(y + i, m,
+                              _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, row + 2 * (size_t)i)));
     }
 }
 
 static void dequantize_bf16(float *y, const uint8_t *row, int32_t n) {
     for (int32_t i = 0; i < n; i += 16) {
         const __mmask16 m = lanes_avx512(n - i);
-        const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, row + 2 * (size_t)i));
+        const __m512i wide =
+            _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, row + 2 * (size_t)i));
         _mm512_mask_storeu_ps(y + i, m, _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
     }
 }
