@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 #include "kernels/act_rows.h"
-#include "panel_avx512.h"
+#include "kernels/avx512/panel_avx512.h"
 
 enum { GROUP_HALF = R2I_GROUP / 2 };
 

@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "kernels/act_rows.h"
-#include "panel_avx512.h"
-#include "panel_types_avx512.h"
+#include "kernels/avx512/panel_avx512.h"
+#include "kernels/avx512/panel_types_avx512.h"
 
 enum {
     STAGE_UNITS = 8,     /* 2 panels x 8 x 768 bytes: a quarter of the first-level cache */

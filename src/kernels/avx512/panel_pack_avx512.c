@@ -8,8 +8,8 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "panel_avx512.h"
-#include "panel_types_avx512.h"
+#include "kernels/avx512/panel_avx512.h"
+#include "kernels/avx512/panel_types_avx512.h"
 
 enum { STORED_BLOCK_MAX = 210 };
 static const uint8_t missing_block[STORED_BLOCK_MAX];
