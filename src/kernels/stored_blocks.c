@@ -116,7 +116,7 @@ static void read_iq4_xs(r2i_stored_block *block, const uint8_t *b) {
     const unsigned high = u16_at(b + 2);
     block->d = u16_at(b);
     for (int i = 0; i < 8; i++) {
-        const unsigned low = b[4 + i / 2] >> (4 * (i % 2)) & 15u;
+        const unsigned low = (unsigned)b[4 + i / 2] >> (4 * (i % 2)) & 15u;
         block->scale[i] = (uint8_t)(low | (high >> (2 * i) & 3) << 4);
         read_nibbles(block->code + 32 * i, b + 8 + 16 * i, 16);
     }

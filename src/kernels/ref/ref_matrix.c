@@ -27,9 +27,14 @@ static void act_f32(uint8_t *row, const float *x, int32_t n_cols, int32_t begin,
     if (end > begin) memcpy(row + 4 * (size_t)begin, x, 4 * (size_t)(end - begin));
 }
 
-static double dot_row(const float *w, const float *x, int32_t n_cols) {
+/* Row r of a panel, which may lie at any address. */
+static double dot_row(const uint8_t *panel, int32_t r, const float *x, int32_t n_cols) {
     double sum = 0.0;
-    for (int32_t c = 0; c < n_cols; c++) sum += (double)w[(size_t)c * R2I_PANEL_ROWS] * (double)x[c];
+    for (int32_t c = 0; c < n_cols; c++) {
+        float w;
+        memcpy(&w, panel + ((size_t)c * R2I_PANEL_ROWS + (size_t)r) * sizeof w, sizeof w);
+        sum += (double)w * (double)x[c];
+    }
     return sum;
 }
 
@@ -40,8 +45,8 @@ static void matmul_f32(const r2i_matmul_job *job) {
         float *y = job->y + (size_t)t * job->y_stride;
         for (int32_t r = 0; r < job->n_rows; r++) {
             const uint8_t *panel = job->panels + (size_t)(r / R2I_PANEL_ROWS) * panel_bytes;
-            const float *w = (const float *)(const void *)panel + r % R2I_PANEL_ROWS;
-            double sum = dot_row(w, (const float *)(const void *)act, job->n_cols);
+            const float *x = (const float *)(const void *)act;
+            double sum = dot_row(panel, r % R2I_PANEL_ROWS, x, job->n_cols);
             if (job->bias != NULL) sum += (double)job->bias[r];
             if (job->is_added) sum += (double)y[r];
             y[r] = (float)sum;
