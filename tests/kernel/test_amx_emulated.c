@@ -15,7 +15,7 @@ enum { SKIPPED = 77 };
 
 static r2i_kernels emulated;
 
-static const int32_t token_counts[] = {1, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 97, 130};
+static const int32_t token_counts[] = { 1, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 97, 130 };
 enum { N_COUNTS = sizeof token_counts / sizeof *token_counts };
 
 typedef struct {
@@ -24,9 +24,11 @@ typedef struct {
 } product;
 
 /* Random panels of any layout, activations, bias and y, all ending at unreadable pages. */
-static product make_product(check_random *random, r2i_type layout, int32_t n_tokens, int32_t n_cols) {
+static product make_product(check_random *random, r2i_type layout, int32_t n_tokens,
+                            int32_t n_cols) {
     const int32_t n_panels = check_between(random, 1, 5);
-    const int32_t n_rows = n_panels * R2I_PANEL_ROWS - (check_below(random, 2) == 0 ? 0 : check_below(random, 16));
+    const int32_t n_rows =
+        n_panels * R2I_PANEL_ROWS - (check_below(random, 2) == 0 ? 0 : check_below(random, 16));
     const r2i_act_kind kind = r2i_act_kind_of(layout);
     uint8_t *rows = check_take(r2i_type_row_bytes(layout, (size_t)n_cols) * (size_t)n_rows, true);
     float *x = check_take(4 * (size_t)n_tokens * (size_t)n_cols, true);
@@ -51,7 +53,8 @@ static product make_product(check_random *random, r2i_type layout, int32_t n_tok
     };
 }
 
-static float *multiply(const r2i_kernels *kernels, r2i_type layout, const product *p, int32_t first, int32_t n) {
+static float *multiply(const r2i_kernels *kernels, r2i_type layout, const product *p, int32_t first,
+                       int32_t n) {
     const size_t n_rows = (size_t)p->job.n_rows;
     float *y = check_take(4 * (size_t)n * n_rows, true);
     memcpy(y, p->before + (size_t)first * n_rows, 4 * (size_t)n * n_rows);
@@ -71,12 +74,13 @@ static void test_quantized(void **state) {
     for (int i = 0; i < n_types; i++) {
         if (!check_is_quantized(types[i])) continue;
         for (int k = 0; k < N_COUNTS; k++, seed++) {
-            check_random random = {seed};
+            check_random random = { seed };
             const int32_t n = token_counts[k], block = r2i_type_get(types[i])->block_elements;
-            const int32_t n_cols = block == 32 ? 32 * check_between(&random, 1, 19) : 256 * check_between(&random, 1, 3);
+            const int32_t n_cols = block == 32 ? 32 * check_between(&random, 1, 19)
+                                               : 256 * check_between(&random, 1, 3);
             const product p = make_product(&random, types[i], n, n_cols);
-            check_case("emulated: %s, seed %u, rows %d, cols %d, tokens %d", r2i_type_get(types[i])->name, seed,
-                       (int)p.job.n_rows, (int)n_cols, (int)n);
+            check_case("emulated: %s, seed %u, rows %d, cols %d, tokens %d",
+                       r2i_type_get(types[i])->name, seed, (int)p.job.n_rows, (int)n_cols, (int)n);
             const float *expected = multiply(check_portable(), types[i], &p, 0, n);
             const float *found = multiply(&emulated, types[i], &p, 0, n);
             check_equal(found, expected, (size_t)n * (size_t)p.job.n_rows, "y");
@@ -96,13 +100,16 @@ static void check_bf16(const product *p, const float *y) {
             double sum = 0.0, size = 0.0;
             for (int32_t c = 0; c < p->job.n_cols; c++) {
                 uint16_t w;
-                memcpy(&w, panel + 64 * (size_t)(c / 2) + 4 * (size_t)(r % 16) + 2 * (size_t)(c % 2), 2);
-                const double x = check_act_value(R2I_ACT_BF16, p->job.act + (size_t)t * p->job.act_stride,
-                                                 p->job.n_cols, c);
+                memcpy(&w,
+                       panel + 64 * (size_t)(c / 2) + 4 * (size_t)(r % 16) + 2 * (size_t)(c % 2),
+                       2);
+                const double x = check_act_value(
+                    R2I_ACT_BF16, p->job.act + (size_t)t * p->job.act_stride, p->job.n_cols, c);
                 sum += (double)r2i_f32_from_bf16(w) * x;
                 size += fabs((double)r2i_f32_from_bf16(w) * x);
             }
-            if (p->job.bias != NULL) sum += (double)p->job.bias[r], size += fabs((double)p->job.bias[r]);
+            if (p->job.bias != NULL)
+                sum += (double)p->job.bias[r], size += fabs((double)p->job.bias[r]);
             if (p->job.is_added) sum += (double)p->before[at], size += fabs((double)p->before[at]);
             CHECK(check_near(y[at], sum, size, (double)(p->job.n_cols / 2 + 4) * 0x1p-24),
                   "row %d token %d: expected %.9g, found %.9g", (int)r, (int)t, sum, (double)y[at]);
@@ -112,22 +119,23 @@ static void check_bf16(const product *p, const float *y) {
 
 static void test_bf16(void **state) {
     (void)state;
-    static const int32_t widths[] = {1, 2, 31, 32, 33, 64, 95, 256};
+    static const int32_t widths[] = { 1, 2, 31, 32, 33, 64, 95, 256 };
     unsigned seed = 1000;
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         for (int k = 0; k < N_COUNTS; k++, seed++) {
-            check_random random = {seed};
+            check_random random = { seed };
             const int32_t n = token_counts[k];
             const product p = make_product(&random, R2I_TYPE_BF16, n, widths[w]);
-            check_case("emulated: BF16, seed %u, rows %d, cols %d, tokens %d", seed, (int)p.job.n_rows,
-                       (int)widths[w], (int)n);
+            check_case("emulated: BF16, seed %u, rows %d, cols %d, tokens %d", seed,
+                       (int)p.job.n_rows, (int)widths[w], (int)n);
             const float *y = multiply(&emulated, R2I_TYPE_BF16, &p, 0, n);
             check_bf16(&p, y);
             for (int i = 0; i < 4; i++) { /* one token and a run of tokens alone: the same bits */
                 const int32_t first = check_below(&random, n);
                 const int32_t m = i < 2 ? 1 : check_between(&random, 1, n - first);
                 const float *z = multiply(&emulated, R2I_TYPE_BF16, &p, first, m);
-                check_equal(z, y + (size_t)first * (size_t)p.job.n_rows, (size_t)m * (size_t)p.job.n_rows, "run");
+                check_equal(z, y + (size_t)first * (size_t)p.job.n_rows,
+                            (size_t)m * (size_t)p.job.n_rows, "run");
             }
             check_release();
         }

@@ -1,10 +1,10 @@
 /* bf16_matmul_amx.c - BF16 panels times BF16 rows by tiles.
  *
  * 32 columns of a panel are a B tile as they lie (16 pairs of 64 bytes), 32 columns of up to 16
- * activation rows an A tile, and the sums stay in C tiles over all columns.  The instruction rounds in
- * its own order (even and odd members of pairs apart, over 32 columns at a time), so tiles serve every
- * number of tokens, 1 too: that order depends on columns alone.  The last columns of a row whose
- * length is not a multiple of 32 are filled up with zeros. */
+ * activation rows an A tile, and the sums stay in C tiles over all columns.  The instruction rounds
+ * in its own order (even and odd members of pairs apart, over 32 columns at a time), so tiles serve
+ * every number of tokens, 1 too: that order depends on columns alone.  The last columns of a row
+ * whose length is not a multiple of 32 are filled up with zeros. */
 #include "kernels/amx/amx_parts.h"
 #include "kernels/amx/panel_store_amx.h"
 #include "kernels/amx/tile_ops.h"
@@ -49,21 +49,25 @@ static inline void multiply_tiles(tile_state *tiles, const bf16_operands *at, co
 }
 
 /* The last n_pairs < 16 pairs, filled up with zeros. */
-static void multiply_rest(tile_state *tiles, const bf16_operands *at, const bf16_step *s, int32_t n_pairs) {
+static void multiply_rest(tile_state *tiles, const bf16_operands *at, const bf16_step *s,
+                          int32_t n_pairs) {
     _Alignas(64) uint8_t b[2][TILE_BYTES] = { { 0 } }, a[2][TILE_BYTES] = { { 0 } };
     const bf16_operands rest = { { b[0], b[1] }, { a[0], a[1] }, TILE_ROW_BYTES };
     const int32_t n_tokens[2] = { s->n_low, s->n_high };
-    for (int32_t p = 0; p < s->n_panels; p++) memcpy(b[p], at->b[p], TILE_ROW_BYTES * (size_t)n_pairs);
+    for (int32_t p = 0; p < s->n_panels; p++)
+        memcpy(b[p], at->b[p], TILE_ROW_BYTES * (size_t)n_pairs);
     for (int i = 0; i < 2; i++) {
         for (int32_t t = 0; t < n_tokens[i]; t++) {
-            memcpy(a[i] + TILE_ROW_BYTES * t, at->a[i] + (size_t)t * at->a_stride, 4 * (size_t)n_pairs);
+            memcpy(a[i] + TILE_ROW_BYTES * t, at->a[i] + (size_t)t * at->a_stride,
+                   4 * (size_t)n_pairs);
         }
     }
     multiply_tiles(tiles, &rest, s);
 }
 
 /* sums [panel][token][16] */
-static void run_step(tile_state *tiles, const bf16_step *s, float sums[2][STEP_TOKENS][R2I_PANEL_ROWS]) {
+static void run_step(tile_state *tiles, const bf16_step *s,
+                     float sums[2][STEP_TOKENS][R2I_PANEL_ROWS]) {
     bf16_operands at = { { s->panel[0], s->panel[1] }, { s->rows[0], s->rows[1] }, s->row_stride };
     tile_clear(tiles, 0);
     tile_clear(tiles, 1);
@@ -105,8 +109,8 @@ static void shape_tiles(tile_state *tiles, const bf16_step *s) {
 }
 
 /* Tokens [first, end) times one or two panels; `shaped` remembers what the tiles are shaped for. */
-static void run_tokens(const r2i_matmul_job *job, bf16_step *s, int32_t panel, int32_t first, int32_t end,
-                       tile_state *tiles, bf16_step *shaped) {
+static void run_tokens(const r2i_matmul_job *job, bf16_step *s, int32_t panel, int32_t first,
+                       int32_t end, tile_state *tiles, bf16_step *shaped) {
     _Alignas(64) float sums[2][STEP_TOKENS][R2I_PANEL_ROWS];
     for (int32_t t = first; t < end; t += STEP_TOKENS) {
         const int32_t n = end - t < STEP_TOKENS ? end - t : STEP_TOKENS;
@@ -120,13 +124,15 @@ static void run_tokens(const r2i_matmul_job *job, bf16_step *s, int32_t panel, i
             *shaped = *s;
         }
         run_step(tiles, s, sums);
-        for (int32_t p = 0; p < s->n_panels; p++) store_panel(job, sums[p][0], panel + p, t, n);
+        for (int32_t p = 0; p < s->n_panels; p++)
+            store_panel(job, sums[p][0], panel + p, t, n);
     }
 }
 
 static void matmul_bf16(const r2i_matmul_job *job) {
     const size_t panel_bytes = r2i_panel_bytes(R2I_TYPE_BF16, job->n_cols);
-    bf16_step s = { .row_stride = job->act_stride, .n_pairs = (job->n_cols + 1) / 2 }, shaped = { .n_low = 0 };
+    bf16_step s = { .row_stride = job->act_stride, .n_pairs = (job->n_cols + 1) / 2 },
+              shaped = { .n_low = 0 };
     tile_state tiles;
     for (int32_t t = 0; t < job->n_tokens; t += BLOCK_TOKENS) {
         const int32_t end = job->n_tokens - t < BLOCK_TOKENS ? job->n_tokens : t + BLOCK_TOKENS;

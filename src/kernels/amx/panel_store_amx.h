@@ -10,7 +10,8 @@ static inline void store_panel(const r2i_matmul_job *job, const float *sums, int
                                int32_t first_token, int32_t n_tokens) {
     const int32_t row = panel * R2I_PANEL_ROWS, n_left = job->n_rows - row;
     const __mmask16 mask = n_left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n_left) - 1u);
-    const __m512 bias = job->bias ? _mm512_maskz_loadu_ps(mask, job->bias + row) : _mm512_setzero_ps();
+    const __m512 bias =
+        job->bias ? _mm512_maskz_loadu_ps(mask, job->bias + row) : _mm512_setzero_ps();
     for (int32_t t = 0; t < n_tokens; t++) {
         float *y = job->y + (size_t)(first_token + t) * job->y_stride + row;
         __m512 sum = _mm512_loadu_ps(sums + 16 * t);

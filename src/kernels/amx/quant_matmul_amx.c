@@ -1,9 +1,9 @@
 /* quant_matmul_amx.c - quantized panels times int8 rows by tiles.
  *
- * The eight code vectors of 32 columns of a panel are a B tile as they are (8 rows of 64 bytes), and
- * 32 columns of up to 16 activation rows an A tile; the C tile is the exact int32 sums of 16 tokens x
- * 16 rows.  Types with a scale per 16 columns use tiles of half that depth.  Sums leave for L1,
- * where AVX-512 adds them to the f32 chains exactly as every other level does.
+ * The eight code vectors of 32 columns of a panel are a B tile as they are (8 rows of 64 bytes),
+ * and 32 columns of up to 16 activation rows an A tile; the C tile is the exact int32 sums of 16
+ * tokens x 16 rows.  Types with a scale per 16 columns use tiles of half that depth.  Sums leave
+ * for L1, where AVX-512 adds them to the f32 chains exactly as every other level does.
  *
  *     stage   256 columns of one or two panels unpacked to codes, scales, minimums
  *     step    one or two tiles of tokens times these panels: up to four C tiles
@@ -19,10 +19,10 @@
 
 enum {
     MIN_TOKENS = 9,
-    STAGE_UNITS = 8,     /* of 32 columns */
+    STAGE_UNITS = 8, /* of 32 columns */
     STEP_PANELS = 2,
     STEP_TOKENS = 2 * TILE_MAX_ROWS,
-    BLOCK_TOKENS = 96,   /* tokens that share a stage: their chains fill 12 KiB of L1 */
+    BLOCK_TOKENS = 96, /* tokens that share a stage: their chains fill 12 KiB of L1 */
     AHEAD_BYTES = 4096
 };
 
@@ -49,15 +49,17 @@ typedef struct {
 typedef struct {
     int32_t first, n_low, n_high; /* tokens of the two tiles; n_high may be 0 */
     const uint8_t *rows;
-    size_t q, scale, nsum, ssum;  /* of the stage's first part */
+    size_t q, scale, nsum, ssum; /* of the stage's first part */
 } step_tokens;
 
 typedef void stage_function(panel_stage *stage, const uint8_t *block, int32_t n_units);
 
-ALWAYS_INLINE void stage_units(r2i_type type, panel_stage *stage, const uint8_t *block, int32_t n_units) {
+ALWAYS_INLINE void stage_units(r2i_type type, panel_stage *stage, const uint8_t *block,
+                               int32_t n_units) {
     const panel_form form = form_of(type);
     for (int32_t u = 0; u < n_units; u += form.n_units, block += form.block_bytes) {
-        block_scales(type, block, stage->scale + u * form.n_halves, stage->minimum + u * form.n_halves);
+        block_scales(type, block, stage->scale + u * form.n_halves,
+                     stage->minimum + u * form.n_halves);
         for (int i = 0; i < form.n_units; i++) {
             UNROLL for (int g = 0; g < UNIT_VECTORS; g++) {
                 const __m512i codes = unit_codes(type, block + i * form.codes_bytes, g);
@@ -81,7 +83,8 @@ static void set_shapes(tile_shapes *shapes, const step_tokens *step, int n_halve
 }
 
 /* Sums of one part: half h of unit u, or the whole unit. */
-ALWAYS_INLINE void multiply_part(amx_block *b, const step_tokens *step, int32_t u, int h, tile_sums sums) {
+ALWAYS_INLINE void multiply_part(amx_block *b, const step_tokens *step, int32_t u, int h,
+                                 tile_sums sums) {
     const size_t stride = b->job->act_stride, depth = (size_t)(UNIT_VECTORS / b->form.n_halves);
     const uint8_t *a = step->rows + step->q + UNIT_COLS * (size_t)u + 4 * depth * (size_t)h;
     const size_t g = depth * (size_t)h;
@@ -124,8 +127,8 @@ ALWAYS_INLINE __m512i repeated_i32(const uint8_t *p) {
 }
 
 /* acc = fma(float(isum) * scale_w, scale_a, acc), then the minimum (panel_formats.h). */
-ALWAYS_INLINE void add_part(amx_block *b, const step_tokens *step, int32_t u, int h, const tile_sums sums,
-                            const bool has_minimum) {
+ALWAYS_INLINE void add_part(amx_block *b, const step_tokens *step, int32_t u, int h,
+                            const tile_sums sums, const bool has_minimum) {
     const int32_t part = u * b->form.n_halves + h, n_tokens = step->n_low + step->n_high;
     const __m128i shift = _mm_cvtsi32_si128(b->form.log2_offset);
     const size_t scale_at = step->scale + 4 * (size_t)u;
@@ -136,9 +139,11 @@ ALWAYS_INLINE void add_part(amx_block *b, const step_tokens *step, int32_t u, in
         float *acc = b->acc[p][step->first - b->first_token];
         for (int32_t t = 0; t < n_tokens; t++, row += b->job->act_stride, acc += R2I_PANEL_ROWS) {
             __m512i isum = _mm512_load_si512(sums[p][t]);
-            if (!has_minimum) isum = _mm512_add_epi32(isum, _mm512_sll_epi32(repeated_i32(row + nsum_at), shift));
+            if (!has_minimum)
+                isum = _mm512_add_epi32(isum, _mm512_sll_epi32(repeated_i32(row + nsum_at), shift));
             const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), w);
-            __m512 sum = _mm512_fmadd_ps(product, repeated_f32(row + scale_at), _mm512_load_ps(acc));
+            __m512 sum =
+                _mm512_fmadd_ps(product, repeated_f32(row + scale_at), _mm512_load_ps(acc));
             if (has_minimum) sum = _mm512_fmadd_ps(m, repeated_f32(row + ssum_at), sum);
             _mm512_store_ps(acc, sum);
         }
@@ -152,8 +157,8 @@ ALWAYS_INLINE void run_parts(amx_block *b, const step_tokens *step, const bool h
         if (i < n_parts) multiply_part(b, step, i / n_halves, i % n_halves, b->sums[i % 2]);
         if (i > 0) {
             const int32_t last = i - 1;
-            add_part(b, step, last / n_halves, last % n_halves, (const int32_t(*)[STEP_TOKENS][16])b->sums[last % 2],
-                     has_minimum);
+            add_part(b, step, last / n_halves, last % n_halves,
+                     (const int32_t(*)[STEP_TOKENS][16])b->sums[last % 2], has_minimum);
         }
     }
 }
@@ -209,7 +214,8 @@ static void run_panels(amx_block *b, stage_function *stage_panel) {
         b->first_unit = u;
         b->n_units = n_units - u < STAGE_UNITS ? n_units - u : STAGE_UNITS;
         for (int32_t p = 0; p < b->n_panels; p++) {
-            const uint8_t *from = job->panels + (size_t)(b->first_panel + p) * panel_bytes + (size_t)u * unit_bytes;
+            const uint8_t *from =
+                job->panels + (size_t)(b->first_panel + p) * panel_bytes + (size_t)u * unit_bytes;
             for (size_t i = 0; i < (size_t)b->n_units * unit_bytes; i += 64) {
                 _mm_prefetch((const char *)from + AHEAD_BYTES + i, _MM_HINT_T0);
             }
@@ -238,27 +244,29 @@ static void multiply_job(const r2i_matmul_job *job, panel_form form, stage_funct
     tile_finish(&b.tiles); /* tiles left in use make every context switch dearer */
 }
 
-/* The level below, looked up when needed: a table of its own would be mutable data at file scope. */
+/* The level below, looked up when needed: a table of its own would be mutable data at file scope.
+ */
 static void multiply_without_tiles(const r2i_matmul_job *job, r2i_type type) {
     r2i_kernels below;
     r2i_avx512_add_quantized(&below);
     below.matmul[type](job);
 }
 
-#define QUANTIZED(X)                                                                          \
-    X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) \
-    X(IQ4_XS) X(MXFP4)
+#define QUANTIZED(X)                                                                            \
+    X(Q4_0)                                                                                     \
+    X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS) \
+        X(MXFP4)
 
-#define DEFINE_MATMUL(name)                                                                 \
-    static void stage_##name(panel_stage *stage, const uint8_t *block, int32_t n_units) {   \
-        stage_units(R2I_TYPE_##name, stage, block, n_units);                                \
-    }                                                                                       \
-    static void matmul_##name(const r2i_matmul_job *job) {                                  \
-        if (job->n_tokens < MIN_TOKENS) {                                                   \
-            multiply_without_tiles(job, R2I_TYPE_##name);                                   \
-        } else {                                                                            \
-            multiply_job(job, form_of(R2I_TYPE_##name), stage_##name);                      \
-        }                                                                                   \
+#define DEFINE_MATMUL(name)                                                               \
+    static void stage_##name(panel_stage *stage, const uint8_t *block, int32_t n_units) { \
+        stage_units(R2I_TYPE_##name, stage, block, n_units);                              \
+    }                                                                                     \
+    static void matmul_##name(const r2i_matmul_job *job) {                                \
+        if (job->n_tokens < MIN_TOKENS) {                                                 \
+            multiply_without_tiles(job, R2I_TYPE_##name);                                 \
+        } else {                                                                          \
+            multiply_job(job, form_of(R2I_TYPE_##name), stage_##name);                    \
+        }                                                                                 \
     }
 QUANTIZED(DEFINE_MATMUL)
 

@@ -33,8 +33,8 @@ typedef struct {
     char unused;
 } tile_state;
 
-/* gcc's tile loads do not say that they read memory behind the pointer: what was stored there must be
- * finished before, and what they store must not be thought unchanged. */
+/* gcc's tile loads do not say that they read memory behind the pointer: what was stored there must
+ * be finished before, and what they store must not be thought unchanged. */
 #define TILE_FENCE(base) __asm__ volatile("" : : "r"(base) : "memory")
 #define TILE_STATEMENT(state, instruction) \
     do {                                   \
@@ -52,8 +52,10 @@ typedef struct {
 #define tile_configure(state, shapes) TILE_MEMORY(state, shapes, _tile_loadconfig(shapes))
 #define tile_finish(state) TILE_STATEMENT(state, _tile_release())
 #define tile_clear(state, tile) TILE_STATEMENT(state, _tile_zero(tile))
-#define tile_load(state, tile, base, stride) TILE_MEMORY(state, base, _tile_loadd(tile, base, stride))
-#define tile_store(state, tile, base, stride) TILE_MEMORY(state, base, _tile_stored(tile, base, stride))
+#define tile_load(state, tile, base, stride) \
+    TILE_MEMORY(state, base, _tile_loadd(tile, base, stride))
+#define tile_store(state, tile, base, stride) \
+    TILE_MEMORY(state, base, _tile_stored(tile, base, stride))
 /* c += a * b: signed bytes of a, unsigned bytes of b; and pairs of BF16. */
 #define tile_dot_bytes(state, c, a, b) TILE_STATEMENT(state, _tile_dpbsud(c, a, b))
 #define tile_dot_bf16(state, c, a, b) TILE_STATEMENT(state, _tile_dpbf16ps(c, a, b))
@@ -75,7 +77,8 @@ static inline void tile_configure(tile_state *s, const tile_shapes *shapes) {
     tile_demand(shapes->palette == 1 && shapes->start_row == 0);
     for (int i = 0; i < 16; i++) {
         const int n_rows = shapes->n_rows[i], n_bytes = shapes->row_bytes[i];
-        tile_demand((n_rows == 0) == (n_bytes == 0) && n_rows <= TILE_MAX_ROWS && n_bytes <= TILE_ROW_BYTES);
+        tile_demand((n_rows == 0) == (n_bytes == 0) && n_rows <= TILE_MAX_ROWS &&
+                    n_bytes <= TILE_ROW_BYTES);
         tile_demand(i < N_TILES || n_rows == 0);
     }
 }
@@ -101,7 +104,8 @@ static inline void tile_store(const tile_state *s, int tile, void *base, size_t 
 static inline void tile_demand_fit(const tile_state *s, int c, int a, int b) {
     const uint8_t *rows = s->shapes.n_rows;
     const uint16_t *bytes = s->shapes.row_bytes;
-    tile_demand(rows[c] > 0 && rows[c] == rows[a] && bytes[c] == bytes[b] && bytes[a] == 4 * rows[b]);
+    tile_demand(rows[c] > 0 && rows[c] == rows[a] && bytes[c] == bytes[b] &&
+                bytes[a] == 4 * rows[b]);
     tile_demand(c != a && c != b && a != b);
 }
 

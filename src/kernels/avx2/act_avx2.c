@@ -16,7 +16,8 @@ static void act_bf16(uint8_t *row, const float *x, int32_t n_cols, int32_t begin
         const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0xd8);
         _mm_storeu_si128((__m128i *)(void *)(y + c), _mm256_castsi256_si128(packed));
     }
-    for (; c < end; c++) y[c] = r2i_bf16_from_f32(x[c - begin]);
+    for (; c < end; c++)
+        y[c] = r2i_bf16_from_f32(x[c - begin]);
     if (end == n_cols && n_cols % 2 != 0) y[n_cols] = 0;
 }
 
@@ -51,7 +52,8 @@ R2I_INLINE void round_group(int8_t *q, const __m256 v[4], float inverse, int32_t
     sum[1] = sum_i32x8(_mm256_add_epi32(c, d));
     /* Packing works inside 128-bit halves: words of four come out as 0 2 4 6 1 3 5 7. */
     const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    r2i_store_i8x32(q, _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+    r2i_store_i8x32(q,
+                    _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
 }
 
 static void act_int8(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end) {

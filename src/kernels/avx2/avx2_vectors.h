@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Bodies are written once and specialised by literal arguments, which only inlining makes literal. */
+/* Bodies are written once and specialised by literal arguments, which only inlining makes literal.
+ */
 #define R2I_INLINE static inline __attribute__((always_inline))
 
 /* Arrays of registers exist only in loops that are unrolled completely. */

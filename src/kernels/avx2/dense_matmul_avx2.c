@@ -16,7 +16,9 @@ typedef struct {
     const uint8_t *row[TILE_TOKENS];
 } dense_tile;
 
-R2I_INLINE __m256 bf16_even(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
+R2I_INLINE __m256 bf16_even(__m256i pairs) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+}
 R2I_INLINE __m256 bf16_odd(__m256i pairs) {
     return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000u)));
 }
@@ -34,8 +36,9 @@ R2I_INLINE __m256 activation(const uint8_t *p, dense_kind kind, int odd) {
 }
 
 /* acc [panels * tokens][2 halves] += one column. */
-R2I_INLINE void add_column(__m256 acc[TILE_TOKENS][2], const dense_tile *tile, size_t weight_at, size_t x_at,
-                           const int n_panels, const int n_tokens, const dense_kind kind, const int odd) {
+R2I_INLINE void add_column(__m256 acc[TILE_TOKENS][2], const dense_tile *tile, size_t weight_at,
+                           size_t x_at, const int n_panels, const int n_tokens,
+                           const dense_kind kind, const int odd) {
     const size_t half_bytes = kind == DENSE_F16 ? 16 : 32;
     R2I_UNROLL
     for (int p = 0; p < n_panels; p++) {
@@ -59,12 +62,14 @@ R2I_INLINE void tile_body(float *out, const dense_tile *aimed, int32_t n_cols, c
     const dense_tile tile = *aimed;
     __m256 acc[TILE_TOKENS][2];
     R2I_UNROLL
-    for (int i = 0; i < n_panels * n_tokens; i++) acc[i][0] = acc[i][1] = _mm256_setzero_ps();
+    for (int i = 0; i < n_panels * n_tokens; i++)
+        acc[i][0] = acc[i][1] = _mm256_setzero_ps();
     for (int32_t step = 0; step < n_steps; step++) {
         const size_t w_at = (size_t)step * step_bytes, x_at = 4 * (size_t)step;
         if (n_panels > 1) { /* few tokens: the panels come from memory */
             _mm_prefetch((const char *)tile.panel + w_at + PREFETCH_BYTES, _MM_HINT_T0);
-            _mm_prefetch((const char *)tile.panel + tile.panel_bytes + w_at + PREFETCH_BYTES, _MM_HINT_T0);
+            _mm_prefetch((const char *)tile.panel + tile.panel_bytes + w_at + PREFETCH_BYTES,
+                         _MM_HINT_T0);
         }
         add_column(acc, &tile, w_at, x_at, n_panels, n_tokens, kind, 0);
         if (kind == DENSE_BF16) add_column(acc, &tile, w_at, x_at, n_panels, n_tokens, kind, 1);
@@ -76,8 +81,8 @@ R2I_INLINE void tile_body(float *out, const dense_tile *aimed, int32_t n_cols, c
     }
 }
 
-R2I_INLINE void tile_of(float *out, const dense_tile *tile, int32_t n_cols, int n_panels, int n_tokens,
-                        const dense_kind kind) {
+R2I_INLINE void tile_of(float *out, const dense_tile *tile, int32_t n_cols, int n_panels,
+                        int n_tokens, const dense_kind kind) {
     switch (10 * n_panels + n_tokens) {
     case 11: tile_body(out, tile, n_cols, 1, 1, kind); return;
     case 12: tile_body(out, tile, n_cols, 1, 2, kind); return;
@@ -100,9 +105,11 @@ R2I_INLINE void multiply(const r2i_matmul_job *job, r2i_type layout, const dense
         int32_t n_tiles = (job->n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
         for (int32_t t = 0; t < job->n_tokens; n_tiles--) { /* evenly sized: 8 tokens are 4 + 4 */
             const int n = (job->n_tokens - t + n_tiles - 1) / n_tiles;
-            for (int i = 0; i < n; i++) tile.row[i] = job->act + (size_t)(t + i) * job->act_stride;
+            for (int i = 0; i < n; i++)
+                tile.row[i] = job->act + (size_t)(t + i) * job->act_stride;
             tile_of(out, &tile, job->n_cols, n_panels, n, kind);
-            for (int i = 0; i < n_panels; i++) store_panel(job, out + 16 * n * i, p + i, t, n);
+            for (int i = 0; i < n_panels; i++)
+                store_panel(job, out + 16 * n * i, p + i, t, n);
             t += n;
         }
         tile.panel += (size_t)panel_step * tile.panel_bytes;

@@ -11,7 +11,8 @@ static inline void store_panel(const r2i_matmul_job *job, const float *acc, int3
     for (int h = 0; h < 2; h++) {
         const int32_t row = first_row + 8 * h;
         const __m256i mask = r2i_first_lanes(job->n_rows - row);
-        const __m256 bias = job->bias ? _mm256_maskload_ps(job->bias + row, mask) : _mm256_setzero_ps();
+        const __m256 bias =
+            job->bias ? _mm256_maskload_ps(job->bias + row, mask) : _mm256_setzero_ps();
         for (int32_t t = 0; t < n_tokens; t++) {
             float *y = job->y + (size_t)(first_token + t) * job->y_stride + row;
             __m256 sum = _mm256_load_ps(acc + 16 * t + 8 * h);

@@ -3,6 +3,4 @@
 #include "kernels/avx2/avx2_parts.h"
 #include "kernels/avx2/quant_tile_avx2.h"
 
-void r2i_avx2_add_quant(r2i_kernels *kernels) {
-    set_quant_matmul(kernels);
-}
+void r2i_avx2_add_quant(r2i_kernels *kernels) { set_quant_matmul(kernels); }

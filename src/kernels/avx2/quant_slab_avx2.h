@@ -25,11 +25,18 @@ typedef struct {
 /* Bits `from`.. of each byte moved to bit `to`.. and masked.  16-bit shifts do for bytes because
  * the mask throws away what crossed from the neighbour. */
 R2I_INLINE __m256i bits_moved(__m256i v, int from, int to, int mask) {
-    const __m256i moved = from > to ? _mm256_srli_epi16(v, from - to) : _mm256_slli_epi16(v, to - from);
+    const __m256i moved =
+        from > to ? _mm256_srli_epi16(v, from - to) : _mm256_slli_epi16(v, to - from);
     return _mm256_and_si256(moved, _mm256_set1_epi8((char)mask));
 }
 
-typedef enum { CODES_NIBBLE, CODES_NIBBLE_PLANE1, CODES_NIBBLE_PLANE2, CODES_IQ4, CODES_FP4 } nibble_kind;
+typedef enum {
+    CODES_NIBBLE,
+    CODES_NIBBLE_PLANE1,
+    CODES_NIBBLE_PLANE2,
+    CODES_IQ4,
+    CODES_FP4
+} nibble_kind;
 
 R2I_INLINE __m256i look_up(__m256i nibbles, nibble_kind kind) {
     if (kind == CODES_IQ4) {
@@ -88,7 +95,8 @@ R2I_INLINE void scales_from_f16(float scale[16], const uint8_t *field) {
 }
 
 /* f16 d[16] times 16 small integers; `sign` -1 for minima. */
-R2I_INLINE void scales_from_product(float scale[16], __m256 d0, __m256 d1, __m128i factors, int is_signed) {
+R2I_INLINE void scales_from_product(float scale[16], __m256 d0, __m256 d1, __m128i factors,
+                                    int is_signed) {
     const __m128i upper = _mm_unpackhi_epi64(factors, factors);
     const __m256 f0 = is_signed ? r2i_f32x8_from_i8(factors) : r2i_f32x8_from_u8(factors);
     const __m256 f1 = is_signed ? r2i_f32x8_from_i8(upper) : r2i_f32x8_from_u8(upper);
@@ -113,7 +121,8 @@ R2I_INLINE __m128i six_bits(__m128i low_4, __m128i high_2) {
 R2I_INLINE void scales_of_k45(slab *s, const uint8_t *field) {
     const uint8_t *d = field + 8 * 16 + 4 * 16, *dmin = d + 32;
     const __m256 d0 = r2i_f32x8_from_f16(d), d1 = r2i_f32x8_from_f16(d + 16);
-    const __m256 m0 = negated(r2i_f32x8_from_f16(dmin)), m1 = negated(r2i_f32x8_from_f16(dmin + 16));
+    const __m256 m0 = negated(r2i_f32x8_from_f16(dmin)),
+                 m1 = negated(r2i_f32x8_from_f16(dmin + 16));
     for (int i = 0; i < 8; i++) {
         const __m128i low = r2i_load_i8x16(field + 16 * i);
         const __m128i high = nibble_of(r2i_load_i8x16(field + 128 + 16 * (i / 2)), i % 2);
@@ -135,8 +144,10 @@ R2I_INLINE __m256 power_of_two(__m128i low_8) {
 
 /* --- whole types: `n_groups` groups of 32 columns starting at `block` ------------------------- */
 
-R2I_INLINE void unpack_simple(slab *s, const uint8_t *block, int n_groups, nibble_kind kind, int has_min) {
-    const int n_code_bytes = R2I_NIBBLES_BYTES + (kind == CODES_NIBBLE_PLANE1 ? R2I_PLANE1_BYTES : 0);
+R2I_INLINE void unpack_simple(slab *s, const uint8_t *block, int n_groups, nibble_kind kind,
+                              int has_min) {
+    const int n_code_bytes =
+        R2I_NIBBLES_BYTES + (kind == CODES_NIBBLE_PLANE1 ? R2I_PLANE1_BYTES : 0);
     const int n_bytes = n_code_bytes + (has_min ? 64 : kind == CODES_FP4 ? 16 : 32);
     s->codes = s->unpacked;
     s->group_bytes = R2I_CODES8_BYTES;
@@ -154,16 +165,24 @@ R2I_INLINE void unpack_simple(slab *s, const uint8_t *block, int n_groups, nibbl
     }
 }
 
-static inline void unpack_q4_0(slab *s, const uint8_t *b, int n) { unpack_simple(s, b, n, CODES_NIBBLE, 0); }
-static inline void unpack_q4_1(slab *s, const uint8_t *b, int n) { unpack_simple(s, b, n, CODES_NIBBLE, 1); }
+static inline void unpack_q4_0(slab *s, const uint8_t *b, int n) {
+    unpack_simple(s, b, n, CODES_NIBBLE, 0);
+}
+static inline void unpack_q4_1(slab *s, const uint8_t *b, int n) {
+    unpack_simple(s, b, n, CODES_NIBBLE, 1);
+}
 static inline void unpack_q5_0(slab *s, const uint8_t *b, int n) {
     unpack_simple(s, b, n, CODES_NIBBLE_PLANE1, 0);
 }
 static inline void unpack_q5_1(slab *s, const uint8_t *b, int n) {
     unpack_simple(s, b, n, CODES_NIBBLE_PLANE1, 1);
 }
-static inline void unpack_iq4_nl(slab *s, const uint8_t *b, int n) { unpack_simple(s, b, n, CODES_IQ4, 0); }
-static inline void unpack_mxfp4(slab *s, const uint8_t *b, int n) { unpack_simple(s, b, n, CODES_FP4, 0); }
+static inline void unpack_iq4_nl(slab *s, const uint8_t *b, int n) {
+    unpack_simple(s, b, n, CODES_IQ4, 0);
+}
+static inline void unpack_mxfp4(slab *s, const uint8_t *b, int n) {
+    unpack_simple(s, b, n, CODES_FP4, 0);
+}
 
 /* Codes are bytes already: only the scales move. */
 static inline void unpack_q8_0(slab *s, const uint8_t *block, int n_groups) {
@@ -174,7 +193,8 @@ static inline void unpack_q8_0(slab *s, const uint8_t *block, int n_groups) {
     }
 }
 
-R2I_INLINE void unpack_code_fields(slab *s, const uint8_t *block, nibble_kind kind, int field_bytes) {
+R2I_INLINE void unpack_code_fields(slab *s, const uint8_t *block, nibble_kind kind,
+                                   int field_bytes) {
     s->codes = s->unpacked;
     s->group_bytes = R2I_CODES8_BYTES;
     for (int i = 0; i < SLAB_GROUPS; i++) {
@@ -213,7 +233,8 @@ static inline void unpack_q2_k(slab *s, const uint8_t *block, int n_groups) {
     }
     const uint8_t *sc = block + 8 * R2I_PLANE2_BYTES, *d = sc + 256, *dmin = d + 32;
     const __m256 d0 = r2i_f32x8_from_f16(d), d1 = r2i_f32x8_from_f16(d + 16);
-    const __m256 m0 = negated(r2i_f32x8_from_f16(dmin)), m1 = negated(r2i_f32x8_from_f16(dmin + 16));
+    const __m256 m0 = negated(r2i_f32x8_from_f16(dmin)),
+                 m1 = negated(r2i_f32x8_from_f16(dmin + 16));
     for (int k = 0; k < 16; k++) {
         const __m128i both = r2i_load_i8x16(sc + 16 * k);
         scales_from_product(s->scale[k], d0, d1, nibble_of(both, 0), 0);
@@ -221,7 +242,8 @@ static inline void unpack_q2_k(slab *s, const uint8_t *block, int n_groups) {
     }
 }
 
-/* Scales of 6 bits stored less 32: factor k from nibble k%2 of low[k/2] and two bits of high[k/4]. */
+/* Scales of 6 bits stored less 32: factor k from nibble k%2 of low[k/2] and two bits of high[k/4].
+ */
 R2I_INLINE void scales_of_offset_32(slab *s, const uint8_t *low, int n_scales) {
     const uint8_t *high = low + 8 * n_scales, *d = high + 4 * n_scales;
     const __m256 d0 = r2i_f32x8_from_f16(d), d1 = r2i_f32x8_from_f16(d + 16);

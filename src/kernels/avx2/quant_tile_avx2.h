@@ -17,8 +17,8 @@
 
 enum {
     TILE_TOKENS = 6,
-    BLOCK_TOKENS = 96,     /* tokens that share an unpacked slab: their chains fill 6 KiB of L1 */
-    PREFETCH_BYTES = 4096  /* how far ahead of the slab at hand panels are asked for */
+    BLOCK_TOKENS = 96,    /* tokens that share an unpacked slab: their chains fill 6 KiB of L1 */
+    PREFETCH_BYTES = 4096 /* how far ahead of the slab at hand panels are asked for */
 };
 
 /* What the loop must know of a type at compile time. */
@@ -37,12 +37,13 @@ typedef struct {
 /* --- integer sums of `n_steps` groups of four columns, for all tokens of the tile ------------ */
 
 #if R2I_HAS_DOT
-R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows, size_t at,
-                          const int n_steps, const int n_tokens, const int code_bits) {
+R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows,
+                          size_t at, const int n_steps, const int n_tokens, const int code_bits) {
     (void)code_bits;
     R2I_UNROLL
     for (int step = 0; step < n_steps; step++) {
-        const __m256i c0 = r2i_load_i8x32(codes + 64 * step), c1 = r2i_load_i8x32(codes + 64 * step + 32);
+        const __m256i c0 = r2i_load_i8x32(codes + 64 * step),
+                      c1 = r2i_load_i8x32(codes + 64 * step + 32);
         R2I_UNROLL
         for (int t = 0; t < n_tokens; t++) {
             const __m256i x = r2i_repeat_4_bytes(rows->row[t] + at + 4 * (size_t)step);
@@ -53,8 +54,9 @@ R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, co
 }
 #else
 /* Signed codes: each product pair fills 16 bits, so it is widened at once. */
-R2I_INLINE void add_signed_half(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows,
-                                size_t at, const int n_steps, const int n_tokens, const int half) {
+R2I_INLINE void add_signed_half(__m256i sums[TILE_TOKENS][2], const uint8_t *codes,
+                                const tile_rows *rows, size_t at, const int n_steps,
+                                const int n_tokens, const int half) {
     const __m256i ones = _mm256_set1_epi16(1), offset = _mm256_set1_epi8((char)0x80);
     R2I_UNROLL
     for (int step = 0; step < n_steps; step++) {
@@ -71,13 +73,15 @@ R2I_INLINE void add_signed_half(__m256i sums[TILE_TOKENS][2], const uint8_t *cod
 }
 
 /* Up to 8 / 4 / 2 steps in 16 bits, then one widening. */
-R2I_INLINE void add_short_sums(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows,
-                               size_t at, const int n_steps, const int n_tokens) {
+R2I_INLINE void add_short_sums(__m256i sums[TILE_TOKENS][2], const uint8_t *codes,
+                               const tile_rows *rows, size_t at, const int n_steps,
+                               const int n_tokens) {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i pairs[TILE_TOKENS][2];
     R2I_UNROLL
     for (int step = 0; step < n_steps; step++) {
-        const __m256i c0 = r2i_load_i8x32(codes + 64 * step), c1 = r2i_load_i8x32(codes + 64 * step + 32);
+        const __m256i c0 = r2i_load_i8x32(codes + 64 * step),
+                      c1 = r2i_load_i8x32(codes + 64 * step + 32);
         R2I_UNROLL
         for (int t = 0; t < n_tokens; t++) {
             const __m256i x = r2i_repeat_4_bytes(rows->row[t] + at + 4 * (size_t)step);
@@ -95,8 +99,8 @@ R2I_INLINE void add_short_sums(__m256i sums[TILE_TOKENS][2], const uint8_t *code
     }
 }
 
-R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows, size_t at,
-                          const int n_steps, const int n_tokens, const int code_bits) {
+R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows,
+                          size_t at, const int n_steps, const int n_tokens, const int code_bits) {
     if (code_bits == 8) {
         add_signed_half(sums, codes, rows, at, n_steps, n_tokens, 0);
         add_signed_half(sums, codes, rows, at, n_steps, n_tokens, 1);
@@ -115,8 +119,8 @@ R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, co
 
 /* acc = fma(float(isum) * scale_w, scale_a, acc), then the minimum (panel_formats.h). */
 R2I_INLINE void add_to_chains(float *acc, const __m256i sums[TILE_TOKENS][2], const float *scale,
-                              const float *minimum, const tile_rows *rows, size_t scale_at, size_t ssum_at,
-                              const int n_tokens, const tile_kind kind) {
+                              const float *minimum, const tile_rows *rows, size_t scale_at,
+                              size_t ssum_at, const int n_tokens, const tile_kind kind) {
     R2I_UNROLL
     for (int h = 0; h < 2; h++) {
         const __m256 w = _mm256_load_ps(scale + 8 * h);
@@ -124,7 +128,8 @@ R2I_INLINE void add_to_chains(float *acc, const __m256i sums[TILE_TOKENS][2], co
         for (int t = 0; t < n_tokens; t++) {
             float *chain = acc + 16 * t + 8 * h;
             const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[t][h]), w);
-            __m256 sum = _mm256_fmadd_ps(scaled, r2i_repeat_f32(rows->row[t] + scale_at), _mm256_load_ps(chain));
+            __m256 sum = _mm256_fmadd_ps(scaled, r2i_repeat_f32(rows->row[t] + scale_at),
+                                         _mm256_load_ps(chain));
             if (kind.has_minimum) {
                 const __m256 m = _mm256_load_ps(minimum + 8 * h);
                 sum = _mm256_fmadd_ps(m, r2i_repeat_f32(rows->row[t] + ssum_at), sum);
@@ -135,19 +140,20 @@ R2I_INLINE void add_to_chains(float *acc, const __m256i sums[TILE_TOKENS][2], co
 }
 
 /* Sums of signed codes need no correction; types with a minimum have no offset. */
-R2I_INLINE void start_sums(__m256i sums[TILE_TOKENS][2], const tile_rows *rows, size_t nsum_at, __m256i shift,
-                           const int n_tokens, const tile_kind kind) {
+R2I_INLINE void start_sums(__m256i sums[TILE_TOKENS][2], const tile_rows *rows, size_t nsum_at,
+                           __m256i shift, const int n_tokens, const tile_kind kind) {
     const int is_plain = kind.has_minimum || (!R2I_HAS_DOT && kind.code_bits == 8);
     R2I_UNROLL
     for (int t = 0; t < n_tokens; t++) {
-        sums[t][0] = is_plain ? _mm256_setzero_si256()
-                              : _mm256_sllv_epi32(r2i_repeat_4_bytes(rows->row[t] + nsum_at), shift);
+        sums[t][0] = is_plain
+                         ? _mm256_setzero_si256()
+                         : _mm256_sllv_epi32(r2i_repeat_4_bytes(rows->row[t] + nsum_at), shift);
         sums[t][1] = sums[t][0];
     }
 }
 
-R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_rows *aimed, __m256i shift,
-                          const int n_tokens, const tile_kind kind) {
+R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_rows *aimed,
+                          __m256i shift, const int n_tokens, const tile_kind kind) {
     const int n_halves = kind.half_groups ? 2 : 1, n_steps = 8 / n_halves;
     const tile_rows rows = *aimed; /* a copy: stores to acc must not make its pointers reload */
     for (int g = 0; g < n_groups; g++) {
@@ -158,8 +164,8 @@ R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_ro
             const size_t part_at = 4 * (size_t)part;
             __m256i sums[TILE_TOKENS][2];
             start_sums(sums, &rows, rows.nsum + part_at, shift, n_tokens, kind);
-            add_steps(sums, codes + 256 * h, &rows, rows.q + 32 * (size_t)g + 16 * (size_t)h, n_steps, n_tokens,
-                      kind.code_bits);
+            add_steps(sums, codes + 256 * h, &rows, rows.q + 32 * (size_t)g + 16 * (size_t)h,
+                      n_steps, n_tokens, kind.code_bits);
             add_to_chains(acc, (const __m256i(*)[2])sums, s->scale[part], s->minimum[part], &rows,
                           rows.scale + 4 * (size_t)g, rows.ssum + part_at, n_tokens, kind);
             /* Chains stay in memory: without this gcc keeps a second copy of each on the stack. */
@@ -168,8 +174,8 @@ R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_ro
     }
 }
 
-R2I_INLINE void tile_of(int n_tokens, float *acc, const slab *s, int n_groups, const tile_rows *rows,
-                        __m256i shift, const tile_kind kind) {
+R2I_INLINE void tile_of(int n_tokens, float *acc, const slab *s, int n_groups,
+                        const tile_rows *rows, __m256i shift, const tile_kind kind) {
     switch (n_tokens) {
     case 1: tile_body(acc, s, n_groups, rows, shift, 1, kind); return;
     case 2: tile_body(acc, s, n_groups, rows, shift, 2, kind); return;
@@ -180,8 +186,8 @@ R2I_INLINE void tile_of(int n_tokens, float *acc, const slab *s, int n_groups, c
     }
 }
 
-typedef void tile_function(int n_tokens, float *acc, const slab *s, int n_groups, const tile_rows *rows,
-                           __m256i shift);
+typedef void tile_function(int n_tokens, float *acc, const slab *s, int n_groups,
+                           const tile_rows *rows, __m256i shift);
 #define R2I_TILE(name, bits, halves, minimum)                                                      \
     static void name(int n_tokens, float *acc, const slab *s, int n_groups, const tile_rows *rows, \
                      __m256i shift) {                                                              \
@@ -224,8 +230,8 @@ typedef struct {
 } quant_format;
 
 /* Token t of the block as byte distances: the fields of act_rows.h. */
-R2I_INLINE void aim_rows(tile_rows *rows, const r2i_matmul_job *job, int32_t first_token, int n_tokens,
-                         int32_t first_group, int has_half_groups) {
+R2I_INLINE void aim_rows(tile_rows *rows, const r2i_matmul_job *job, int32_t first_token,
+                         int n_tokens, int32_t first_group, int has_half_groups) {
     const size_t n = (size_t)job->n_cols, groups = n / R2I_GROUP, g = (size_t)first_group;
     for (int t = 0; t < n_tokens; t++) {
         rows->row[t] = job->act + (size_t)(first_token + t) * job->act_stride;
@@ -243,8 +249,9 @@ R2I_INLINE void prefetch_slab(const uint8_t *block, ptrdiff_t n_bytes) {
 }
 
 /* Evenly sized tiles: 8 tokens are 4 + 4, not 6 + 2. */
-R2I_INLINE void multiply_slab(const r2i_matmul_job *job, float *acc, const slab *s, int32_t first_group,
-                              int n_groups, int32_t first_token, int32_t n_tokens, const quant_format *f) {
+R2I_INLINE void multiply_slab(const r2i_matmul_job *job, float *acc, const slab *s,
+                              int32_t first_group, int n_groups, int32_t first_token,
+                              int32_t n_tokens, const quant_format *f) {
     const __m256i shift = _mm256_set1_epi32(f->offset_shift);
     int32_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
     tile_rows rows;
@@ -256,9 +263,10 @@ R2I_INLINE void multiply_slab(const r2i_matmul_job *job, float *acc, const slab 
     }
 }
 
-static void multiply_panel(const r2i_matmul_job *job, const uint8_t *panel, float *acc, int32_t first_token,
-                           int32_t n_tokens, const quant_format *f) {
-    const int32_t n_groups = job->n_cols / R2I_GROUP, groups_per_block = f->block_columns / R2I_GROUP;
+static void multiply_panel(const r2i_matmul_job *job, const uint8_t *panel, float *acc,
+                           int32_t first_token, int32_t n_tokens, const quant_format *f) {
+    const int32_t n_groups = job->n_cols / R2I_GROUP,
+                  groups_per_block = f->block_columns / R2I_GROUP;
     slab s;
     memset(acc, 0, sizeof(float) * 16 * (size_t)n_tokens);
     for (int32_t g = 0; g < n_groups; g += SLAB_GROUPS) {
@@ -284,19 +292,19 @@ static void multiply_job(const r2i_matmul_job *job, const quant_format *f) {
 }
 
 /* X(name, columns and bytes of a block, offset shift, half groups, tile) */
-#define R2I_QUANT_FORMATS(X)                                                                       \
-    X(Q4_0, q4_0, 32, 288, 3, 0, tile_offset_4)                                                    \
-    X(Q4_1, q4_1, 32, 320, 0, 0, tile_minimum_4)                                                   \
-    X(Q5_0, q5_0, 32, 352, 4, 0, tile_offset_5)                                                    \
-    X(Q5_1, q5_1, 32, 384, 0, 0, tile_minimum_5)                                                   \
-    X(Q8_0, q8_0, 32, 544, 7, 0, tile_offset_8)                                                    \
-    X(IQ4_NL, iq4_nl, 32, 288, 7, 0, tile_offset_8)                                                \
-    X(MXFP4, mxfp4, 32, 272, 4, 0, tile_offset_5)                                                  \
-    X(Q2_K, q2_k, 256, 1344, 0, 1, tile_half_minimum_4)                                            \
-    X(Q3_K, q3_k, 256, 1760, 2, 1, tile_half_offset_4)                                             \
-    X(Q4_K, q4_k, 256, 2304, 0, 0, tile_minimum_4)                                                 \
-    X(Q5_K, q5_k, 256, 2816, 0, 0, tile_minimum_5)                                                 \
-    X(Q6_K, q6_k, 256, 3360, 5, 1, tile_half_offset_6)                                             \
+#define R2I_QUANT_FORMATS(X)                            \
+    X(Q4_0, q4_0, 32, 288, 3, 0, tile_offset_4)         \
+    X(Q4_1, q4_1, 32, 320, 0, 0, tile_minimum_4)        \
+    X(Q5_0, q5_0, 32, 352, 4, 0, tile_offset_5)         \
+    X(Q5_1, q5_1, 32, 384, 0, 0, tile_minimum_5)        \
+    X(Q8_0, q8_0, 32, 544, 7, 0, tile_offset_8)         \
+    X(IQ4_NL, iq4_nl, 32, 288, 7, 0, tile_offset_8)     \
+    X(MXFP4, mxfp4, 32, 272, 4, 0, tile_offset_5)       \
+    X(Q2_K, q2_k, 256, 1344, 0, 1, tile_half_minimum_4) \
+    X(Q3_K, q3_k, 256, 1760, 2, 1, tile_half_offset_4)  \
+    X(Q4_K, q4_k, 256, 2304, 0, 0, tile_minimum_4)      \
+    X(Q5_K, q5_k, 256, 2816, 0, 0, tile_minimum_5)      \
+    X(Q6_K, q6_k, 256, 3360, 5, 1, tile_half_offset_6)  \
     X(IQ4_XS, iq4_xs, 256, 2176, 7, 0, tile_offset_8)
 
 #define R2I_QUANT_MATMUL(type, name, columns, bytes, shift, halves, tile)                          \

@@ -22,14 +22,16 @@ static void rmsnorm(float *y, const float *x, const float *w, int32_t n, float e
     const __m256 scale = _mm256_set1_ps(1.0F / sqrtf(sum_of_squares(x, n) / (float)n + eps));
     for (int32_t i = 0; i < n; i += 8) {
         const __m256 scaled = _mm256_mul_ps(r2i_load_f32_part(x + i, n - i, 0.0F), scale);
-        r2i_store_f32_part(y + i, n - i, _mm256_mul_ps(r2i_load_f32_part(w + i, n - i, 0.0F), scaled));
+        r2i_store_f32_part(y + i, n - i,
+                           _mm256_mul_ps(r2i_load_f32_part(w + i, n - i, 0.0F), scaled));
     }
 }
 
 static void silu_mul(float *y, const float *gate, const float *up, int32_t n) {
     const __m256 one = _mm256_set1_ps(1.0F), sign = _mm256_set1_ps(-0.0F);
     for (int32_t i = 0; i < n; i += 8) {
-        const __m256 g = r2i_load_f32_part(gate + i, n - i, 0.0F), u = r2i_load_f32_part(up + i, n - i, 0.0F);
+        const __m256 g = r2i_load_f32_part(gate + i, n - i, 0.0F),
+                     u = r2i_load_f32_part(up + i, n - i, 0.0F);
         const __m256 below = _mm256_add_ps(one, r2i_exp_f32x8(_mm256_xor_ps(g, sign)));
         r2i_store_f32_part(y + i, n - i, _mm256_mul_ps(_mm256_div_ps(g, below), u));
     }
@@ -39,8 +41,10 @@ static void rope_split(float *x, const float *cosine, const float *sine, int32_t
     float *upper = x + n_pairs;
     for (int32_t i = 0; i < n_pairs; i += 8) {
         const int32_t n = n_pairs - i;
-        const __m256 a = r2i_load_f32_part(x + i, n, 0.0F), b = r2i_load_f32_part(upper + i, n, 0.0F);
-        const __m256 c = r2i_load_f32_part(cosine + i, n, 0.0F), s = r2i_load_f32_part(sine + i, n, 0.0F);
+        const __m256 a = r2i_load_f32_part(x + i, n, 0.0F),
+                     b = r2i_load_f32_part(upper + i, n, 0.0F);
+        const __m256 c = r2i_load_f32_part(cosine + i, n, 0.0F),
+                     s = r2i_load_f32_part(sine + i, n, 0.0F);
         r2i_store_f32_part(x + i, n, _mm256_fmsub_ps(a, c, _mm256_mul_ps(b, s)));
         r2i_store_f32_part(upper + i, n, _mm256_fmadd_ps(b, c, _mm256_mul_ps(a, s)));
     }
@@ -58,7 +62,8 @@ static void rope_interleaved(float *x, const float *cosine, const float *sine, i
         const __m256 c = doubled(r2i_load_f32_part(cosine + i, n, 0.0F));
         const __m256 s = doubled(r2i_load_f32_part(sine + i, n, 0.0F));
         const __m256 swapped = _mm256_permute_ps(both, 0xb1);
-        r2i_store_f32_part(x + 2 * i, 2 * n, _mm256_fmaddsub_ps(both, c, _mm256_mul_ps(swapped, s)));
+        r2i_store_f32_part(x + 2 * i, 2 * n,
+                           _mm256_fmaddsub_ps(both, c, _mm256_mul_ps(swapped, s)));
     }
 }
 
