@@ -35,6 +35,39 @@ R2I_INLINE __m256 load_pairs(const uint8_t *p, r2i_row_kind kind, int odd, __m25
                                    : _mm256_slli_epi32(v, 16));
 }
 
+/* One step: the smaller operand stays in registers while the other passes through one. */
+R2I_INLINE void add_step(__m256 acc[MAX_CHUNKS][TILE_ROWS], const uint8_t *m, const float *x,
+                         size_t x_stride, const __m256i masks[MAX_CHUNKS], const int n_chunks,
+                         const int n_rows, const r2i_row_kind kind, const int odd,
+                         const int is_full) {
+    __m256 kept[MAX_CHUNKS];
+    if (n_chunks <= n_rows) {
+        R2I_UNROLL
+        for (int c = 0; c < n_chunks; c++) {
+            kept[c] = load_pairs(m + 32 * c, kind, odd, masks[c], is_full);
+        }
+        R2I_UNROLL
+        for (int t = 0; t < n_rows; t++) {
+            const __m256 repeated = _mm256_broadcast_ss(x + (size_t)t * x_stride);
+            R2I_UNROLL
+            for (int c = 0; c < n_chunks; c++) {
+                acc[c][t] = _mm256_fmadd_ps(repeated, kept[c], acc[c][t]);
+            }
+        }
+        return;
+    }
+    R2I_UNROLL
+    for (int t = 0; t < n_rows; t++)
+        kept[t] = _mm256_broadcast_ss(x + (size_t)t * x_stride);
+    R2I_UNROLL
+    for (int c = 0; c < n_chunks; c++) {
+        const __m256 v = load_pairs(m + 32 * c, kind, odd, masks[c], is_full);
+        R2I_UNROLL
+        for (int t = 0; t < n_rows; t++)
+            acc[c][t] = _mm256_fmadd_ps(kept[t], v, acc[c][t]);
+    }
+}
+
 /* acc[chunk][row] over n_steps steps: sum of x[row][step] * m[step][8 lanes of chunk].  A step is
  * one line of `line_bytes`; BF16 lines hold two steps. */
 R2I_INLINE void product(__m256 acc[MAX_CHUNKS][TILE_ROWS], const uint8_t *m, size_t line_bytes,
@@ -51,18 +84,8 @@ R2I_INLINE void product(__m256 acc[MAX_CHUNKS][TILE_ROWS], const uint8_t *m, siz
     for (int32_t step = 0; step < n_steps; step += per_line, m += line_bytes) {
         R2I_UNROLL
         for (int odd = 0; odd < per_line; odd++) {
-            __m256 repeated[TILE_ROWS];
-            R2I_UNROLL
-            for (int t = 0; t < n_rows; t++) {
-                repeated[t] = _mm256_broadcast_ss(x + (size_t)t * x_stride + step + odd);
-            }
-            R2I_UNROLL
-            for (int c = 0; c < n_chunks; c++) {
-                const __m256 v = load_pairs(m + 32 * c, kind, odd, masks[c], is_full);
-                R2I_UNROLL
-                for (int t = 0; t < n_rows; t++)
-                    acc[c][t] = _mm256_fmadd_ps(repeated[t], v, acc[c][t]);
-            }
+            add_step(acc, m, x + step + odd, x_stride, masks, n_chunks, n_rows, kind, odd, is_full);
+            R2I_FORGET_LOADS();
         }
     }
 }
@@ -240,11 +263,14 @@ static void prefetch_page(const uint8_t *page, size_t n_bytes) {
 }
 
 R2I_INLINE void attend_page(const r2i_attend_job *job, int32_t page, const r2i_row_kind kind) {
+    const int32_t n_tiles = (job->n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    const int32_t rows_per_tile =
+        n_tiles > 0 ? (job->n_rows + n_tiles - 1) / n_tiles : 0; /* 7 = 4 + 3 */
     attend_tile t;
     t.n_rows = 0;
     for (int32_t row = 0; row < job->n_rows; row++) {
         gather_row(&t, job, row, page);
-        if (t.n_rows == TILE_ROWS || (row + 1 == job->n_rows && t.n_rows > 0)) {
+        if (t.n_rows == rows_per_tile || (row + 1 == job->n_rows && t.n_rows > 0)) {
             attend_rows(&t, job, page, kind);
             t.n_rows = 0;
         }

@@ -22,6 +22,9 @@
 /* Ends an integer expression: gcc would turn a chain of sums into a tree and spill its leaves. */
 #define R2I_SETTLE(v) __asm__("" : "+x"(v))
 
+/* What was loaded before is loaded again: cheaper than the registers it would cost to keep it. */
+#define R2I_FORGET_LOADS() __asm__ volatile("" ::: "memory")
+
 R2I_INLINE __m256i r2i_load_i8x32(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 R2I_INLINE void r2i_store_i8x32(void *p, __m256i v) { _mm256_storeu_si256((__m256i *)p, v); }
 R2I_INLINE __m128i r2i_load_i8x16(const void *p) { return _mm_loadu_si128((const __m128i *)p); }

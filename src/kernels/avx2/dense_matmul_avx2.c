@@ -72,6 +72,7 @@ R2I_INLINE void tile_body(float *out, const dense_tile *aimed, int32_t n_cols, c
                          _MM_HINT_T0);
         }
         add_column(acc, &tile, w_at, x_at, n_panels, n_tokens, kind, 0);
+        if (kind == DENSE_BF16) R2I_FORGET_LOADS();
         if (kind == DENSE_BF16) add_column(acc, &tile, w_at, x_at, n_panels, n_tokens, kind, 1);
     }
     R2I_UNROLL

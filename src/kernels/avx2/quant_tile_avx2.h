@@ -169,7 +169,7 @@ R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_ro
             add_to_chains(acc, (const __m256i(*)[2])sums, s->scale[part], s->minimum[part], &rows,
                           rows.scale + 4 * (size_t)g, rows.ssum + part_at, n_tokens, kind);
             /* Chains stay in memory: without this gcc keeps a second copy of each on the stack. */
-            __asm__ volatile("" ::: "memory");
+            R2I_FORGET_LOADS();
         }
     }
 }
