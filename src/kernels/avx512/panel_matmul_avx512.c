@@ -19,7 +19,7 @@
 
 enum {
     STAGE_UNITS = 8,     /* 2 panels x 8 x 768 bytes: a quarter of the first-level cache */
-    BLOCK_TOKENS = 96,   /* activations of a block stay in the second-level cache */
+    BLOCK_TOKENS = 192,  /* activations of a block stay in the second-level cache */
     TILE_TOKENS = 6,     /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
     DIRECT_TILE = 8,     /* 1 x 8 straight from the packed bytes ... */
     DIRECT_TOKENS = 16,  /* ... pays up to here */
