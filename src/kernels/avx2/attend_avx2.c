@@ -1,16 +1,16 @@
 /* attend_avx2.c - attention over cache pages.
  *
- * For each page, query rows that see some of it are taken up to 6 at a time.  Scores are formed for
- * 16 or 32 keys and sums of values for 16 or 32 channels, as many as fill 12 registers; each is one
- * chain of multiply-adds, so a row's bits do not depend on its companions: keys that only others
- * see enter with weight 0, which changes no sum. */
+ * For each page, query rows that see some of it are taken up to 5 at a time.  Scores are formed for
+ * 16 or 32 keys and sums of values for 16 or 32 channels, as many as leave registers for the
+ * operands (a sixth row spills); each is one chain of multiply-adds, so a row's bits do not depend
+ * on its companions: keys that only others see enter with weight 0, which changes no sum. */
 #include <math.h>
 
 #include "base/half.h"
 #include "kernels/avx2/avx2_parts.h"
 #include "kernels/avx2/exp_avx2.h"
 
-enum { SLOTS = R2I_PAGE_TOKENS, TILE_ROWS = 6, MAX_CHUNKS = 4, KEY_STEP = 32 };
+enum { SLOTS = R2I_PAGE_TOKENS, TILE_ROWS = 5, MAX_CHUNKS = 4, KEY_STEP = 32, FEW_ROWS = 2 };
 
 typedef struct {
     int n_rows;
@@ -105,7 +105,7 @@ R2I_INLINE void product_stored(float *y, size_t y_stride, const uint8_t *m, size
     }
 }
 
-/* Literal sizes for the tile: n_rows x n_chunks is at most 12. */
+/* Literal sizes for the tile: n_rows x n_chunks is at most 10. */
 R2I_INLINE void product_of(int n_rows, float *y, size_t y_stride, const uint8_t *m,
                            size_t line_bytes, const float *x, size_t x_stride, int32_t n_steps,
                            const int n_few_chunks, const r2i_row_kind kind, const int is_full,
@@ -119,10 +119,9 @@ R2I_INLINE void product_of(int n_rows, float *y, size_t y_stride, const uint8_t 
     switch (n_rows) {
     case 1: R2I_PRODUCT(1, n_few_chunks); return;
     case 2: R2I_PRODUCT(2, n_few_chunks); return;
-    case 3: R2I_PRODUCT(3, n_few_chunks); return;
+    case 3: R2I_PRODUCT(3, 2); return;
     case 4: R2I_PRODUCT(4, 2); return;
-    case 5: R2I_PRODUCT(5, 2); return;
-    default: R2I_PRODUCT(6, 2); return;
+    default: R2I_PRODUCT(5, 2); return;
     }
 #undef R2I_PRODUCT
 }
@@ -130,7 +129,7 @@ R2I_INLINE void product_of(int n_rows, float *y, size_t y_stride, const uint8_t 
 /* p[row][first..last) = q . k */
 R2I_INLINE void form_scores(attend_tile *t, const uint8_t *page, int32_t d_key,
                             const r2i_row_kind kind) {
-    const int32_t step = t->n_rows <= 3 ? 32 : 16;
+    const int32_t step = t->n_rows <= FEW_ROWS ? 32 : 16;
     for (int32_t j = t->first; j < t->last; j += step) {
         product_of(t->n_rows, t->p[0] + j, SLOTS, page + 4 * j, 4 * SLOTS, t->q[0],
                    R2I_MAX_HEAD + 1, d_key, 4, kind, 1, SLOTS);
@@ -147,7 +146,7 @@ R2I_INLINE void add_values(attend_tile *t, const uint8_t *page, int32_t d_value,
     for (int32_t c = 0; c < d_value;) {
         const uint8_t *m = page + skipped + 4 * (size_t)c;
         const int32_t n_left = d_value - c;
-        if (t->n_rows <= 3 && n_left >= 32) {
+        if (t->n_rows <= FEW_ROWS && n_left >= 32) {
             product_of(t->n_rows, t->out[0] + c, R2I_MAX_HEAD, m, line_bytes, p, SLOTS, n_steps, 4,
                        kind, 1, 32);
             c += 32;
@@ -259,13 +258,13 @@ static void gather_row(attend_tile *t, const r2i_attend_job *job, int32_t row, i
 
 static void prefetch_page(const uint8_t *page, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += 64)
-        _mm_prefetch((const char *)page + i, _MM_HINT_T0);
+        _mm_prefetch((const char *)page + i, _MM_HINT_T1);
 }
 
 R2I_INLINE void attend_page(const r2i_attend_job *job, int32_t page, const r2i_row_kind kind) {
     const int32_t n_tiles = (job->n_rows + TILE_ROWS - 1) / TILE_ROWS;
     const int32_t rows_per_tile =
-        n_tiles > 0 ? (job->n_rows + n_tiles - 1) / n_tiles : 0; /* 7 = 4 + 3 */
+        n_tiles > 0 ? (job->n_rows + n_tiles - 1) / n_tiles : 0; /* even */
     attend_tile t;
     t.n_rows = 0;
     for (int32_t row = 0; row < job->n_rows; row++) {
