@@ -1,0 +1,81 @@
+/* main.c - picks the command, reads its flags, runs it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "cli/program.h"
+
+enum { TEXT_BLOCK_BYTES = 1 << 16 };
+
+const r2i_command *r2i_command_find(const char *name) {
+    for (size_t i = 0; i < r2i_n_commands; i++) {
+        const r2i_command *c = &r2i_command_table[i];
+        if (strcmp(c->name, name) == 0 || (c->alias != NULL && strcmp(c->alias, name) == 0)) return c;
+    }
+    return NULL;
+}
+
+static int fail_unknown(const char *name) {
+    const char *best = NULL;
+    int best_distance = 3;
+    for (size_t i = 0; i < r2i_n_commands; i++) {
+        const char *candidate = r2i_command_table[i].name;
+        int distance = r2i_word_distance(name, candidate);
+        if (strlen(name) > 1 && strncmp(name, candidate, strlen(name)) == 0) distance = 0;
+        if (distance < best_distance) {
+            best_distance = distance;
+            best = candidate;
+        }
+    }
+    r2_error err;
+    (void)r2i_fail(&err, R2_E_ARGUMENT, "%.60s: no such command", name); /* makes it printable */
+    if (best != NULL) fprintf(stderr, "r2lm: %s; did you mean `r2lm %s`?\n", err.text, best);
+    else fprintf(stderr, "r2lm: %s; `r2lm help` lists them\n", err.text);
+    return R2I_EXIT_USAGE;
+}
+
+static int run_command(r2i_program *p, int argc, char **argv) {
+    r2_error err = { R2_OK, "" };
+    const r2_status status = r2i_arguments_parse(&p->arguments, p->command->bit, argc, argv, &err);
+    p->options = &p->arguments.values;
+    r2i_terminal_init(&p->terminal, p->options->color, p->options->is_quiet);
+    if (status != R2_OK) return r2i_program_fail(p, status, &err);
+    if (p->options->wants_help) {
+        r2i_help_print(p->command);
+        return R2I_EXIT_OK;
+    }
+    return p->command->run(p);
+}
+
+/* What was buffered may not fit the disk: that is a failure too. */
+static int close_output(int code) {
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fprintf(stderr, "r2lm: standard output: %s\n", errno != 0 ? strerror(errno) : "could not be written");
+    return code == R2I_EXIT_OK ? R2I_EXIT_FAILED : code;
+}
+
+int main(int argc, char **argv) {
+    static r2i_program program;
+    program.start_ns = r2i_clock_ns();
+    r2i_heap_init(&program.heap);
+    r2i_arena_init(&program.arena, &program.heap, TEXT_BLOCK_BYTES, 0);
+    const char *name = argc > 1 ? argv[1] : "help";
+    int skip = argc > 1 ? 2 : 1;
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
+    program.command = r2i_command_find(name);
+    int code;
+    if (program.command == NULL && name[0] == '-') {
+        fprintf(stderr, "r2lm: expected a command before the flags; `r2lm help` lists them\n");
+        code = R2I_EXIT_USAGE;
+    } else if (program.command == NULL) {
+        code = fail_unknown(name);
+    } else {
+        code = run_command(&program, argc - skip, argv + skip);
+    }
+    r2i_arena_destroy(&program.arena);
+    return close_output(code);
+}

@@ -1,0 +1,132 @@
+#include "cli/option_table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    OPENS_MODEL = R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_SHOW | R2I_FOR_TOKENIZE | R2I_FOR_PPL | R2I_FOR_BENCH,
+    COMPUTES = R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_PPL | R2I_FOR_BENCH,
+    TALKS = R2I_FOR_RUN | R2I_FOR_CHAT,
+    FINDS = OPENS_MODEL | R2I_FOR_LIST | R2I_FOR_DOCTOR,
+    READS = R2I_FOR_RUN | R2I_FOR_TOKENIZE | R2I_FOR_PPL
+};
+
+#define AT(field) offsetof(r2i_options, field)
+#define LEVELS "ref|portable|avx2|avx512|amx"
+
+/* name, alias, letter, kind, offset, default, low, high, choices, value, help, commands, common, no env */
+const r2i_option r2i_option_table[] = {
+    { "model", NULL, 'm', R2I_OPTION_TEXT, AT(model), NULL, 0, 0, NULL, "MODEL",
+      "a GGUF file, a Hugging Face folder, or a name as `r2lm list` shows it", OPENS_MODEL | R2I_FOR_DOCTOR, true, false },
+    { "models", NULL, 0, R2I_OPTION_TEXT, AT(models), NULL, 0, 0, NULL, "DIR",
+      "look for models in this folder first", FINDS, false, false },
+    { "prompt", NULL, 'p', R2I_OPTION_TEXT, AT(prompt), NULL, 0, 0, NULL, "TEXT",
+      "the question or text; standard input is left alone then", R2I_FOR_RUN | R2I_FOR_TOKENIZE, true, false },
+    { "file", NULL, 'f', R2I_OPTION_TEXT, AT(file), NULL, 0, 0, NULL, "FILE",
+      "read the text from FILE (- is standard input); follows -p if both are given", READS, true, false },
+    { "system", "system-prompt", 's', R2I_OPTION_TEXT, AT(system), NULL, 0, 0, NULL, "TEXT",
+      "the system message", TALKS, true, false },
+    { "load", NULL, 0, R2I_OPTION_TEXT, AT(load), NULL, 0, 0, NULL, "FILE",
+      "begin with a conversation kept by /save", R2I_FOR_CHAT, false, false },
+    { "predict", "n-predict", 'n', R2I_OPTION_COUNT, AT(predict), "0", 0, 1 << 24, NULL, "N",
+      "most tokens to generate; 0: until the model ends or the context is full", TALKS, true, false },
+    { "ctx-size", "ctx", 'c', R2I_OPTION_COUNT, AT(ctx_size), "0", 0, 1 << 24, NULL, "N",
+      "most tokens of prompt and answer; 0: as the model was made, at most 32768", TALKS, true, false },
+    { "ctx-size", "ctx", 'c', R2I_OPTION_COUNT, AT(ctx_size), "512", 8, 1 << 20, NULL, "N",
+      "tokens of a window, of which the second half is scored", R2I_FOR_PPL, true, false },
+    { "threads", NULL, 't', R2I_OPTION_COUNT, AT(threads), "0", 0, 256, NULL, "N",
+      "threads; 0: one per processor", COMPUTES | R2I_FOR_DOCTOR, true, false },
+    { "temp", "temperature", 0, R2I_OPTION_REAL, AT(temp), "0.7", 0, 100, NULL, "X",
+      "temperature; 0: always the likeliest token", TALKS, true, false },
+    { "top-k", NULL, 0, R2I_OPTION_COUNT, AT(top_k), "0", 0, 1 << 24, NULL, "N",
+      "draw from the N likeliest tokens; 0: from all", TALKS, false, false },
+    { "top-p", NULL, 0, R2I_OPTION_REAL, AT(top_p), "0.95", 0, 1, NULL, "X",
+      "draw from the likeliest tokens that make up this probability; 0 or 1: from all", TALKS, false, false },
+    { "min-p", NULL, 0, R2I_OPTION_REAL, AT(min_p), "0.05", 0, 1, NULL, "X",
+      "drop tokens below this share of the likeliest one's probability", TALKS, false, false },
+    { "seed", NULL, 0, R2I_OPTION_SEED, AT(seed), "-1", -1, 9007199254740991.0, NULL, "N",
+      "same seed, same answer; -1: another one every time", TALKS, true, false },
+    { "repeat-penalty", "repetition-penalty", 0, R2I_OPTION_REAL, AT(repeat_penalty), "1", 0, 10, NULL, "X",
+      "make tokens seen before less likely; 0 or 1: off", TALKS, false, false },
+    { "repeat-last-n", NULL, 0, R2I_OPTION_COUNT, AT(repeat_last_n), "64", 0, 1 << 24, NULL, "N",
+      "tokens that --repeat-penalty looks back; 0: 64", TALKS, false, false },
+    { "presence-penalty", NULL, 0, R2I_OPTION_REAL, AT(presence_penalty), "0", -10, 10, NULL, "X",
+      "subtracted once from tokens generated before", TALKS, false, false },
+    { "frequency-penalty", NULL, 0, R2I_OPTION_REAL, AT(frequency_penalty), "0", -10, 10, NULL, "X",
+      "subtracted from tokens generated before, each time", TALKS, false, false },
+    { "think", NULL, 0, R2I_OPTION_SWITCH, AT(thinks), "1", 0, 0, NULL, NULL,
+      "let a model that can think do so", TALKS, true, false },
+    { "budget", "think-budget", 0, R2I_OPTION_COUNT, AT(budget), "0", 0, 1 << 24, NULL, "N",
+      "most thinking tokens, exact; 0: no limit", TALKS, true, false },
+    { "hide-thinking", NULL, 0, R2I_OPTION_TRISTATE, AT(hides_thinking), "-1", 0, 0, NULL, NULL,
+      "do not show thoughts (on standard error; by default on a terminal only)", TALKS, true, false },
+    { "unfold", NULL, 0, R2I_OPTION_SWITCH, AT(unfolds), "0", 0, 0, NULL, NULL,
+      "leave thoughts on the screen instead of folding them to one line", R2I_FOR_CHAT, false, false },
+    { "raw", NULL, 0, R2I_OPTION_SWITCH, AT(is_raw), "0", 0, 0, NULL, NULL,
+      "go on with the text as it is, without the chat template", R2I_FOR_RUN, true, false },
+    { "ignore-eos", NULL, 0, R2I_OPTION_SWITCH, AT(ignores_end), "0", 0, 0, NULL, NULL,
+      "go on behind the model's end of text; needs -n", R2I_FOR_RUN, false, false },
+    { "special", NULL, 0, R2I_OPTION_SWITCH, AT(has_special), "0", 0, 0, NULL, NULL,
+      "read control tokens such as <|im_start|> written in the text", R2I_FOR_TOKENIZE, true, false },
+    { "prompt-tokens", "n-prompt", 'p', R2I_OPTION_COUNT, AT(prompt_tokens), "256", 1, 1 << 20, NULL, "N",
+      "tokens of the prompt", R2I_FOR_BENCH, true, false },
+    { "predict", "n-gen", 'n', R2I_OPTION_COUNT, AT(predict), "64", 1, 1 << 20, NULL, "N",
+      "tokens to generate", R2I_FOR_BENCH, true, false },
+    { "streams", NULL, 0, R2I_OPTION_COUNT, AT(streams), "32", 1, 2048, NULL, "N",
+      "sequences generated together", R2I_FOR_BENCH, true, false },
+    { "depth", NULL, 'd', R2I_OPTION_COUNT, AT(depth), "0", 0, 1 << 20, NULL, "N",
+      "tokens of context before the generated ones", R2I_FOR_BENCH, true, false },
+    { "long-prompt", NULL, 0, R2I_OPTION_COUNT, AT(long_prompt), "0", 0, 1 << 20, NULL, "N",
+      "also the time to the first token of a prompt of N tokens, cold and cached", R2I_FOR_BENCH, true, false },
+    { "repeat", NULL, 'r', R2I_OPTION_COUNT, AT(repeat), "3", 1, 1000, NULL, "N",
+      "measure each figure N times, the best counts", R2I_FOR_BENCH, true, false },
+    { "cpu", NULL, 0, R2I_OPTION_CHOICE, AT(cpu), NULL, 0, 0, LEVELS, "LEVEL",
+      "highest kernel level to use; the best the machine has otherwise", OPENS_MODEL & ~R2I_FOR_TOKENIZE, false, false },
+    { "arithmetic", NULL, 0, R2I_OPTION_CHOICE, AT(arithmetic), "fast", 0, 0, "fast|f32", "KIND",
+      "fast: int8 and BF16 products; f32: dequantized, slow, for comparison", COMPUTES, false, false },
+    { "pack", NULL, 0, R2I_OPTION_SWITCH, AT(is_packed), "1", 0, 0, NULL, NULL,
+      "arrange weights for the processor; --no-pack needs less memory and is slower", COMPUTES, false, false },
+    { "timings", NULL, 0, R2I_OPTION_SWITCH, AT(shows_timings), "0", 0, 0, NULL, NULL,
+      "print tokens per second to standard error", TALKS, true, false },
+    { "man", NULL, 0, R2I_OPTION_SWITCH, AT(wants_man), "0", 0, 0, NULL, NULL, "write the man page", R2I_FOR_HELP, true, true },
+    { "json", NULL, 0, R2I_OPTION_SWITCH, AT(wants_json), "0", 0, 0, NULL, NULL, "print one JSON object", R2I_FOR_ALL, true, false },
+    { "jsonl", NULL, 0, R2I_OPTION_SWITCH, AT(wants_jsonl), "0", 0, 0, NULL, NULL,
+      "print a JSON object per event while the answer comes", R2I_FOR_RUN, true, false },
+    { "color", "colour", 0, R2I_OPTION_CHOICE, AT(color), "auto", 0, 0, "auto|always|never", "WHEN",
+      "colours on the terminal", R2I_FOR_ALL, false, false },
+    { "verbose", NULL, 'v', R2I_OPTION_SWITCH, AT(is_verbose), "0", 0, 0, NULL, NULL,
+      "say more on standard error", R2I_FOR_ALL, false, false },
+    { "quiet", NULL, 'q', R2I_OPTION_SWITCH, AT(is_quiet), "0", 0, 0, NULL, NULL,
+      "say nothing but errors on standard error", R2I_FOR_ALL, false, false },
+    { "help", NULL, 'h', R2I_OPTION_SWITCH, AT(wants_help), "0", 0, 0, NULL, NULL, "show the command's help", R2I_FOR_ALL, false, true },
+};
+const size_t r2i_n_options = sizeof r2i_option_table / sizeof *r2i_option_table;
+
+static bool is_name(const char *name, const char *text, size_t n_bytes) {
+    return name != NULL && strlen(name) == n_bytes && memcmp(name, text, n_bytes) == 0;
+}
+
+const r2i_option *r2i_option_find(unsigned command, const char *name, size_t n_bytes) {
+    for (size_t i = 0; i < r2i_n_options; i++) {
+        const r2i_option *o = &r2i_option_table[i];
+        if ((o->commands & command) == 0) continue;
+        if (is_name(o->name, name, n_bytes) || is_name(o->alias, name, n_bytes)) return o;
+    }
+    return NULL;
+}
+
+const r2i_option *r2i_option_find_letter(unsigned command, char letter) {
+    for (size_t i = 0; i < r2i_n_options; i++) {
+        const r2i_option *o = &r2i_option_table[i];
+        if (letter != 0 && (o->commands & command) != 0 && o->letter == letter) return o;
+    }
+    return NULL;
+}
+
+void r2i_option_env_name(const char *name, char *out, size_t cap) {
+    (void)snprintf(out, cap, "R2LM_%s", name);
+    for (char *c = out; *c != '\0'; c++) {
+        if (*c == '-') *c = '_';
+        else if (*c >= 'a' && *c <= 'z') *c = (char)(*c - 'a' + 'A');
+    }
+}

@@ -1,0 +1,75 @@
+/* option_table.h - every flag of every command, once.
+ *
+ * Parsing, environment variables, --help, the man page and the completions are all read from this
+ * table, so they cannot disagree.  A value comes from the flag, else from R2LM_<FLAG>, else from the
+ * row's default. */
+#ifndef R2I_OPTION_TABLE_H
+#define R2I_OPTION_TABLE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One bit per command: where a flag applies. */
+enum {
+    R2I_FOR_RUN = 1 << 0,
+    R2I_FOR_CHAT = 1 << 1,
+    R2I_FOR_LIST = 1 << 2,
+    R2I_FOR_SHOW = 1 << 3,
+    R2I_FOR_TOKENIZE = 1 << 4,
+    R2I_FOR_PPL = 1 << 5,
+    R2I_FOR_BENCH = 1 << 6,
+    R2I_FOR_DOCTOR = 1 << 7,
+    R2I_FOR_VERSION = 1 << 8,
+    R2I_FOR_HELP = 1 << 9,
+    R2I_FOR_COMPLETION = 1 << 10,
+    R2I_FOR_LICENSES = 1 << 11,
+    R2I_FOR_ALL = (1 << 12) - 1
+};
+
+/* The values.  Field names follow the long options. */
+typedef struct {
+    const char *model, *models, *prompt, *file, *system, *cpu, *arithmetic, *color, *load;
+    int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
+    int32_t prompt_tokens, streams, depth, repeat, long_prompt;
+    double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    int64_t seed; /* -1: another one every time */
+    bool is_packed, is_raw, thinks, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;
+    bool wants_help, wants_man, has_special, ignores_end, unfolds;
+    int32_t hides_thinking; /* -1: shown on a terminal */
+} r2i_options;
+
+typedef enum {
+    R2I_OPTION_SWITCH,   /* bool; --name and --no-name */
+    R2I_OPTION_TRISTATE, /* int32_t -1, 0, 1; --name and --no-name */
+    R2I_OPTION_TEXT,     /* const char * */
+    R2I_OPTION_CHOICE,   /* const char *, one of `choices` */
+    R2I_OPTION_COUNT,    /* int32_t within low..high */
+    R2I_OPTION_SEED,     /* int64_t within low..high */
+    R2I_OPTION_REAL      /* double within low..high */
+} r2i_option_kind;
+
+typedef struct {
+    const char *name;  /* long name without dashes */
+    const char *alias; /* a second long name, or NULL */
+    char letter;       /* short name, or 0 */
+    r2i_option_kind kind;
+    size_t offset;          /* of the field in r2i_options */
+    const char *fallback;   /* default in text, or NULL: empty */
+    double low, high;       /* range of numbers */
+    const char *choices;    /* "a|b|c" */
+    const char *value_name; /* "FILE" in the help, NULL for switches */
+    const char *help;
+    unsigned commands; /* R2I_FOR_* */
+    bool is_common;    /* shown in the short help */
+    bool has_no_env;
+} r2i_option;
+
+extern const r2i_option r2i_option_table[];
+extern const size_t r2i_n_options;
+
+/* The row that a command knows under this long name, alias or letter; NULL: none. */
+const r2i_option *r2i_option_find(unsigned command, const char *name, size_t n_bytes);
+const r2i_option *r2i_option_find_letter(unsigned command, char letter);
+/* "R2LM_TOP_K" for "top-k"; writes at most cap bytes. */
+void r2i_option_env_name(const char *name, char *out, size_t cap);
+#endif

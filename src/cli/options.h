@@ -1,0 +1,21 @@
+/* options.h - from the command line and the environment to values. */
+#ifndef R2I_OPTIONS_H
+#define R2I_OPTIONS_H
+#include "cli/option_table.h"
+#include "r2lm/status.h"
+
+enum { R2I_MAX_WORDS = 256 };
+
+typedef struct {
+    r2i_options values;
+    const char *words[R2I_MAX_WORDS]; /* what is no flag, in order */
+    int n_words;
+    bool has_model_flag; /* -m on the command line, not from the environment */
+} r2i_arguments;
+
+/* Sets all values from defaults, R2LM_* and argv (behind the command's name).  Texts are borrowed
+ * from argv and the environment.  R2_E_ARGUMENT with one line that names the nearest flag. */
+R2_CHECKED r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, int argc, char *const *argv, r2_error *err);
+/* The number of edits between two words: insertions, deletions, replacements, swaps of neighbours. */
+int r2i_word_distance(const char *a, const char *b);
+#endif
