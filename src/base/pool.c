@@ -17,7 +17,8 @@ enum {
     MAX_THREADS = 256,
     CACHE_LINE = 64,
     SPINS_BEFORE_SLEEP = 20000,  /* about 100 us: longer than any gap between two regions of a step */
-    LATE_NS = 60000,             /* waiting this long for a worker's last piece means its core is taken */
+    LATE_NS = 60000,             /* waiting this long ... */
+    LATE_PIECES = 3,             /* ... and this many pieces' time for a last piece: its core is taken */
     FIRST_LEAVE_NS = 20000000,   /* how long a late worker is left out at first ... */
     LONGEST_LEAVE_NS = 320000000 /* ... doubling up to this while it keeps being late */
 };
@@ -30,7 +31,8 @@ typedef struct {
 
 typedef struct {
     _Alignas(CACHE_LINE) atomic_int is_inside; /* working on the current region */
-    int64_t left_out_until_ns;                 /* written by the caller of regions only */
+    atomic_int is_left_out;                    /* of the current region */
+    int64_t left_out_until_ns;                 /* this and leave_ns: the caller's only */
     int64_t leave_ns;
     pthread_t thread;
     r2i_pool *pool;
@@ -67,21 +69,23 @@ static void futex_wake_all(atomic_uint *word) {
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-/* Takes pieces of one share until it is empty. */
-static void drain_share(r2i_pool *pool, share *s, int32_t worker) {
+/* Takes pieces of one share until it is empty; returns how many. */
+static int32_t drain_share(r2i_pool *pool, share *s, int32_t worker) {
     const int32_t grain = pool->grain;
-    for (;;) {
-        if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) return;
+    for (int32_t n = 0;; n++) {
+        if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) return n;
         const int32_t begin = atomic_fetch_add_explicit(&s->next, grain, memory_order_relaxed);
-        if (begin >= s->end) return;
+        if (begin >= s->end) return n;
         pool->work(pool->context, begin, r2i_min_i32(begin + grain, s->end), worker);
     }
 }
 
-static void drain_all(r2i_pool *pool, int32_t worker) {
+static int32_t drain_all(r2i_pool *pool, int32_t worker) {
+    int32_t n = 0;
     for (int32_t i = 0; i < pool->n_threads; i++) {
-        drain_share(pool, &pool->shares[(worker + i) % pool->n_threads], worker);
+        n += drain_share(pool, &pool->shares[(worker + i) % pool->n_threads], worker);
     }
+    return n;
 }
 
 /* Waits for a generation other than `seen`, spinning first. */
@@ -112,7 +116,9 @@ static void *worker_main(void *argument) {
         if (atomic_load_explicit(&pool->is_stopping, memory_order_relaxed)) return NULL;
         if ((seen & 1u) == 0) continue;
         atomic_store(&self->is_inside, 1);
-        if (atomic_load(&pool->generation) == seen) drain_all(pool, self->index);
+        if (atomic_load(&pool->generation) == seen && atomic_load(&self->is_left_out) == 0) {
+            (void)drain_all(pool, self->index);
+        }
         atomic_store_explicit(&self->is_inside, 0, memory_order_release);
     }
 }
@@ -169,22 +175,24 @@ int32_t r2i_pool_threads(const r2i_pool *pool) {
     return pool->n_threads;
 }
 
-/* Workers that are left out for now get no share of their own; what they own is spread by stealing
- * anyway.  Returns how many take part besides the caller. */
+/* Every worker has its share; what belongs to one that is left out is taken by the others.  Returns
+ * how many take part besides the caller. */
 static int32_t deal_shares(r2i_pool *pool, int32_t n_chunks, int64_t now_ns) {
-    int32_t n_present = 1;
+    int32_t n_present = 0;
     for (int32_t i = 0; i < pool->n_threads; i++) {
         share *s = &pool->shares[i];
         atomic_store_explicit(&s->next, (int32_t)((int64_t)n_chunks * i / pool->n_threads), memory_order_relaxed);
         s->end = (int32_t)((int64_t)n_chunks * (i + 1) / pool->n_threads);
-        if (i != 0 && pool->members[i].left_out_until_ns <= now_ns) n_present++;
+        const bool is_left_out = i == 0 || pool->members[i].left_out_until_ns > now_ns;
+        atomic_store_explicit(&pool->members[i].is_left_out, is_left_out, memory_order_relaxed);
+        n_present += !is_left_out;
     }
-    return n_present - 1;
+    return n_present;
 }
 
-/* Waits until the worker has left the region.  A worker whose core was taken away in the middle of
- * a piece is left out of the next regions: alone we are faster than waiting for it. */
-static void wait_for_member(member *m) {
+/* Waits until the worker has left the region.  One whose core was taken away in the middle of a
+ * piece is left out of the next regions, because alone we are faster than waiting for it. */
+static void wait_for_member(member *m, int64_t late_ns) {
     if (atomic_load_explicit(&m->is_inside, memory_order_acquire) == 0) return;
     const int64_t start_ns = r2i_clock_ns();
     int64_t waited_ns = 0;
@@ -192,16 +200,19 @@ static void wait_for_member(member *m) {
         for (int i = 0; i < 64; i++) pause_briefly();
         waited_ns = r2i_clock_ns() - start_ns;
     }
-    if (waited_ns > LATE_NS) {
-        m->left_out_until_ns = start_ns + waited_ns + m->leave_ns;
-        m->leave_ns = m->leave_ns * 2 > LONGEST_LEAVE_NS ? LONGEST_LEAVE_NS : m->leave_ns * 2;
+    if (waited_ns <= late_ns) {
+        if (m->leave_ns > FIRST_LEAVE_NS) m->leave_ns--; /* slowly forgiven */
+        return;
     }
+    m->left_out_until_ns = start_ns + waited_ns + m->leave_ns;
+    m->leave_ns = m->leave_ns * 2 > LONGEST_LEAVE_NS ? LONGEST_LEAVE_NS : m->leave_ns * 2;
 }
 
 void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work work, void *context) {
     if (n_chunks <= 0) return;
     const bool is_small = pool->n_threads == 1 || n_chunks <= grain;
-    if (is_small || deal_shares(pool, n_chunks, r2i_clock_ns()) == 0) {
+    const int64_t start_ns = is_small ? 0 : r2i_clock_ns();
+    if (is_small || deal_shares(pool, n_chunks, start_ns) == 0) {
         work(context, 0, n_chunks, 0);
         return;
     }
@@ -210,7 +221,9 @@ void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work
     pool->grain = r2i_max_i32(grain, 1);
     atomic_fetch_add(&pool->generation, 1);
     if (atomic_load(&pool->n_asleep) != 0) futex_wake_all(&pool->generation);
-    drain_all(pool, 0);
+    const int32_t n_pieces = drain_all(pool, 0);
     atomic_fetch_add(&pool->generation, 1);
-    for (int32_t i = 1; i < pool->n_threads; i++) wait_for_member(&pool->members[i]);
+    const int64_t piece_ns = (r2i_clock_ns() - start_ns) / r2i_max_i32(n_pieces, 1);
+    const int64_t late_ns = LATE_PIECES * piece_ns > LATE_NS ? LATE_PIECES * piece_ns : LATE_NS;
+    for (int32_t i = 1; i < pool->n_threads; i++) wait_for_member(&pool->members[i], late_ns);
 }
