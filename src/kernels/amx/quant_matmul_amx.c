@@ -5,7 +5,7 @@
  * tokens x 16 rows.  Types with a scale per 16 columns use tiles of half that depth.  Sums leave
  * for L1, where AVX-512 adds them to the f32 chains exactly as every other level does.
  *
- *     stage   256 columns of one or two panels unpacked to codes, scales, minimums
+ *     stage   256 columns of one or two panels unpacked to codes, [W | offset], scales, minimums
  *     step    one or two tiles of tokens times these panels: up to four C tiles
  *
  * The sums of a part are added while the tiles of the next part multiply: two buffers.
@@ -28,6 +28,7 @@ enum {
 
 typedef struct {
     _Alignas(64) uint8_t codes[STAGE_UNITS][UNIT_VECTORS][TILE_ROW_BYTES];
+    __m512i pairs[STAGE_UNITS * HALVES_MAX]; /* [W | offset] */
     __m512 scale[STAGE_UNITS * HALVES_MAX], minimum[STAGE_UNITS * HALVES_MAX];
 } panel_stage;
 
@@ -49,10 +50,23 @@ typedef struct {
 typedef struct {
     int32_t first, n_low, n_high; /* tokens of the two tiles; n_high may be 0 */
     const uint8_t *rows;
-    size_t q, scale, nsum, ssum; /* of the stage's first part */
+    size_t q, scale, start, ssum; /* of the stage's first part */
 } step_tokens;
 
 typedef void stage_function(panel_stage *stage, const uint8_t *block, int32_t n_units);
+
+/* Half h (or all) of a unit's codes; returns its pairs. */
+ALWAYS_INLINE __m512i stage_part(r2i_type type, uint8_t (*to)[TILE_ROW_BYTES], const uint8_t *unit,
+                                 int h) {
+    const int n_vectors = UNIT_VECTORS / form_of(type).n_halves;
+    __m512i sum = _mm512_setzero_si512();
+    UNROLL for (int i = 0; i < n_vectors; i++) {
+        const __m512i codes = unit_codes(type, unit, h * n_vectors + i);
+        _mm512_store_si512(to[h * n_vectors + i], codes);
+        sum = add_codes(type, sum, codes);
+    }
+    return weight_pairs(type, sum);
+}
 
 ALWAYS_INLINE void stage_units(r2i_type type, panel_stage *stage, const uint8_t *block,
                                int32_t n_units) {
@@ -61,9 +75,9 @@ ALWAYS_INLINE void stage_units(r2i_type type, panel_stage *stage, const uint8_t 
         block_scales(type, block, stage->scale + u * form.n_halves,
                      stage->minimum + u * form.n_halves);
         for (int i = 0; i < form.n_units; i++) {
-            UNROLL for (int g = 0; g < UNIT_VECTORS; g++) {
-                const __m512i codes = unit_codes(type, block + i * form.codes_bytes, g);
-                _mm512_store_si512(stage->codes[u + i][g], codes);
+            UNROLL for (int h = 0; h < form.n_halves; h++) {
+                stage->pairs[(u + i) * form.n_halves + h] =
+                    stage_part(type, stage->codes[u + i], block + i * form.codes_bytes, h);
             }
         }
     }
@@ -126,21 +140,21 @@ ALWAYS_INLINE __m512i repeated_i32(const uint8_t *p) {
     return _mm512_set1_epi32(x);
 }
 
-/* acc = fma(float(isum) * scale_w, scale_a, acc), then the minimum (panel_formats.h). */
+/* isum = tile's sum + [W | offset] . start; acc = fma(float(isum) * scale_w, scale_a, acc), then the
+ * minimum (panel_formats.h). */
 ALWAYS_INLINE void add_part(amx_block *b, const step_tokens *step, int32_t u, int h,
                             const tile_sums sums, const bool has_minimum) {
     const int32_t part = u * b->form.n_halves + h, n_tokens = step->n_low + step->n_high;
-    const __m128i shift = _mm_cvtsi32_si128(b->form.log2_offset);
     const size_t scale_at = step->scale + 4 * (size_t)u;
-    const size_t nsum_at = step->nsum + 4 * (size_t)part, ssum_at = step->ssum + 4 * (size_t)part;
+    const size_t start_at = step->start + 4 * (size_t)part, ssum_at = step->ssum + 4 * (size_t)part;
     for (int32_t p = 0; p < b->n_panels; p++) {
         const __m512 w = b->stage[p].scale[part], m = b->stage[p].minimum[has_minimum ? part : 0];
+        const __m512i pairs = b->stage[p].pairs[part];
         const uint8_t *row = step->rows;
         float *acc = b->acc[p][step->first - b->first_token];
         for (int32_t t = 0; t < n_tokens; t++, row += b->job->act_stride, acc += R2I_PANEL_ROWS) {
-            __m512i isum = _mm512_load_si512(sums[p][t]);
-            if (!has_minimum)
-                isum = _mm512_add_epi32(isum, _mm512_sll_epi32(repeated_i32(row + nsum_at), shift));
+            const __m512i isum = _mm512_dpwssd_epi32(_mm512_load_si512(sums[p][t]), pairs,
+                                                     repeated_i32(row + start_at));
             const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), w);
             __m512 sum =
                 _mm512_fmadd_ps(product, repeated_f32(row + scale_at), _mm512_load_ps(acc));
@@ -184,7 +198,7 @@ static void aim_step(step_tokens *step, const amx_block *b, int32_t first) {
     step->rows = job->act + (size_t)first * job->act_stride;
     step->q = UNIT_COLS * u;
     step->scale = n + 4 * u;
-    step->nsum = has_halves ? n + 8 * groups + 8 * u : n + 4 * groups + 4 * u;
+    step->start = has_halves ? n + 8 * groups + 8 * u : n + 4 * groups + 4 * u;
     step->ssum = has_halves ? n + 20 * groups + 8 * u : n + 16 * groups + 4 * u;
 }
 

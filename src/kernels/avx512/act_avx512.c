@@ -1,7 +1,7 @@
 /* act_avx512.c - activation rows rounded to int8 in groups of 32 (act_rows.h).
  *
- * Sixteen groups at a time: their largest magnitudes become one vector, so that divisions, scales
- * and sums are vector work, and only finding the maximum and rounding go group by group. */
+ * Sixteen groups at a time: their limits become vectors, so that divisions, scales and sums are
+ * vector work, and only finding the limits and rounding go group by group. */
 #include <immintrin.h>
 
 #include "kernels/act_rows.h"
@@ -13,7 +13,7 @@ enum { GROUP_HALF = R2I_GROUP / 2 };
 typedef struct {
     int8_t *q;
     float *scale;
-    int32_t *nsum, *nhalf;
+    int32_t *start, *half_start;
     float *ssum, *shalf;
 } int8_row_out;
 
@@ -23,55 +23,74 @@ static inline int8_row_out row_out_at(uint8_t *row, int32_t n_cols) {
     return (int8_row_out){
         .q = (int8_t *)row,
         .scale = (float *)(void *)floats,
-        .nsum = (int32_t *)(void *)(floats + 4 * groups),
-        .nhalf = (int32_t *)(void *)(floats + 8 * groups),
+        .start = (int32_t *)(void *)(floats + 4 * groups),
+        .half_start = (int32_t *)(void *)(floats + 8 * groups),
         .ssum = (float *)(void *)(floats + 16 * groups),
         .shalf = (float *)(void *)(floats + 20 * groups),
     };
-}
-
-/* Bits of the largest magnitude: as integers, magnitudes are ordered and NaN is above infinity. */
-static inline uint32_t largest_bits(__m512i a, __m512i b) {
-    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    const __m512i m =
-        _mm512_max_epu32(_mm512_and_si512(a, magnitude), _mm512_and_si512(b, magnitude));
-    const __m256i m8 = _mm256_max_epu32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
-    __m128i x = _mm_max_epu32(_mm256_castsi256_si128(m8), _mm256_extracti128_si256(m8, 1));
-    x = _mm_max_epu32(x, _mm_shuffle_epi32(x, 0x4e));
-    x = _mm_max_epu32(x, _mm_shuffle_epi32(x, 0xb1));
-    return (uint32_t)_mm_cvtsi128_si32(x);
 }
 
 enum { BATCH = 16 };
 
 /* What a batch needs between its three steps. */
 typedef struct {
-    _Alignas(64) uint32_t largest[BATCH]; /* bits */
+    _Alignas(64) float top[BATCH], bottom[BATCH]; /* greatest x, greatest -x */
     _Alignas(64) float inverse[BATCH];
+    _Alignas(64) int32_t zero[BATCH];
     _Alignas(64) uint64_t sums[BATCH][4]; /* of q + 128, per 8 columns */
-    __mmask16 is_number;                  /* groups that are neither tiny nor infinite nor NaN */
+    __mmask16 is_nan, is_number;          /* number: neither tiny nor infinite nor NaN */
     __m512 scale;
 } act_batch;
 
+/* Limits of group i, of no meaning if there is a NaN. */
+static inline void find_limits(act_batch *batch, int i, const float *x) {
+    const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + GROUP_HALF);
+    const __m512 max = _mm512_max_ps(a, b),
+                 min = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_min_ps(a, b));
+    /* Quarters max max min min, then quarter 0 of max and 2 of min. */
+    __m512 m =
+        _mm512_max_ps(_mm512_shuffle_f32x4(max, min, 0x44), _mm512_shuffle_f32x4(max, min, 0xee));
+    m = _mm512_max_ps(m, _mm512_shuffle_f32x4(m, m, 0xb1));
+    m = _mm512_max_ps(m, _mm512_permute_ps(m, 0x4e));
+    m = _mm512_max_ps(m, _mm512_permute_ps(m, 0xb1));
+    batch->top[i] = _mm512_cvtss_f32(m);
+    batch->bottom[i] = _mm_cvtss_f32(_mm512_extractf32x4_ps(m, 2));
+    const unsigned is_nan = _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q) != 0;
+    batch->is_nan = (__mmask16)(batch->is_nan | is_nan << i);
+}
+
 static inline void find_scales(act_batch *batch) {
-    const __m512i bits = _mm512_load_si512(batch->largest);
-    const __m512 largest = _mm512_castsi512_ps(bits), steps = _mm512_set1_ps(127.0f);
-    const __mmask16 is_finite = _mm512_cmplt_epu32_mask(bits, _mm512_set1_epi32(0x7f800000));
-    batch->is_number =
-        _mm512_mask_cmp_ps_mask(is_finite, largest, _mm512_set1_ps(R2I_ACT_TINY), _CMP_GE_OQ);
-    const __m512 scale = _mm512_maskz_div_ps(batch->is_number, largest, steps);
+    const __m512 none = _mm512_setzero_ps(), steps = _mm512_set1_ps(255.0f);
+    const __m512 hi = _mm512_max_ps(_mm512_load_ps(batch->top), none);
+    const __m512 lo = _mm512_sub_ps(none, _mm512_max_ps(_mm512_load_ps(batch->bottom), none));
+    const __m512 range = _mm512_sub_ps(hi, lo);
+    const __mmask16 is_finite = _mm512_mask_cmp_ps_mask(
+        (__mmask16)~batch->is_nan, range, _mm512_set1_ps(__builtin_inff()), _CMP_LT_OQ);
+    const __mmask16 is_number =
+        _mm512_mask_cmp_ps_mask(is_finite, range, _mm512_set1_ps(R2I_ACT_TINY), _CMP_GE_OQ);
+    const __m512 scale = _mm512_maskz_div_ps(is_number, range, steps);
+    const __m512 inverse = _mm512_maskz_div_ps(is_number, steps, range);
+    const __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(lo, inverse));
+    batch->is_number = is_number;
     batch->scale = _mm512_mask_mov_ps(_mm512_set1_ps(__builtin_nanf("")), is_finite, scale);
-    _mm512_store_ps(batch->inverse, _mm512_maskz_div_ps(batch->is_number, steps, largest));
+    _mm512_store_ps(batch->inverse, inverse);
+    _mm512_store_si512(batch->zero,
+                       _mm512_maskz_add_epi32(is_number, low, _mm512_set1_epi32(128)));
+}
+
+/* 16 codes: nearest of x * inverse, less zero, kept within int8. */
+static inline __m128i rounded(__mmask16 mask, const float *x, __m512 inverse, __m512i zero) {
+    const __m512i level = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), inverse));
+    return _mm512_cvtsepi32_epi8(_mm512_maskz_sub_epi32(mask, level, zero));
 }
 
 static inline void round_group(act_batch *batch, int i, int8_t *q, const float *x) {
     /* x * 0 would be NaN where x is not finite: such a group is emptied by the mask. */
     const __mmask16 mask = (batch->is_number >> i & 1) != 0 ? 0xffff : 0;
-    const __m512 factor = _mm512_set1_ps(batch->inverse[i]);
-    const __m512 a = _mm512_mul_ps(_mm512_loadu_ps(x), factor);
-    const __m512 b = _mm512_mul_ps(_mm512_loadu_ps(x + GROUP_HALF), factor);
-    const __m128i qa = _mm512_cvtsepi32_epi8(_mm512_maskz_cvtps_epi32(mask, a));
-    const __m128i qb = _mm512_cvtsepi32_epi8(_mm512_maskz_cvtps_epi32(mask, b));
+    const __m512 inverse = _mm512_set1_ps(batch->inverse[i]);
+    const __m512i zero = _mm512_set1_epi32(batch->zero[i]);
+    const __m128i qa = rounded(mask, x, inverse, zero),
+                  qb = rounded(mask, x + GROUP_HALF, inverse, zero);
     const __m256i codes = _mm256_inserti128_si256(_mm256_castsi128_si256(qa), qb, 1);
     const __m256i lifted = _mm256_xor_si256(codes, _mm256_set1_epi8((char)0x80));
     _mm256_storeu_si256((__m256i *)(void *)q, codes);
@@ -94,8 +113,16 @@ static inline __m512i half_sums(const act_batch *batch, int first) {
                             _mm512_set1_epi32(GROUP_HALF * 128));
 }
 
-static inline __m512i negative(__m512i x) {
-    return _mm512_sub_epi32(_mm512_setzero_si512(), x);
+/* [zero | -sum]. */
+static inline __m512i start_pairs(__m512i zero, __m512i sum) {
+    const __m512i negative = _mm512_sub_epi32(_mm512_setzero_si512(), sum);
+    return _mm512_mask_mov_epi16(_mm512_slli_epi32(negative, 16), 0x55555555, zero);
+}
+
+/* scale * float(sum + n * zero), n = 2^log2. */
+static inline __m512 scaled_sums(__m512 scale, __m512i sum, __m512i zero, unsigned log2) {
+    const __m512i all = _mm512_add_epi32(sum, _mm512_slli_epi32(zero, log2));
+    return _mm512_mul_ps(scale, _mm512_cvtepi32_ps(all));
 }
 
 /* The row's fields of n groups from `group` on. */
@@ -111,20 +138,21 @@ static inline void store_fields(const act_batch *batch, const int8_row_out *out,
     const __m512i sums = _mm512_add_epi32(
         _mm512_permutex2var_epi32(low, even, high),
         _mm512_permutex2var_epi32(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high));
-    const __m512 scale_low = _mm512_permutexvar_ps(twice, batch->scale);
-    const __m512 scale_high =
-        _mm512_permutexvar_ps(_mm512_add_epi32(twice, _mm512_set1_epi32(8)), batch->scale);
-    int32_t *nhalf = out->nhalf + 2 * (size_t)group;
+    const __m512i twice_high = _mm512_add_epi32(twice, _mm512_set1_epi32(8));
+    const __m512i zero = _mm512_load_si512(batch->zero);
+    const __m512i zero_low = _mm512_permutexvar_epi32(twice, zero),
+                  zero_high = _mm512_permutexvar_epi32(twice_high, zero);
+    const __m512 scale_low = _mm512_permutexvar_ps(twice, batch->scale),
+                 scale_high = _mm512_permutexvar_ps(twice_high, batch->scale);
+    int32_t *half_start = out->half_start + 2 * (size_t)group;
     float *shalf = out->shalf + 2 * (size_t)group;
     _mm512_mask_storeu_ps(out->scale + group, mask, batch->scale);
-    _mm512_mask_storeu_epi32(out->nsum + group, mask, negative(sums));
-    _mm512_mask_storeu_ps(out->ssum + group, mask,
-                          _mm512_mul_ps(batch->scale, _mm512_cvtepi32_ps(sums)));
-    _mm512_mask_storeu_epi32(nhalf, low_mask, negative(low));
-    _mm512_mask_storeu_epi32(nhalf + BATCH, high_mask, negative(high));
-    _mm512_mask_storeu_ps(shalf, low_mask, _mm512_mul_ps(scale_low, _mm512_cvtepi32_ps(low)));
-    _mm512_mask_storeu_ps(shalf + BATCH, high_mask,
-                          _mm512_mul_ps(scale_high, _mm512_cvtepi32_ps(high)));
+    _mm512_mask_storeu_epi32(out->start + group, mask, start_pairs(zero, sums));
+    _mm512_mask_storeu_ps(out->ssum + group, mask, scaled_sums(batch->scale, sums, zero, 5));
+    _mm512_mask_storeu_epi32(half_start, low_mask, start_pairs(zero_low, low));
+    _mm512_mask_storeu_epi32(half_start + BATCH, high_mask, start_pairs(zero_high, high));
+    _mm512_mask_storeu_ps(shalf, low_mask, scaled_sums(scale_low, low, zero_low, 4));
+    _mm512_mask_storeu_ps(shalf + BATCH, high_mask, scaled_sums(scale_high, high, zero_high, 4));
 }
 
 static void act_int8(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end) {
@@ -134,11 +162,8 @@ static void act_int8(uint8_t *row, const float *x, int32_t n_cols, int32_t begin
     for (int32_t group = begin / R2I_GROUP; group < end_group;
          group += BATCH, x += BATCH * R2I_GROUP) {
         const int32_t n = end_group - group < BATCH ? end_group - group : BATCH;
-        for (int32_t i = 0; i < n; i++) {
-            const float *columns = x + i * R2I_GROUP;
-            batch.largest[i] =
-                largest_bits(_mm512_loadu_si512(columns), _mm512_loadu_si512(columns + GROUP_HALF));
-        }
+        batch.is_nan = 0;
+        for (int32_t i = 0; i < n; i++) find_limits(&batch, i, x + i * R2I_GROUP);
         find_scales(&batch);
         for (int32_t i = 0; i < n; i++) {
             round_group(&batch, i, out.q + (size_t)(group + i) * R2I_GROUP, x + i * R2I_GROUP);

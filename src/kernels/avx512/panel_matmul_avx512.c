@@ -2,15 +2,17 @@
  *
  * One tile does the arithmetic for every layout: P panels x T tokens, one f32 chain per output in
  * registers, per unit of 32 columns
- *     sum = offset * nsum + sum_g vpdpbusd(codes of group g, 4 activations broadcast)
+ *     sum = sum_g vpdpbusd(codes of group g, 4 activations broadcast)
+ *         + vpdpwssd([W | offset] of each row, start broadcast)
  *     acc = fma(float(sum) * scale_w, scale_a, acc)      acc = fma(minimum, ssum, acc)
  * It is used in two ways.
- *   Few tokens: 1 panel x T tokens straight from the packed bytes, which stream from memory once.
- *   Many tokens: STAGE_UNITS units of 2 panels are decoded to plain bytes and f32 scales in the
- *   first-level cache, then all tokens of a block run over them, so that decoding and scales cost
+ *   Few tokens: 1 panel x T tokens straight from the packed bytes, which stream from memory once;
+ *   W is summed on the way, once for all T.
+ *   Many tokens: STAGE_UNITS units of 2 panels are decoded to plain bytes, W and f32 scales in
+ *   the first-level cache, then all tokens of a block run over them, so that decoding and scales cost
  *   next to nothing whatever the layout is; the chains wait in acc[] between two stages.
- * The bound is vpdpbusd, vmulps and vfmadd, which share two pipes: 8 + 2 per unit (8 + 3 with a
- * minimum, 8 + 4 with two scales), so 80, 73 and 67 % of the int8 peak. */
+ * The bound is vpdpbusd, vpdpwssd, vmulps and vfmadd, which share two pipes: 8 + 3 per unit (8 + 4
+ * with a minimum, 8 + 6 with two scales), so 73, 67 and 57 % of the int8 peak. */
 #include <string.h>
 
 #include "kernels/act_rows.h"
@@ -18,18 +20,18 @@
 #include "kernels/avx512/panel_types_avx512.h"
 
 enum {
-    STAGE_UNITS = 8,     /* 2 panels x 8 x 768 bytes: a quarter of the first-level cache */
-    BLOCK_TOKENS = 192,  /* activations of a block stay in the second-level cache */
-    TILE_TOKENS = 6,     /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
-    DIRECT_TILE = 8,     /* 1 x 8 straight from the packed bytes ... */
-    DIRECT_TOKENS = 16,  /* ... pays up to here */
-    AHEAD_BYTES = 6144,  /* prefetch distance when streaming */
-    CODE_OFFSET_LOG2 = 7 /* staged codes of layouts with an offset all have 128 */
+    STAGE_UNITS = 8,    /* 2 panels x 8 x 896 bytes: half of the first-level cache */
+    BLOCK_TOKENS = 192, /* activations of a block stay in the second-level cache */
+    TILE_TOKENS = 6,    /* 2 x 6 chains hide the latency of vpdpbusd and fit in 32 registers */
+    DIRECT_TILE = 8,    /* 1 x 8 straight from the packed bytes ... */
+    DIRECT_TOKENS = 16, /* ... pays up to here */
+    AHEAD_BYTES = 6144, /* prefetch distance when streaming */
 };
 
 /* A decoded unit of one panel. */
 typedef struct {
     __m512i codes[UNIT_VECTORS];
+    __m512i pairs[HALVES_MAX]; /* [W | offset] */
     __m512 scale[HALVES_MAX];
     __m512 minimum[HALVES_MAX];
 } staged_unit;
@@ -68,34 +70,32 @@ static inline int32_t smaller(int32_t a, int32_t b) {
 }
 
 /* One unit of n_panels panels for n_tokens rows.  n_panels, n_tokens, type and form are constants;
- * acc [n_tokens][2]; scale, minimum: [panel][half]. */
+ * acc [n_tokens][2]; pairs, scale, minimum: [panel][half].  Without pairs, they are found here. */
 ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_tokens,
-                            const uint8_t *const codes[2], const __m512 *const scale[2],
-                            const __m512 *const minimum[2], const uint8_t *const rows[],
-                            act_place at, __m512 acc[][2]) {
+                            const uint8_t *const codes[2], const __m512i *const pairs[2],
+                            const __m512 *const scale[2], const __m512 *const minimum[2],
+                            const uint8_t *const rows[], act_place at, __m512 acc[][2]) {
     const int n_groups = UNIT_VECTORS / form.n_halves;
     UNROLL
     for (int h = 0; h < form.n_halves; h++) {
         const size_t half = 4 * (size_t)h;
-        __m512i sum[DIRECT_TILE][2];
+        __m512i sum[DIRECT_TILE][2], code_sum[2];
         UNROLL
-        for (int t = 0; t < n_tokens; t++) {
-            __m512i start = _mm512_setzero_si512();
-            if (form.log2_offset > 0) {
-                start = _mm512_slli_epi32(broadcast_i32(rows[t] + at.start + half),
-                                          (uint8_t)form.log2_offset);
-            }
+        for (int p = 0; p < n_panels; p++) {
+            code_sum[p] = _mm512_setzero_si512();
             UNROLL
-            for (int p = 0; p < n_panels; p++)
-                sum[t][p] = start;
+            for (int t = 0; t < n_tokens; t++)
+                sum[t][p] = _mm512_setzero_si512();
         }
         UNROLL
         for (int i = 0; i < n_groups; i++) {
             const int g = h * n_groups + i;
             __m512i w[2];
             UNROLL
-            for (int p = 0; p < n_panels; p++)
+            for (int p = 0; p < n_panels; p++) {
                 w[p] = unit_codes(type, codes[p], g);
+                if (pairs[p] == NULL) code_sum[p] = add_codes(type, code_sum[p], w[p]);
+            }
             UNROLL
             for (int t = 0; t < n_tokens; t++) {
                 const __m512i a = broadcast_i32(rows[t] + at.codes + 4 * (size_t)g);
@@ -105,12 +105,18 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
                 }
             }
         }
+        __m512i pair[2];
+        UNROLL
+        for (int p = 0; p < n_panels; p++)
+            pair[p] = pairs[p] == NULL ? weight_pairs(type, code_sum[p]) : pairs[p][h];
         UNROLL
         for (int t = 0; t < n_tokens; t++) {
             const __m512 scale_a = broadcast_f32(rows[t] + at.scale);
+            const __m512i start = broadcast_i32(rows[t] + at.start + half);
             UNROLL
             for (int p = 0; p < n_panels; p++) {
-                const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[t][p]), scale[p][h]);
+                const __m512i isum = _mm512_dpwssd_epi32(sum[t][p], pair[p], start);
+                const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), scale[p][h]);
                 acc[t][p] = _mm512_fmadd_ps(x, scale_a, acc[t][p]);
                 if (form.has_minimum) {
                     const __m512 ssum = broadcast_f32(rows[t] + at.ssum + half);
@@ -162,6 +168,7 @@ ALWAYS_INLINE void direct_tile(r2i_type type, int tile_tokens, const r2i_matmul_
             const uint8_t *codes = block + u * form.codes_bytes;
             prefetch_bytes(codes + AHEAD_BYTES, (size_t)(form.block_bytes / form.n_units));
             add_unit(type, form, 1, tile_tokens, (const uint8_t *const[2]){ codes, NULL },
+                     (const __m512i *const[2]){ NULL, NULL },
                      (const __m512 *const[2]){ scale + u * form.n_halves, NULL },
                      (const __m512 *const[2]){ minimum + u * form.n_halves, NULL }, rows, at, acc);
             act_place_next(&at, form.n_halves);
@@ -206,23 +213,31 @@ typedef struct {
 typedef void (*tile_function)(const panel_stage *stage, const uint8_t *act, size_t act_stride,
                               __m512 saved[][2]);
 
+/* Half h (or all) of a unit's codes; returns its pairs. */
+ALWAYS_INLINE __m512i decode_part(r2i_type type, __m512i codes[UNIT_VECTORS], const uint8_t *unit,
+                                  int h) {
+    const int n_vectors = UNIT_VECTORS / form_of(type).n_halves;
+    __m512i sum = _mm512_setzero_si512();
+    UNROLL
+    for (int i = 0; i < n_vectors; i++) {
+        const int g = h * n_vectors + i;
+        codes[g] = unit_codes(type, unit, g);
+        sum = add_codes(type, sum, codes[g]);
+    }
+    return weight_pairs(type, sum);
+}
+
 /* Decodes n_units units (whole blocks) of one panel. */
 ALWAYS_INLINE void stage_units(r2i_type type, staged_unit *units, const uint8_t *block,
                                int32_t n_units) {
     const panel_form form = form_of(type);
-    const __m512i lift =
-        _mm512_set1_epi8(form.log2_offset > 0 ? (char)(128 - (1 << form.log2_offset)) : 0);
     for (int32_t done = 0; done < n_units; done += form.n_units) {
         __m512 scale[BLOCK_UNITS_MAX * HALVES_MAX], minimum[BLOCK_UNITS_MAX * HALVES_MAX];
         block_scales(type, block, scale, minimum);
         for (int u = 0; u < form.n_units; u++, units++) {
             UNROLL
-            for (int g = 0; g < UNIT_VECTORS; g++) {
-                const __m512i codes = unit_codes(type, block + u * form.codes_bytes, g);
-                units->codes[g] = _mm512_add_epi8(codes, lift);
-            }
-            UNROLL
             for (int h = 0; h < form.n_halves; h++) {
+                units->pairs[h] = decode_part(type, units->codes, block + u * form.codes_bytes, h);
                 units->scale[h] = scale[u * form.n_halves + h];
                 if (form.has_minimum) units->minimum[h] = minimum[u * form.n_halves + h];
             }
@@ -249,6 +264,7 @@ ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens,
         const staged_unit *first = stage->units + u, *second = first + STAGE_UNITS;
         add_unit(R2I_TYPE_Q8_0, form, n_panels, n_tokens,
                  (const uint8_t *const[2]){ (const uint8_t *)first, (const uint8_t *)second },
+                 (const __m512i *const[2]){ first->pairs, second->pairs },
                  (const __m512 *const[2]){ first->scale, second->scale },
                  (const __m512 *const[2]){ first->minimum, second->minimum }, rows, at, acc);
         act_place_next(&at, form.n_halves);
@@ -263,9 +279,7 @@ ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens,
 
 /* The four forms of a staged unit, for every tile size. */
 ALWAYS_INLINE panel_form staged_form(int n_halves, bool has_minimum) {
-    return (panel_form){ .log2_offset = has_minimum ? 0 : CODE_OFFSET_LOG2,
-                         .n_halves = n_halves,
-                         .has_minimum = has_minimum };
+    return (panel_form){ .n_halves = n_halves, .has_minimum = has_minimum };
 }
 
 #define DEFINE_TILE(name, n_halves, has_minimum, P, T)                                        \

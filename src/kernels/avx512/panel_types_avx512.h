@@ -4,6 +4,7 @@
  * columns) and perhaps a minimum.  For every layout there are
  *     panel_form      constants: units per block, bytes of a unit's codes, offset, ...
  *     unit_codes      code vector g of a unit
+ *     add_codes, weight_pairs   what a group's sum begins with: [W | offset] of act_rows.h
  *     block_scales    scales and minimums of all units of a block
  * and nothing else in this folder knows a layout.  `type` is a constant in every call, so each
  * switch folds away.  Layouts are drawn in panel_formats.h. */
@@ -31,7 +32,7 @@ typedef struct {
     int n_units;     /* units per block */
     int codes_bytes; /* of one unit */
     int block_bytes;
-    int log2_offset; /* codes carry an offset of 2^this; 0: none */
+    int offset;      /* that codes carry */
     int n_halves;    /* scales per unit and row: 1, or 2 (one per 16 columns) */
     bool has_minimum;
 } panel_form;
@@ -40,29 +41,29 @@ ALWAYS_INLINE panel_form form_of(r2i_type type) {
     switch (type) {
     case R2I_TYPE_Q4_0:
     case R2I_TYPE_IQ4_NL:
-        return (panel_form){ 1, 256, 288, type == R2I_TYPE_Q4_0 ? 3 : 7, 1, false };
+        return (panel_form){ 1, 256, 288, type == R2I_TYPE_Q4_0 ? 8 : 128, 1, false };
     case R2I_TYPE_Q4_1:
         return (panel_form){ 1, 256, 320, 0, 1, true };
     case R2I_TYPE_MXFP4:
-        return (panel_form){ 1, 256, 272, 4, 1, false };
+        return (panel_form){ 1, 256, 272, 16, 1, false };
     case R2I_TYPE_Q5_0:
-        return (panel_form){ 1, 320, 352, 4, 1, false };
+        return (panel_form){ 1, 320, 352, 16, 1, false };
     case R2I_TYPE_Q5_1:
         return (panel_form){ 1, 320, 384, 0, 1, true };
     case R2I_TYPE_Q8_0:
-        return (panel_form){ 1, 512, 544, 7, 1, false };
+        return (panel_form){ 1, 512, 544, 128, 1, false };
     case R2I_TYPE_Q4_K:
         return (panel_form){ 8, 256, 2304, 0, 1, true };
     case R2I_TYPE_Q5_K:
         return (panel_form){ 8, 320, 2816, 0, 1, true };
     case R2I_TYPE_Q6_K:
-        return (panel_form){ 8, 384, 3360, 5, 2, false };
+        return (panel_form){ 8, 384, 3360, 32, 2, false };
     case R2I_TYPE_Q2_K:
         return (panel_form){ 8, 128, 1344, 0, 2, true };
     case R2I_TYPE_Q3_K:
-        return (panel_form){ 8, 192, 1760, 2, 2, false };
+        return (panel_form){ 8, 192, 1760, 4, 2, false };
     case R2I_TYPE_IQ4_XS:
-        return (panel_form){ 8, 256, 2176, 7, 1, false };
+        return (panel_form){ 8, 256, 2176, 128, 1, false };
     default:
         return (panel_form){ 0, 0, 0, 0, 0, false };
     }
@@ -118,6 +119,28 @@ ALWAYS_INLINE __m512i unit_codes(r2i_type type, const uint8_t *unit, int g) {
     default:
         return nibbles_of(unit, g); /* Q4_0, Q4_1, Q4_K */
     }
+}
+
+/* Codes so small that those of a part (a unit or half) add up in a byte: 8 * 31, 4 * 63. */
+ALWAYS_INLINE bool has_small_codes(r2i_type type) {
+    return type != R2I_TYPE_Q8_0 && type != R2I_TYPE_IQ4_NL && type != R2I_TYPE_IQ4_XS;
+}
+
+/* Sum of a part's code vectors, begun at 0: bytes where they fit, else i32 per row. */
+ALWAYS_INLINE __m512i add_codes(r2i_type type, __m512i sum, __m512i codes) {
+    if (has_small_codes(type)) return _mm512_add_epi8(sum, codes);
+    return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi8(1));
+}
+
+/* Per row the i16 pair [W | offset], W the sum of code - offset over a part.  Times the pair `start`
+ * of an activation row it is what the part's int32 sum lacks. */
+ALWAYS_INLINE __m512i weight_pairs(r2i_type type, __m512i sum) {
+    const panel_form form = form_of(type);
+    const __m512i offsets = _mm512_set1_epi32(-form.offset * UNIT_COLS / form.n_halves);
+    const __m512i w = has_small_codes(type)
+                          ? _mm512_dpbusd_epi32(offsets, sum, _mm512_set1_epi8(1))
+                          : _mm512_add_epi32(sum, offsets);
+    return _mm512_mask_mov_epi16(w, 0xaaaaaaaa, _mm512_set1_epi32(form.offset * 65536));
 }
 
 ALWAYS_INLINE __m512 f16_rows(const uint8_t *p) {
