@@ -140,8 +140,8 @@ ALWAYS_INLINE __m512i repeated_i32(const uint8_t *p) {
     return _mm512_set1_epi32(x);
 }
 
-/* isum = tile's sum + [W | offset] . start; acc = fma(float(isum) * scale_w, scale_a, acc), then the
- * minimum (panel_formats.h). */
+/* isum = tile's sum + [W | offset] . start; acc = fma(float(isum) * scale_w, scale_a, acc), then
+ * the minimum (panel_formats.h). */
 ALWAYS_INLINE void add_part(amx_block *b, const step_tokens *step, int32_t u, int h,
                             const tile_sums sums, const bool has_minimum) {
     const int32_t part = u * b->form.n_halves + h, n_tokens = step->n_low + step->n_high;

@@ -9,8 +9,8 @@
  *   Few tokens: 1 panel x T tokens straight from the packed bytes, which stream from memory once;
  *   W is summed on the way, once for all T.
  *   Many tokens: STAGE_UNITS units of 2 panels are decoded to plain bytes, W and f32 scales in
- *   the first-level cache, then all tokens of a block run over them, so that decoding and scales cost
- *   next to nothing whatever the layout is; the chains wait in acc[] between two stages.
+ *   the first-level cache, then all tokens of a block run over them, so that decoding and scales
+ *   cost next to nothing whatever the layout is; the chains wait in acc[] between two stages.
  * The bound is vpdpbusd, vpdpwssd, vmulps and vfmadd, which share two pipes: 8 + 3 per unit (8 + 4
  * with a minimum, 8 + 6 with two scales), so 73, 67 and 57 % of the int8 peak. */
 #include <string.h>
@@ -70,7 +70,8 @@ static inline int32_t smaller(int32_t a, int32_t b) {
 }
 
 /* One unit of n_panels panels for n_tokens rows.  n_panels, n_tokens, type and form are constants;
- * acc [n_tokens][2]; pairs, scale, minimum: [panel][half].  Without pairs, they are found here. */
+ * acc [n_tokens][2]; pairs, scale, minimum: [panel][half].  Without pairs they are found here, so
+ * that the start comes last: first, it needs fewer registers. */
 ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_tokens,
                             const uint8_t *const codes[2], const __m512i *const pairs[2],
                             const __m512 *const scale[2], const __m512 *const minimum[2],
@@ -84,8 +85,13 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
         for (int p = 0; p < n_panels; p++) {
             code_sum[p] = _mm512_setzero_si512();
             UNROLL
-            for (int t = 0; t < n_tokens; t++)
+            for (int t = 0; t < n_tokens; t++) {
                 sum[t][p] = _mm512_setzero_si512();
+                if (pairs[p] != NULL) {
+                    const __m512i start = broadcast_i32(rows[t] + at.start + half);
+                    sum[t][p] = _mm512_dpwssd_epi32(sum[t][p], pairs[p][h], start);
+                }
+            }
         }
         UNROLL
         for (int i = 0; i < n_groups; i++) {
@@ -105,18 +111,21 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
                 }
             }
         }
-        __m512i pair[2];
+        __m512i found[2];
         UNROLL
-        for (int p = 0; p < n_panels; p++)
-            pair[p] = pairs[p] == NULL ? weight_pairs(type, code_sum[p]) : pairs[p][h];
+        for (int p = 0; p < n_panels; p++) {
+            if (pairs[p] == NULL) found[p] = weight_pairs(type, code_sum[p]);
+        }
         UNROLL
         for (int t = 0; t < n_tokens; t++) {
             const __m512 scale_a = broadcast_f32(rows[t] + at.scale);
-            const __m512i start = broadcast_i32(rows[t] + at.start + half);
             UNROLL
             for (int p = 0; p < n_panels; p++) {
-                const __m512i isum = _mm512_dpwssd_epi32(sum[t][p], pair[p], start);
-                const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), scale[p][h]);
+                if (pairs[p] == NULL) {
+                    const __m512i start = broadcast_i32(rows[t] + at.start + half);
+                    sum[t][p] = _mm512_dpwssd_epi32(sum[t][p], found[p], start);
+                }
+                const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[t][p]), scale[p][h]);
                 acc[t][p] = _mm512_fmadd_ps(x, scale_a, acc[t][p]);
                 if (form.has_minimum) {
                     const __m512 ssum = broadcast_f32(rows[t] + at.ssum + half);

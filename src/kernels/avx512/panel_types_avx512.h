@@ -132,8 +132,8 @@ ALWAYS_INLINE __m512i add_codes(r2i_type type, __m512i sum, __m512i codes) {
     return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi8(1));
 }
 
-/* Per row the i16 pair [W | offset], W the sum of code - offset over a part.  Times the pair `start`
- * of an activation row it is what the part's int32 sum lacks. */
+/* Per row the i16 pair [W | offset], W the sum of code - offset over a part.  Times the pair
+ * `start` of an activation row it is what the part's int32 sum lacks. */
 ALWAYS_INLINE __m512i weight_pairs(r2i_type type, __m512i sum) {
     const panel_form form = form_of(type);
     const __m512i offsets = _mm512_set1_epi32(-form.offset * UNIT_COLS / form.n_halves);
