@@ -2,16 +2,25 @@
  *
  *   F32    x f32 [n_cols]
  *   BF16   x bf16 [n_cols rounded up to even, padded with 0]
- *   INT8   q i8 [n_cols] | scale f32 [G] | nsum i32 [G] | nhalf i32 [2G] | ssum f32 [G] | shalf f32 [2G]
- *          with G = n_cols / 32 groups: x = q * scale;
- *          nsum = -(sum of the group's q), nhalf the same for each half of 16,
- *          ssum = scale * float(sum), shalf the same for halves.
- * nsum, shifted left, starts the int32 sum of a group whose weights are stored with an offset of
- * 2^k; ssum multiplies the minimum of formats that have one.  n_cols is a multiple of 32 in INT8.
+ *   INT8   q i8 [n_cols] | scale f32 [G] | start i32 [G] | half_start i32 [2G] | ssum f32 [G]
+ *          | shalf f32 [2G]
+ *          with G = n_cols / 32 groups: x ~= scale * (q + zero);
+ *          start holds two i16: zero in the low half, -(sum of the group's q) in the high half;
+ *          half_start the same for each half of 16, with the group's zero;
+ *          ssum = scale * float(sum + 32 zero), shalf = scale * float(half sum + 16 zero).
+ * Weights whose codes are stored with an offset give a group the exact int32 sum
+ *   sum of (code - offset) * (q + zero) = sum of code * q + offset * -(sum of q) + zero * W
+ *   with W = sum of (code - offset) over the group,
+ * so the pair [W | offset] times start is what the sum begins with; W belongs to the weights alone,
+ * and a kernel computes it where it decodes codes.  ssum multiplies the minimum of formats that
+ * have one.  n_cols is a multiple of 32 in INT8.
  *
- * Rounding of a group, equal in every level: max = max|x|; inverse = 127.0f / max, q = nearest even
- * of x * inverse, scale = max / 127.0f.  max < R2I_ACT_TINY (where 127 / max would overflow): q 0,
- * scale 0.  A NaN or infinity in the group: q and sums 0, scale, ssum and shalf NaN. */
+ * Rounding of a group, equal in every level: the 256 levels lie between lo = min(0, least x) and
+ * hi = max(0, greatest x), so a value far out on one side costs nothing on the other:
+ *   range = hi - lo; scale = range / 255.0f; inverse = 255.0f / range; low = rint(lo * inverse);
+ *   q = clamp(rint(x * inverse) - low, 0, 255) - 128; zero = low + 128   (rint: to nearest even).
+ * range < R2I_ACT_TINY (where 255 / range would overflow): scale, zero, q and sums are 0.  A NaN or
+ * infinity in the group, or a range beyond F32: zero, q and sums 0, scale, ssum and shalf NaN. */
 #ifndef R2I_ACT_ROWS_H
 #define R2I_ACT_ROWS_H
 #include <stddef.h>
@@ -22,9 +31,20 @@
 typedef struct {
     const int8_t *q;
     const float *scale;
-    const int32_t *nsum, *nhalf;
+    const int32_t *start, *half_start;
     const float *ssum, *shalf;
 } r2i_int8_row;
+
+/* The two halves of a start. */
+static inline int32_t r2i_start_zero(int32_t start) {
+    return (int16_t)(uint16_t)((uint32_t)start & 0xffffU);
+}
+static inline int32_t r2i_start_minus_sum(int32_t start) {
+    return start >> 16;
+}
+static inline int32_t r2i_start_of(int32_t zero, int32_t minus_sum) {
+    return (int32_t)(((uint32_t)minus_sum << 16) | ((uint32_t)zero & 0xffffU));
+}
 
 static inline r2i_int8_row r2i_int8_row_at(const uint8_t *row, int32_t n_cols) {
     const size_t n = (size_t)n_cols, groups = n / 32;
@@ -32,8 +52,8 @@ static inline r2i_int8_row r2i_int8_row_at(const uint8_t *row, int32_t n_cols) {
     return (r2i_int8_row){
         .q = (const int8_t *)row,
         .scale = (const float *)(const void *)scale,
-        .nsum = (const int32_t *)(const void *)(scale + 4 * groups),
-        .nhalf = (const int32_t *)(const void *)(scale + 8 * groups),
+        .start = (const int32_t *)(const void *)(scale + 4 * groups),
+        .half_start = (const int32_t *)(const void *)(scale + 8 * groups),
         .ssum = (const float *)(const void *)(scale + 16 * groups),
         .shalf = (const float *)(const void *)(scale + 20 * groups),
     };

@@ -13,8 +13,9 @@
  * The last panel is filled up with zero rows.
  *
  * Activations.  The layout fixes the arithmetic of the product: F32 and F16 panels take F32 rows,
- * BF16 panels take rows rounded to BF16, quantized panels take rows rounded to int8 in groups of 32
- * (act_rows.h).  Quantized products are exact in int32 inside a group, then
+ * BF16 panels take rows rounded to BF16, quantized panels take rows rounded to 256 levels between
+ * the least and the greatest value of each group of 32 (act_rows.h: scale * (q + zero), q int8).
+ * Quantized products are exact in int32 inside a group, then
  *     acc = fma(float(sum) * scale_w, scale_a, acc)      one f32 chain per output, columns ascending
  * so every level, every number of tokens and every split over threads gives the same bits.  F32,
  * F16 and BF16 products are one chain per output too: same bits within a level.
@@ -109,8 +110,9 @@ typedef struct r2i_kernels {
     /* One row of n stored elements to f32.  n is a multiple of the type's block. */
     void (*dequantize[R2I_TYPE_LIMIT])(float *y, const uint8_t *row, int32_t n);
     /* Prepares columns [begin, end) of an activation row of n_cols columns; begin is a multiple of
-     * 32, end too or equal to n_cols.  x points to column `begin`.  int8: scale = max|x| / 127 per
-     * group, q = nearest even of x * (127 / max); a NaN or infinity makes scale NaN, q 0. */
+     * 32, end too or equal to n_cols.  x points to column `begin`.  int8: per group of 32, with
+     * 0 among the values, scale = (max - min) / 255 and x ~= scale * (q + zero), equal in every
+     * level (act_rows.h); a NaN, an infinity or a range beyond F32 makes scale NaN, q 0. */
     void (*act[3])(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end);
     /* The product for panels of each layout; NULL where a level does not have it (ref: only F32). */
     void (*matmul[R2I_TYPE_LIMIT])(const r2i_matmul_job *job);

@@ -33,13 +33,16 @@
  *                 high[i/4] | d[16]                                          2176
  *
  * Value of a code c: value = scale * (c - offset) + minimum, with
- *   Q4_0 8, Q5_0 16, Q8_0 128, Q6_K 32, Q3_K 4 as offset (the int32 sum starts at nsum << log2), scale
- *   d (K: float(d) * sc in f32); IQ4_NL, IQ4_XS: c = T[code] + 128, offset 128; MXFP4: c = 2*FP4 + 16,
- *   offset 16, scale 2^(e-128); Q4_1, Q5_1: minimum m, no offset; Q2_K, Q4_K, Q5_K: no offset, minimum
+ *   Q4_0 8, Q5_0 16, Q8_0 128, Q6_K 32, Q3_K 4 as offset, scale d (K: float(d) * sc in f32);
+ *   IQ4_NL, IQ4_XS: c = T[code] + 128, offset 128; MXFP4: c = 2*FP4 + 16, offset 16, scale
+ *   2^(e-128); Q4_1, Q5_1: minimum m, no offset; Q2_K, Q4_K, Q5_K: no offset, minimum
  *   -(float(dmin) * mn).
+ * The int32 sum of a group starts at offset * -(sum q) + zero * W, W = sum over its columns of
+ * (c - offset): the pair [W | offset] times start (act_rows.h).  W follows from the codes and is not
+ * stored: a panel keeps the bytes of the file, which is what bounds decoding.
  * One group of 32 adds to a row's chain, in this order:
  *   acc = fma(float(isum) * scale_w, scale_a, acc), then with a minimum: acc = fma(minimum, ssum, acc).
- * Types with a scale per 16 columns do this for each half (nhalf, shalf), first half first. */
+ * Types with a scale per 16 columns do this for each half (half_start, shalf), first half first. */
 #ifndef R2I_PANEL_FORMATS_H
 #define R2I_PANEL_FORMATS_H
 

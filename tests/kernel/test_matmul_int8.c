@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel_check.h"
+#include "kernels/act_rows.h"
 
 enum { MAX_TOKENS = 97 };
 
@@ -18,6 +19,17 @@ typedef struct {
 static const int32_t token_counts[] = {1, 2, 3, 5, 6, 7, 8, 9, 13, 31, 32, 33, MAX_TOKENS};
 enum { N_COUNTS = sizeof token_counts / sizeof *token_counts };
 
+/* Groups whose zero lies anywhere: ordinary ones, all on one side of 0, and an outlier on one side. */
+static void fill_groups(check_random *random, float *x, size_t n) {
+    check_fill(random, x, n, 1.0F);
+    for (size_t g = 0; g + R2I_GROUP <= n; g += R2I_GROUP) {
+        const int32_t kind = check_below(random, 6);
+        const float sign = kind % 2 == 0 ? 1.0F : -1.0F;
+        for (size_t i = g; kind >= 2 && kind < 4 && i < g + R2I_GROUP; i++) x[i] = sign * fabsf(x[i]);
+        if (kind >= 4) x[g + (size_t)check_below(random, R2I_GROUP)] = sign * 30.0F;
+    }
+}
+
 static void make_case(product_case *pc, check_random *random, r2i_type type, int32_t n_tokens) {
     const int32_t block = r2i_type_get(type)->block_elements;
     pc->type = type;
@@ -31,7 +43,7 @@ static void make_case(product_case *pc, check_random *random, r2i_type type, int
     pc->rows = check_take(r2i_type_row_bytes(type, (size_t)pc->n_cols) * (size_t)pc->n_rows, true);
     check_fill_stored(random, type, pc->rows, pc->n_rows, pc->n_cols);
     pc->x = check_take(4 * n_x, true);
-    check_fill(random, pc->x, n_x, 1.0F);
+    fill_groups(random, pc->x, n_x);
     pc->bias = check_take(4 * (size_t)pc->n_rows, true);
     check_fill(random, pc->bias, (size_t)pc->n_rows, 1.0F);
     pc->before = check_take(4 * n_y, true);
@@ -155,6 +167,31 @@ static void test_all_types(void **state) {
     }
 }
 
+/* Activations of every zero, of the least and of the greatest q: what the products above rest on. */
+static void test_activations_spread(void **state) {
+    (void)state;
+    enum { N_TOKENS = 40, N_COLS = 256 };
+    check_random random = {3};
+    int32_t least = 0, greatest = 0, n_below = 0, n_above = 0;
+    float *x = check_take(sizeof(float) * N_TOKENS * N_COLS, true);
+    fill_groups(&random, x, (size_t)N_TOKENS * N_COLS);
+    const uint8_t *act = check_act(check_portable(), R2I_ACT_INT8, x, N_TOKENS, N_COLS);
+    for (int t = 0; t < N_TOKENS; t++) {
+        const r2i_int8_row row = r2i_int8_row_at(act + (size_t)t * r2i_act_row_bytes(R2I_ACT_INT8, N_COLS), N_COLS);
+        for (int g = 0; g < N_COLS / R2I_GROUP; g++) {
+            const int32_t zero = r2i_start_zero(row.start[g]);
+            least = zero < least ? zero : least;
+            greatest = zero > greatest ? zero : greatest;
+            n_below += zero < -16;
+            n_above += zero > 16;
+        }
+    }
+    check_case("zeros of activations");
+    CHECK(least == -127 && greatest == 128, "zeros from %d to %d", (int)least, (int)greatest);
+    CHECK(n_below > 50 && n_above > 50, "%d below -16, %d above 16", (int)n_below, (int)n_above);
+    check_release();
+}
+
 /* One product at given stored bytes and activations of full magnitude, all of one sign or mixed. */
 static void run_extreme(r2i_type type, int byte) {
     const check_table *tables;
@@ -169,12 +206,15 @@ static void run_extreme(r2i_type type, int byte) {
     }
     const uint8_t *panels = check_pack(check_portable(), type, type, pc.rows, pc.n_rows, pc.n_cols);
     const uint8_t *act = check_act(check_portable(), R2I_ACT_INT8, pc.x, 9, pc.n_cols);
+    const float *first = NULL;
     for (int i = 0; i < n_tables; i++) {
         float *y = outputs_of(&pc, true);
         const r2i_matmul_job job = job_of(&pc, panels, act, y);
         name_case(&pc, tables[i].name, (unsigned)byte);
         tables[i].kernels.matmul[type](&job);
         check_against_double(&pc, act, y);
+        if (i == 0) first = y;
+        check_equal(y, first, (size_t)9 * (size_t)pc.n_rows, "y");
     }
     check_release();
 }
@@ -221,6 +261,7 @@ static void test_nan(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_activations_spread),
         cmocka_unit_test(test_all_types),
         cmocka_unit_test(test_extreme_codes),
         cmocka_unit_test(test_nan),

@@ -4,6 +4,8 @@
  *   codes    [n_groups][8 vectors of 64 bytes], unsigned (see CODE VECTOR in panel_formats.h)
  *   scale    [parts][16] f32, one row of 16 per group of 32 columns, or per half of 16
  *   minimum  the same for types that have one
+ *   pairs    [parts][16] two int16: the sum of code - offset, and the offset, which times a start
+ *            (act_rows.h) is what an int32 sum begins with
  * A slab lives in L1 and serves every token of the call, so unpacking costs little per token. */
 #ifndef R2I_QUANT_SLAB_AVX2_H
 #define R2I_QUANT_SLAB_AVX2_H
@@ -16,6 +18,7 @@ typedef struct {
     _Alignas(64) uint8_t unpacked[SLAB_GROUPS * R2I_CODES8_BYTES];
     _Alignas(64) float scale[2 * SLAB_GROUPS][16];
     _Alignas(64) float minimum[2 * SLAB_GROUPS][16];
+    _Alignas(64) int32_t pairs[2 * SLAB_GROUPS][16];
     const uint8_t *codes; /* `unpacked`, or the panel itself where bytes need no unpacking */
     size_t group_bytes;   /* from one group's codes to the next's */
 } slab;
@@ -87,6 +90,38 @@ R2I_INLINE void unpack_planes(uint8_t *codes, const uint8_t *field, int has_thir
     }
 }
 
+/* Pairs of one part of `n_steps` groups of four columns.  16-bit sums hold 8 * 2 * 255. */
+R2I_INLINE void weigh_codes(int32_t pairs[16], const uint8_t *codes, const int n_steps,
+                            int offset) {
+    const __m256i ones_8 = _mm256_set1_epi8(1), ones_16 = _mm256_set1_epi16(1);
+    const __m256i total = _mm256_set1_epi32(4 * n_steps * offset);
+    const __m256i high = _mm256_set1_epi32(offset << 16), low = _mm256_set1_epi32(0xffff);
+    R2I_UNROLL
+    for (int half = 0; half < 2; half++) {
+        __m256i sum = _mm256_setzero_si256();
+        R2I_UNROLL
+        for (int step = 0; step < n_steps; step++) {
+            const __m256i code = r2i_load_i8x32(codes + 64 * step + 32 * half);
+            sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(code, ones_8));
+        }
+        const __m256i weight = _mm256_sub_epi32(_mm256_madd_epi16(sum, ones_16), total);
+        r2i_store_i8x32(pairs + 8 * half, _mm256_or_si256(_mm256_and_si256(weight, low), high));
+    }
+}
+
+/* After the codes of all n_groups groups are there. */
+R2I_INLINE void weigh_slab(slab *s, int n_groups, int has_halves, int offset) {
+    for (int g = 0; g < n_groups; g++) {
+        const uint8_t *codes = s->codes + (size_t)g * s->group_bytes;
+        if (has_halves) {
+            weigh_codes(s->pairs[2 * g], codes, 4, offset);
+            weigh_codes(s->pairs[2 * g + 1], codes + 256, 4, offset);
+        } else {
+            weigh_codes(s->pairs[g], codes, 8, offset);
+        }
+    }
+}
+
 /* --- scales --------------------------------------------------------------------------------- */
 
 R2I_INLINE void scales_from_f16(float scale[16], const uint8_t *field) {
@@ -104,7 +139,9 @@ R2I_INLINE void scales_from_product(float scale[16], __m256 d0, __m256 d1, __m12
     _mm256_store_ps(scale + 8, _mm256_mul_ps(d1, f1));
 }
 
-R2I_INLINE __m256 negated(__m256 v) { return _mm256_xor_ps(v, _mm256_set1_ps(-0.0f)); }
+R2I_INLINE __m256 negated(__m256 v) {
+    return _mm256_xor_ps(v, _mm256_set1_ps(-0.0f));
+}
 
 R2I_INLINE __m128i nibble_of(__m128i bytes, int which) {
     const __m128i moved = which ? _mm_srli_epi16(bytes, 4) : bytes;

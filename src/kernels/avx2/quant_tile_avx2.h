@@ -1,10 +1,9 @@
 /* quant_tile_avx2.h - products of quantized panels with int8 rows, 256 bits wide.
  *
  * Included by two files that differ in one instruction: R2I_HAS_DOT 1 uses vpdpbusd, 0 the older
- * vpmaddubsw, whose 16-bit sums saturate.  Codes are unsigned and activations within +-127, so a
- * 16-bit sum stays exact over 8, 4 or 2 steps for codes of 4, 5 or 6 bits (2 * 127 * code * steps
- * < 32768); codes of 8 bits are taken as signed numbers c - 128 instead, and the sign of the code
- * moves to the activation: |w| * (x sign w) <= 32512 for a pair.
+ * vpmaddubsw, whose 16-bit sums saturate.  Codes are unsigned and activations -128..127, so a
+ * 16-bit sum stays exact over 8, 4 or 2 steps for codes of 4, 5 or 6 bits (2 * 128 * code * steps
+ * <= 32256); codes of 8 bits are widened to 16 bits and multiplied with vpmaddwd.
  *
  * A tile is one panel times up to 6 tokens: 12 of the 16 registers are sums, 2 hold codes, 1 an
  * activation.  The f32 chains live in L1 and are touched once per group of 32 columns. */
@@ -31,7 +30,7 @@ typedef struct {
 /* Where tokens keep what the tile needs, as byte distances from the row's start. */
 typedef struct {
     const uint8_t *row[TILE_TOKENS];
-    size_t q, scale, nsum, ssum; /* of the slab's first part */
+    size_t q, scale, start, ssum; /* of the slab's first part */
 } tile_rows;
 
 /* --- integer sums of `n_steps` groups of four columns, for all tokens of the tile ------------ */
@@ -53,22 +52,33 @@ R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, co
     }
 }
 #else
-/* Signed codes: each product pair fills 16 bits, so it is widened at once. */
-R2I_INLINE void add_signed_half(__m256i sums[TILE_TOKENS][2], const uint8_t *codes,
-                                const tile_rows *rows, size_t at, const int n_steps,
-                                const int n_tokens, const int half) {
-    const __m256i ones = _mm256_set1_epi16(1), offset = _mm256_set1_epi8((char)0x80);
+/* Codes of 8 bits: a product pair fills more than 16 bits, so both factors are widened.  Words 0..7
+ * of a half's two sums belong to rows 0 0 1 1 2 2 3 3 and 4 4 5 5 6 6 7 7. */
+R2I_INLINE void add_wide_half(__m256i sums[TILE_TOKENS][2], const uint8_t *codes,
+                              const tile_rows *rows, size_t at, const int n_steps,
+                              const int n_tokens, const int half) {
+    __m256i wide[TILE_TOKENS][2];
     R2I_UNROLL
     for (int step = 0; step < n_steps; step++) {
-        const __m256i w = _mm256_xor_si256(r2i_load_i8x32(codes + 64 * step + 32 * half), offset);
-        const __m256i size = _mm256_abs_epi8(w);
+        const uint8_t *code = codes + 64 * step + 32 * half;
+        const __m256i w0 = _mm256_cvtepu8_epi16(r2i_load_i8x16(code)),
+                      w1 = _mm256_cvtepu8_epi16(r2i_load_i8x16(code + 16));
         R2I_UNROLL
         for (int t = 0; t < n_tokens; t++) {
-            const __m256i x = r2i_repeat_4_bytes(rows->row[t] + at + 4 * (size_t)step);
-            const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(x, w));
-            sums[t][half] = _mm256_add_epi32(sums[t][half], _mm256_madd_epi16(pairs, ones));
-            R2I_SETTLE(sums[t][half]);
+            const uint8_t *from = rows->row[t] + at + 4 * (size_t)step;
+            const __m256i x =
+                _mm256_cvtepi8_epi16(_mm256_castsi256_si128(r2i_repeat_4_bytes(from)));
+            const __m256i p0 = _mm256_madd_epi16(w0, x), p1 = _mm256_madd_epi16(w1, x);
+            wide[t][0] = step == 0 ? p0 : _mm256_add_epi32(wide[t][0], p0);
+            wide[t][1] = step == 0 ? p1 : _mm256_add_epi32(wide[t][1], p1);
+            R2I_SETTLE(wide[t][0]);
+            R2I_SETTLE(wide[t][1]);
         }
+    }
+    R2I_UNROLL
+    for (int t = 0; t < n_tokens; t++) {
+        const __m256i mixed = _mm256_hadd_epi32(wide[t][0], wide[t][1]); /* 0 1 4 5 2 3 6 7 */
+        sums[t][half] = _mm256_add_epi32(sums[t][half], _mm256_permute4x64_epi64(mixed, 0xd8));
     }
 }
 
@@ -102,8 +112,8 @@ R2I_INLINE void add_short_sums(__m256i sums[TILE_TOKENS][2], const uint8_t *code
 R2I_INLINE void add_steps(__m256i sums[TILE_TOKENS][2], const uint8_t *codes, const tile_rows *rows,
                           size_t at, const int n_steps, const int n_tokens, const int code_bits) {
     if (code_bits == 8) {
-        add_signed_half(sums, codes, rows, at, n_steps, n_tokens, 0);
-        add_signed_half(sums, codes, rows, at, n_steps, n_tokens, 1);
+        add_wide_half(sums, codes, rows, at, n_steps, n_tokens, 0);
+        add_wide_half(sums, codes, rows, at, n_steps, n_tokens, 1);
         return;
     }
     const int exact_steps = code_bits == 4 ? 8 : code_bits == 5 ? 4 : 2;
@@ -139,21 +149,19 @@ R2I_INLINE void add_to_chains(float *acc, const __m256i sums[TILE_TOKENS][2], co
     }
 }
 
-/* Sums of signed codes need no correction; types with a minimum have no offset. */
-R2I_INLINE void start_sums(__m256i sums[TILE_TOKENS][2], const tile_rows *rows, size_t nsum_at,
-                           __m256i shift, const int n_tokens, const tile_kind kind) {
-    const int is_plain = kind.has_minimum || (!R2I_HAS_DOT && kind.code_bits == 8);
+/* offset * -(sum q) + zero * weight, for all rows. */
+R2I_INLINE void start_sums(__m256i sums[TILE_TOKENS][2], const int32_t pairs[16],
+                           const tile_rows *rows, size_t start_at, const int n_tokens) {
     R2I_UNROLL
     for (int t = 0; t < n_tokens; t++) {
-        sums[t][0] = is_plain
-                         ? _mm256_setzero_si256()
-                         : _mm256_sllv_epi32(r2i_repeat_4_bytes(rows->row[t] + nsum_at), shift);
-        sums[t][1] = sums[t][0];
+        const __m256i start = r2i_repeat_4_bytes(rows->row[t] + start_at);
+        sums[t][0] = _mm256_madd_epi16(r2i_load_i8x32(pairs), start);
+        sums[t][1] = _mm256_madd_epi16(r2i_load_i8x32(pairs + 8), start);
     }
 }
 
 R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_rows *aimed,
-                          __m256i shift, const int n_tokens, const tile_kind kind) {
+                          const int n_tokens, const tile_kind kind) {
     const int n_halves = kind.half_groups ? 2 : 1, n_steps = 8 / n_halves;
     const tile_rows rows = *aimed; /* a copy: stores to acc must not make its pointers reload */
     for (int g = 0; g < n_groups; g++) {
@@ -163,7 +171,7 @@ R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_ro
             const int part = n_halves * g + h;
             const size_t part_at = 4 * (size_t)part;
             __m256i sums[TILE_TOKENS][2];
-            start_sums(sums, &rows, rows.nsum + part_at, shift, n_tokens, kind);
+            start_sums(sums, s->pairs[part], &rows, rows.start + part_at, n_tokens);
             add_steps(sums, codes + 256 * h, &rows, rows.q + 32 * (size_t)g + 16 * (size_t)h,
                       n_steps, n_tokens, kind.code_bits);
             add_to_chains(acc, (const __m256i(*)[2])sums, s->scale[part], s->minimum[part], &rows,
@@ -175,24 +183,36 @@ R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_ro
 }
 
 R2I_INLINE void tile_of(int n_tokens, float *acc, const slab *s, int n_groups,
-                        const tile_rows *rows, __m256i shift, const tile_kind kind) {
+                        const tile_rows *rows, const tile_kind kind) {
     switch (n_tokens) {
-    case 1: tile_body(acc, s, n_groups, rows, shift, 1, kind); return;
-    case 2: tile_body(acc, s, n_groups, rows, shift, 2, kind); return;
-    case 3: tile_body(acc, s, n_groups, rows, shift, 3, kind); return;
-    case 4: tile_body(acc, s, n_groups, rows, shift, 4, kind); return;
-    case 5: tile_body(acc, s, n_groups, rows, shift, 5, kind); return;
-    default: tile_body(acc, s, n_groups, rows, shift, 6, kind); return;
+    case 1:
+        tile_body(acc, s, n_groups, rows, 1, kind);
+        return;
+    case 2:
+        tile_body(acc, s, n_groups, rows, 2, kind);
+        return;
+    case 3:
+        tile_body(acc, s, n_groups, rows, 3, kind);
+        return;
+    case 4:
+        tile_body(acc, s, n_groups, rows, 4, kind);
+        return;
+    case 5:
+        tile_body(acc, s, n_groups, rows, 5, kind);
+        return;
+    default:
+        tile_body(acc, s, n_groups, rows, 6, kind);
+        return;
     }
 }
 
 typedef void tile_function(int n_tokens, float *acc, const slab *s, int n_groups,
-                           const tile_rows *rows, __m256i shift);
-#define R2I_TILE(name, bits, halves, minimum)                                                      \
-    static void name(int n_tokens, float *acc, const slab *s, int n_groups, const tile_rows *rows, \
-                     __m256i shift) {                                                              \
-        const tile_kind kind = { bits, halves, minimum };                                          \
-        tile_of(n_tokens, acc, s, n_groups, rows, shift, kind);                                    \
+                           const tile_rows *rows);
+#define R2I_TILE(name, bits, halves, minimum)                               \
+    static void name(int n_tokens, float *acc, const slab *s, int n_groups, \
+                     const tile_rows *rows) {                               \
+        const tile_kind kind = { bits, halves, minimum };                   \
+        tile_of(n_tokens, acc, s, n_groups, rows, kind);                    \
     }
 #if R2I_HAS_DOT /* the width of the code does not matter */
 R2I_TILE(tile_offset, 8, 0, 0)
@@ -223,7 +243,7 @@ R2I_TILE(tile_half_minimum_4, 4, 1, 1)
 
 typedef struct {
     int32_t block_columns, block_bytes; /* of a panel */
-    int offset_shift;                   /* log2 of the offset of the codes, or 0 with a minimum */
+    int offset;                         /* of the codes */
     int has_half_groups;
     tile_function *tile;
     void (*unpack)(slab *s, const uint8_t *block, int n_groups);
@@ -238,7 +258,7 @@ R2I_INLINE void aim_rows(tile_rows *rows, const r2i_matmul_job *job, int32_t fir
     }
     rows->q = 32 * g;
     rows->scale = n + 4 * g;
-    rows->nsum = has_half_groups ? n + 8 * groups + 8 * g : n + 4 * groups + 4 * g;
+    rows->start = has_half_groups ? n + 8 * groups + 8 * g : n + 4 * groups + 4 * g;
     rows->ssum = has_half_groups ? n + 20 * groups + 8 * g : n + 16 * groups + 4 * g;
 }
 
@@ -252,13 +272,12 @@ R2I_INLINE void prefetch_slab(const uint8_t *block, ptrdiff_t n_bytes) {
 R2I_INLINE void multiply_slab(const r2i_matmul_job *job, float *acc, const slab *s,
                               int32_t first_group, int n_groups, int32_t first_token,
                               int32_t n_tokens, const quant_format *f) {
-    const __m256i shift = _mm256_set1_epi32(f->offset_shift);
     int32_t n_tiles = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
     tile_rows rows;
     for (int32_t t = 0; t < n_tokens; n_tiles--) {
         const int32_t n = (n_tokens - t + n_tiles - 1) / n_tiles;
         aim_rows(&rows, job, first_token + t, n, first_group, f->has_half_groups);
-        f->tile(n, acc + 16 * t, s, n_groups, &rows, shift);
+        f->tile(n, acc + 16 * t, s, n_groups, &rows);
         t += n;
     }
 }
@@ -274,6 +293,7 @@ static void multiply_panel(const r2i_matmul_job *job, const uint8_t *panel, floa
         const ptrdiff_t n_bytes = (ptrdiff_t)(n / groups_per_block) * f->block_bytes;
         if (first_token == 0) prefetch_slab(panel, n_bytes);
         f->unpack(&s, panel, n);
+        weigh_slab(&s, n, f->has_half_groups, f->offset);
         multiply_slab(job, acc, &s, g, n, first_token, n_tokens, f);
         panel += n_bytes;
     }
@@ -291,32 +311,34 @@ static void multiply_job(const r2i_matmul_job *job, const quant_format *f) {
     }
 }
 
-/* X(name, columns and bytes of a block, offset shift, half groups, tile) */
+/* X(name, columns and bytes of a block, offset, half groups, tile) */
 #define R2I_QUANT_FORMATS(X)                            \
-    X(Q4_0, q4_0, 32, 288, 3, 0, tile_offset_4)         \
+    X(Q4_0, q4_0, 32, 288, 8, 0, tile_offset_4)         \
     X(Q4_1, q4_1, 32, 320, 0, 0, tile_minimum_4)        \
-    X(Q5_0, q5_0, 32, 352, 4, 0, tile_offset_5)         \
+    X(Q5_0, q5_0, 32, 352, 16, 0, tile_offset_5)        \
     X(Q5_1, q5_1, 32, 384, 0, 0, tile_minimum_5)        \
-    X(Q8_0, q8_0, 32, 544, 7, 0, tile_offset_8)         \
-    X(IQ4_NL, iq4_nl, 32, 288, 7, 0, tile_offset_8)     \
-    X(MXFP4, mxfp4, 32, 272, 4, 0, tile_offset_5)       \
+    X(Q8_0, q8_0, 32, 544, 128, 0, tile_offset_8)       \
+    X(IQ4_NL, iq4_nl, 32, 288, 128, 0, tile_offset_8)   \
+    X(MXFP4, mxfp4, 32, 272, 16, 0, tile_offset_5)      \
     X(Q2_K, q2_k, 256, 1344, 0, 1, tile_half_minimum_4) \
-    X(Q3_K, q3_k, 256, 1760, 2, 1, tile_half_offset_4)  \
+    X(Q3_K, q3_k, 256, 1760, 4, 1, tile_half_offset_4)  \
     X(Q4_K, q4_k, 256, 2304, 0, 0, tile_minimum_4)      \
     X(Q5_K, q5_k, 256, 2816, 0, 0, tile_minimum_5)      \
-    X(Q6_K, q6_k, 256, 3360, 5, 1, tile_half_offset_6)  \
-    X(IQ4_XS, iq4_xs, 256, 2176, 7, 0, tile_offset_8)
+    X(Q6_K, q6_k, 256, 3360, 32, 1, tile_half_offset_6) \
+    X(IQ4_XS, iq4_xs, 256, 2176, 128, 0, tile_offset_8)
 
-#define R2I_QUANT_MATMUL(type, name, columns, bytes, shift, halves, tile)                          \
-    static void matmul_##name(const r2i_matmul_job *job) {                                         \
-        static const quant_format format = { columns, bytes, shift, halves, tile, unpack_##name }; \
-        multiply_job(job, &format);                                                                \
+#define R2I_QUANT_MATMUL(type, name, columns, bytes, offset, halves, tile) \
+    static void matmul_##name(const r2i_matmul_job *job) {                 \
+        static const quant_format format = {                               \
+            columns, bytes, offset, halves, tile, unpack_##name            \
+        };                                                                 \
+        multiply_job(job, &format);                                        \
     }
 R2I_QUANT_FORMATS(R2I_QUANT_MATMUL)
 #undef R2I_QUANT_MATMUL
 
 static inline void set_quant_matmul(r2i_kernels *k) {
-#define R2I_QUANT_SET(type, name, columns, bytes, shift, halves, tile) \
+#define R2I_QUANT_SET(type, name, columns, bytes, offset, halves, tile) \
     k->matmul[R2I_TYPE_##type] = matmul_##name;
     R2I_QUANT_FORMATS(R2I_QUANT_SET)
 #undef R2I_QUANT_SET

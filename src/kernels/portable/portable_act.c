@@ -17,25 +17,38 @@ static void act_bf16(uint8_t *row, const float *x, int32_t n_cols, int32_t begin
     if (end == n_cols && n_cols % 2 != 0) y[n_cols] = 0;
 }
 
-/* The largest magnitude as a bit pattern: NaN and infinity come out on top. */
-static uint32_t max_magnitude(const float x[R2I_GROUP]) {
-    uint32_t max = 0;
+/* The limits of the 256 levels: 0 and what lies beyond it on either side. */
+typedef struct {
+    float lo, hi;
+    bool is_finite;
+} group_range;
+
+static group_range range_of(const float x[R2I_GROUP]) {
+    group_range range = {0.0F, 0.0F, true};
+    uint32_t max = 0; /* of the magnitudes as bits: NaN and infinity come out on top */
     for (int i = 0; i < R2I_GROUP; i++) {
         const uint32_t a = r2i_bits_from_f32(x[i]) & 0x7fffffffu;
         max = a > max ? a : max;
+        range.lo = x[i] < range.lo ? x[i] : range.lo;
+        range.hi = x[i] > range.hi ? x[i] : range.hi;
     }
-    return max;
+    range.is_finite = max < 0x7f800000u && isfinite(range.hi - range.lo);
+    return range;
 }
 
-/* 16 rounded values and the negative of their sum. */
-static int32_t round_half(int8_t q[16], const float x[16], float inverse) {
+/* Adding 1.5 * 2^23 leaves no fraction bits: rounds to nearest even, as rintf does. */
+static int32_t round_even(float x) {
+    return (int32_t)((x + 0x1.8p23F) - 0x1.8p23F);
+}
+
+/* 16 rounded values and their sum. */
+static int32_t round_half(int8_t q[16], const float x[16], float inverse, int32_t low) {
     int32_t sum = 0;
     for (int i = 0; i < 16; i++) {
-        /* Adding 1.5 * 2^23 leaves no fraction bits: rounds to nearest even, as rintf does. */
-        const float rounded = (x[i] * inverse + 0x1.8p23F) - 0x1.8p23F;
-        const int32_t v = (int32_t)rounded;
-        q[i] = (int8_t)v;
-        sum -= v;
+        const int32_t level = round_even(x[i] * inverse) - low;
+        const int32_t clamped = level < 0 ? 0 : level > 255 ? 255 : level;
+        q[i] = (int8_t)(clamped - 128);
+        sum += clamped - 128;
     }
     return sum;
 }
@@ -43,39 +56,41 @@ static int32_t round_half(int8_t q[16], const float x[16], float inverse) {
 typedef struct {
     int8_t *q;
     float *scale;
-    int32_t *nsum, *nhalf;
+    int32_t *start, *half_start;
     float *ssum, *shalf;
 } int8_parts;
 
 static int8_parts parts_of(uint8_t *row, int32_t n_cols) {
     const size_t groups = (size_t)n_cols / R2I_GROUP;
     float *scale = (float *)(void *)(row + n_cols);
-    int32_t *nsum = (int32_t *)(void *)(scale + groups);
+    int32_t *start = (int32_t *)(void *)(scale + groups);
     float *ssum = scale + 4 * groups;
-    return (int8_parts){(int8_t *)row, scale, nsum, nsum + groups, ssum, ssum + groups};
+    return (int8_parts){(int8_t *)row, scale, start, start + groups, ssum, ssum + groups};
 }
 
 static void round_group(const int8_parts *to, int32_t g, const float x[R2I_GROUP]) {
     int8_t *q = to->q + (size_t)g * R2I_GROUP;
-    const uint32_t bits = max_magnitude(x);
-    const float max = r2i_f32_from_bits(bits);
-    const bool is_finite = bits < 0x7f800000u;
-    float scale = max / 127.0F;
-    int32_t half[2] = {0, 0};
-    if (is_finite && max >= R2I_ACT_TINY) {
-        const float inverse = 127.0F / max;
-        half[0] = round_half(q, x, inverse);
-        half[1] = round_half(q + 16, x + 16, inverse);
+    const group_range limits = range_of(x);
+    const float range = limits.hi - limits.lo;
+    float scale = range / 255.0F;
+    int32_t half[2] = {0, 0}, zero = 0;
+    if (limits.is_finite && range >= R2I_ACT_TINY) {
+        const float inverse = 255.0F / range;
+        const int32_t low = round_even(limits.lo * inverse);
+        zero = low + 128;
+        half[0] = round_half(q, x, inverse, low);
+        half[1] = round_half(q + 16, x + 16, inverse, low);
     } else { /* nothing to tell apart from zero, or no number at all */
         memset(q, 0, R2I_GROUP);
-        scale = is_finite ? 0.0F : NAN;
+        scale = limits.is_finite ? 0.0F : NAN;
     }
+    const int32_t sum = half[0] + half[1];
     to->scale[g] = scale;
-    to->nsum[g] = half[0] + half[1];
-    to->ssum[g] = scale * (float)-(half[0] + half[1]);
+    to->start[g] = r2i_start_of(zero, -sum);
+    to->ssum[g] = scale * (float)(sum + 32 * zero);
     for (int h = 0; h < 2; h++) {
-        to->nhalf[2 * g + h] = half[h];
-        to->shalf[2 * g + h] = scale * (float)-half[h];
+        to->half_start[2 * g + h] = r2i_start_of(zero, -half[h]);
+        to->shalf[2 * g + h] = scale * (float)(half[h] + 16 * zero);
     }
 }
 

@@ -1,7 +1,8 @@
 /* portable_int8.c - quantized panels times int8 rows, the definition that every level equals.
  *
  * A group of 32 columns of a panel is decoded once for a tile of tokens into codes, scales and
- * minimums as floats.  Sums of 32 products of an 8-bit code and an int8 stay below 2^24, where
+ * minimums as floats.  Sums of 32 products of an 8-bit code and an int8, and those of the zero of
+ * the activations with the weights, stay below 2^24, where
  * floats are exact in any order, so the inner loop is float code that every compiler turns into
  * vectors and its result is the int32 sum. */
 #include <string.h>
@@ -24,6 +25,7 @@ enum {
 typedef struct {
     float code[8][VECTOR];
     float scale[2][LANES], minimum[2][LANES];
+    float weight[2][LANES]; /* sums of code - offset */
 } weight_group;
 
 typedef struct {
@@ -251,8 +253,8 @@ static const int8_format formats[R2I_TYPE_LIMIT] = {
     [R2I_TYPE_IQ4_XS] = {8, 128, false, false, decode_iq4_xs},
 };
 
-/* sum[r] = start + sum of codes times q over n_vectors code vectors. */
-static void dot_codes(float sum[LANES], float start, const float (*code)[VECTOR], const float *q, int n_vectors) {
+/* Adds to sum[r] the codes times q over n_vectors code vectors. */
+static void dot_codes(float sum[LANES], const float (*code)[VECTOR], const float *q, int n_vectors) {
     float part[VECTOR] = {0};
     for (int g = 0; g < n_vectors; g++) {
         for (int r = 0; r < LANES; r++) {
@@ -261,7 +263,18 @@ static void dot_codes(float sum[LANES], float start, const float (*code)[VECTOR]
     }
     for (int r = 0; r < LANES; r++) {
         const float *p = part + 4 * r;
-        sum[r] = start + ((p[0] + p[1]) + (p[2] + p[3]));
+        sum[r] += (p[0] + p[1]) + (p[2] + p[3]);
+    }
+}
+
+/* What the zero of an activation group is multiplied with, per row; exact like all sums here. */
+static void weigh_codes(weight_group *w, const int8_format *format) {
+    const int n_parts = format->has_halves ? 2 : 1, n_vectors = 8 / n_parts;
+    float ones[R2I_GROUP];
+    for (int c = 0; c < R2I_GROUP; c++) ones[c] = 1.0F;
+    for (int h = 0; h < n_parts; h++) {
+        for (int r = 0; r < LANES; r++) w->weight[h][r] = (float)(-4 * n_vectors * format->offset);
+        dot_codes(w->weight[h], (const float(*)[VECTOR])w->code + n_vectors * h, ones, n_vectors);
     }
 }
 
@@ -273,10 +286,12 @@ static void add_group(float acc[LANES], const int8_format *format, const weight_
     float q[R2I_GROUP], sum[LANES];
     for (int c = 0; c < R2I_GROUP; c++) q[c] = (float)q8[c];
     for (int h = 0; h < n_parts; h++) {
-        const int32_t negative_sum = n_parts == 2 ? x->nhalf[2 * g + h] : x->nsum[g];
-        const float start = (float)(negative_sum * format->offset);
+        const int32_t start = n_parts == 2 ? x->half_start[2 * g + h] : x->start[g];
+        const float zero = (float)r2i_start_zero(start);
+        const float first_sum = (float)(r2i_start_minus_sum(start) * format->offset);
         const int first = part_cols / 4 * h;
-        dot_codes(sum, start, (const float(*)[VECTOR])w->code + first, q + part_cols * h, part_cols / 4);
+        for (int r = 0; r < LANES; r++) sum[r] = first_sum + zero * w->weight[h][r];
+        dot_codes(sum, (const float(*)[VECTOR])w->code + first, q + part_cols * h, part_cols / 4);
         for (int r = 0; r < LANES; r++) sum[r] *= w->scale[h][r];
         fused_lanes(acc, sum, x->scale[g]);
         if (format->has_minimum) {
@@ -292,6 +307,7 @@ static void multiply_tile(const r2i_matmul_job *job, const int8_format *format, 
     for (int32_t g = 0; g < n_groups; g++) {
         const uint8_t *block = panel + (size_t)(g / format->block_groups) * block_bytes;
         format->decode(&group, block, g % format->block_groups);
+        weigh_codes(&group, format);
         for (int32_t t = 0; t < n_tokens; t++) {
             const uint8_t *act = job->act + (size_t)(first_token + t) * job->act_stride;
             const r2i_int8_row row = r2i_int8_row_at(act, job->n_cols);
