@@ -201,7 +201,7 @@ static void wait_for_member(member *m, int64_t late_ns) {
         waited_ns = r2i_clock_ns() - start_ns;
     }
     if (waited_ns <= late_ns) {
-        if (m->leave_ns > FIRST_LEAVE_NS) m->leave_ns--; /* slowly forgiven */
+        m->leave_ns -= (m->leave_ns - FIRST_LEAVE_NS) / 64; /* forgiven over some dozens of regions */
         return;
     }
     m->left_out_until_ns = start_ns + waited_ns + m->leave_ns;
