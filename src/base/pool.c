@@ -19,8 +19,7 @@ enum {
     SPINS_BEFORE_SLEEP = 20000,  /* about 100 us: longer than any gap between two regions of a step */
     LATE_NS = 60000,             /* waiting this long ... */
     LATE_PIECES = 3,             /* ... and this many pieces' time for a last piece: its core is taken */
-    FIRST_LEAVE_NS = 20000000,   /* how long a late worker is left out at first ... */
-    LONGEST_LEAVE_NS = 320000000 /* ... doubling up to this while it keeps being late */
+    LONGEST_LEAVE_NS = 320000000 /* a worker that keeps being late is left out at most so long at a time */
 };
 
 /* One worker's share of the region's chunks.  `next` only grows; at or beyond `end` it is empty. */
@@ -32,8 +31,7 @@ typedef struct {
 typedef struct {
     _Alignas(CACHE_LINE) atomic_int is_inside; /* working on the current region */
     atomic_int is_left_out;                    /* of the current region */
-    int64_t left_out_until_ns;                 /* this and leave_ns: the caller's only */
-    int64_t leave_ns;
+    int64_t left_out_until_ns, leave_ns;       /* the caller's only */
     pthread_t thread;
     r2i_pool *pool;
     int32_t index;
@@ -154,7 +152,6 @@ r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap *heap, r2_
         member *m = &pool->members[i];
         m->pool = pool;
         m->index = i;
-        m->leave_ns = FIRST_LEAVE_NS;
         if (pthread_create(&m->thread, NULL, worker_main, m) != 0) {
             stop_workers(pool, i);
             r2i_pages_give(heap, pool, pool_bytes(n_threads));
@@ -190,8 +187,17 @@ static int32_t deal_shares(r2i_pool *pool, int32_t n_chunks, int64_t now_ns) {
     return n_present;
 }
 
-/* Waits until the worker has left the region.  One whose core was taken away in the middle of a
- * piece is left out of the next regions, because alone we are faster than waiting for it. */
+/* Leaves a worker out for twice the time it cost us; when it is late again soon after its return, for
+ * twice as long as before.  A core that is taken away now and then costs little this way, and one
+ * that another process keeps costs one wait per third of a second. */
+static void leave_out(member *m, int64_t now_ns, int64_t waited_ns) {
+    const bool is_again = now_ns - m->left_out_until_ns < 4 * m->leave_ns;
+    m->leave_ns = 2 * (is_again && m->leave_ns > waited_ns ? m->leave_ns : waited_ns);
+    if (m->leave_ns > LONGEST_LEAVE_NS) m->leave_ns = LONGEST_LEAVE_NS;
+    m->left_out_until_ns = now_ns + m->leave_ns;
+}
+
+/* Waits until the worker has left the region. */
 static void wait_for_member(member *m, int64_t late_ns) {
     if (atomic_load_explicit(&m->is_inside, memory_order_acquire) == 0) return;
     const int64_t start_ns = r2i_clock_ns();
@@ -200,12 +206,7 @@ static void wait_for_member(member *m, int64_t late_ns) {
         for (int i = 0; i < 64; i++) pause_briefly();
         waited_ns = r2i_clock_ns() - start_ns;
     }
-    if (waited_ns <= late_ns) {
-        m->leave_ns -= (m->leave_ns - FIRST_LEAVE_NS) / 64; /* forgiven over some dozens of regions */
-        return;
-    }
-    m->left_out_until_ns = start_ns + waited_ns + m->leave_ns;
-    m->leave_ns = m->leave_ns * 2 > LONGEST_LEAVE_NS ? LONGEST_LEAVE_NS : m->leave_ns * 2;
+    if (waited_ns > late_ns) leave_out(m, start_ns + waited_ns, waited_ns);
 }
 
 void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work work, void *context) {
