@@ -57,12 +57,22 @@ static r2_status take_batch_arrays(r2_engine *e, r2_error *err) {
     e->scheduled = R2I_ARENA_ARRAY(&e->arena, r2i_scheduled, sequences);
     e->logit_rows = R2I_ARENA_ARRAY(&e->arena, int32_t, logits);
     e->logit_owners = R2I_ARENA_ARRAY(&e->arena, r2_sequence *, logits);
-    e->allowed = R2I_ARENA_ARRAY(&e->arena, uint32_t, n_vocab / 32 + 1);
     e->logits_bytes = logits * n_vocab * sizeof(float);
     e->logits = r2i_pages_take(&e->model->heap, e->logits_bytes);
     const bool is_complete = e->sequences != NULL && e->batch_tokens != NULL && e->runs != NULL && e->scheduled != NULL &&
-                             e->logit_rows != NULL && e->logit_owners != NULL && e->allowed != NULL && e->logits != NULL;
+                             e->logit_rows != NULL && e->logit_owners != NULL && e->logits != NULL;
     return is_complete ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for batches of %d tokens", e->cap_rows);
+}
+
+static r2_status create_drawers(r2_engine *e, int32_t n, r2_error *err) {
+    const int32_t n_vocab = e->model->config.n_vocab;
+    e->drawers = R2I_ARENA_ARRAY(&e->arena, r2i_drawer, (size_t)n);
+    for (int32_t i = 0; e->drawers != NULL && i < n; i++) {
+        R2I_TRY(r2i_sampler_create(&e->drawers[i].sampler, n_vocab, &e->arena, err));
+        e->drawers[i].allowed = R2I_ARENA_ARRAY(&e->arena, uint32_t, (size_t)n_vocab / 32 + 1);
+        if (e->drawers[i].allowed == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a mask of %d tokens", n_vocab);
+    }
+    return e->drawers != NULL ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for %d samplers", n);
 }
 
 static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error *err) {
@@ -83,7 +93,7 @@ static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error
                                       r2i_model_on_packed, e->model };
     const r2i_forward_limits limits = { e->cap_rows, e->cap_logits, e->n_context };
     R2I_TRY(r2i_forward_create(&e->forward, &parts, &limits, &e->arena, err));
-    R2I_TRY(r2i_sampler_create(&e->sampler, c->n_vocab, &e->arena, err));
+    R2I_TRY(create_drawers(e, n_threads, err));
     return take_batch_arrays(e, err);
 }
 
@@ -202,6 +212,25 @@ static void finish_rows(r2_engine *e) {
     }
 }
 
+static void choose_tokens(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    r2_engine *e = argument;
+    for (int32_t i = begin; i < end; i++) {
+        r2_sequence *s = e->logit_owners[i];
+        if (s->options.is_manual || s->options.mask != NULL) continue;
+        r2i_sequence_choose(s, &e->drawers[worker], e->logits + (size_t)i * (size_t)e->model->config.n_vocab);
+    }
+}
+
+static void write_token(r2_engine *e, r2_sequence *s, const float *logits) {
+    if (s->options.is_manual) {
+        s->logits = logits;
+        s->state = R2_STATE_IDLE;
+        return;
+    }
+    if (s->options.mask != NULL) r2i_sequence_choose(s, &e->drawers[0], logits);
+    r2i_sequence_write(s);
+}
+
 /* Logits of the sequences that have read all their tokens; the next ones are drawn from them. */
 static void write_tokens(r2_engine *e) {
     int32_t n = 0;
@@ -213,15 +242,9 @@ static void write_tokens(r2_engine *e) {
     }
     if (n == 0) return;
     r2i_forward_logits(e->forward, e->logit_rows, n, e->logits);
+    r2i_pool_run(e->pool, n, 1, choose_tokens, e);
     for (int32_t i = 0; i < n; i++) {
-        r2_sequence *s = e->logit_owners[i];
-        const float *logits = e->logits + (size_t)i * (size_t)e->model->config.n_vocab;
-        if (!s->options.is_manual) {
-            r2i_sequence_write(s, logits);
-            continue;
-        }
-        s->logits = logits;
-        s->state = R2_STATE_IDLE;
+        write_token(e, e->logit_owners[i], e->logits + (size_t)i * (size_t)e->model->config.n_vocab);
     }
 }
 

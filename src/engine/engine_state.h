@@ -35,6 +35,8 @@ struct r2_sequence {
     int32_t n_generated, n_thinking, n_block_thinking; /* the last: inside the open block */
     bool is_thinking, is_think_cut, has_started;
     const float *logits;          /* of the last step, for manual sequences */
+    int32_t chosen;               /* between choosing and writing; -1: nothing allowed */
+    bool is_cut;                  /* chosen to close a block that has used its budget */
     r2_top_logprob top[R2I_MAX_TOP_LOGPROBS];
     int32_t n_top;
     atomic_bool is_canceled;
@@ -46,6 +48,12 @@ typedef struct {
     int32_t n_rows;
 } r2i_scheduled;
 
+/* What a worker needs to draw tokens. */
+typedef struct {
+    r2i_sampler *sampler;
+    uint32_t *allowed;            /* bits of the vocabulary */
+} r2i_drawer;
+
 struct r2_engine {
     r2_model *model;
     r2i_arena arena;
@@ -53,7 +61,7 @@ struct r2_engine {
     r2i_cache_layout cache;
     r2i_pages *pages;
     r2i_forward *forward;
-    r2i_sampler *sampler;
+    r2i_drawer *drawers;          /* [threads] */
     bool has_prefix_cache;
     int32_t n_context, cap_rows, cap_logits, cap_pages, cap_sequences;
     r2_sequence **sequences;      /* [cap_sequences], NULL where free */
@@ -67,7 +75,6 @@ struct r2_engine {
     r2_sequence **logit_owners;   /* [cap_logits] */
     float *logits;                /* [cap_logits, n_vocab] */
     size_t logits_bytes;
-    uint32_t *allowed;            /* bits, for mask callbacks */
     r2_engine_stats stats;
 };
 
@@ -85,10 +92,14 @@ R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine, const r
                                                 r2_error *err);
 
 /* generate.c */
-/* Draws and appends the next token of a sequence from its logits. */
-void r2i_sequence_write(r2_sequence *s, const float *logits);
+/* Chooses the next token and notes its log-probabilities; touches nothing but the sequence, so workers
+ * may choose for several at once.  A mask callback is the caller's code and must run on its thread. */
+void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *logits);
+/* Appends the chosen token. */
+void r2i_sequence_write(r2_sequence *s);
 /* Looks whether the prompt's end opens a thinking block. */
 void r2i_sequence_read_markers(r2_sequence *s);
 /* By the options alone, with a mask for this call; -1: nothing allowed. */
-int32_t r2i_sequence_draw(r2_sequence *s, const float *logits, r2_mask_callback mask, void *user);
+int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits, r2_mask_callback mask,
+                          void *user);
 #endif

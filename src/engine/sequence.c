@@ -348,6 +348,6 @@ r2_status r2_sequence_sample(r2_sequence *s, r2_mask_callback mask, void *user, 
     const float *logits = r2_sequence_logits(s);
     *out = -1;
     if (logits == NULL) return r2i_fail(err, R2_E_STATE, "no logits: step the engine until all tokens are computed");
-    *out = r2i_sequence_draw(s, logits, mask, user);
+    *out = r2i_sequence_draw(s, &s->engine->drawers[0], logits, mask, user);
     return *out >= 0 ? R2_OK : r2i_fail(err, R2_E_NOT_FOUND, "mask, biases and logits leave no token");
 }
