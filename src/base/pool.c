@@ -19,7 +19,8 @@ enum {
     SPINS_BEFORE_SLEEP = 20000,  /* about 100 us: longer than any gap between two regions of a step */
     LATE_NS = 60000,             /* waiting this long ... */
     LATE_PIECES = 3,             /* ... and this many pieces' time for a last piece: its core is taken */
-    LONGEST_LEAVE_NS = 320000000 /* a worker that keeps being late is left out at most so long at a time */
+    AGAIN_NS = 20000000,         /* late again so soon after its return: somebody keeps the core busy */
+    LONGEST_LEAVE_NS = 80000000  /* a worker that keeps being late is left out at most so long at a time */
 };
 
 /* One worker's share of the region's chunks.  `next` only grows; at or beyond `end` it is empty. */
@@ -189,9 +190,9 @@ static int32_t deal_shares(r2i_pool *pool, int32_t n_chunks, int64_t now_ns) {
 
 /* Leaves a worker out for twice the time it cost us; when it is late again soon after its return, for
  * twice as long as before.  A core that is taken away now and then costs little this way, and one
- * that another process keeps costs one wait per third of a second. */
+ * that another process keeps costs one wait in ten. */
 static void leave_out(member *m, int64_t now_ns, int64_t waited_ns) {
-    const bool is_again = now_ns - m->left_out_until_ns < 4 * m->leave_ns;
+    const bool is_again = now_ns - m->left_out_until_ns < AGAIN_NS;
     m->leave_ns = 2 * (is_again && m->leave_ns > waited_ns ? m->leave_ns : waited_ns);
     if (m->leave_ns > LONGEST_LEAVE_NS) m->leave_ns = LONGEST_LEAVE_NS;
     m->left_out_until_ns = now_ns + m->leave_ns;
