@@ -74,7 +74,7 @@ static r2_status make_tokens(run_state *s, r2_token **tokens, int32_t *n_tokens,
 
 static int print_result(run_state *s, const r2i_answer *a) {
     r2i_program *p = s->session.program;
-    json_t *object = json_pack("{s:s, s:s+, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "model", s->session.info.name, "", "",
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "model", s->session.info.name,
                                "text", s->answer.bytes != NULL ? s->answer.bytes : "", "thinking",
                                s->thinking.bytes != NULL ? s->thinking.bytes : "", "finish_reason", r2i_finish_name(a->finish),
                                "prompt_tokens", a->n_prompt, "cached_tokens", a->n_cached, "completion_tokens", a->n_generated,

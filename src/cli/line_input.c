@@ -1,4 +1,4 @@
-#define _POSIX_C_SOURCE 200809L /* mkdir, open */
+#define _XOPEN_SOURCE 700 /* mkdir, open, mbrtowc */
 #include "cli/line_input.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 
 #ifdef R2LM_HAVE_LIBEDIT
 #include <histedit.h>
+#include <wchar.h>
 #endif
 
 enum { HISTORY_LINES = 1000, PATH_BYTES = 4096 };
@@ -53,6 +54,23 @@ static char *give_prompt(EditLine *editor) {
     return (char *)(uintptr_t)(input != NULL ? input->prompt : "");
 }
 
+/* libedit's own reader goes on after a signal; here Ctrl-C ends the line.  Invalid bytes become '?'. */
+static int read_character(EditLine *editor, wchar_t *out) {
+    mbstate_t state;
+    (void)editor;
+    memset(&state, 0, sizeof state);
+    for (;;) {
+        char byte;
+        const ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n < 0 && errno == EINTR && r2i_signals_pending() == 0) continue;
+        if (n <= 0) return (int)n;
+        const size_t width = mbrtowc(out, &byte, 1, &state);
+        if (width == (size_t)-2) continue;
+        if (width == (size_t)-1) *out = L'?';
+        return 1;
+    }
+}
+
 /* The prompt goes to standard error, so that standard output carries answers alone. */
 static void open_editor(r2i_line_input *input) {
     HistEvent event;
@@ -62,6 +80,7 @@ static void open_editor(r2i_line_input *input) {
     if (input->editor == NULL || input->history == NULL) return;
     (void)el_set(input->editor, EL_CLIENTDATA, input);
     (void)el_set(input->editor, EL_PROMPT, give_prompt);
+    (void)el_wset(input->editor, EL_GETCFN, read_character);
     (void)el_set(input->editor, EL_EDITOR, "emacs");
     (void)history(input->history, &event, H_SETSIZE, (int)HISTORY_LINES);
     (void)history(input->history, &event, H_SETUNIQUE, 1);

@@ -30,8 +30,8 @@ int r2i_program_fail(r2i_program *program, r2_status status, const r2_error *err
     r2i_terminal_clear_progress(&program->terminal);
     fprintf(stderr, "r2lm: %s\n", text);
     if (program->options != NULL && (program->options->wants_json || program->options->wants_jsonl)) {
-        (void)r2i_program_print_json(program, json_pack("{s:{s:s, s:s+, s:i}}", "error", "code", r2_status_name(status),
-                                                        "message", text, "", "exit_code", code));
+        (void)r2i_program_print_json(program, json_pack("{s:{s:s, s:s, s:i}}", "error", "code", r2_status_name(status),
+                                                        "message", text, "exit_code", code));
     }
     return code;
 }
@@ -56,6 +56,7 @@ void r2i_program_note(const r2i_program *program, const char *format, ...) {
 
 int r2i_program_print_json(r2i_program *program, json_t *object) {
     (void)program;
+    if (object == NULL) fprintf(stderr, "r2lm: the result is no UTF-8 text and cannot be written as JSON\n");
     if (object == NULL || json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0) {
         json_decref(object);
         return R2I_EXIT_FAILED;
