@@ -15,7 +15,9 @@ enum {
     MAX_SEQUENCES = 4096,
     MAX_BATCH_TOKENS = 8192,
     PROMPT_LOGIT_ROWS = 32,     /* rows of logits held at once for prompt log-probabilities */
-    ARENA_BLOCK_BYTES = 1 << 20
+    ARENA_BLOCK_BYTES = 1 << 20,
+    PACK_STEP_BYTES = 48 << 20, /* weights packed for good in a step, at least ... */
+    PACK_STEPS = 8              /* ... and so much that this many steps suffice */
 };
 
 /* ---- creation ---- */
@@ -262,6 +264,12 @@ static int32_t count_active(const r2_engine *e) {
     return n;
 }
 
+/* The first step, for whose token somebody waits, packs nothing for good. */
+static size_t pack_budget(const r2_engine *e) {
+    if (e->stats.n_steps == 0) return 0;
+    return r2i_max_size(PACK_STEP_BYTES, e->model->weights.packed_bytes / PACK_STEPS);
+}
+
 r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
     const int64_t start_ns = r2i_clock_ns();
     *n_active = 0;
@@ -277,6 +285,7 @@ r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
         return R2_OK;
     }
     const r2i_batch batch = { e->batch_tokens, e->n_rows, e->runs, e->n_runs };
+    r2i_forward_set_pack_budget(e->forward, pack_budget(e));
     r2i_forward_run(e->forward, &batch);
     finish_rows(e);
     write_tokens(e);

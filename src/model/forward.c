@@ -146,7 +146,11 @@ r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts, 
         f->limits = *limits;
         f->n_workers = n_workers;
         f->workers = workers;
-        f->linear = (r2i_linear_context){ parts->kernels, parts->pool, panel_scratch, parts->packed, parts->packed_user };
+        f->linear = (r2i_linear_context){ .kernels = parts->kernels,
+                                          .pool = parts->pool,
+                                          .scratch = panel_scratch,
+                                          .packed = parts->packed,
+                                          .packed_user = parts->packed_user };
         take_workers(&t, f, &need, panel_scratch);
         take_rows(&t, f, &need);
         take_moe(&t, f, &need);
@@ -205,6 +209,10 @@ static void start_rows(void *argument, int32_t begin, int32_t end, int32_t worke
         r2i_rope_row(f->cosine + (size_t)row * half, f->sine + (size_t)row * half, f->inv_freq, f->rope_factor, c->rope.d,
                      f->positions[row]);
     }
+}
+
+void r2i_forward_set_pack_budget(r2i_forward *f, size_t n_bytes) {
+    f->linear.pack_budget = n_bytes;
 }
 
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {

@@ -65,6 +65,9 @@ typedef struct {
 /* Takes all scratch from `arena`.  The parts are borrowed.  R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
                                         const r2i_forward_limits *limits, r2i_arena *arena, r2_error *err);
+/* How many bytes of weights the next runs may pack for good; none to begin with.  Weights that are
+ * not packed yet are packed in scratch for each use. */
+void r2i_forward_set_pack_budget(r2i_forward *f, size_t n_bytes);
 /* Runs the layers over a batch and writes the rows' keys and values to their pages. */
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch);
 /* Final hidden row (after the last norm) of a batch row of the last run; valid until the next call. */

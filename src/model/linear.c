@@ -13,10 +13,13 @@ void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t be
     }
 }
 
-bool r2i_matrix_claim(r2i_matrix *m) {
-    if (m->panels == NULL || atomic_load_explicit(&m->pack_state, memory_order_relaxed) != R2I_PACK_NONE) return false;
+bool r2i_matrix_claim(r2i_linear_context *context, r2i_matrix *m) {
+    const size_t n_bytes = (size_t)m->n_panels * m->panel_bytes;
+    if (m->panels == NULL || context->pack_budget == 0) return false;
     int expected = R2I_PACK_NONE;
-    return atomic_compare_exchange_strong(&m->pack_state, &expected, R2I_PACK_CLAIMED);
+    if (!atomic_compare_exchange_strong(&m->pack_state, &expected, R2I_PACK_CLAIMED)) return false;
+    context->pack_budget -= r2i_min_size(n_bytes, context->pack_budget); /* the last one may exceed it */
+    return true;
 }
 
 void r2i_matrix_publish(const r2i_linear_context *context, r2i_matrix *m) {
@@ -83,14 +86,14 @@ static void run_tiles(void *argument, int32_t begin, int32_t end, int32_t worker
     }
 }
 
-void r2i_linear(const r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
+void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
                 const r2i_prepared *x, int32_t n_tokens) {
     linear_region region = {
         .context = context, .outputs = outputs, .x = x, .n_outputs = n_outputs, .n_tokens = n_tokens
     };
     for (int32_t o = 0; o < n_outputs; o++) {
         region.first_tile[o + 1] = region.first_tile[o] + tiles_of(outputs[o].matrix);
-        region.is_kept[o] = r2i_matrix_claim(outputs[o].matrix);
+        region.is_kept[o] = r2i_matrix_claim(context, outputs[o].matrix);
     }
     const int32_t n_tiles = region.first_tile[n_outputs];
     /* Several pieces per worker, so that one that is slow for a while does not hold up the rest. */

@@ -22,6 +22,7 @@ typedef struct {
     uint8_t *const *scratch; /* per worker: R2I_TILE_PANELS panels of the widest unpacked matrix */
     void (*packed)(void *user, r2i_matrix *m); /* told when a matrix has been packed for good */
     void *packed_user;
+    size_t pack_budget;      /* bytes of panels that may still be packed for good: new memory is slow */
 } r2i_linear_context;
 
 typedef struct {
@@ -33,7 +34,7 @@ typedef struct {
 } r2i_linear_output;
 
 /* outputs[i].y = matrix_i x (+ bias) for the prepared rows [0, n_tokens). */
-void r2i_linear(const r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
+void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
                 const r2i_prepared *x, int32_t n_tokens);
 
 /* One tile of a product, for blocks that fuse something behind it: panels [begin, end), at most
@@ -41,9 +42,9 @@ void r2i_linear(const r2i_linear_context *context, const r2i_linear_output *outp
  * is_kept says that this region packs the matrix for good (r2i_matrix_claim). */
 void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output, const uint8_t *act,
                      size_t act_stride, int32_t n_tokens, int32_t begin, int32_t end, bool is_kept, int32_t worker);
-/* Before and after a region that visits all panels of m: claims the right to pack it for good, and
- * publishes the panels when the claim was given. */
-bool r2i_matrix_claim(r2i_matrix *m);
+/* Before and after a region that visits all panels of m: claims the right to pack it for good, if the
+ * budget allows, and publishes the panels when the claim was given. */
+bool r2i_matrix_claim(r2i_linear_context *context, r2i_matrix *m);
 void r2i_matrix_publish(const r2i_linear_context *context, r2i_matrix *m);
 
 /* Bit mask of the activation forms a matrix needs: 1 << r2i_act_kind. */

@@ -1,7 +1,8 @@
 /* matrix.h - a weight matrix: stored rows in a mapped file, packed panels for the kernels.
  *
- * The element type fixes the arithmetic (kernels.h).  Panels are made when a matrix is first used
- * and kept; until then, or always with is_unpacked, they are made in scratch memory for each use.
+ * The element type fixes the arithmetic (kernels.h).  Panels are made in scratch memory for
+ * each use until a step has budget to keep them (new memory costs more than packing does), or always
+ * with is_unpacked.
  * Both give the same bits, because both feed the same kernel. */
 #ifndef R2I_MATRIX_H
 #define R2I_MATRIX_H

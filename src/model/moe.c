@@ -126,7 +126,7 @@ static void claim_all(r2i_forward *f, r2i_matrix *experts, int32_t kind) {
     const int32_t n = f->parts.config->n_experts;
     for (int32_t e = 0; e < n; e++) {
         const bool has_rows = f->moe.first_entry[e + 1] > f->moe.first_entry[e];
-        f->moe.is_kept[kind * n + e] = has_rows && r2i_matrix_claim(&experts[e]);
+        f->moe.is_kept[kind * n + e] = has_rows && r2i_matrix_claim(&f->linear, &experts[e]);
     }
 }
 
