@@ -19,8 +19,10 @@ static bool say(const r2i_chat *c, const char *text) {
 
 /* Reports failure or says `done`. */
 static bool report(r2i_chat *c, r2_status status, const r2_error *err, const char *done) {
-    if (status != R2_OK) r2i_chat_fail(c, status, err);
-    else (void)say(c, done);
+    if (status != R2_OK)
+        r2i_chat_fail(c, status, err);
+    else
+        (void)say(c, done);
     return false;
 }
 
@@ -36,13 +38,18 @@ static bool run_think(r2i_chat *c, const char *argument) {
     const long budget = strtol(argument, &end, 10);
     r2_error err;
     if (*end != '\0' || budget < 0 || budget > 1 << 24) {
-        return report(c, r2i_fail(&err, R2_E_ARGUMENT, "/think: expected a number of tokens, found \"%.60s\"", argument), &err, "");
+        return report(c,
+                      r2i_fail(&err, R2_E_ARGUMENT,
+                               "/think: expected a number of tokens, found \"%.60s\"", argument),
+                      &err, "");
     }
     c->thinks = true;
     c->budget = (int32_t)budget;
     if (!c->session.info.can_think) return say(c, "this model has no tokens for thinking");
-    if (budget > 0) r2i_program_note(c->session.program, "thinks, at most %ld tokens", budget);
-    else r2i_program_note(c->session.program, "thinks, without a limit");
+    if (budget > 0)
+        r2i_program_note(c->session.program, "thinks, at most %ld tokens", budget);
+    else
+        r2i_program_note(c->session.program, "thinks, without a limit");
     return false;
 }
 
@@ -58,7 +65,8 @@ static bool run_read(r2i_chat *c, const char *argument) {
     const size_t before = c->attached.n_bytes;
     const r2_status status = r2i_file_append(&c->attached, argument, &err);
     if (status == R2_OK && r2i_buffer_append_text(&c->attached, "\n\n", &err) == R2_OK) {
-        r2i_program_note(c->session.program, "%zu bytes go in front of the next message", c->attached.n_bytes - before - 2);
+        r2i_program_note(c->session.program, "%zu bytes go in front of the next message",
+                         c->attached.n_bytes - before - 2);
         return false;
     }
     c->attached.n_bytes = before;
@@ -100,7 +108,8 @@ static bool run_regen(r2i_chat *c, const char *argument) {
 static bool run_undo(r2i_chat *c, const char *argument) {
     size_t n = r2i_conversation_count(&c->conversation);
     (void)argument;
-    while (n > 0 && !is_role(c, n - 1, "user")) n--;
+    while (n > 0 && !is_role(c, n - 1, "user"))
+        n--;
     if (n == 0) return say(c, "there is nothing to take back");
     r2i_conversation_cut(&c->conversation, n - 1);
     return say(c, "the last question and its answer are forgotten");
@@ -108,9 +117,12 @@ static bool run_undo(r2i_chat *c, const char *argument) {
 
 static bool run_ctx(r2i_chat *c, const char *argument) {
     const int32_t n = r2i_chat_count_tokens(c), wish = c->session.program->options->ctx_size;
-    const int32_t n_context = wish > 0 ? wish : c->session.info.n_context < 32768 ? c->session.info.n_context : 32768;
+    const int32_t n_context = wish > 0                            ? wish
+                              : c->session.info.n_context < 32768 ? c->session.info.n_context
+                                                                  : 32768;
     (void)argument;
-    r2i_program_note(c->session.program, "%d of %d tokens used (%.0f %%)", n < 0 ? 0 : n, n_context, n < 0 ? 0 : 100.0 * n / n_context);
+    r2i_program_note(c->session.program, "%d of %d tokens used (%.0f %%)", n < 0 ? 0 : n, n_context,
+                     n < 0 ? 0 : 100.0 * n / n_context);
     return false;
 }
 
@@ -119,9 +131,12 @@ static bool run_stats(r2i_chat *c, const char *argument) {
     (void)argument;
     r2_engine_get_stats(c->session.engine, &stats);
     r2i_answer_print_timings(c->session.program, &c->last);
-    r2i_program_note(c->session.program, "%lld answers, %lld tokens read, %lld from the cache, %lld written; cache %d of %d pages of %d tokens",
-                     (long long)c->n_turns, (long long)stats.n_prompt_tokens, (long long)stats.n_cached_tokens,
-                     (long long)stats.n_generated_tokens, stats.n_pages_used + stats.n_pages_kept, stats.n_pages, stats.page_tokens);
+    r2i_program_note(c->session.program,
+                     "%lld answers, %lld tokens read, %lld from the cache, %lld written; cache %d "
+                     "of %d pages of %d tokens",
+                     (long long)c->n_turns, (long long)stats.n_prompt_tokens,
+                     (long long)stats.n_cached_tokens, (long long)stats.n_generated_tokens,
+                     stats.n_pages_used + stats.n_pages_kept, stats.n_pages, stats.page_tokens);
     return false;
 }
 
@@ -160,14 +175,17 @@ static const chat_command commands[] = {
 static bool run_help(r2i_chat *c, const char *argument) {
     (void)argument;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        r2i_program_note(c->session.program, "/%-8s %-7s %s", commands[i].name, commands[i].arguments, commands[i].help);
+        r2i_program_note(c->session.program, "/%-8s %-7s %s", commands[i].name,
+                         commands[i].arguments, commands[i].help);
     }
-    return say(c, "\"\"\" begins and ends text of several lines; // begins a message with a slash; Ctrl-C stops the answer");
+    return say(c, "\"\"\" begins and ends text of several lines; // begins a message with a slash; "
+                  "Ctrl-C stops the answer");
 }
 
 static const chat_command *find_command(const char *name, size_t n_bytes) {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        if (strlen(commands[i].name) == n_bytes && memcmp(commands[i].name, name, n_bytes) == 0) return &commands[i];
+        if (strlen(commands[i].name) == n_bytes && memcmp(commands[i].name, name, n_bytes) == 0)
+            return &commands[i];
     }
     return NULL;
 }
@@ -194,7 +212,11 @@ bool r2i_chat_run_command(r2i_chat *c, const char *line) {
     }
     char word[40];
     r2_error err;
-    (void)snprintf(word, sizeof word, "%.*s", (int)(n_bytes < sizeof word ? n_bytes : sizeof word - 1), name);
-    r2i_chat_fail(c, r2i_fail(&err, R2_E_ARGUMENT, "/%s: no such command; did you mean /%s?", word, nearest(word)), &err);
+    (void)snprintf(word, sizeof word, "%.*s",
+                   (int)(n_bytes < sizeof word ? n_bytes : sizeof word - 1), name);
+    r2i_chat_fail(c,
+                  r2i_fail(&err, R2_E_ARGUMENT, "/%s: no such command; did you mean /%s?", word,
+                           nearest(word)),
+                  &err);
     return false;
 }

@@ -27,5 +27,6 @@ bool r2i_chat_run_command(r2i_chat *chat, const char *line);
 void r2i_chat_fail(r2i_chat *chat, r2_status status, const r2_error *err);
 /* Tokens of the conversation as it would be sent now; -1 if it cannot be rendered. */
 int32_t r2i_chat_count_tokens(r2i_chat *chat);
-R2_CHECKED r2_status r2i_chat_render(r2i_chat *chat, bool opens_answer, r2_prompt **out, r2_error *err);
+R2_CHECKED r2_status r2i_chat_render(r2i_chat *chat, bool opens_answer, r2_prompt **out,
+                                     r2_error *err);
 #endif

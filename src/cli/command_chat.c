@@ -22,12 +22,16 @@ r2_status r2i_chat_render(r2i_chat *c, bool opens_answer, r2_prompt **out, r2_er
     const size_t n = r2i_conversation_count(&c->conversation);
     const r2i_arena_mark mark = r2i_arena_get_mark(&c->session.program->arena);
     r2_chat_message *messages = R2I_ARENA_ARRAY(&c->session.program->arena, r2_chat_message, n + 1);
-    if (messages == NULL || n > INT32_MAX) return r2i_fail(err, R2_E_NOMEM, "no memory for %zu messages", n);
+    if (messages == NULL || n > INT32_MAX)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for %zu messages", n);
     for (size_t i = 0; i < n; i++) {
-        messages[i] = (r2_chat_message){ r2i_conversation_role(&c->conversation, i), r2i_conversation_content(&c->conversation, i) };
+        messages[i] = (r2_chat_message){ r2i_conversation_role(&c->conversation, i),
+                                         r2i_conversation_content(&c->conversation, i) };
     }
-    const r2_chat_options options = { .think = c->thinks ? R2_THINK_AUTO : R2_THINK_OFF, .has_no_answer_prompt = !opens_answer };
-    const r2_status status = r2_chat_render(out, c->session.model, messages, (int32_t)n, &options, err);
+    const r2_chat_options options = { .think = c->thinks ? R2_THINK_AUTO : R2_THINK_OFF,
+                                      .has_no_answer_prompt = !opens_answer };
+    const r2_status status =
+        r2_chat_render(out, c->session.model, messages, (int32_t)n, &options, err);
     r2i_arena_rewind(&c->session.program->arena, mark);
     return status;
 }
@@ -48,14 +52,17 @@ static void show_thought(r2i_chat *c, const char *text) {
     const int64_t now = r2i_clock_ns();
     if (c->think_start_ns == 0) c->think_start_ns = now;
     c->n_thought_pieces++;
-    if (p->options->hides_thinking == 1 || (p->options->hides_thinking < 0 && !terminal->is_err_tty)) return;
+    if (p->options->hides_thinking == 1 ||
+        (p->options->hides_thinking < 0 && !terminal->is_err_tty))
+        return;
     if (p->options->unfolds || !terminal->is_err_tty) {
         if (!c->is_thinking_shown) (void)fputs(r2i_terminal_dim(terminal), stderr);
         r2i_terminal_write(terminal, true, text);
     } else if (now - c->think_shown_ns > THINK_LINE_NS) {
         c->think_shown_ns = now;
-        fprintf(stderr, "\r%sthinking for %.1f s, %d tokens%s", r2i_terminal_dim(terminal), (double)(now - c->think_start_ns) * 1e-9,
-                c->n_thought_pieces, r2i_terminal_plain(terminal));
+        fprintf(stderr, "\r%sthinking for %.1f s, %d tokens%s", r2i_terminal_dim(terminal),
+                (double)(now - c->think_start_ns) * 1e-9, c->n_thought_pieces,
+                r2i_terminal_plain(terminal));
     }
     c->is_thinking_shown = true;
 }
@@ -70,9 +77,13 @@ static void on_text(void *user, r2i_part part, const char *text) {
     (void)!(r2i_buffer_append_text(&c->answer, text, NULL));
     if (p->options->wants_json) return;
     if (c->is_thinking_shown) {
-        if (p->options->unfolds || !p->terminal.is_err_tty) fprintf(stderr, "%s\n\n", r2i_terminal_plain(&p->terminal));
-        else fprintf(stderr, "\r%sthought for %.1f s, %d tokens%s%20s\n", r2i_terminal_dim(&p->terminal),
-                     (double)(r2i_clock_ns() - c->think_start_ns) * 1e-9, c->n_thought_pieces, r2i_terminal_plain(&p->terminal), "");
+        if (p->options->unfolds || !p->terminal.is_err_tty)
+            fprintf(stderr, "%s\n\n", r2i_terminal_plain(&p->terminal));
+        else
+            fprintf(stderr, "\r%sthought for %.1f s, %d tokens%s%20s\n",
+                    r2i_terminal_dim(&p->terminal),
+                    (double)(r2i_clock_ns() - c->think_start_ns) * 1e-9, c->n_thought_pieces,
+                    r2i_terminal_plain(&p->terminal), "");
         c->is_thinking_shown = false;
     }
     r2i_terminal_write(&p->terminal, false, text);
@@ -95,7 +106,8 @@ static r2_status write_answer(r2i_chat *c, r2_error *err) {
     options.think = c->thinks ? R2_THINK_AUTO : R2_THINK_OFF;
     options.think_budget = c->budget;
     options.sampling.seed += (uint64_t)c->n_turns; /* an answer again is another answer */
-    const r2_status status = r2i_session_answer(&c->session, prompt->tokens, prompt->n_tokens, &options, on_text, c, &c->last, err);
+    const r2_status status = r2i_session_answer(&c->session, prompt->tokens, prompt->n_tokens,
+                                                &options, on_text, c, &c->last, err);
     r2_prompt_destroy(prompt);
     return status;
 }
@@ -105,11 +117,12 @@ static const char *answer_text(const r2i_chat *c) {
 }
 
 static void print_answer_json(r2i_chat *c) {
-    (void)r2i_program_print_json(c->session.program,
-                                 json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:o}", "text", answer_text(c), "finish_reason",
-                                           r2i_finish_name(c->last.finish), "prompt_tokens", c->last.n_prompt, "cached_tokens",
-                                           c->last.n_cached, "completion_tokens", c->last.n_generated, "thinking_tokens",
-                                           c->last.n_thinking, "timings", r2i_answer_timings(&c->last)));
+    (void)r2i_program_print_json(
+        c->session.program,
+        json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:o}", "text", answer_text(c), "finish_reason",
+                  r2i_finish_name(c->last.finish), "prompt_tokens", c->last.n_prompt,
+                  "cached_tokens", c->last.n_cached, "completion_tokens", c->last.n_generated,
+                  "thinking_tokens", c->last.n_thinking, "timings", r2i_answer_timings(&c->last)));
 }
 
 /* Answers the last message; what was written before a stop stays in the conversation. */
@@ -118,15 +131,18 @@ static r2_status answer(r2i_chat *c, r2_error *err) {
     begin_answer(c);
     const r2_status status = write_answer(c, err);
     if (c->is_thinking_shown) fprintf(stderr, "%s\n", r2i_terminal_plain(&p->terminal));
-    if (c->is_line_open || (status == R2_OK && c->answer.n_bytes == 0 && !p->options->wants_json)) (void)fputc('\n', stdout);
+    if (c->is_line_open || (status == R2_OK && c->answer.n_bytes == 0 && !p->options->wants_json))
+        (void)fputc('\n', stdout);
     (void)fflush(stdout);
     if (status != R2_OK) return status;
     c->n_turns++;
     if (p->options->wants_json) print_answer_json(c);
     if (p->options->shows_timings || p->options->is_verbose) r2i_answer_print_timings(p, &c->last);
     if (c->last.was_stopped) r2i_program_note(p, "[stopped]");
-    if (c->last.finish == R2_FINISH_LENGTH) r2i_program_note(p, "[cut: the limit of tokens is reached]");
-    return r2i_conversation_add(&c->conversation, "assistant", answer_text(c), strlen(answer_text(c)), err);
+    if (c->last.finish == R2_FINISH_LENGTH)
+        r2i_program_note(p, "[cut: the limit of tokens is reached]");
+    return r2i_conversation_add(&c->conversation, "assistant", answer_text(c),
+                                strlen(answer_text(c)), err);
 }
 
 static void answer_or_forget(r2i_chat *c, size_t n_before) {
@@ -135,7 +151,9 @@ static void answer_or_forget(r2i_chat *c, size_t n_before) {
     if (status == R2_OK) return;
     r2i_conversation_cut(&c->conversation, n_before);
     r2i_chat_fail(c, status, &err);
-    if (status == R2_E_FULL) r2i_program_hint(c->session.program, "      the message is forgotten; /undo, /clear or a larger -c make room");
+    if (status == R2_E_FULL)
+        r2i_program_hint(c->session.program,
+                         "      the message is forgotten; /undo, /clear or a larger -c make room");
 }
 
 /* ---- lines ---- */
@@ -150,7 +168,8 @@ static r2i_line_result read_block(r2i_chat *c, r2_error *err) {
         const size_t n_bytes = end != NULL ? (size_t)(end - text) : strlen(text);
         if (r2i_buffer_append(&c->message, text, n_bytes, err) != R2_OK) return R2I_LINE_END;
         if (end != NULL) return R2I_LINE_READ;
-        if (c->message.n_bytes > 0 && r2i_buffer_append(&c->message, "\n", 1, err) != R2_OK) return R2I_LINE_END;
+        if (c->message.n_bytes > 0 && r2i_buffer_append(&c->message, "\n", 1, err) != R2_OK)
+            return R2I_LINE_END;
         const r2i_line_result result = r2i_line_input_read(c->input, ". ", &c->line);
         if (result != R2I_LINE_READ) return result;
         text = c->line.bytes != NULL ? c->line.bytes : "";
@@ -163,13 +182,18 @@ static void take_message(r2i_chat *c) {
     r2_status status = R2_OK;
     if (c->attached.n_bytes > 0) {
         status = r2i_buffer_append(&c->attached, c->message.bytes, c->message.n_bytes, &err);
-        if (status == R2_OK) status = r2i_conversation_add(&c->conversation, "user", c->attached.bytes, c->attached.n_bytes, &err);
+        if (status == R2_OK)
+            status = r2i_conversation_add(&c->conversation, "user", c->attached.bytes,
+                                          c->attached.n_bytes, &err);
         r2i_buffer_clear(&c->attached);
     } else {
-        status = r2i_conversation_add(&c->conversation, "user", c->message.bytes, c->message.n_bytes, &err);
+        status = r2i_conversation_add(&c->conversation, "user", c->message.bytes,
+                                      c->message.n_bytes, &err);
     }
-    if (status != R2_OK) r2i_chat_fail(c, status, &err);
-    else answer_or_forget(c, n_before);
+    if (status != R2_OK)
+        r2i_chat_fail(c, status, &err);
+    else
+        answer_or_forget(c, n_before);
 }
 
 static void take_line(r2i_chat *c) {
@@ -184,8 +208,10 @@ static void take_line(r2i_chat *c) {
         return;
     }
     r2i_line_result result = R2I_LINE_READ;
-    if (strncmp(line, quotes, strlen(quotes)) == 0 && line == c->line.bytes) result = read_block(c, &err);
-    else if (r2i_buffer_append_text(&c->message, line + (line[0] == '/'), &err) != R2_OK) result = R2I_LINE_END;
+    if (strncmp(line, quotes, strlen(quotes)) == 0 && line == c->line.bytes)
+        result = read_block(c, &err);
+    else if (r2i_buffer_append_text(&c->message, line + (line[0] == '/'), &err) != R2_OK)
+        result = R2I_LINE_END;
     if (result == R2I_LINE_READ && c->message.n_bytes > 0) take_message(c);
     if (err.text[0] != '\0') r2i_chat_fail(c, err.code, &err);
 }
@@ -199,7 +225,8 @@ static int talk(r2i_chat *c) {
         const int number = r2i_signals_pending();
         r2i_signals_clear();
         if (result == R2I_LINE_INTERRUPTED) {
-            if (number != 2 || was_interrupted || !c->session.program->terminal.is_in_tty) return R2I_EXIT_SIGNAL + number;
+            if (number != 2 || was_interrupted || !c->session.program->terminal.is_in_tty)
+                return R2I_EXIT_SIGNAL + number;
             was_interrupted = true;
             r2i_program_note(c->session.program, "\nCtrl-C again or Ctrl-D ends");
             continue;
@@ -207,7 +234,8 @@ static int talk(r2i_chat *c) {
         was_interrupted = false;
         take_line(c);
         const int stopped = r2i_signals_pending();
-        if (stopped != 0 && (stopped != 2 || !c->session.program->terminal.is_in_tty)) return R2I_EXIT_SIGNAL + stopped;
+        if (stopped != 0 && (stopped != 2 || !c->session.program->terminal.is_in_tty))
+            return R2I_EXIT_SIGNAL + stopped;
         r2i_signals_clear();
     }
     if (c->session.program->terminal.is_in_tty) (void)fputc('\n', stderr);
@@ -221,9 +249,11 @@ static r2_status open_all(r2i_chat *c, r2i_program *p, r2_error *err) {
     R2I_TRY(r2i_model_resolve(&path, p, name, err));
     R2I_TRY(r2i_session_open_model(&c->session, p, path, err));
     if (!c->session.info.has_chat_template) {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%.150s: no chat template; `r2lm run --raw` goes on with a text", path);
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%.150s: no chat template; `r2lm run --raw` goes on with a text", path);
     }
-    R2I_TRY(r2i_session_open_engine(&c->session, &(r2_engine_options){ .n_context = o->ctx_size, .n_sequences = 2 }, err));
+    R2I_TRY(r2i_session_open_engine(
+        &c->session, &(r2_engine_options){ .n_context = o->ctx_size, .n_sequences = 2 }, err));
     R2I_TRY(r2i_conversation_init(&c->conversation, err));
     if (o->load != NULL) R2I_TRY(r2i_conversation_load(&c->conversation, o->load, err));
     if (o->system != NULL) R2I_TRY(r2i_conversation_set_system(&c->conversation, o->system, err));
@@ -240,10 +270,13 @@ static void greet(const r2i_chat *c) {
 }
 
 int r2i_chat_command(r2i_program *p) {
-    r2i_chat c = { .session = { .program = p }, .thinks = p->options->thinks, .budget = p->options->budget };
+    r2i_chat c = { .session = { .program = p },
+                   .thinks = p->options->thinks,
+                   .budget = p->options->budget };
     r2_error err = { R2_OK, "" };
     r2i_buffer *buffers[] = { &c.line, &c.message, &c.answer, &c.attached };
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) r2i_prompt_buffer_init(buffers[i], p);
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        r2i_prompt_buffer_init(buffers[i], p);
     r2i_signals_catch();
     const r2_status status = open_all(&c, p, &err);
     int code;
@@ -257,6 +290,7 @@ int r2i_chat_command(r2i_program *p) {
     if (c.input != NULL) r2i_line_input_close(c.input);
     r2i_conversation_destroy(&c.conversation);
     r2i_session_close(&c.session);
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) r2i_buffer_destroy(buffers[i]);
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        r2i_buffer_destroy(buffers[i]);
     return code;
 }

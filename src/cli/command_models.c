@@ -7,7 +7,8 @@
 #include "cli/session.h"
 
 static json_t *describe(const r2i_found_model *m) {
-    return json_pack("{s:s, s:s, s:s, s:I}", "name", m->name, "path", m->path, "source", m->source, "bytes", (json_int_t)m->n_bytes);
+    return json_pack("{s:s, s:s, s:s, s:I}", "name", m->name, "path", m->path, "source", m->source,
+                     "bytes", (json_int_t)m->n_bytes);
 }
 
 static int print_list_json(r2i_program *p, const r2i_found_models *found) {
@@ -38,7 +39,8 @@ int r2i_list_command(r2i_program *p) {
         const int n = (int)strlen(found.models[i].name);
         if (n > width && n <= 60) width = n;
     }
-    if (found.n_models > 0 && !p->terminal.is_quiet) printf("%-*s  %10s  %-12s  %s\n", width, "NAME", "SIZE", "WHERE", "PATH");
+    if (found.n_models > 0 && !p->terminal.is_quiet)
+        printf("%-*s  %10s  %-12s  %s\n", width, "NAME", "SIZE", "WHERE", "PATH");
     for (size_t i = 0; i < found.n_models; i++) {
         const r2i_found_model *m = &found.models[i];
         print_clean(p, m->name, p->terminal.is_quiet ? 0 : width);
@@ -61,17 +63,28 @@ static const char *word_or_flag(const r2i_program *p) {
 
 static int print_info_json(const r2i_session *s) {
     const r2_model_info *m = &s->info;
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s}", "path", s->path, "name", m->name, "architecture", m->architecture, "weight_types",
-                          m->weight_types, "cpu_level", m->cpu_level);
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:s}", "path", s->path, "name", m->name, "architecture",
+                  m->architecture, "weight_types", m->weight_types, "cpu_level", m->cpu_level);
     const struct {
         const char *key;
         int64_t value;
     } numbers[] = {
-        { "parameters", m->n_parameters }, { "active_parameters", m->n_active_parameters }, { "layers", m->n_layers },
-        { "d_model", m->d_model },         { "heads", m->n_heads },                         { "kv_heads", m->n_kv_heads },
-        { "d_head", m->d_head },           { "d_ffn", m->d_ffn },                           { "experts", m->n_experts },
-        { "active_experts", m->n_active_experts }, { "vocabulary", m->n_vocab },            { "context", m->n_context },
-        { "file_bytes", m->file_bytes },   { "bytes_per_token", m->bytes_per_token },       { "cache_bytes_per_token", m->cache_bytes_per_token },
+        { "parameters", m->n_parameters },
+        { "active_parameters", m->n_active_parameters },
+        { "layers", m->n_layers },
+        { "d_model", m->d_model },
+        { "heads", m->n_heads },
+        { "kv_heads", m->n_kv_heads },
+        { "d_head", m->d_head },
+        { "d_ffn", m->d_ffn },
+        { "experts", m->n_experts },
+        { "active_experts", m->n_active_experts },
+        { "vocabulary", m->n_vocab },
+        { "context", m->n_context },
+        { "file_bytes", m->file_bytes },
+        { "bytes_per_token", m->bytes_per_token },
+        { "cache_bytes_per_token", m->cache_bytes_per_token },
     };
     if (o == NULL) return R2I_EXIT_FAILED;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -89,17 +102,23 @@ static int print_info(const r2i_session *s) {
     r2i_text_strip_controls(name);
     printf("%-16s %s\n", "path", s->path);
     printf("%-16s %s\n", "name", name);
-    printf("%-16s %s, %d layers, width %d, %d heads (%d for keys and values) of %d\n", "architecture", m->architecture, m->n_layers,
-           m->d_model, m->n_heads, m->n_kv_heads, m->d_head);
-    if (m->n_experts > 0) printf("%-16s %d, %d at work per token\n", "experts", m->n_experts, m->n_active_experts);
+    printf("%-16s %s, %d layers, width %d, %d heads (%d for keys and values) of %d\n",
+           "architecture", m->architecture, m->n_layers, m->d_model, m->n_heads, m->n_kv_heads,
+           m->d_head);
+    if (m->n_experts > 0)
+        printf("%-16s %d, %d at work per token\n", "experts", m->n_experts, m->n_active_experts);
     printf("%-16s %.1f million", "parameters", (double)m->n_parameters * 1e-6);
-    if (m->n_active_parameters != m->n_parameters) printf(", %.1f million per token", (double)m->n_active_parameters * 1e-6);
+    if (m->n_active_parameters != m->n_parameters)
+        printf(", %.1f million per token", (double)m->n_active_parameters * 1e-6);
     printf("\n%-16s %s\n", "weights", m->weight_types);
     printf("%-16s %d tokens, context of %d\n", "vocabulary", m->n_vocab, m->n_context);
-    printf("%-16s %s%s\n", "conversation", m->has_chat_template ? "has a chat template" : "no chat template",
+    printf("%-16s %s%s\n", "conversation",
+           m->has_chat_template ? "has a chat template" : "no chat template",
            m->can_think ? ", can think" : "");
-    printf("%-16s file %.1f MB; read per token %.1f MB; cache %.1f kB per token, %.1f MB for the whole context\n", "memory",
-           (double)m->file_bytes * 1e-6, (double)m->bytes_per_token * 1e-6, (double)m->cache_bytes_per_token * 1e-3,
+    printf("%-16s file %.1f MB; read per token %.1f MB; cache %.1f kB per token, %.1f MB for the "
+           "whole context\n",
+           "memory", (double)m->file_bytes * 1e-6, (double)m->bytes_per_token * 1e-6,
+           (double)m->cache_bytes_per_token * 1e-3,
            (double)m->cache_bytes_per_token * m->n_context * 1e-6);
     printf("%-16s %s\n", "kernels", m->cpu_level);
     return R2I_EXIT_OK;

@@ -43,14 +43,18 @@ static json_t *make_message(const char *role, const char *text, size_t n_bytes) 
     return content != NULL ? json_pack("{s:s, s:o}", "role", role, "content", content) : NULL;
 }
 
-r2_status r2i_conversation_add(r2i_conversation *c, const char *role, const char *text, size_t n_bytes, r2_error *err) {
+r2_status r2i_conversation_add(r2i_conversation *c, const char *role, const char *text,
+                               size_t n_bytes, r2_error *err) {
     json_t *message = make_message(role, text, n_bytes);
     if (message == NULL) return r2i_fail(err, R2_E_FORMAT, "message: expected UTF-8 text");
-    return json_array_append_new(c->messages, message) == 0 ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for a message");
+    return json_array_append_new(c->messages, message) == 0
+               ? R2_OK
+               : r2i_fail(err, R2_E_NOMEM, "no memory for a message");
 }
 
 void r2i_conversation_cut(r2i_conversation *c, size_t n_messages) {
-    while (json_array_size(c->messages) > n_messages) (void)json_array_remove(c->messages, json_array_size(c->messages) - 1);
+    while (json_array_size(c->messages) > n_messages)
+        (void)json_array_remove(c->messages, json_array_size(c->messages) - 1);
 }
 
 static bool has_system(const r2i_conversation *c) {
@@ -62,7 +66,8 @@ r2_status r2i_conversation_set_system(r2i_conversation *c, const char *text, r2_
     json_t *message = NULL;
     if (text != NULL && text[0] != '\0') {
         message = make_message("system", text, strlen(text));
-        if (message == NULL) return r2i_fail(err, R2_E_FORMAT, "system message: expected UTF-8 text");
+        if (message == NULL)
+            return r2i_fail(err, R2_E_FORMAT, "system message: expected UTF-8 text");
     }
     if (has_system(c)) (void)json_array_remove(c->messages, 0);
     if (message != NULL) (void)json_array_insert_new(c->messages, 0, message);
@@ -90,12 +95,15 @@ static r2_status write_all(int file, const char *text, const char *path, r2_erro
 static r2_status write_file(const char *path, const char *text, r2_error *err) {
     char part[PATH_BYTES];
     const int n = snprintf(part, sizeof part, "%s.XXXXXX", path);
-    if (n < 0 || (size_t)n >= sizeof part) return r2i_fail(err, R2_E_ARGUMENT, "%.100s: name too long", path);
+    if (n < 0 || (size_t)n >= sizeof part)
+        return r2i_fail(err, R2_E_ARGUMENT, "%.100s: name too long", path);
     const int file = mkstemp(part);
     if (file < 0) return r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
     r2_status status = write_all(file, text, path, err);
-    if (close(file) != 0 && status == R2_OK) status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
-    if (status == R2_OK && rename(part, path) != 0) status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
+    if (close(file) != 0 && status == R2_OK)
+        status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
+    if (status == R2_OK && rename(part, path) != 0)
+        status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
     if (status != R2_OK) (void)unlink(part);
     return status;
 }
@@ -109,7 +117,8 @@ static r2_status check_target(const char *path, r2_error *err) {
 
 r2_status r2i_conversation_save(const r2i_conversation *c, const char *path, r2_error *err) {
     R2I_TRY(check_target(path, err));
-    json_t *root = json_pack("{s:s, s:i, s:O}", "format", "r2lm conversation", "version", 1, "messages", c->messages);
+    json_t *root = json_pack("{s:s, s:i, s:O}", "format", "r2lm conversation", "version", 1,
+                             "messages", c->messages);
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (text == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory to write the conversation");
@@ -119,15 +128,20 @@ r2_status r2i_conversation_save(const r2i_conversation *c, const char *path, r2_
 }
 
 static r2_status check_messages(const json_t *messages, const char *path, r2_error *err) {
-    if (!json_is_array(messages)) return r2i_fail(err, R2_E_FORMAT, "%.150s: expected an array of messages", path);
+    if (!json_is_array(messages))
+        return r2i_fail(err, R2_E_FORMAT, "%.150s: expected an array of messages", path);
     for (size_t i = 0; i < json_array_size(messages); i++) {
         const json_t *message = json_array_get(messages, i);
         const char *role = json_string_value(json_object_get(message, "role"));
         if (!json_is_string(json_object_get(message, "content"))) {
-            return r2i_fail(err, R2_E_FORMAT, "%.150s: message %zu: content: expected a text", path, i);
+            return r2i_fail(err, R2_E_FORMAT, "%.150s: message %zu: content: expected a text", path,
+                            i);
         }
-        if (role == NULL || (strcmp(role, "system") != 0 && strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0)) {
-            return r2i_fail(err, R2_E_FORMAT, "%.150s: message %zu: role: expected system, user or assistant", path, i);
+        if (role == NULL || (strcmp(role, "system") != 0 && strcmp(role, "user") != 0 &&
+                             strcmp(role, "assistant") != 0)) {
+            return r2i_fail(err, R2_E_FORMAT,
+                            "%.150s: message %zu: role: expected system, user or assistant", path,
+                            i);
         }
     }
     return R2_OK;
@@ -137,13 +151,16 @@ r2_status r2i_conversation_load(r2i_conversation *c, const char *path, r2_error 
     struct stat info;
     json_error_t where;
     if (stat(path, &info) != 0) {
-        return r2i_fail(err, errno == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "%.150s: %s", path, strerror(errno));
+        return r2i_fail(err, errno == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "%.150s: %s", path,
+                        strerror(errno));
     }
     if (!S_ISREG(info.st_mode) || info.st_size > MAX_FILE_BYTES) {
-        return r2i_fail(err, R2_E_FORMAT, "%.150s: expected a file of at most %d bytes", path, MAX_FILE_BYTES);
+        return r2i_fail(err, R2_E_FORMAT, "%.150s: expected a file of at most %d bytes", path,
+                        MAX_FILE_BYTES);
     }
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
-    if (root == NULL) return r2i_fail(err, R2_E_FORMAT, "%.120s: line %d: %.80s", path, where.line, where.text);
+    if (root == NULL)
+        return r2i_fail(err, R2_E_FORMAT, "%.120s: line %d: %.80s", path, where.line, where.text);
     json_t *messages = json_is_array(root) ? root : json_object_get(root, "messages");
     const r2_status status = check_messages(messages, path, err);
     if (status == R2_OK) {

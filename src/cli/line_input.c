@@ -31,8 +31,10 @@ struct r2i_line_input {
 static void find_history(char *out) {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     int n = -1;
-    if (state != NULL && state[0] == '/') n = snprintf(out, PATH_BYTES, "%s/r2lm/history", state);
-    else if (home != NULL && home[0] == '/') n = snprintf(out, PATH_BYTES, "%s/.local/state/r2lm/history", home);
+    if (state != NULL && state[0] == '/')
+        n = snprintf(out, PATH_BYTES, "%s/r2lm/history", state);
+    else if (home != NULL && home[0] == '/')
+        n = snprintf(out, PATH_BYTES, "%s/.local/state/r2lm/history", home);
     if (n < 0 || n >= PATH_BYTES) {
         out[0] = '\0';
         return;
@@ -43,8 +45,10 @@ static void find_history(char *out) {
         *slash = '/';
     }
     const int file = open(out, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (file < 0) out[0] = '\0';
-    else (void)close(file);
+    if (file < 0)
+        out[0] = '\0';
+    else
+        (void)close(file);
 }
 
 #ifdef R2LM_HAVE_LIBEDIT
@@ -86,13 +90,15 @@ static void open_editor(r2i_line_input *input) {
     (void)history(input->history, &event, H_SETUNIQUE, 1);
     (void)el_set(input->editor, EL_HIST, history, input->history);
     find_history(input->history_path);
-    if (input->history_path[0] != '\0') (void)history(input->history, &event, H_LOAD, input->history_path);
+    if (input->history_path[0] != '\0')
+        (void)history(input->history, &event, H_LOAD, input->history_path);
 }
 
 static void close_editor(r2i_line_input *input) {
     HistEvent event;
     if (input->history != NULL) {
-        if (input->history_path[0] != '\0') (void)history(input->history, &event, H_SAVE, input->history_path);
+        if (input->history_path[0] != '\0')
+            (void)history(input->history, &event, H_SAVE, input->history_path);
         history_end(input->history);
     }
     if (input->editor != NULL) el_end(input->editor);

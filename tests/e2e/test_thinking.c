@@ -56,9 +56,12 @@ static void summarize(r2_sequence *s, outcome *out) {
     out->close_at = -1;
     for (int32_t i = 0; i < out->n; i++) {
         const r2_generated *g = &out->items[i];
-        if (g->token == open_token) out->n_opened++;
-        else if (g->token == close_token && out->close_at < 0) out->close_at = i;
-        else if (g->is_thinking) out->n_inside++;
+        if (g->token == open_token)
+            out->n_opened++;
+        else if (g->token == close_token && out->close_at < 0)
+            out->close_at = i;
+        else if (g->is_thinking)
+            out->n_inside++;
     }
     r2_sequence_get_status(s, &status);
     out->was_forced = status.is_think_cut;
@@ -70,7 +73,8 @@ static void go(const r2_prompt *prompt, const r2_sequence_options *options, outc
     r2_sequence *s;
     must(r2_sequence_create(&s, engine, options, &err), &err);
     must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
-    for (int32_t n_active = 1; n_active > 0;) must(r2_engine_step(engine, &n_active, &err), &err);
+    for (int32_t n_active = 1; n_active > 0;)
+        must(r2_engine_step(engine, &n_active, &err), &err);
     summarize(s, out);
     r2_sequence_destroy(s);
 }
@@ -79,7 +83,8 @@ static r2_prompt *ask(r2_think_mode think) {
     const r2_chat_message message = { "user", "What is <think> 6 * 7?" };
     r2_error err;
     r2_prompt *prompt;
-    must(r2_chat_render(&prompt, model, &message, 1, &(r2_chat_options){ .think = think }, &err), &err);
+    must(r2_chat_render(&prompt, model, &message, 1, &(r2_chat_options){ .think = think }, &err),
+         &err);
     return prompt;
 }
 
@@ -99,7 +104,8 @@ static void test_budget_is_exact(void **state) {
     for (int32_t budget = 1; budget <= 40; budget++) {
         const float temperatures[] = { 0, 1.5f };
         for (int t = 0; t < 2; t++) {
-            const r2_sequence_options options = { .sampling = { .temperature = temperatures[t], .seed = 5 },
+            const r2_sequence_options options = { .sampling = { .temperature = temperatures[t],
+                                                                .seed = 5 },
                                                   .max_new_tokens = N_NEW,
                                                   .think_budget = budget,
                                                   .ignores_end = true };
@@ -142,7 +148,9 @@ static void test_negative_budget_closes_at_once(void **state) {
 static void test_think_off(void **state) {
     r2_prompt *prompt = ask(R2_THINK_OFF);
     const r2_logit_bias wish = { open_token, 1000.0f };
-    const r2_sequence_options options = { .sampling = { .biases = &wish, .n_biases = 1 }, .max_new_tokens = 16, .think = R2_THINK_OFF };
+    const r2_sequence_options options = { .sampling = { .biases = &wish, .n_biases = 1 },
+                                          .max_new_tokens = 16,
+                                          .think = R2_THINK_OFF };
     outcome out;
     (void)state;
     go(prompt, &options, &out);
@@ -167,9 +175,10 @@ static void test_think_off_closes_an_open_prompt(void **state) {
 /* A model that opens block after block: each one is held to the budget. */
 static void test_every_block_is_held(void **state) {
     const r2_logit_bias wish = { open_token, 1000.0f };
-    const r2_sequence_options options = {
-        .sampling = { .biases = &wish, .n_biases = 1 }, .max_new_tokens = N_NEW, .think_budget = 3, .ignores_end = true
-    };
+    const r2_sequence_options options = { .sampling = { .biases = &wish, .n_biases = 1 },
+                                          .max_new_tokens = N_NEW,
+                                          .think_budget = 3,
+                                          .ignores_end = true };
     r2_prompt *prompt = ask(R2_THINK_OFF);
     outcome out;
     int32_t n_block = 0, n_blocks = 0;
@@ -196,9 +205,12 @@ static void test_every_block_is_held(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_prompt_ends_in_an_open_block), cmocka_unit_test(test_budget_is_exact),
-        cmocka_unit_test(test_no_budget_no_cut),             cmocka_unit_test(test_negative_budget_closes_at_once),
-        cmocka_unit_test(test_think_off),                    cmocka_unit_test(test_think_off_closes_an_open_prompt),
+        cmocka_unit_test(test_prompt_ends_in_an_open_block),
+        cmocka_unit_test(test_budget_is_exact),
+        cmocka_unit_test(test_no_budget_no_cut),
+        cmocka_unit_test(test_negative_budget_closes_at_once),
+        cmocka_unit_test(test_think_off),
+        cmocka_unit_test(test_think_off_closes_an_open_prompt),
         cmocka_unit_test(test_every_block_is_held),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
