@@ -135,7 +135,7 @@ void r2_engine_get_stats(const r2_engine *e, r2_engine_stats *out) {
     out->page_bytes = (int64_t)e->cache.page_bytes;
     out->n_threads = r2i_pool_threads(e->pool);
     out->scratch_bytes = (int64_t)(e->arena.used_bytes + e->logits_bytes);
-    out->packed_bytes = (int64_t)atomic_load(&e->model->packed_bytes);
+    out->packed_bytes = (int64_t)r2i_model_packed_bytes(e->model);
 }
 
 /* ---- putting a batch together ---- */

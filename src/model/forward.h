@@ -58,7 +58,7 @@ typedef struct {
     const r2i_kernels *kernels;
     r2i_pool *pool;
     const r2i_cache_layout *cache;
-    void (*packed)(void *user, r2i_matrix *m); /* as in r2i_linear_context */
+    void (*packed)(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows); /* r2i_linear_context */
     void *packed_user;
 } r2i_forward_parts;
 

@@ -2,6 +2,8 @@
 
 #include "base/checked.h"
 
+enum { PORTION_BYTES = 4 << 20 };
+
 void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end, uint8_t *out) {
     for (int32_t p = begin; p < end; p++) {
         const uint8_t *rows[R2I_PANEL_ROWS];
@@ -24,7 +26,17 @@ bool r2i_matrix_claim(r2i_linear_context *context, r2i_matrix *m) {
 
 void r2i_matrix_publish(const r2i_linear_context *context, r2i_matrix *m) {
     atomic_store_explicit(&m->pack_state, R2I_PACK_DONE, memory_order_release);
-    if (context->packed != NULL) context->packed(context->packed_user, m);
+    if (context->packed != NULL) context->packed(context->packed_user, m, 0, m->n_rows);
+}
+
+/* Reports a large matrix in portions while it is being packed, so that stored rows and panels never
+ * fill the memory both. */
+static void report_portion(const r2i_linear_context *context, const r2i_matrix *m, int32_t begin, int32_t end) {
+    const size_t panel_bytes = R2I_PANEL_ROWS * m->row_bytes;
+    const size_t portion = (size_t)begin * panel_bytes / PORTION_BYTES;
+    if (context->packed == NULL || (size_t)end * panel_bytes / PORTION_BYTES == portion) return;
+    const int32_t first_row = (int32_t)(portion * PORTION_BYTES / m->row_bytes);
+    context->packed(context->packed_user, m, first_row, r2i_min_i32(end * R2I_PANEL_ROWS, m->n_rows) - first_row);
 }
 
 /* Panels [begin, end), wherever they are or can be made. */
@@ -35,6 +47,7 @@ static const uint8_t *get_panels(const r2i_linear_context *context, const r2i_ma
     if (is_packed) return kept;
     uint8_t *target = is_kept ? kept : context->scratch[worker];
     r2i_matrix_pack(m, context->kernels, begin, end, target);
+    if (is_kept) report_portion(context, m, begin, end);
     return target;
 }
 

@@ -20,7 +20,8 @@ typedef struct {
     const r2i_kernels *kernels;
     r2i_pool *pool;
     uint8_t *const *scratch; /* per worker: R2I_TILE_PANELS panels of the widest unpacked matrix */
-    void (*packed)(void *user, r2i_matrix *m); /* told when a matrix has been packed for good */
+    /* Told, on any worker, which stored rows have been packed for good and are not needed any more. */
+    void (*packed)(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows);
     void *packed_user;
     size_t pack_budget;      /* bytes of panels that may still be packed for good: new memory is slow */
 } r2i_linear_context;

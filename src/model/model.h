@@ -27,7 +27,6 @@ struct r2_model {
     r2i_weights weights;
     uint8_t *panel_memory;        /* room for all panels, filled as matrices are used; NULL: unpacked */
     size_t panel_memory_bytes;
-    _Atomic size_t packed_bytes;  /* of it, filled */
     r2i_tokenizer *tokenizer;     /* NULL: the file has none (test models) */
     pthread_mutex_t encoder_lock;
     r2i_encoder *encoder;         /* made at first use, under the lock */
@@ -40,8 +39,10 @@ struct r2_model {
 
 /* Row kind of the cache that fits the model's arithmetic. */
 r2i_row_kind r2i_model_cache_rows(const r2_model *model);
-/* r2i_linear_context's `packed`: counts, and gives the file's pages back. `user` is the model. */
-void r2i_model_on_packed(void *user, r2i_matrix *m);
+/* r2i_linear_context's `packed`: gives the file's pages back.  `user` is the model. */
+void r2i_model_on_packed(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows);
+/* Bytes of panels packed for good so far. */
+size_t r2i_model_packed_bytes(r2_model *model);
 /* A line for the embedding program's log, if it wants one. */
 void r2i_model_log(const r2_model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

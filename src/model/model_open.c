@@ -27,12 +27,23 @@ void r2i_model_log(const r2_model *model, const char *format, ...) {
     model->host.log(model->host.user, line);
 }
 
-void r2i_model_on_packed(void *user, r2i_matrix *m) {
-    r2_model *model = user;
-    atomic_fetch_add(&model->packed_bytes, (size_t)m->n_panels * m->panel_bytes);
-    const r2i_stored_tensor range = { .bytes = m->stored, .n_bytes = (size_t)m->n_rows * m->row_bytes };
+void r2i_model_on_packed(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows) {
+    const r2_model *model = user;
+    const r2i_stored_tensor range = { .bytes = m->stored + (size_t)first_row * m->row_bytes,
+                                      .n_bytes = (size_t)n_rows * m->row_bytes };
     if (model->gguf != NULL) r2i_gguf_forget(model->gguf, &range);
     else r2i_safetensors_forget(model->folder.weights, &range);
+}
+
+static void add_packed_bytes(void *user, r2i_matrix *m) {
+    size_t *n_bytes = user;
+    if (atomic_load(&m->pack_state) == R2I_PACK_DONE) *n_bytes += (size_t)m->n_panels * m->panel_bytes;
+}
+
+size_t r2i_model_packed_bytes(r2_model *model) {
+    size_t n_bytes = 0;
+    r2i_weights_visit(&model->weights, &model->config, add_packed_bytes, &n_bytes);
+    return n_bytes;
 }
 
 static r2_status choose_kernels(r2_model *model, const r2_model_options *options, r2_error *err) {
