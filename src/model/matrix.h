@@ -20,6 +20,7 @@ typedef struct {
     r2i_type type;               /* of the stored rows */
     r2i_type layout;             /* of the panels */
     const uint8_t *stored;       /* [n_rows, row_bytes] */
+    int32_t shard;               /* file of a sharded model that holds them */
     size_t row_bytes, panel_bytes;
     int32_t n_swapped_heads;     /* GGUF llama q and k: rows of each head lie as pairs; 0: rows as they are */
     const float *bias;           /* [n_rows] or NULL */

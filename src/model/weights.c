@@ -104,6 +104,7 @@ static void set_matrix(r2i_matrix *m, const r2i_stored_tensor *t, r2i_type layou
     m->type = t->type;
     m->layout = layout;
     m->stored = t->bytes;
+    m->shard = t->shard;
     m->row_bytes = r2i_type_row_bytes(t->type, (size_t)n_cols);
     m->panel_bytes = r2i_panel_bytes(layout, n_cols);
 }
