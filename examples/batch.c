@@ -27,9 +27,8 @@ int main(int argc, char **argv) {
         return 2;
     }
     check(r2_model_open(&model, argv[1], NULL, &err), &err);
-    check(
-        r2_engine_create(&engine, model, &(r2_engine_options){ .n_sequences = MAX_PROMPTS }, &err),
-        &err);
+    const r2_engine_options room = { .n_sequences = MAX_PROMPTS };
+    check(r2_engine_create(&engine, model, &room, &err), &err);
     check(r2_detokenizer_create(&text, model, false, &err), &err);
 
     for (; n < MAX_PROMPTS && fgets(lines[n], MAX_LINE, stdin) != NULL; n++) {
@@ -39,9 +38,8 @@ int main(int argc, char **argv) {
         check(r2_tokenize(model, lines[n], strlen(lines[n]), R2_TOKENIZE_START, tokens, MAX_TOKENS,
                           &n_tokens, &err),
               &err);
-        check(r2_sequence_create(&sequences[n], engine,
-                                 &(r2_sequence_options){ .max_new_tokens = N_NEW }, &err),
-              &err);
+        const r2_sequence_options options = { .max_new_tokens = N_NEW };
+        check(r2_sequence_create(&sequences[n], engine, &options, &err), &err);
         check(r2_sequence_append(sequences[n], tokens, n_tokens, &err), &err);
     }
     for (int32_t n_active = 1; n_active > 0;)
