@@ -11,7 +11,8 @@ enum { DEFAULT_PENALTY_TOKENS = 64 };
  * places do not count: "<think>" in a user's text is no state of ours. */
 void r2i_sequence_read_markers(r2_sequence *s) {
     const int32_t open = s->engine->model->think_open, n = s->n_tokens;
-    s->is_thinking = open >= 0 && n > 0 && (s->tokens[n - 1] == open || (n > 1 && s->tokens[n - 2] == open));
+    s->is_thinking =
+        open >= 0 && n > 0 && (s->tokens[n - 1] == open || (n > 1 && s->tokens[n - 2] == open));
     s->n_block_thinking = 0;
 }
 
@@ -23,7 +24,8 @@ static int32_t think_limit(const r2_sequence *s) {
 }
 
 /* The mask for this draw, or NULL.  Without a budget no block may be opened at all. */
-static const uint32_t *collect_mask(r2_sequence *s, uint32_t *allowed, r2_mask_callback mask, void *user) {
+static const uint32_t *collect_mask(r2_sequence *s, uint32_t *allowed, r2_mask_callback mask,
+                                    void *user) {
     const r2_engine *engine = s->engine;
     const int32_t n_vocab = engine->model->config.n_vocab, open = engine->model->think_open;
     const bool is_open_forbidden = open >= 0 && think_limit(s) == 0;
@@ -34,10 +36,11 @@ static const uint32_t *collect_mask(r2_sequence *s, uint32_t *allowed, r2_mask_c
     return has_mask || is_open_forbidden ? allowed : NULL;
 }
 
-int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits, r2_mask_callback mask,
-                          void *user) {
+int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
+                          r2_mask_callback mask, void *user) {
     const r2_sampling *p = &s->options.sampling;
-    const int32_t look_back = p->n_penalty_tokens > 0 ? p->n_penalty_tokens : DEFAULT_PENALTY_TOKENS;
+    const int32_t look_back =
+        p->n_penalty_tokens > 0 ? p->n_penalty_tokens : DEFAULT_PENALTY_TOKENS;
     const int32_t n_recent = r2i_min_i32(look_back, s->n_tokens);
     const r2i_sampling sampling = { .temperature = p->temperature,
                                     .top_k = p->top_k,
@@ -68,7 +71,8 @@ static void record_logprobs(r2_sequence *s, const float *logits, int32_t token) 
     if (s->options.sampling.n_top_logprobs == 0) return;
     r2i_candidate best[R2I_MAX_TOP_LOGPROBS];
     s->n_top = r2i_top_logits(logits, n_vocab, best, s->options.sampling.n_top_logprobs);
-    for (int32_t i = 0; i < s->n_top; i++) s->top[i] = (r2_top_logprob){ best[i].token, best[i].logit - total };
+    for (int32_t i = 0; i < s->n_top; i++)
+        s->top[i] = (r2_top_logprob){ best[i].token, best[i].logit - total };
 }
 
 /* Follows the markers.  Both count as thought, but not against the budget. */
@@ -90,7 +94,8 @@ static void track_thinking(r2_sequence *s, int32_t token) {
 
 static bool is_end(const r2_sequence *s, int32_t token) {
     const r2_model *model = s->engine->model;
-    return !s->options.ignores_end && model->tokenizer != NULL && r2i_tokenizer_is_eog(model->tokenizer, token);
+    return !s->options.ignores_end && model->tokenizer != NULL &&
+           r2i_tokenizer_is_eog(model->tokenizer, token);
 }
 
 void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *logits) {
@@ -113,7 +118,10 @@ void r2i_sequence_write(r2_sequence *s) {
     s->state = R2_STATE_WRITING;
     s->engine->stats.n_generated_tokens++;
     const bool is_full = s->n_tokens == s->engine->n_context;
-    const bool is_long = s->options.max_new_tokens > 0 && s->n_generated >= s->options.max_new_tokens;
-    if (is_end(s, token)) r2i_sequence_finish(s, R2_FINISH_END);
-    else if (is_full || is_long) r2i_sequence_finish(s, R2_FINISH_LENGTH);
+    const bool is_long =
+        s->options.max_new_tokens > 0 && s->n_generated >= s->options.max_new_tokens;
+    if (is_end(s, token))
+        r2i_sequence_finish(s, R2_FINISH_END);
+    else if (is_full || is_long)
+        r2i_sequence_finish(s, R2_FINISH_LENGTH);
 }
