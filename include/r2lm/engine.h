@@ -44,24 +44,24 @@ typedef struct {
 } r2_host;
 
 typedef enum {
-    R2_ARITHMETIC_FAST,  /* quantized weights: int8 products; F32 and BF16 weights: BF16 products */
-    R2_ARITHMETIC_F32    /* weights dequantized to F32, F32 products and cache: slow, for comparison */
+    R2_ARITHMETIC_FAST, /* quantized weights: int8 products; F32 and BF16 weights: BF16 products */
+    R2_ARITHMETIC_F32 /* weights dequantized to F32, F32 products and cache: slow, for comparison */
 } r2_arithmetic;
 
 typedef struct {
     r2_host host;
-    const char *cpu;          /* highest kernel level to use: "ref", "portable", "avx2", "avx512",
+    const char *cpu; /* highest kernel level to use: "ref", "portable", "avx2", "avx512",
                                  "amx"; NULL: the best the machine has.  "ref" implies F32. */
     r2_arithmetic arithmetic;
-    bool is_unpacked;         /* keep weights only as they are in the file: less memory, slower */
+    bool is_unpacked; /* keep weights only as they are in the file: less memory, slower */
 } r2_model_options;
 
 /* Opens a GGUF file (first shard of several) or a Hugging Face model folder.  `options` may be NULL.
  * The file is mapped, not read; it must not change while the model is open.
  * R2_E_NOT_FOUND no such file; R2_E_FORMAT, R2_E_MISMATCH bad file; R2_E_UNSUPPORTED an architecture,
  * element type or tokenizer this version does not know; R2_E_NOMEM; R2_E_ARGUMENT unknown `cpu`. */
-R2_API R2_CHECKED r2_status r2_model_open(r2_model **out, const char *path, const r2_model_options *options,
-                                          r2_error *err);
+R2_API R2_CHECKED r2_status r2_model_open(r2_model **out, const char *path,
+                                          const r2_model_options *options, r2_error *err);
 /* NULL is allowed. */
 R2_API void r2_model_close(r2_model *model);
 
@@ -73,14 +73,14 @@ typedef struct {
     int32_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ffn;
     int32_t n_experts, n_active_experts; /* 0: dense */
     int32_t n_vocab;
-    int32_t n_context;        /* tokens the model was made for */
+    int32_t n_context; /* tokens the model was made for */
     int64_t n_parameters;
-    int64_t n_active_parameters;        /* used per token */
+    int64_t n_active_parameters; /* used per token */
     int64_t file_bytes;
-    int64_t bytes_per_token;            /* weight bytes read to produce one token */
+    int64_t bytes_per_token; /* weight bytes read to produce one token */
     int64_t cache_bytes_per_token;
     bool has_chat_template;
-    bool can_think;                     /* <think> and </think> are tokens of the vocabulary */
+    bool can_think; /* <think> and </think> are tokens of the vocabulary */
 } r2_model_info;
 
 R2_API void r2_model_get_info(const r2_model *model, r2_model_info *out);
@@ -88,18 +88,18 @@ R2_API void r2_model_get_info(const r2_model *model, r2_model_info *out);
 /* ---- engine --------------------------------------------------------------------------------- */
 
 typedef struct {
-    int32_t n_threads;      /* 0: one per processor this process may use */
-    int32_t n_context;      /* most tokens of one sequence; 0: the model's, at most 32768 */
-    int64_t cache_bytes;    /* memory for the paged cache; 0: enough for one full sequence, at most a
+    int32_t n_threads;   /* 0: one per processor this process may use */
+    int32_t n_context;   /* most tokens of one sequence; 0: the model's, at most 32768 */
+    int64_t cache_bytes; /* memory for the paged cache; 0: enough for one full sequence, at most a
                                quarter of the machine's memory */
-    int32_t n_batch_tokens; /* most tokens computed in one step; 0: 256 */
-    int32_t n_sequences;    /* most sequences at once; 0: 64 */
+    int32_t n_batch_tokens;   /* most tokens computed in one step; 0: 256 */
+    int32_t n_sequences;      /* most sequences at once; 0: 64 */
     bool has_no_prefix_cache; /* never reuse another sequence's prefix */
 } r2_engine_options;
 
 /* `options` may be NULL.  R2_E_NOMEM, R2_E_RANGE. */
-R2_API R2_CHECKED r2_status r2_engine_create(r2_engine **out, r2_model *model, const r2_engine_options *options,
-                                             r2_error *err);
+R2_API R2_CHECKED r2_status r2_engine_create(r2_engine **out, r2_model *model,
+                                             const r2_engine_options *options, r2_error *err);
 /* All its sequences must be destroyed before.  NULL is allowed. */
 R2_API void r2_engine_destroy(r2_engine *engine);
 
@@ -111,16 +111,17 @@ R2_API R2_CHECKED r2_status r2_engine_step(r2_engine *engine, int32_t *n_active,
 
 typedef struct {
     int64_t n_steps;
-    int64_t n_prompt_tokens;    /* computed */
-    int64_t n_cached_tokens;    /* taken from the prefix cache instead */
+    int64_t n_prompt_tokens; /* computed */
+    int64_t n_cached_tokens; /* taken from the prefix cache instead */
     int64_t n_generated_tokens;
-    int64_t step_ns;            /* time spent in r2_engine_step */
-    int32_t n_pages, n_pages_used, n_pages_kept; /* cache pages: all; held by sequences; reusable prefixes */
+    int64_t step_ns; /* time spent in r2_engine_step */
+    int32_t n_pages, n_pages_used,
+        n_pages_kept; /* cache pages: all; held by sequences; reusable prefixes */
     int32_t page_tokens;
     int64_t page_bytes;
     int32_t n_threads;
-    int64_t scratch_bytes;      /* memory taken for activations and logits */
-    int64_t packed_bytes;       /* weights packed so far */
+    int64_t scratch_bytes; /* memory taken for activations and logits */
+    int64_t packed_bytes;  /* weights packed so far */
 } r2_engine_stats;
 
 R2_API void r2_engine_get_stats(const r2_engine *engine, r2_engine_stats *out);
@@ -134,18 +135,19 @@ typedef struct {
 
 /* All zero means greedy decoding without penalties. */
 typedef struct {
-    float temperature;        /* 0: greedy */
-    int32_t top_k;            /* keep the k likeliest; 0: all */
-    float top_p;              /* keep the smallest set with this probability; 0 or >= 1: all */
-    float min_p;              /* drop tokens below this share of the likeliest; 0: none */
-    float repetition_penalty; /* divides (positive) or multiplies (negative) logits of tokens seen; 0 or 1: off */
-    float presence_penalty;   /* subtracted once from tokens generated before */
-    float frequency_penalty;  /* subtracted per earlier occurrence among generated tokens */
-    int32_t n_penalty_tokens; /* repetition looks back this far; 0: 64 */
-    uint64_t seed;            /* same seed, same tokens */
+    float temperature; /* 0: greedy */
+    int32_t top_k;     /* keep the k likeliest; 0: all */
+    float top_p;       /* keep the smallest set with this probability; 0 or >= 1: all */
+    float min_p;       /* drop tokens below this share of the likeliest; 0: none */
+    float
+        repetition_penalty; /* divides (positive) or multiplies (negative) logits of tokens seen; 0 or 1: off */
+    float presence_penalty;      /* subtracted once from tokens generated before */
+    float frequency_penalty;     /* subtracted per earlier occurrence among generated tokens */
+    int32_t n_penalty_tokens;    /* repetition looks back this far; 0: 64 */
+    uint64_t seed;               /* same seed, same tokens */
     const r2_logit_bias *biases; /* copied */
     int32_t n_biases;
-    int32_t n_top_logprobs;   /* record the log-probabilities of this many likeliest tokens, 0..20 */
+    int32_t n_top_logprobs; /* record the log-probabilities of this many likeliest tokens, 0..20 */
 } r2_sampling;
 
 typedef enum {
@@ -156,17 +158,19 @@ typedef enum {
 /* Called before each token is drawn.  `allowed` has one bit per token (bit i%32 of word i/32), all
  * set; the callback clears what must not come.  Returns false if it forbids nothing.  If no bit is
  * left the sequence ends with R2_FINISH_ERROR. */
-typedef bool (*r2_mask_callback)(void *user, const r2_sequence *sequence, uint32_t *allowed, int32_t n_vocab);
+typedef bool (*r2_mask_callback)(void *user, const r2_sequence *sequence, uint32_t *allowed,
+                                 int32_t n_vocab);
 /* Receives the final hidden row (after the last norm) of every token of the sequence, in order. */
 typedef void (*r2_hidden_callback)(void *user, int32_t position, const float *row, int32_t d_model);
 
 typedef struct {
     r2_sampling sampling;
-    int32_t max_new_tokens;    /* stop after this many; 0: up to the context's end */
+    int32_t max_new_tokens; /* stop after this many; 0: up to the context's end */
     r2_think_mode think;
-    int32_t think_budget;      /* most tokens between <think> and </think>, exact; 0: no limit, < 0: none at all */
-    bool is_manual;            /* never draw tokens: the caller uses r2_sequence_logits or _sample */
-    bool ignores_end;          /* go on after end-of-text tokens (benchmarks) */
+    int32_t
+        think_budget; /* most tokens between <think> and </think>, exact; 0: no limit, < 0: none at all */
+    bool is_manual;   /* never draw tokens: the caller uses r2_sequence_logits or _sample */
+    bool ignores_end; /* go on after end-of-text tokens (benchmarks) */
     bool wants_prompt_logprobs;
     r2_mask_callback mask;     /* may be NULL */
     r2_hidden_callback hidden; /* may be NULL */
@@ -183,35 +187,41 @@ R2_API void r2_sequence_destroy(r2_sequence *sequence);
 /* Adds tokens to be read before the next one is drawn: the prompt, later the next turn.  A finished
  * sequence becomes active again.  R2_E_RANGE a token outside the vocabulary, R2_E_FULL beyond the
  * context: nothing is added then. */
-R2_API R2_CHECKED r2_status r2_sequence_append(r2_sequence *sequence, const r2_token *tokens, int32_t n_tokens,
-                                               r2_error *err);
+R2_API R2_CHECKED r2_status r2_sequence_append(r2_sequence *sequence, const r2_token *tokens,
+                                               int32_t n_tokens, r2_error *err);
 /* Replaces sampling, limits and callbacks from the next token on; max_new_tokens and the thinking
  * budget count from here.  cache_domain stays. */
-R2_API R2_CHECKED r2_status r2_sequence_set_options(r2_sequence *sequence, const r2_sequence_options *options,
+R2_API R2_CHECKED r2_status r2_sequence_set_options(r2_sequence *sequence,
+                                                    const r2_sequence_options *options,
                                                     r2_error *err);
 /* From any thread: the sequence finishes with R2_FINISH_CANCELED at the next step. */
 R2_API void r2_sequence_cancel(r2_sequence *sequence);
 
-typedef enum { R2_STATE_IDLE, R2_STATE_READING, R2_STATE_WRITING, R2_STATE_FINISHED } r2_sequence_state;
+typedef enum {
+    R2_STATE_IDLE,
+    R2_STATE_READING,
+    R2_STATE_WRITING,
+    R2_STATE_FINISHED
+} r2_sequence_state;
 typedef enum {
     R2_FINISH_NONE,
-    R2_FINISH_END,      /* the model ended its text */
-    R2_FINISH_LENGTH,   /* max_new_tokens or the context's end */
+    R2_FINISH_END,    /* the model ended its text */
+    R2_FINISH_LENGTH, /* max_new_tokens or the context's end */
     R2_FINISH_CANCELED,
-    R2_FINISH_MEMORY,   /* no cache page left */
-    R2_FINISH_ERROR     /* the mask left no token, or the logits are not numbers */
+    R2_FINISH_MEMORY, /* no cache page left */
+    R2_FINISH_ERROR   /* the mask left no token, or the logits are not numbers */
 } r2_finish;
 
 typedef struct {
     r2_sequence_state state;
     r2_finish finish;
-    int32_t n_tokens;     /* all, appended and drawn */
-    int32_t n_computed;   /* of these, already in the cache */
-    int32_t n_cached;     /* of these, taken from the prefix cache */
-    int32_t n_generated;  /* drawn since the last r2_sequence_set_options or the start */
-    int32_t n_thinking;   /* of these, inside <think> */
+    int32_t n_tokens;    /* all, appended and drawn */
+    int32_t n_computed;  /* of these, already in the cache */
+    int32_t n_cached;    /* of these, taken from the prefix cache */
+    int32_t n_generated; /* drawn since the last r2_sequence_set_options or the start */
+    int32_t n_thinking;  /* of these, inside <think> */
     bool is_thinking;
-    bool is_think_cut;    /* the budget closed the block */
+    bool is_think_cut; /* the budget closed the block */
 } r2_sequence_status;
 
 R2_API void r2_sequence_get_status(const r2_sequence *sequence, r2_sequence_status *out);
@@ -234,7 +244,8 @@ typedef struct {
 
 /* Likeliest tokens, best first, at the place of the last token drawn; at most n_top_logprobs of the
  * options.  Returns how many. */
-R2_API int32_t r2_sequence_top_logprobs(const r2_sequence *sequence, r2_top_logprob *out, int32_t cap);
+R2_API int32_t r2_sequence_top_logprobs(const r2_sequence *sequence, r2_top_logprob *out,
+                                        int32_t cap);
 /* log p(token i | tokens before it) for i = 1 .. n-1 at out[i-1], for tokens computed so far; needs
  * wants_prompt_logprobs.  Returns how many were written. */
 R2_API int32_t r2_sequence_prompt_logprobs(const r2_sequence *sequence, float *out, int32_t cap);
@@ -243,16 +254,18 @@ R2_API int32_t r2_sequence_prompt_logprobs(const r2_sequence *sequence, float *o
 R2_API const float *r2_sequence_logits(const r2_sequence *sequence);
 /* Draws a token from these logits by the sequence's options, with an optional mask for this call,
  * without appending it.  R2_E_STATE: no logits; R2_E_NOT_FOUND: nothing is allowed. */
-R2_API R2_CHECKED r2_status r2_sequence_sample(r2_sequence *sequence, r2_mask_callback mask, void *user,
-                                               r2_token *out, r2_error *err);
+R2_API R2_CHECKED r2_status r2_sequence_sample(r2_sequence *sequence, r2_mask_callback mask,
+                                               void *user, r2_token *out, r2_error *err);
 
 /* A second sequence with the same tokens, sharing the cache pages; both go on independently. */
 R2_API R2_CHECKED r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *sequence,
                                              const r2_sequence_options *options, r2_error *err);
 /* Forgets all but the first n_tokens tokens.  R2_E_RANGE if there are fewer. */
-R2_API R2_CHECKED r2_status r2_sequence_rewind(r2_sequence *sequence, int32_t n_tokens, r2_error *err);
+R2_API R2_CHECKED r2_status r2_sequence_rewind(r2_sequence *sequence, int32_t n_tokens,
+                                               r2_error *err);
 /* Writes tokens and cache to a file: checksummed, complete or not there at all. */
-R2_API R2_CHECKED r2_status r2_sequence_save(const r2_sequence *sequence, const char *path, r2_error *err);
+R2_API R2_CHECKED r2_status r2_sequence_save(const r2_sequence *sequence, const char *path,
+                                             r2_error *err);
 /* Reads such a file.  R2_E_CHECKSUM, R2_E_FORMAT damaged; R2_E_MISMATCH another model or other cache rows. */
 R2_API R2_CHECKED r2_status r2_sequence_load(r2_sequence **out, r2_engine *engine, const char *path,
                                              const r2_sequence_options *options, r2_error *err);

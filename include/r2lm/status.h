@@ -21,20 +21,20 @@ extern "C" {
 
 /* Codes are stable and grouped: -1.. the caller, -10.. a resource, -20.. bad data, -30.. I/O,
  * -40.. stopped on request. */
-#define R2_STATUS_LIST(X)                                                                          \
-    X(R2_OK, 0, "ok")                                                                              \
-    X(R2_E_ARGUMENT, -1, "invalid argument")                                                       \
-    X(R2_E_RANGE, -2, "value out of range")                                                        \
-    X(R2_E_STATE, -3, "not possible in this state")                                                \
-    X(R2_E_UNSUPPORTED, -4, "not supported")                                                       \
-    X(R2_E_NOMEM, -10, "out of memory")                                                            \
-    X(R2_E_FULL, -11, "no room left")                                                              \
-    X(R2_E_LIMIT, -12, "limit exceeded")                                                           \
-    X(R2_E_FORMAT, -20, "malformed data")                                                          \
-    X(R2_E_MISMATCH, -21, "data do not fit together")                                              \
-    X(R2_E_CHECKSUM, -22, "checksum differs")                                                      \
-    X(R2_E_IO, -30, "input/output error")                                                          \
-    X(R2_E_NOT_FOUND, -31, "not found")                                                            \
+#define R2_STATUS_LIST(X)                             \
+    X(R2_OK, 0, "ok")                                 \
+    X(R2_E_ARGUMENT, -1, "invalid argument")          \
+    X(R2_E_RANGE, -2, "value out of range")           \
+    X(R2_E_STATE, -3, "not possible in this state")   \
+    X(R2_E_UNSUPPORTED, -4, "not supported")          \
+    X(R2_E_NOMEM, -10, "out of memory")               \
+    X(R2_E_FULL, -11, "no room left")                 \
+    X(R2_E_LIMIT, -12, "limit exceeded")              \
+    X(R2_E_FORMAT, -20, "malformed data")             \
+    X(R2_E_MISMATCH, -21, "data do not fit together") \
+    X(R2_E_CHECKSUM, -22, "checksum differs")         \
+    X(R2_E_IO, -30, "input/output error")             \
+    X(R2_E_NOT_FOUND, -31, "not found")               \
     X(R2_E_CANCELED, -40, "canceled")
 
 typedef enum {

@@ -13,14 +13,16 @@ extern "C" {
 /* Texts are UTF-8 with a length in bytes; invalid sequences are tokenized byte by byte. */
 
 enum {
-    R2_TOKENIZE_SPECIAL = 1, /* control tokens written in the text are recognised; never for users' text */
-    R2_TOKENIZE_START = 2    /* put the start token in front if the model wants one */
+    R2_TOKENIZE_SPECIAL =
+        1, /* control tokens written in the text are recognised; never for users' text */
+    R2_TOKENIZE_START = 2 /* put the start token in front if the model wants one */
 };
 
 /* Writes up to cap tokens and sets *n_tokens to the number the text needs (call with cap 0 to
  * count; R2_OK then).  `flags`: R2_TOKENIZE_*.  R2_E_FULL if cap was not 0 and too small. */
-R2_API R2_CHECKED r2_status r2_tokenize(const r2_model *model, const char *text, size_t n_bytes, int flags,
-                                        r2_token *tokens, int32_t cap, int32_t *n_tokens, r2_error *err);
+R2_API R2_CHECKED r2_status r2_tokenize(const r2_model *model, const char *text, size_t n_bytes,
+                                        int flags, r2_token *tokens, int32_t cap, int32_t *n_tokens,
+                                        r2_error *err);
 /* The bytes one token stands for, possibly part of a character; control tokens give their name.
  * Writes at most cap bytes and returns how many there are; 0 if there is no such token. */
 R2_API size_t r2_token_bytes(const r2_model *model, r2_token token, char *out, size_t cap);
@@ -32,8 +34,8 @@ R2_API r2_token r2_token_find(const r2_model *model, const char *text);
 
 /* Turns tokens into text as they come, never printing half a character. */
 typedef struct r2_detokenizer r2_detokenizer;
-R2_API R2_CHECKED r2_status r2_detokenizer_create(r2_detokenizer **out, const r2_model *model, bool shows_control,
-                                                  r2_error *err);
+R2_API R2_CHECKED r2_status r2_detokenizer_create(r2_detokenizer **out, const r2_model *model,
+                                                  bool shows_control, r2_error *err);
 R2_API void r2_detokenizer_destroy(r2_detokenizer *detokenizer);
 /* Feeds one token; returns the text that is complete now (terminated, possibly empty, valid until
  * the next call). */
@@ -47,11 +49,12 @@ typedef struct {
 } r2_chat_message;
 
 typedef struct {
-    bool has_no_answer_prompt;   /* do not open the assistant's turn */
-    r2_think_mode think;         /* tells the template, and closes a block that it opens */
-    const char *messages_json;   /* instead of messages: an OpenAI-style array (tool calls, reasoning, ...) */
-    const char *tools_json;      /* OpenAI-style array of tools, or NULL */
-    const char *extra_json;      /* object of further template variables, or NULL */
+    bool has_no_answer_prompt; /* do not open the assistant's turn */
+    r2_think_mode think;       /* tells the template, and closes a block that it opens */
+    const char *
+        messages_json; /* instead of messages: an OpenAI-style array (tool calls, reasoning, ...) */
+    const char *tools_json; /* OpenAI-style array of tools, or NULL */
+    const char *extra_json; /* object of further template variables, or NULL */
 } r2_chat_options;
 
 /* A rendered conversation: text for people, tokens for the engine. */
@@ -64,8 +67,9 @@ typedef struct {
 
 /* Renders messages with the model's own chat template.  Without a template, R2_E_UNSUPPORTED.
  * `options` may be NULL.  The prompt is owned by the caller. */
-R2_API R2_CHECKED r2_status r2_chat_render(r2_prompt **out, const r2_model *model, const r2_chat_message *messages,
-                                           int32_t n_messages, const r2_chat_options *options, r2_error *err);
+R2_API R2_CHECKED r2_status r2_chat_render(r2_prompt **out, const r2_model *model,
+                                           const r2_chat_message *messages, int32_t n_messages,
+                                           const r2_chat_options *options, r2_error *err);
 R2_API void r2_prompt_destroy(r2_prompt *prompt);
 
 #ifdef __cplusplus

@@ -22,7 +22,8 @@ void r2i_arena_init(r2i_arena *arena, r2i_heap *heap, size_t block_bytes, size_t
 static size_t place_in(const r2i_arena_block *block, size_t n_bytes, size_t align) {
     if (block == NULL) return SIZE_MAX;
     const uintptr_t base = (uintptr_t)block;
-    const size_t start = (size_t)(((base + block->used_bytes + align - 1) & ~(uintptr_t)(align - 1)) - base);
+    const size_t start =
+        (size_t)(((base + block->used_bytes + align - 1) & ~(uintptr_t)(align - 1)) - base);
     if (start > block->total_bytes || n_bytes > block->total_bytes - start) return SIZE_MAX;
     return start;
 }

@@ -15,10 +15,12 @@ void r2i_buffer_init(r2i_buffer *buffer, r2i_heap *heap, size_t max_bytes) {
 /* Makes room for n_more bytes and the terminating zero. */
 static r2_status make_room(r2i_buffer *buffer, size_t n_more, r2_error *err) {
     if (n_more > buffer->max_bytes - buffer->n_bytes) {
-        return r2i_fail(err, R2_E_LIMIT, "text grows beyond its limit of %zu bytes", buffer->max_bytes);
+        return r2i_fail(err, R2_E_LIMIT, "text grows beyond its limit of %zu bytes",
+                        buffer->max_bytes);
     }
     size_t needed;
-    if (!r2i_add_size(buffer->n_bytes + n_more, 1, &needed)) return r2i_fail(err, R2_E_NOMEM, "buffer too large");
+    if (!r2i_add_size(buffer->n_bytes + n_more, 1, &needed))
+        return r2i_fail(err, R2_E_NOMEM, "buffer too large");
     if (needed <= buffer->cap_bytes) return R2_OK;
     const size_t doubled = buffer->cap_bytes > SIZE_MAX / 2 ? SIZE_MAX : 2 * buffer->cap_bytes;
     const size_t cap = r2i_max_size(r2i_max_size(needed, doubled), 64);

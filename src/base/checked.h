@@ -6,10 +6,18 @@
 #include <stdint.h>
 
 /* Each returns false on overflow and leaves *out unspecified then. */
-static inline bool r2i_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
-static inline bool r2i_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool r2i_add_u64(uint64_t a, uint64_t b, uint64_t *out) { return !__builtin_add_overflow(a, b, out); }
-static inline bool r2i_mul_u64(uint64_t a, uint64_t b, uint64_t *out) { return !__builtin_mul_overflow(a, b, out); }
+static inline bool r2i_add_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
+static inline bool r2i_mul_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool r2i_add_u64(uint64_t a, uint64_t b, uint64_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
+static inline bool r2i_mul_u64(uint64_t a, uint64_t b, uint64_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
 
 /* Rounds n up to a multiple of `unit` (a power of two); false on overflow. */
 static inline bool r2i_round_up_size(size_t n, size_t unit, size_t *out) {
@@ -19,9 +27,19 @@ static inline bool r2i_round_up_size(size_t n, size_t unit, size_t *out) {
     return true;
 }
 
-static inline size_t r2i_min_size(size_t a, size_t b) { return a < b ? a : b; }
-static inline size_t r2i_max_size(size_t a, size_t b) { return a > b ? a : b; }
-static inline int32_t r2i_min_i32(int32_t a, int32_t b) { return a < b ? a : b; }
-static inline int32_t r2i_max_i32(int32_t a, int32_t b) { return a > b ? a : b; }
-static inline int32_t r2i_div_up_i32(int32_t a, int32_t b) { return (a + b - 1) / b; }
+static inline size_t r2i_min_size(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+static inline size_t r2i_max_size(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+static inline int32_t r2i_min_i32(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+static inline int32_t r2i_max_i32(int32_t a, int32_t b) {
+    return a > b ? a : b;
+}
+static inline int32_t r2i_div_up_i32(int32_t a, int32_t b) {
+    return (a + b - 1) / b;
+}
 #endif

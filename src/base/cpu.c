@@ -38,18 +38,24 @@ static uint64_t read_xcr0(void) {
     return (uint64_t)high << 32 | low;
 }
 
-static bool has(uint32_t word, int bit) { return (word >> bit & 1u) != 0; }
-static bool all(uint64_t word, uint64_t mask) { return (word & mask) == mask; }
+static bool has(uint32_t word, int bit) {
+    return (word >> bit & 1u) != 0;
+}
+static bool all(uint64_t word, uint64_t mask) {
+    return (word & mask) == mask;
+}
 
 static void read_brand(char brand[64]) {
     uint32_t words[12] = { 0 };
     if ((unsigned)__get_cpuid_max(0x80000000u, NULL) < 0x80000004u) return; /* an int in clang */
     for (uint32_t i = 0; i < 3; i++) {
-        __cpuid(0x80000002u + i, words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]);
+        __cpuid(0x80000002u + i, words[4 * i], words[4 * i + 1], words[4 * i + 2],
+                words[4 * i + 3]);
     }
     const char *text = (const char *)words;
     size_t start = 0;
-    while (start < sizeof words && text[start] == ' ') start++;
+    while (start < sizeof words && text[start] == ' ')
+        start++;
     memset(brand, 0, 64);
     memcpy(brand, text + start, sizeof words - start);
 }
@@ -66,7 +72,8 @@ void r2i_cpu_detect(r2i_cpu *cpu) {
     if (!all(xcr0, 0x6) || !has(b7, 5)) return;
     cpu->level = R2I_LEVEL_AVX2;
     if (has(a71, 4)) cpu->features |= R2I_CPU_AVX_VNNI;
-    const bool f = has(b7, 16), dq = has(b7, 17), bw = has(b7, 30), vl = has(b7, 31), vnni = has(c7, 11);
+    const bool f = has(b7, 16), dq = has(b7, 17), bw = has(b7, 30), vl = has(b7, 31),
+               vnni = has(c7, 11);
     if (!all(xcr0, 0xe6) || !(f && dq && bw && vl && vnni)) return;
     cpu->level = R2I_LEVEL_AVX512;
     if (has(a71, 5)) cpu->features |= R2I_CPU_AVX512_BF16;

@@ -6,8 +6,9 @@
 
 const char *r2_status_name(r2_status status) {
     switch (status) {
-#define R2I_CASE(name, code, text)                                                                 \
-    case name: return #name;
+#define R2I_CASE(name, code, text) \
+    case name:                     \
+        return #name;
         R2_STATUS_LIST(R2I_CASE)
 #undef R2I_CASE
     }
@@ -16,8 +17,9 @@ const char *r2_status_name(r2_status status) {
 
 const char *r2_status_text(r2_status status) {
     switch (status) {
-#define R2I_CASE(name, code, text)                                                                 \
-    case name: return text;
+#define R2I_CASE(name, code, text) \
+    case name:                     \
+        return text;
         R2_STATUS_LIST(R2I_CASE)
 #undef R2I_CASE
     }
@@ -34,7 +36,8 @@ static void make_printable(char *text) {
     }
     if (n != R2_ERROR_TEXT_BYTES - 1) return;
     size_t tail = n;
-    while (tail > 0 && ((unsigned char)text[tail - 1] & 0xc0) == 0x80) tail--;
+    while (tail > 0 && ((unsigned char)text[tail - 1] & 0xc0) == 0x80)
+        tail--;
     if (tail > 0 && (unsigned char)text[tail - 1] >= 0xc0) text[tail - 1] = '\0';
 }
 

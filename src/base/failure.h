@@ -13,10 +13,10 @@ r2_status r2i_fail(r2_error *err, r2_status code, const char *format, ...)
 r2_status r2i_fail_at(r2_error *err, r2_status code, const char *prefix);
 
 /* Returns from the calling function when a step failed: for functions that hold nothing to release. */
-#define R2I_TRY(step)                                                                              \
-    do {                                                                                           \
-        const r2_status try_status = (step);                                                       \
-        if (try_status != R2_OK) return try_status;                                                \
+#define R2I_TRY(step)                               \
+    do {                                            \
+        const r2_status try_status = (step);        \
+        if (try_status != R2_OK) return try_status; \
     } while (0)
 
 /* A violated precondition is a bug of ours, never a property of input.  On in debug builds and in

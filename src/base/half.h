@@ -16,7 +16,9 @@ static inline uint32_t r2i_bits_from_f32(float f) {
     return bits;
 }
 
-static inline float r2i_f32_from_bf16(uint16_t h) { return r2i_f32_from_bits((uint32_t)h << 16); }
+static inline float r2i_f32_from_bf16(uint16_t h) {
+    return r2i_f32_from_bits((uint32_t)h << 16);
+}
 
 /* Round to nearest even; NaN stays NaN (quiet). */
 static inline uint16_t r2i_bf16_from_f32(float f) {
@@ -26,7 +28,8 @@ static inline uint16_t r2i_bf16_from_f32(float f) {
 }
 
 static inline float r2i_f32_from_f16(uint16_t h) {
-    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, mantissa = h & 1023u;
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u,
+                   mantissa = h & 1023u;
     if (exponent == 31u) return r2i_f32_from_bits(sign | 0x7f800000u | mantissa << 13);
     if (exponent != 0u) return r2i_f32_from_bits(sign | (exponent + 112u) << 23 | mantissa << 13);
     const float tiny = (float)mantissa * 0x1p-24f;
@@ -38,7 +41,8 @@ static inline uint16_t r2i_f16_from_f32(float f) {
     const uint32_t x = r2i_bits_from_f32(f), sign = (x >> 16) & 0x8000u, a = x & 0x7fffffffu;
     if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
     if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* 65520 and above round to infinity */
-    if (a < 0x38800000u) { /* below 2^-14: subnormal; adding 0.5 leaves the rounded count in the low bits */
+    if (a <
+        0x38800000u) { /* below 2^-14: subnormal; adding 0.5 leaves the rounded count in the low bits */
         const float shifted = r2i_f32_from_bits(a) + 0.5f;
         return (uint16_t)(sign | (r2i_bits_from_f32(shifted) - 0x3f000000u));
     }

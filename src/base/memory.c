@@ -37,8 +37,10 @@ void *r2i_heap_take(r2i_heap *heap, size_t n_bytes) {
 void r2i_heap_give(r2i_heap *heap, void *memory, size_t n_bytes) {
     if (memory == NULL) return;
     const size_t n = n_bytes == 0 ? 1 : n_bytes;
-    if (heap->release != NULL) heap->release(heap->user, memory, n);
-    else free(memory);
+    if (heap->release != NULL)
+        heap->release(heap->user, memory, n);
+    else
+        free(memory);
     atomic_fetch_sub(&heap->used_bytes, n_bytes);
 }
 

@@ -16,11 +16,13 @@
 enum {
     MAX_THREADS = 256,
     CACHE_LINE = 64,
-    SPINS_BEFORE_SLEEP = 20000,  /* about 100 us: longer than any gap between two regions of a step */
-    LATE_NS = 60000,             /* waiting this long ... */
-    LATE_PIECES = 3,             /* ... and this many pieces' time for a last piece: its core is taken */
-    FIRST_LEAVE_NS = 20000000,   /* how long a late worker is left out at first ... */
-    LONGEST_LEAVE_NS = 320000000 /* ... doubling up to this while it keeps being late */
+    SPINS_BEFORE_SLEEP =
+        20000,           /* about 100 us: longer than any gap between two regions of a step */
+    LATE_NS = 60000,     /* waiting this long ... */
+    LATE_PIECES = 3,     /* ... and this many pieces' time for a last piece: its core is taken */
+    AGAIN_NS = 20000000, /* late again so soon after its return: somebody keeps the core busy */
+    LONGEST_LEAVE_NS =
+        80000000 /* a worker that keeps being late is left out at most so long at a time */
 };
 
 /* One worker's share of the region's chunks.  `next` only grows; at or beyond `end` it is empty. */
@@ -32,8 +34,7 @@ typedef struct {
 typedef struct {
     _Alignas(CACHE_LINE) atomic_int is_inside; /* working on the current region */
     atomic_int is_left_out;                    /* of the current region */
-    int64_t left_out_until_ns;                 /* this and leave_ns: the caller's only */
-    int64_t leave_ns;
+    int64_t left_out_until_ns, leave_ns;       /* the caller's only */
     pthread_t thread;
     r2i_pool *pool;
     int32_t index;
@@ -127,7 +128,8 @@ static void stop_workers(r2i_pool *pool, int32_t n_started) {
     atomic_store(&pool->is_stopping, true);
     atomic_fetch_add(&pool->generation, 2);
     futex_wake_all(&pool->generation);
-    for (int32_t i = 1; i < n_started; i++) pthread_join(pool->members[i].thread, NULL);
+    for (int32_t i = 1; i < n_started; i++)
+        pthread_join(pool->members[i].thread, NULL);
 }
 
 /* The pool and its two tables in one block, so that there is one thing to free. */
@@ -142,7 +144,8 @@ static void *align_to_line(void *p) {
 r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap *heap, r2_error *err) {
     *out = NULL;
     if (n_threads < 1 || n_threads > MAX_THREADS) {
-        return r2i_fail(err, R2_E_RANGE, "threads: expected 1 to %d, found %d", MAX_THREADS, n_threads);
+        return r2i_fail(err, R2_E_RANGE, "threads: expected 1 to %d, found %d", MAX_THREADS,
+                        n_threads);
     }
     r2i_pool *pool = r2i_pages_take(heap, pool_bytes(n_threads));
     if (pool == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a thread pool");
@@ -154,7 +157,6 @@ r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap *heap, r2_
         member *m = &pool->members[i];
         m->pool = pool;
         m->index = i;
-        m->leave_ns = FIRST_LEAVE_NS;
         if (pthread_create(&m->thread, NULL, worker_main, m) != 0) {
             stop_workers(pool, i);
             r2i_pages_give(heap, pool, pool_bytes(n_threads));
@@ -181,7 +183,8 @@ static int32_t deal_shares(r2i_pool *pool, int32_t n_chunks, int64_t now_ns) {
     int32_t n_present = 0;
     for (int32_t i = 0; i < pool->n_threads; i++) {
         share *s = &pool->shares[i];
-        atomic_store_explicit(&s->next, (int32_t)((int64_t)n_chunks * i / pool->n_threads), memory_order_relaxed);
+        atomic_store_explicit(&s->next, (int32_t)((int64_t)n_chunks * i / pool->n_threads),
+                              memory_order_relaxed);
         s->end = (int32_t)((int64_t)n_chunks * (i + 1) / pool->n_threads);
         const bool is_left_out = i == 0 || pool->members[i].left_out_until_ns > now_ns;
         atomic_store_explicit(&pool->members[i].is_left_out, is_left_out, memory_order_relaxed);
@@ -190,25 +193,31 @@ static int32_t deal_shares(r2i_pool *pool, int32_t n_chunks, int64_t now_ns) {
     return n_present;
 }
 
-/* Waits until the worker has left the region.  One whose core was taken away in the middle of a
- * piece is left out of the next regions, because alone we are faster than waiting for it. */
+/* Leaves a worker out for twice the time it cost us; when it is late again soon after its return, for
+ * twice as long as before.  A core that is taken away now and then costs little this way, and one
+ * that another process keeps costs one wait in ten. */
+static void leave_out(member *m, int64_t now_ns, int64_t waited_ns) {
+    const bool is_again = now_ns - m->left_out_until_ns < AGAIN_NS;
+    m->leave_ns = 2 * (is_again && m->leave_ns > waited_ns ? m->leave_ns : waited_ns);
+    if (m->leave_ns > LONGEST_LEAVE_NS) m->leave_ns = LONGEST_LEAVE_NS;
+    m->left_out_until_ns = now_ns + m->leave_ns;
+}
+
+/* Waits until the worker has left the region. */
 static void wait_for_member(member *m, int64_t late_ns) {
     if (atomic_load_explicit(&m->is_inside, memory_order_acquire) == 0) return;
     const int64_t start_ns = r2i_clock_ns();
     int64_t waited_ns = 0;
     while (atomic_load_explicit(&m->is_inside, memory_order_acquire) != 0) {
-        for (int i = 0; i < 64; i++) pause_briefly();
+        for (int i = 0; i < 64; i++)
+            pause_briefly();
         waited_ns = r2i_clock_ns() - start_ns;
     }
-    if (waited_ns <= late_ns) {
-        if (m->leave_ns > FIRST_LEAVE_NS) m->leave_ns--; /* slowly forgiven */
-        return;
-    }
-    m->left_out_until_ns = start_ns + waited_ns + m->leave_ns;
-    m->leave_ns = m->leave_ns * 2 > LONGEST_LEAVE_NS ? LONGEST_LEAVE_NS : m->leave_ns * 2;
+    if (waited_ns > late_ns) leave_out(m, start_ns + waited_ns, waited_ns);
 }
 
-void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work work, void *context) {
+void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work work,
+                  void *context) {
     if (n_chunks <= 0) return;
     const bool is_small = pool->n_threads == 1 || n_chunks <= grain;
     const int64_t start_ns = is_small ? 0 : r2i_clock_ns();
@@ -225,5 +234,6 @@ void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work
     atomic_fetch_add(&pool->generation, 1);
     const int64_t piece_ns = (r2i_clock_ns() - start_ns) / r2i_max_i32(n_pieces, 1);
     const int64_t late_ns = LATE_PIECES * piece_ns > LATE_NS ? LATE_PIECES * piece_ns : LATE_NS;
-    for (int32_t i = 1; i < pool->n_threads; i++) wait_for_member(&pool->members[i], late_ns);
+    for (int32_t i = 1; i < pool->n_threads; i++)
+        wait_for_member(&pool->members[i], late_ns);
 }

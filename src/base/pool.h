@@ -21,10 +21,12 @@ typedef void (*r2i_pool_work)(void *context, int32_t begin, int32_t end, int32_t
 
 /* n_threads includes the calling thread; 1 starts no thread.  R2_E_RANGE outside 1..256,
  * R2_E_NOMEM, R2_E_IO when a thread cannot be started.  `heap` must outlive the pool. */
-R2_CHECKED r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap *heap, r2_error *err);
+R2_CHECKED r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap *heap,
+                                     r2_error *err);
 /* Stops and joins the workers.  NULL is allowed. */
 void r2i_pool_destroy(r2i_pool *pool);
 int32_t r2i_pool_threads(const r2i_pool *pool);
 /* Runs work over [0, n_chunks) in pieces of at least `grain` chunks and returns when all are done. */
-void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work work, void *context);
+void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work work,
+                  void *context);
 #endif

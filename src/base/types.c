@@ -12,7 +12,9 @@ const r2i_type_info *r2i_type_find(uint64_t id) {
     return id < R2I_TYPE_LIMIT && type_table[id].name != NULL ? &type_table[id] : NULL;
 }
 
-const r2i_type_info *r2i_type_get(r2i_type type) { return &type_table[type]; }
+const r2i_type_info *r2i_type_get(r2i_type type) {
+    return &type_table[type];
+}
 
 size_t r2i_type_row_bytes(r2i_type type, size_t n_elements) {
     const r2i_type_info *info = &type_table[type];

@@ -5,29 +5,29 @@
 #include <stdint.h>
 
 /* X(enum, id, name, elements per block, bytes per block).  Block layouts: docs/formats.md. */
-#define R2I_TYPE_LIST(X)                                                                           \
-    X(R2I_TYPE_F32, 0, "F32", 1, 4)                                                                \
-    X(R2I_TYPE_F16, 1, "F16", 1, 2)                                                                \
-    X(R2I_TYPE_Q4_0, 2, "Q4_0", 32, 18)                                                            \
-    X(R2I_TYPE_Q4_1, 3, "Q4_1", 32, 20)                                                            \
-    X(R2I_TYPE_Q5_0, 6, "Q5_0", 32, 22)                                                            \
-    X(R2I_TYPE_Q5_1, 7, "Q5_1", 32, 24)                                                            \
-    X(R2I_TYPE_Q8_0, 8, "Q8_0", 32, 34)                                                            \
-    X(R2I_TYPE_Q2_K, 10, "Q2_K", 256, 84)                                                          \
-    X(R2I_TYPE_Q3_K, 11, "Q3_K", 256, 110)                                                         \
-    X(R2I_TYPE_Q4_K, 12, "Q4_K", 256, 144)                                                         \
-    X(R2I_TYPE_Q5_K, 13, "Q5_K", 256, 176)                                                         \
-    X(R2I_TYPE_Q6_K, 14, "Q6_K", 256, 210)                                                         \
-    X(R2I_TYPE_IQ4_NL, 20, "IQ4_NL", 32, 18)                                                       \
-    X(R2I_TYPE_IQ4_XS, 23, "IQ4_XS", 256, 136)                                                     \
-    X(R2I_TYPE_BF16, 30, "BF16", 1, 2)                                                             \
+#define R2I_TYPE_LIST(X)                       \
+    X(R2I_TYPE_F32, 0, "F32", 1, 4)            \
+    X(R2I_TYPE_F16, 1, "F16", 1, 2)            \
+    X(R2I_TYPE_Q4_0, 2, "Q4_0", 32, 18)        \
+    X(R2I_TYPE_Q4_1, 3, "Q4_1", 32, 20)        \
+    X(R2I_TYPE_Q5_0, 6, "Q5_0", 32, 22)        \
+    X(R2I_TYPE_Q5_1, 7, "Q5_1", 32, 24)        \
+    X(R2I_TYPE_Q8_0, 8, "Q8_0", 32, 34)        \
+    X(R2I_TYPE_Q2_K, 10, "Q2_K", 256, 84)      \
+    X(R2I_TYPE_Q3_K, 11, "Q3_K", 256, 110)     \
+    X(R2I_TYPE_Q4_K, 12, "Q4_K", 256, 144)     \
+    X(R2I_TYPE_Q5_K, 13, "Q5_K", 256, 176)     \
+    X(R2I_TYPE_Q6_K, 14, "Q6_K", 256, 210)     \
+    X(R2I_TYPE_IQ4_NL, 20, "IQ4_NL", 32, 18)   \
+    X(R2I_TYPE_IQ4_XS, 23, "IQ4_XS", 256, 136) \
+    X(R2I_TYPE_BF16, 30, "BF16", 1, 2)         \
     X(R2I_TYPE_MXFP4, 39, "MXFP4", 32, 17)
 
 typedef enum {
 #define R2I_TYPE_ENUM(name, id, text, n, bytes) name = id,
     R2I_TYPE_LIST(R2I_TYPE_ENUM)
 #undef R2I_TYPE_ENUM
-    R2I_TYPE_LIMIT = 40 /* above every id: size of tables indexed by type */
+        R2I_TYPE_LIMIT = 40 /* above every id: size of tables indexed by type */
 } r2i_type;
 
 typedef struct {

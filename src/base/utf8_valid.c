@@ -53,8 +53,10 @@ bool r2i_utf8_is_valid(const char *text, size_t n_bytes) {
     while (p < end) {
         const size_t n = (size_t)(end - p);
         uint64_t w;
-        if (n >= 8) memcpy(&w, p, sizeof w);
-        else w = load_tail(p, n);
+        if (n >= 8)
+            memcpy(&w, p, sizeof w);
+        else
+            w = load_tail(p, n);
         const uint64_t high = w & top, lead = high & w << 1, follow = high & ~(w << 1);
         /* Two-byte leads are C2..DF: bit 5 clear and one of bits 4..1 set. */
         const uint64_t not_two = (lead & w << 2) | (lead & ~(w << 3 | w << 4 | w << 5 | w << 6));

@@ -11,8 +11,9 @@ int r2i_version_command(r2i_program *p) {
         return R2I_EXIT_OK;
     }
     r2i_cpu_detect(&cpu);
-    return r2i_program_print_json(p, json_pack("{s:s, s:s, s:s, s:s}", "name", "r2lm", "version", R2LM_VERSION, "cpu_level",
-                                               r2i_level_name(cpu.level), "compiler", __VERSION__));
+    return r2i_program_print_json(p, json_pack("{s:s, s:s, s:s, s:s}", "name", "r2lm", "version",
+                                               R2LM_VERSION, "cpu_level", r2i_level_name(cpu.level),
+                                               "compiler", __VERSION__));
 }
 
 int r2i_licenses_command(r2i_program *p) {
@@ -29,9 +30,11 @@ int r2i_licenses_command(r2i_program *p) {
     };
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (!p->options->wants_json) printf("%-10s %-28s %s\n", parts[i].name, parts[i].license, parts[i].use);
-        (void)json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", parts[i].name, "license", parts[i].license, "use",
-                                                    parts[i].use));
+        if (!p->options->wants_json)
+            printf("%-10s %-28s %s\n", parts[i].name, parts[i].license, parts[i].use);
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s, s:s, s:s}", "name", parts[i].name, "license",
+                                              parts[i].license, "use", parts[i].use));
     }
     if (p->options->wants_json) return r2i_program_print_json(p, json_pack("{s:o}", "parts", list));
     json_decref(list);

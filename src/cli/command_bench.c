@@ -33,7 +33,8 @@ static int32_t longest(const r2i_options *o) {
 /* Room for the batch, two long sequences (one being a kept prefix) and what page borders waste. */
 static int64_t cache_room(const bench *b) {
     const int64_t page = b->session.info.cache_bytes_per_token * PAGE_TOKENS;
-    const int64_t batch = b->o->streams * (int64_t)r2i_div_up_i32(BATCH_PROMPT + b->o->predict + 1, PAGE_TOKENS);
+    const int64_t batch =
+        b->o->streams * (int64_t)r2i_div_up_i32(BATCH_PROMPT + b->o->predict + 1, PAGE_TOKENS);
     const int64_t alone = 2 * (int64_t)r2i_div_up_i32(b->n_context, PAGE_TOKENS);
     return (batch + alone + 4) * page * 5 / 4;
 }
@@ -41,7 +42,8 @@ static int64_t cache_room(const bench *b) {
 static void fill_prompt(bench *b, int32_t n) {
     const int64_t n_vocab = b->session.info.n_vocab;
     b->next_prompt++;
-    for (int64_t i = 0; i < n; i++) b->prompt[i] = (r2_token)((1000 + i * 7 + b->next_prompt * 31 + i * i % 13) % n_vocab);
+    for (int64_t i = 0; i < n; i++)
+        b->prompt[i] = (r2_token)((1000 + i * 7 + b->next_prompt * 31 + i * i % 13) % n_vocab);
 }
 
 static void note_cache(bench *b) {
@@ -51,7 +53,8 @@ static void note_cache(bench *b) {
     if (bytes > b->cache_bytes) b->cache_bytes = bytes;
 }
 
-static r2_status start(bench *b, int32_t n_prompt, int32_t n_new, r2_sequence **out, r2_error *err) {
+static r2_status start(bench *b, int32_t n_prompt, int32_t n_new, r2_sequence **out,
+                       r2_error *err) {
     const r2_sequence_options options = { .max_new_tokens = n_new, .ignores_end = true };
     R2I_TRY(r2_sequence_create(out, b->session.engine, &options, err));
     const r2_status status = r2_sequence_append(*out, b->prompt, n_prompt, err);
@@ -73,13 +76,14 @@ static r2_status step_until(bench *b, const r2_sequence *s, int32_t n, r2_error 
         if (n_active > 0) continue;
         r2_sequence_get_status(s, &status);
         if (status.n_generated >= n) return R2_OK;
-        return r2i_fail(err, R2_E_FULL, "the sequence ended (%s) after %d tokens, expected %d", r2i_finish_name(status.finish),
-                        status.n_generated, n);
+        return r2i_fail(err, R2_E_FULL, "the sequence ended (%s) after %d tokens, expected %d",
+                        r2i_finish_name(status.finish), status.n_generated, n);
     }
 }
 
 /* Seconds to read n_prompt tokens and draw the first one, then to draw n_new more. */
-static r2_status measure_once(bench *b, int32_t n_prompt, int32_t n_new, double *read_s, double *draw_s, r2_error *err) {
+static r2_status measure_once(bench *b, int32_t n_prompt, int32_t n_new, double *read_s,
+                              double *draw_s, r2_error *err) {
     r2_sequence *s;
     const int64_t begin = r2i_clock_ns();
     R2I_TRY(start(b, n_prompt, n_new + 1, &s, err));
@@ -124,7 +128,8 @@ static r2_status step_all(bench *b, r2_sequence **all, int32_t n, double *second
         fill_prompt(b, BATCH_PROMPT);
         R2I_TRY(start(b, BATCH_PROMPT, b->o->predict + 1, &all[i], err));
     }
-    for (int32_t i = 0; i < n; i++) R2I_TRY(step_until(b, all[i], 1, err));
+    for (int32_t i = 0; i < n; i++)
+        R2I_TRY(step_until(b, all[i], 1, err));
     /* Those that began to write while others still read have a head start: it is not counted. */
     int64_t n_before = 0, n_after = 0;
     r2_sequence_status status;
@@ -133,7 +138,8 @@ static r2_status step_all(bench *b, r2_sequence **all, int32_t n, double *second
         n_before += status.n_generated;
     }
     const int64_t begin = r2i_clock_ns();
-    for (int32_t i = 0; i < n; i++) R2I_TRY(step_until(b, all[i], b->o->predict + 1, err));
+    for (int32_t i = 0; i < n; i++)
+        R2I_TRY(step_until(b, all[i], b->o->predict + 1, err));
     *seconds = (double)(r2i_clock_ns() - begin) * 1e-9;
     for (int32_t i = 0; i < n; i++) {
         r2_sequence_get_status(all[i], &status);
@@ -184,10 +190,13 @@ static r2_status measure_start(bench *b, r2_error *err) {
     r2_prompt *prompt = NULL;
     int32_t n_prompt = SHORT_PROMPT;
     double read_s, draw_s;
-    if (b->session.info.has_chat_template) R2I_TRY(r2_chat_render(&prompt, b->session.model, &message, 1, NULL, err));
+    if (b->session.info.has_chat_template)
+        R2I_TRY(r2_chat_render(&prompt, b->session.model, &message, 1, NULL, err));
     if (prompt != NULL) n_prompt = r2i_min_i32(prompt->n_tokens, b->n_context - 1);
-    if (prompt != NULL) memcpy(b->prompt, prompt->tokens, (size_t)n_prompt * sizeof *b->prompt);
-    else fill_prompt(b, n_prompt);
+    if (prompt != NULL)
+        memcpy(b->prompt, prompt->tokens, (size_t)n_prompt * sizeof *b->prompt);
+    else
+        fill_prompt(b, n_prompt);
     r2_prompt_destroy(prompt);
     R2I_TRY(measure_once(b, n_prompt, 0, &read_s, &draw_s, err));
     b->start_ms = (double)(r2i_clock_ns() - b->session.program->start_ns) * 1e-6;
@@ -218,7 +227,8 @@ static r2_status measure_all(bench *b, r2_error *err) {
 /* Bytes read per token: the weights, and the cache of an average drawn token. */
 static double token_bytes(const bench *b) {
     const double context = (b->o->depth > 0 ? b->o->depth : SHORT_PROMPT) + b->o->predict / 2.0;
-    return (double)b->session.info.bytes_per_token + context * (double)b->session.info.cache_bytes_per_token;
+    return (double)b->session.info.bytes_per_token +
+           context * (double)b->session.info.cache_bytes_per_token;
 }
 
 static double share(const bench *b) {
@@ -264,10 +274,13 @@ static int print_json(bench *b) {
 
 static int print_table(const bench *b) {
     const r2_model_info *info = &b->session.info;
-    printf("%s\n%s, %s; %s, %d threads\n\n", b->session.path, info->architecture, info->weight_types, info->cpu_level, n_threads(b));
+    printf("%s\n%s, %s; %s, %d threads\n\n", b->session.path, info->architecture,
+           info->weight_types, info->cpu_level, n_threads(b));
     printf("%-34s %10.1f tok/s\n", "prefill", b->prefill);
-    printf("%-34s %10.1f tok/s   %.0f %% of the bandwidth\n", "decode, one stream", b->decode, 100 * share(b));
-    if (b->o->streams > 1) printf("decode, %4d streams               %10.1f tok/s\n", b->o->streams, b->batch);
+    printf("%-34s %10.1f tok/s   %.0f %% of the bandwidth\n", "decode, one stream", b->decode,
+           100 * share(b));
+    if (b->o->streams > 1)
+        printf("decode, %4d streams               %10.1f tok/s\n", b->o->streams, b->batch);
     printf("%-34s %10.1f ms\n", "process start to first token", b->start_ms);
     if (b->o->long_prompt > 0) {
         printf("prompt of %7d tokens, cold      %10.1f ms\n", b->o->long_prompt, b->cold_ms);
@@ -288,10 +301,13 @@ static r2_status run_all(bench *b, r2i_program *p, r2_error *err) {
     r2i_signals_catch();
     R2I_TRY(r2i_session_open_model(&b->session, p, path, err));
     b->n_context = r2i_max_i32(longest(b->o), 512);
-    const r2_engine_options options = { .n_context = b->n_context, .n_sequences = b->o->streams + 2, .cache_bytes = cache_room(b) };
+    const r2_engine_options options = { .n_context = b->n_context,
+                                        .n_sequences = b->o->streams + 2,
+                                        .cache_bytes = cache_room(b) };
     R2I_TRY(r2i_session_open_engine(&b->session, &options, err));
     b->prompt = R2I_ARENA_ARRAY(&p->arena, r2_token, (size_t)b->n_context);
-    if (b->prompt == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a prompt of %d tokens", b->n_context);
+    if (b->prompt == NULL)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for a prompt of %d tokens", b->n_context);
     return measure_all(b, err);
 }
 

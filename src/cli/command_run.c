@@ -17,7 +17,8 @@ typedef struct {
 } run_state;
 
 static void print_event(run_state *s, const char *type, const char *text) {
-    (void)r2i_program_print_json(s->session.program, json_pack("{s:s, s:s}", "type", type, "text", text));
+    (void)r2i_program_print_json(s->session.program,
+                                 json_pack("{s:s, s:s}", "type", type, "text", text));
 }
 
 static void close_thinking(run_state *s) {
@@ -39,7 +40,8 @@ static void on_text(void *user, r2i_part part, const char *text) {
     const bool is_answer = part == R2I_PART_ANSWER;
     if (o->wants_jsonl) print_event(s, is_answer ? "text" : "thinking", text);
     if (o->wants_json || o->wants_jsonl) {
-        const r2_status status = r2i_buffer_append_text(is_answer ? &s->answer : &s->thinking, text, &s->failure);
+        const r2_status status =
+            r2i_buffer_append_text(is_answer ? &s->answer : &s->thinking, text, &s->failure);
         if (status != R2_OK) s->failure.code = status;
         return;
     }
@@ -58,7 +60,8 @@ static r2_status make_tokens(run_state *s, r2_token **tokens, int32_t *n_tokens,
     const r2i_options *o = s->session.program->options;
     const char *text = s->prompt.bytes != NULL ? s->prompt.bytes : "";
     if (o->is_raw || !s->session.info.has_chat_template) {
-        return r2i_session_tokenize(&s->session, text, s->prompt.n_bytes, R2_TOKENIZE_START, tokens, n_tokens, err);
+        return r2i_session_tokenize(&s->session, text, s->prompt.n_bytes, R2_TOKENIZE_START, tokens,
+                                    n_tokens, err);
     }
     const r2_chat_message messages[] = { { "system", o->system }, { "user", text } };
     const int skip = o->system == NULL;
@@ -67,20 +70,23 @@ static r2_status make_tokens(run_state *s, r2_token **tokens, int32_t *n_tokens,
     R2I_TRY(r2_chat_render(&prompt, s->session.model, messages + skip, 2 - skip, &chat, err));
     *n_tokens = prompt->n_tokens;
     *tokens = R2I_ARENA_ARRAY(&s->session.program->arena, r2_token, (size_t)prompt->n_tokens + 1);
-    if (*tokens != NULL) memcpy(*tokens, prompt->tokens, (size_t)prompt->n_tokens * sizeof **tokens);
+    if (*tokens != NULL)
+        memcpy(*tokens, prompt->tokens, (size_t)prompt->n_tokens * sizeof **tokens);
     r2_prompt_destroy(prompt);
     return *tokens != NULL ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for the prompt");
 }
 
 static int print_result(run_state *s, const r2i_answer *a) {
     r2i_program *p = s->session.program;
-    json_t *object = json_pack("{s:s, s:s+, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "model", s->session.info.name, "", "",
-                               "text", s->answer.bytes != NULL ? s->answer.bytes : "", "thinking",
-                               s->thinking.bytes != NULL ? s->thinking.bytes : "", "finish_reason", r2i_finish_name(a->finish),
-                               "prompt_tokens", a->n_prompt, "cached_tokens", a->n_cached, "completion_tokens", a->n_generated,
-                               "thinking_tokens", a->n_thinking, "thinking_truncated", a->is_think_cut, "timings",
-                               r2i_answer_timings(a));
-    if (object != NULL && p->options->wants_jsonl) (void)json_object_set_new(object, "type", json_string("done"));
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:o}", "model", s->session.info.name, "text",
+        s->answer.bytes != NULL ? s->answer.bytes : "", "thinking",
+        s->thinking.bytes != NULL ? s->thinking.bytes : "", "finish_reason",
+        r2i_finish_name(a->finish), "prompt_tokens", a->n_prompt, "cached_tokens", a->n_cached,
+        "completion_tokens", a->n_generated, "thinking_tokens", a->n_thinking, "thinking_truncated",
+        a->is_think_cut, "timings", r2i_answer_timings(a));
+    if (object != NULL && p->options->wants_jsonl)
+        (void)json_object_set_new(object, "type", json_string("done"));
     return r2i_program_print_json(p, object);
 }
 
@@ -89,9 +95,11 @@ static r2_status answer(run_state *s, r2i_answer *out, r2_error *err) {
     r2_token *tokens = NULL;
     int32_t n_tokens = 0;
     r2_sequence_options options;
-    R2I_TRY(r2i_session_open_engine(&s->session, &(r2_engine_options){ .n_context = o->ctx_size, .n_sequences = 1 }, err));
+    R2I_TRY(r2i_session_open_engine(
+        &s->session, &(r2_engine_options){ .n_context = o->ctx_size, .n_sequences = 1 }, err));
     R2I_TRY(make_tokens(s, &tokens, &n_tokens, err));
-    if (n_tokens == 0) return r2i_fail(err, R2_E_ARGUMENT, "prompt: expected at least one token, found none");
+    if (n_tokens == 0)
+        return r2i_fail(err, R2_E_ARGUMENT, "prompt: expected at least one token, found none");
     r2i_session_sequence_options(&s->session, &options);
     R2I_TRY(r2i_session_answer(&s->session, tokens, n_tokens, &options, on_text, s, out, err));
     if (s->failure.code != R2_OK) *err = s->failure;
@@ -117,7 +125,8 @@ static r2_status open_all(run_state *s, r2i_program *p, r2_error *err) {
     const r2i_options *o = p->options;
     const char *path = NULL, *name = o->model;
     int first_word = 0;
-    if (p->arguments.n_words > 0 && !p->arguments.has_model_flag) name = p->arguments.words[first_word++];
+    if (p->arguments.n_words > 0 && !p->arguments.has_model_flag)
+        name = p->arguments.words[first_word++];
     R2I_TRY(r2i_prompt_collect(&s->prompt, p, first_word, err));
     R2I_TRY(r2i_model_resolve(&path, p, name, err));
     r2i_signals_catch();
@@ -133,7 +142,9 @@ int r2i_run_command(r2i_program *p) {
     r2i_prompt_buffer_init(&s.thinking, p);
     const r2i_options *o = p->options;
     s.shows_thinking = o->hides_thinking == 0 || (o->hides_thinking < 0 && p->terminal.is_err_tty);
-    r2_status status = o->ignores_end && o->predict == 0 ? r2i_fail(&err, R2_E_ARGUMENT, "--ignore-eos: expected -n beside it") : R2_OK;
+    r2_status status = o->ignores_end && o->predict == 0
+                           ? r2i_fail(&err, R2_E_ARGUMENT, "--ignore-eos: expected -n beside it")
+                           : R2_OK;
     if (status == R2_OK) status = open_all(&s, p, &err);
     if (status == R2_OK) status = answer(&s, &result, &err);
     int code;

@@ -3,30 +3,42 @@
 
 const r2i_command r2i_command_table[] = {
     { "run", NULL, "[MODEL] [PROMPT]", "answer one question", R2I_FOR_RUN, r2i_run_command,
-      "Prints the answer alone on standard output; thoughts, timings and progress go to standard error.\n"
-      "With -m or -p the text comes from there; without them the first word is the model, the others are the\n"
-      "prompt.  Piped text becomes the prompt or follows PROMPT; with -p standard input is left alone, and\n"
-      "`-f -` adds it.  The model's chat template is used unless --raw is given or there is none." },
+      "Prints the answer alone on standard output; thoughts, timings and progress go to standard "
+      "error.\n"
+      "With -m or -p the text comes from there; without them the first word is the model, the "
+      "others are the\n"
+      "prompt.  Piped text becomes the prompt or follows PROMPT; with -p standard input is left "
+      "alone, and\n"
+      "`-f -` adds it.  The model's chat template is used unless --raw is given or there is "
+      "none." },
     { "chat", NULL, "[MODEL]", "talk with a model", R2I_FOR_CHAT, r2i_chat_command,
-      "Commands in the conversation: /help /think [N] /nothink /read FILE /system [TEXT] /save FILE /load FILE\n"
-      "/regen /undo /ctx /stats /clear /exit.  A line of three quotation marks begins and ends text of several\n"
-      "lines.  Ctrl-C stops the answer, twice ends the program; Ctrl-D ends it.  Standard input may be a file." },
+      "Commands in the conversation: /help /think [N] /nothink /read FILE /system [TEXT] /save "
+      "FILE /load FILE\n"
+      "/regen /undo /ctx /stats /clear /exit.  A line of three quotation marks begins and ends "
+      "text of several\n"
+      "lines.  Ctrl-C stops the answer, twice ends the program; Ctrl-D ends it.  Standard input "
+      "may be a file." },
     { "list", "ls", "", "show the models on this machine", R2I_FOR_LIST, r2i_list_command,
-      "Looks into --models, the cache of r2lm and those of Hugging Face, ollama and llama.cpp; opens nothing." },
+      "Looks into --models, the cache of r2lm and those of Hugging Face, ollama and llama.cpp; "
+      "opens nothing." },
     { "show", NULL, "[MODEL]", "show what a model is", R2I_FOR_SHOW, r2i_show_command, NULL },
     { "tokenize", NULL, "[MODEL]", "turn text into tokens", R2I_FOR_TOKENIZE, r2i_tokenize_command,
       "The text comes from -p, -f or standard input; token numbers are printed on one line." },
     { "ppl", "perplexity", "[MODEL]", "perplexity of a text", R2I_FOR_PPL, r2i_ppl_command,
-      "Windows of --ctx-size tokens, each on its own; the second half of each is scored.  What is left over at\n"
+      "Windows of --ctx-size tokens, each on its own; the second half of each is scored.  What is "
+      "left over at\n"
       "the end is not used." },
     { "bench", NULL, "[MODEL]", "measure tokens per second", R2I_FOR_BENCH, r2i_bench_command,
-      "Here -p and -n are numbers of tokens.  Each figure is the best of --repeat; read_gb_s is a plain reader's\n"
+      "Here -p and -n are numbers of tokens.  Each figure is the best of --repeat; read_gb_s is a "
+      "plain reader's\n"
       "rate on this machine with as many threads, before and after." },
     { "doctor", NULL, "", "say whether this machine is ready", R2I_FOR_DOCTOR, r2i_doctor_command,
       "Reads only: processor, memory, bandwidth, models." },
     { "version", NULL, "", "print the version", R2I_FOR_VERSION, r2i_version_command, NULL },
-    { "help", NULL, "[COMMAND]", "show help; --man writes the man page", R2I_FOR_HELP, r2i_help_command, NULL },
-    { "completion", NULL, "bash|zsh|fish", "write completions for a shell", R2I_FOR_COMPLETION, r2i_completion_command, NULL },
+    { "help", NULL, "[COMMAND]", "show help; --man writes the man page", R2I_FOR_HELP,
+      r2i_help_command, NULL },
+    { "completion", NULL, "bash|zsh|fish", "write completions for a shell", R2I_FOR_COMPLETION,
+      r2i_completion_command, NULL },
     { "licenses", NULL, "", "show licences", R2I_FOR_LICENSES, r2i_licenses_command, NULL },
 };
 const size_t r2i_n_commands = sizeof r2i_command_table / sizeof *r2i_command_table;

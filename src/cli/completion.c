@@ -6,7 +6,8 @@
 #include "cli/program.h"
 
 static void print_commands(void) {
-    for (size_t i = 0; i < r2i_n_commands; i++) printf("%s%s", i > 0 ? " " : "", r2i_command_table[i].name);
+    for (size_t i = 0; i < r2i_n_commands; i++)
+        printf("%s%s", i > 0 ? " " : "", r2i_command_table[i].name);
 }
 
 static bool is_switch(const r2i_option *o) {
@@ -25,7 +26,8 @@ static void print_words_of(const r2i_command *c) {
 }
 
 static void print_choices(const r2i_option *o) {
-    for (const char *c = o->choices; *c != '\0'; c++) (void)fputc(*c == '|' ? ' ' : *c, stdout);
+    for (const char *c = o->choices; *c != '\0'; c++)
+        (void)fputc(*c == '|' ? ' ' : *c, stdout);
 }
 
 static void print_bash(void) {
@@ -33,7 +35,8 @@ static void print_bash(void) {
            "    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=\n"
            "    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words=\"");
     print_commands();
-    printf("\"\n    else\n        case $before in\n        -m|--model) words=$(r2lm list --quiet 2>/dev/null | cut -f 1) ;;\n");
+    printf("\"\n    else\n        case $before in\n        -m|--model) words=$(r2lm list --quiet "
+           "2>/dev/null | cut -f 1) ;;\n");
     for (size_t i = 0; i < r2i_n_options; i++) {
         if (r2i_option_table[i].choices == NULL) continue;
         printf("        --%s) words=\"", r2i_option_table[i].name);
@@ -47,17 +50,22 @@ static void print_bash(void) {
         printf("\" ;;\n");
     }
     printf("            esac ;;\n        esac\n    fi\n"
-           "    while IFS= read -r word; do COMPREPLY+=(\"$word\"); done < <(compgen -W \"$words\" -- \"$current\")\n"
-           "    [ ${#COMPREPLY[@]} -gt 0 ] || while IFS= read -r word; do COMPREPLY+=(\"$word\"); done < <(compgen -f -- \"$current\")\n"
+           "    while IFS= read -r word; do COMPREPLY+=(\"$word\"); done < <(compgen -W \"$words\" "
+           "-- \"$current\")\n"
+           "    [ ${#COMPREPLY[@]} -gt 0 ] || while IFS= read -r word; do COMPREPLY+=(\"$word\"); "
+           "done < <(compgen -f -- \"$current\")\n"
            "}\ncomplete -F _r2lm r2lm\n");
 }
 
 /* A text between single quotes, without characters that mean something to zsh's _arguments. */
 static void print_quoted(const char *text) {
     for (const char *c = text; *c != '\0'; c++) {
-        if (*c == '\'') (void)fputs("'\\''", stdout);
-        else if (*c == '[' || *c == ']' || *c == ':') (void)fputc(' ', stdout);
-        else (void)fputc(*c, stdout);
+        if (*c == '\'')
+            (void)fputs("'\\''", stdout);
+        else if (*c == '[' || *c == ']' || *c == ':')
+            (void)fputc(' ', stdout);
+        else
+            (void)fputc(*c, stdout);
     }
 }
 
@@ -69,7 +77,8 @@ static void print_zsh(void) {
         print_quoted(r2i_command_table[i].help);
         printf("'\n");
     }
-    printf("    )\n    if (( CURRENT == 2 )); then _describe command commands; return; fi\n    case $words[2] in\n");
+    printf("    )\n    if (( CURRENT == 2 )); then _describe command commands; return; fi\n    "
+           "case $words[2] in\n");
     for (size_t i = 0; i < r2i_n_commands; i++) {
         printf("    %s) _arguments", r2i_command_table[i].name);
         for (size_t j = 0; j < r2i_n_options; j++) {
@@ -130,5 +139,8 @@ int r2i_completion_command(r2i_program *p) {
         return R2I_EXIT_OK;
     }
     r2_error err;
-    return r2i_program_fail(p, r2i_fail(&err, R2_E_ARGUMENT, "completion: expected bash, zsh or fish, found %.60s", name), &err);
+    return r2i_program_fail(
+        p,
+        r2i_fail(&err, R2_E_ARGUMENT, "completion: expected bash, zsh or fish, found %.60s", name),
+        &err);
 }

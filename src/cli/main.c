@@ -12,7 +12,8 @@ enum { TEXT_BLOCK_BYTES = 1 << 16 };
 const r2i_command *r2i_command_find(const char *name) {
     for (size_t i = 0; i < r2i_n_commands; i++) {
         const r2i_command *c = &r2i_command_table[i];
-        if (strcmp(c->name, name) == 0 || (c->alias != NULL && strcmp(c->alias, name) == 0)) return c;
+        if (strcmp(c->name, name) == 0 || (c->alias != NULL && strcmp(c->alias, name) == 0))
+            return c;
     }
     return NULL;
 }
@@ -31,8 +32,10 @@ static int fail_unknown(const char *name) {
     }
     r2_error err;
     (void)r2i_fail(&err, R2_E_ARGUMENT, "%.60s: no such command", name); /* makes it printable */
-    if (best != NULL) fprintf(stderr, "r2lm: %s; did you mean `r2lm %s`?\n", err.text, best);
-    else fprintf(stderr, "r2lm: %s; `r2lm help` lists them\n", err.text);
+    if (best != NULL)
+        fprintf(stderr, "r2lm: %s; did you mean `r2lm %s`?\n", err.text, best);
+    else
+        fprintf(stderr, "r2lm: %s; `r2lm help` lists them\n", err.text);
     return R2I_EXIT_USAGE;
 }
 
@@ -53,7 +56,8 @@ static int run_command(r2i_program *p, int argc, char **argv) {
 static int close_output(int code) {
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    fprintf(stderr, "r2lm: standard output: %s\n", errno != 0 ? strerror(errno) : "could not be written");
+    fprintf(stderr, "r2lm: standard output: %s\n",
+            errno != 0 ? strerror(errno) : "could not be written");
     return code == R2I_EXIT_OK ? R2I_EXIT_FAILED : code;
 }
 

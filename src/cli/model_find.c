@@ -22,10 +22,12 @@ __attribute__((format(printf, 2, 3))) static char *keep(r2i_program *p, const ch
     va_start(args, format);
     const int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return n < 0 || (size_t)n >= sizeof text ? NULL : r2i_arena_copy_text(&p->arena, text, (size_t)n);
+    return n < 0 || (size_t)n >= sizeof text ? NULL
+                                             : r2i_arena_copy_text(&p->arena, text, (size_t)n);
 }
 
-static void add(r2i_found_models *f, const char *name, const char *path, const char *source, int64_t n_bytes) {
+static void add(r2i_found_models *f, const char *name, const char *path, const char *source,
+                int64_t n_bytes) {
     if (name == NULL || path == NULL || f->n_models == f->cap_models) return;
     for (size_t i = 0; i < f->n_models; i++) {
         if (strcmp(f->models[i].path, path) == 0) return;
@@ -71,7 +73,8 @@ static int64_t model_folder_bytes(r2i_program *p, const char *folder) {
 }
 
 /* Every .gguf file and model folder below `folder`.  `prefix`: what stands before a file's name. */
-static void scan(r2i_found_models *f, const char *folder, const char *source, const char *prefix, int depth) {
+static void scan(r2i_found_models *f, const char *folder, const char *source, const char *prefix,
+                 int depth) {
     r2i_program *p = f->program;
     DIR *dir = folder != NULL && depth < MAX_DEPTH ? opendir(folder) : NULL;
     if (dir == NULL) return;
@@ -80,14 +83,19 @@ static void scan(r2i_found_models *f, const char *folder, const char *source, co
         if (name[0] == '.' || path == NULL) continue;
         if (is_folder(path)) {
             const int64_t n_bytes = model_folder_bytes(p, path);
-            if (n_bytes >= 0) add(f, prefix[0] != '\0' ? prefix : keep(p, "%s", name), path, source, n_bytes);
-            else scan(f, path, source, prefix, depth + 1);
+            if (n_bytes >= 0)
+                add(f, prefix[0] != '\0' ? prefix : keep(p, "%s", name), path, source, n_bytes);
+            else
+                scan(f, path, source, prefix, depth + 1);
             continue;
         }
         const int64_t n_bytes = file_bytes(path);
-        if (n_bytes < 0 || !ends_with(name, ".gguf") || is_later_shard(name) || strncmp(name, "mmproj", 6) == 0) continue;
+        if (n_bytes < 0 || !ends_with(name, ".gguf") || is_later_shard(name) ||
+            strncmp(name, "mmproj", 6) == 0)
+            continue;
         const int n_stem = (int)strlen(name) - 5;
-        const char *shown = prefix[0] != '\0' ? keep(p, "%s:%.*s", prefix, n_stem, name) : keep(p, "%.*s", n_stem, name);
+        const char *shown = prefix[0] != '\0' ? keep(p, "%s:%.*s", prefix, n_stem, name)
+                                              : keep(p, "%.*s", n_stem, name);
         add(f, shown, path, source, n_bytes);
     }
     (void)closedir(dir);
@@ -99,7 +107,8 @@ static int by_name(const void *a, const void *b) {
 }
 
 static void sort_from(r2i_found_models *f, size_t first) {
-    if (f->n_models > first) qsort(f->models + first, f->n_models - first, sizeof *f->models, by_name);
+    if (f->n_models > first)
+        qsort(f->models + first, f->n_models - first, sizeof *f->models, by_name);
 }
 
 static const char *home_path(r2i_program *p, const char *rest) {
@@ -130,7 +139,8 @@ static void scan_hugging_face(r2i_found_models *f) {
             *dashes = '/';
             memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
         }
-        if (name != NULL) scan(f, keep(p, "%s/%s/snapshots", hub, entry->d_name), "hugging face", name, 0);
+        if (name != NULL)
+            scan(f, keep(p, "%s/%s/snapshots", hub, entry->d_name), "hugging face", name, 0);
     }
     (void)closedir(dir);
 }
@@ -138,15 +148,21 @@ static void scan_hugging_face(r2i_found_models *f) {
 /* The blob that a manifest's model layer names; digests are checked, for they become paths. */
 static const char *blob_of(r2i_program *p, const char *models, const char *manifest) {
     const int64_t n_bytes = file_bytes(manifest);
-    json_t *root = n_bytes > 0 && n_bytes < MAX_MANIFEST_BYTES ? json_load_file(manifest, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    json_t *root = n_bytes > 0 && n_bytes < MAX_MANIFEST_BYTES
+                       ? json_load_file(manifest, JSON_REJECT_DUPLICATES, NULL)
+                       : NULL;
     const json_t *layers = json_object_get(root, "layers");
     const char *path = NULL;
     for (size_t i = 0; i < json_array_size(layers) && path == NULL; i++) {
         const json_t *layer = json_array_get(layers, i);
         const char *type = json_string_value(json_object_get(layer, "mediaType"));
         const char *digest = json_string_value(json_object_get(layer, "digest"));
-        if (type == NULL || digest == NULL || strcmp(type, "application/vnd.ollama.image.model") != 0) continue;
-        if (strncmp(digest, "sha256:", 7) != 0 || strspn(digest + 7, "0123456789abcdef") != 64 || strlen(digest) != 71) continue;
+        if (type == NULL || digest == NULL ||
+            strcmp(type, "application/vnd.ollama.image.model") != 0)
+            continue;
+        if (strncmp(digest, "sha256:", 7) != 0 || strspn(digest + 7, "0123456789abcdef") != 64 ||
+            strlen(digest) != 71)
+            continue;
         path = keep(p, "%s/blobs/sha256-%s", models, digest + 7);
     }
     json_decref(root);
@@ -154,7 +170,8 @@ static const char *blob_of(r2i_program *p, const char *models, const char *manif
 }
 
 /* manifests/HOST/OWNER/NAME/TAG; the owner "library" is left out of the name. */
-static void scan_manifests(r2i_found_models *f, const char *models, const char *folder, const char *name, int depth) {
+static void scan_manifests(r2i_found_models *f, const char *models, const char *folder,
+                           const char *name, int depth) {
     r2i_program *p = f->program;
     DIR *dir = folder != NULL && depth < MAX_DEPTH ? opendir(folder) : NULL;
     if (dir == NULL) return;
@@ -162,8 +179,11 @@ static void scan_manifests(r2i_found_models *f, const char *models, const char *
         const char *path = keep(p, "%s/%s", folder, entry->d_name);
         if (entry->d_name[0] == '.' || path == NULL) continue;
         if (is_folder(path)) {
-            const bool is_hidden = depth == 0 || (depth == 1 && strcmp(entry->d_name, "library") == 0);
-            const char *longer = is_hidden ? "" : name[0] == '\0' ? keep(p, "%s", entry->d_name) : keep(p, "%s/%s", name, entry->d_name);
+            const bool is_hidden =
+                depth == 0 || (depth == 1 && strcmp(entry->d_name, "library") == 0);
+            const char *longer = is_hidden         ? ""
+                                 : name[0] == '\0' ? keep(p, "%s", entry->d_name)
+                                                   : keep(p, "%s/%s", name, entry->d_name);
             if (longer != NULL) scan_manifests(f, models, path, longer, depth + 1);
             continue;
         }
@@ -188,11 +208,14 @@ r2_status r2i_models_find(r2i_found_models *out, r2i_program *p, r2_error *err) 
     if (out->models == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a list of models");
     for (int place = 0; place < 5; place++) {
         const size_t first = out->n_models;
-        if (place == 0 && p->options->models != NULL) scan(out, p->options->models, "folder", "", 0);
+        if (place == 0 && p->options->models != NULL)
+            scan(out, p->options->models, "folder", "", 0);
         if (place == 1) scan(out, cache_path(p, "r2lm/models"), "r2lm", "", 0);
         if (place == 2) scan_hugging_face(out);
         if (place == 3) scan_ollama(out);
-        if (place == 4) scan(out, llama_cache != NULL ? llama_cache : cache_path(p, "llama.cpp"), "llama.cpp", "", 0);
+        if (place == 4)
+            scan(out, llama_cache != NULL ? llama_cache : cache_path(p, "llama.cpp"), "llama.cpp",
+                 "", 0);
         sort_from(out, first);
     }
     return R2_OK;
@@ -207,7 +230,8 @@ static int fit(const r2i_found_model *model, const char *text) {
     return strncasecmp(model->name, text, n) == 0 || strncasecmp(name, text, n) == 0 ? 1 : 0;
 }
 
-static r2_status pick(const char **path, const r2i_found_models *f, const char *text, r2_error *err) {
+static r2_status pick(const char **path, const r2i_found_models *f, const char *text,
+                      r2_error *err) {
     int best = 0;
     size_t n_best = 0;
     const r2i_found_model *found[2] = { NULL, NULL };
@@ -219,10 +243,13 @@ static r2_status pick(const char **path, const r2i_found_models *f, const char *
         if (n_best < 2) found[n_best] = &f->models[i];
         n_best++;
     }
-    if (n_best == 0) return r2i_fail(err, R2_E_NOT_FOUND, "%.100s: no such file, and no model of this name here", text);
+    if (n_best == 0)
+        return r2i_fail(err, R2_E_NOT_FOUND, "%.100s: no such file, and no model of this name here",
+                        text);
     if (n_best > 1 && best == 1) {
-        return r2i_fail(err, R2_E_NOT_FOUND, "%.60s: %zu models begin so, %.60s and %.60s among them", text, n_best, found[0]->name,
-                        found[1]->name);
+        return r2i_fail(err, R2_E_NOT_FOUND,
+                        "%.60s: %zu models begin so, %.60s and %.60s among them", text, n_best,
+                        found[0]->name, found[1]->name);
     }
     *path = found[0]->path;
     return R2_OK;
@@ -233,17 +260,21 @@ r2_status r2i_model_resolve(const char **path, r2i_program *p, const char *text,
     struct stat info;
     r2i_found_models found;
     *path = NULL;
-    if (!is_default && (strchr(text, '/') != NULL || ends_with(text, ".gguf") || stat(text, &info) == 0)) {
+    if (!is_default &&
+        (strchr(text, '/') != NULL || ends_with(text, ".gguf") || stat(text, &info) == 0)) {
         *path = text; /* a path, or an "org/name" of the Hugging Face cache */
         if (stat(text, &info) == 0) return R2_OK;
     }
     R2I_TRY(r2i_models_find(&found, p, err));
     if (pick(path, &found, is_default ? r2i_default_model : text, err) == R2_OK) return R2_OK;
-    if (is_default) return r2i_fail(err, R2_E_NOT_FOUND, "no model given, and the default model is not here");
+    if (is_default)
+        return r2i_fail(err, R2_E_NOT_FOUND, "no model given, and the default model is not here");
     return R2_E_NOT_FOUND;
 }
 
 void r2i_models_hint(const r2i_program *program) {
-    r2i_program_hint(program, "      `r2lm list` shows the models of this machine; `make run` in the source tree fetches %s",
+    r2i_program_hint(program,
+                     "      `r2lm list` shows the models of this machine; `make run` in the source "
+                     "tree fetches %s",
                      r2i_default_model);
 }

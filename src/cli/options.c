@@ -13,7 +13,8 @@ int r2i_word_distance(const char *a, const char *b) {
     const size_t n = strlen(a), m = strlen(b);
     int rows[3][MAX_WORD + 1] = { { 0 } };
     if (n > MAX_WORD || m > MAX_WORD) return MAX_WORD;
-    for (size_t j = 0; j <= m; j++) rows[0][j] = (int)j;
+    for (size_t j = 0; j <= m; j++)
+        rows[0][j] = (int)j;
     for (size_t i = 1; i <= n; i++) {
         int *now = rows[i % 3];
         const int *before = rows[(i + 2) % 3], *earlier = rows[(i + 1) % 3];
@@ -22,7 +23,8 @@ int r2i_word_distance(const char *a, const char *b) {
             int least = before[j - 1] + (a[i - 1] != b[j - 1]);
             if (before[j] + 1 < least) least = before[j] + 1;
             if (now[j - 1] + 1 < least) least = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && earlier[j - 2] + 1 < least) {
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                earlier[j - 2] + 1 < least) {
                 least = earlier[j - 2] + 1;
             }
             now[j] = least;
@@ -45,7 +47,8 @@ static r2_status fail_unknown(unsigned command, const char *name, r2_error *err)
         }
     }
     if (best == NULL) return r2i_fail(err, R2_E_ARGUMENT, "--%.60s: no such flag here", name);
-    return r2i_fail(err, R2_E_ARGUMENT, "--%.60s: no such flag here; did you mean --%s?", name, best);
+    return r2i_fail(err, R2_E_ARGUMENT, "--%.60s: no such flag here; did you mean --%s?", name,
+                    best);
 }
 
 static bool is_choice(const char *choices, const char *text) {
@@ -76,7 +79,8 @@ static bool read_switch(const char *text, int32_t *out) {
 }
 
 /* Puts one text value into its field.  `source` is the flag or variable, for the message. */
-static r2_status set_value(r2i_options *values, const r2i_option *o, const char *source, const char *text, r2_error *err) {
+static r2_status set_value(r2i_options *values, const r2i_option *o, const char *source,
+                           const char *text, r2_error *err) {
     char *field = (char *)values + o->offset;
     double number = 0;
     int32_t state = 0;
@@ -86,31 +90,41 @@ static r2_status set_value(r2i_options *values, const r2i_option *o, const char 
         return R2_OK;
     case R2I_OPTION_CHOICE:
         if (text != NULL && !is_choice(o->choices, text)) {
-            return r2i_fail(err, R2_E_ARGUMENT, "%s: expected %s, found \"%.60s\"", source, o->choices, text);
+            return r2i_fail(err, R2_E_ARGUMENT, "%s: expected %s, found \"%.60s\"", source,
+                            o->choices, text);
         }
         memcpy(field, &text, sizeof text);
         return R2_OK;
     case R2I_OPTION_SWITCH:
     case R2I_OPTION_TRISTATE:
         if (!read_switch(text, &state)) {
-            return r2i_fail(err, R2_E_ARGUMENT, "%s: expected 1 or 0, found \"%.60s\"", source, text);
+            return r2i_fail(err, R2_E_ARGUMENT, "%s: expected 1 or 0, found \"%.60s\"", source,
+                            text);
         }
-        if (o->kind == R2I_OPTION_TRISTATE) memcpy(field, &state, sizeof state);
-        else *(bool *)(void *)field = state == 1;
+        if (o->kind == R2I_OPTION_TRISTATE)
+            memcpy(field, &state, sizeof state);
+        else
+            *(bool *)(void *)field = state == 1;
         return R2_OK;
     case R2I_OPTION_COUNT:
     case R2I_OPTION_SEED:
-    case R2I_OPTION_REAL: break;
+    case R2I_OPTION_REAL:
+        break;
     }
-    if (!read_number(text, o->kind != R2I_OPTION_REAL, &number) || number < o->low || number > o->high) {
-        return r2i_fail(err, R2_E_ARGUMENT, "%s: expected a%s number from %.16g to %.16g, found \"%.60s\"", source,
+    if (!read_number(text, o->kind != R2I_OPTION_REAL, &number) || number < o->low ||
+        number > o->high) {
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "%s: expected a%s number from %.16g to %.16g, found \"%.60s\"", source,
                         o->kind == R2I_OPTION_REAL ? "" : " whole", o->low, o->high, text);
     }
     const int32_t count = (int32_t)(o->kind == R2I_OPTION_COUNT ? number : 0);
     const int64_t seed = (int64_t)number;
-    if (o->kind == R2I_OPTION_COUNT) memcpy(field, &count, sizeof count);
-    else if (o->kind == R2I_OPTION_SEED) memcpy(field, &seed, sizeof seed);
-    else memcpy(field, &number, sizeof number);
+    if (o->kind == R2I_OPTION_COUNT)
+        memcpy(field, &count, sizeof count);
+    else if (o->kind == R2I_OPTION_SEED)
+        memcpy(field, &seed, sizeof seed);
+    else
+        memcpy(field, &number, sizeof number);
     return R2_OK;
 }
 
@@ -148,12 +162,15 @@ static bool is_switch(const r2i_option *o) {
     return o->kind == R2I_OPTION_SWITCH || o->kind == R2I_OPTION_TRISTATE;
 }
 
-static r2_status set_from(reader *r, const r2i_option *o, const char *source, const char *inline_text, r2_error *err) {
+static r2_status set_from(reader *r, const r2i_option *o, const char *source,
+                          const char *inline_text, r2_error *err) {
     const char *text = inline_text;
     if (o->offset == offsetof(r2i_options, model)) r->out->has_model_flag = true;
     if (text == NULL && is_switch(o)) text = "1";
     if (text == NULL) {
-        if (r->at + 1 >= r->argc) return r2i_fail(err, R2_E_ARGUMENT, "%s: expected %s behind it, found nothing", source, o->value_name);
+        if (r->at + 1 >= r->argc)
+            return r2i_fail(err, R2_E_ARGUMENT, "%s: expected %s behind it, found nothing", source,
+                            o->value_name);
         text = r->argv[++r->at];
     }
     return set_value(&r->out->values, o, source, text, err);
@@ -168,7 +185,8 @@ static r2_status read_long(reader *r, r2_error *err) {
     source[2 + n_bytes] = '\0';
     const r2i_option *o = r2i_option_find(r->command, name, n_bytes);
     if (o != NULL) return set_from(r, o, source, equals != NULL ? equals + 1 : NULL, err);
-    if (n_bytes > 3 && memcmp(name, "no-", 3) == 0) o = r2i_option_find(r->command, name + 3, n_bytes - 3);
+    if (n_bytes > 3 && memcmp(name, "no-", 3) == 0)
+        o = r2i_option_find(r->command, name + 3, n_bytes - 3);
     if (o == NULL || !is_switch(o)) return fail_unknown(r->command, source + 2, err);
     if (equals != NULL) return r2i_fail(err, R2_E_ARGUMENT, "%s: takes no value", source);
     return set_value(&r->out->values, o, source, "0", err);
@@ -181,9 +199,11 @@ static r2_status read_letters(reader *r, r2_error *err) {
         const r2i_option *o = r2i_option_find_letter(r->command, *at);
         const char source[] = { '-', *at, '\0' };
         if (o == NULL && r2i_option_find(r->command, word + 1, strlen(word + 1)) != NULL) {
-            return r2i_fail(err, R2_E_ARGUMENT, "%.60s: no such flag here; did you mean -%.60s?", word, word);
+            return r2i_fail(err, R2_E_ARGUMENT, "%.60s: no such flag here; did you mean -%.60s?",
+                            word, word);
         }
-        if (o == NULL) return r2i_fail(err, R2_E_ARGUMENT, "%s: no such flag here; see --help", source);
+        if (o == NULL)
+            return r2i_fail(err, R2_E_ARGUMENT, "%s: no such flag here; see --help", source);
         if (!is_switch(o)) return set_from(r, o, source, at[1] != '\0' ? at + 1 : NULL, err);
         R2I_TRY(set_from(r, o, source, NULL, err));
     }
@@ -191,12 +211,14 @@ static r2_status read_letters(reader *r, r2_error *err) {
 }
 
 static r2_status add_word(r2i_arguments *out, const char *word, r2_error *err) {
-    if (out->n_words == R2I_MAX_WORDS) return r2i_fail(err, R2_E_ARGUMENT, "expected at most %d words", R2I_MAX_WORDS);
+    if (out->n_words == R2I_MAX_WORDS)
+        return r2i_fail(err, R2_E_ARGUMENT, "expected at most %d words", R2I_MAX_WORDS);
     out->words[out->n_words++] = word;
     return R2_OK;
 }
 
-r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, int argc, char *const *argv, r2_error *err) {
+r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, int argc, char *const *argv,
+                              r2_error *err) {
     reader r = { out, command, argc, 0, argv };
     bool is_over = false;
     out->n_words = 0;
@@ -204,10 +226,14 @@ r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, int argc, ch
     R2I_TRY(set_defaults(&out->values, command, err));
     for (; r.at < argc; r.at++) {
         const char *word = argv[r.at];
-        if (is_over || word[0] != '-' || word[1] == '\0') R2I_TRY(add_word(out, word, err));
-        else if (strcmp(word, "--") == 0) is_over = true;
-        else if (word[1] == '-') R2I_TRY(read_long(&r, err));
-        else R2I_TRY(read_letters(&r, err));
+        if (is_over || word[0] != '-' || word[1] == '\0')
+            R2I_TRY(add_word(out, word, err));
+        else if (strcmp(word, "--") == 0)
+            is_over = true;
+        else if (word[1] == '-')
+            R2I_TRY(read_long(&r, err));
+        else
+            R2I_TRY(read_letters(&r, err));
     }
     return R2_OK;
 }

@@ -15,7 +15,8 @@ typedef struct {
 
 /* Sets all values from defaults, R2LM_* and argv (behind the command's name).  Texts are borrowed
  * from argv and the environment.  R2_E_ARGUMENT with one line that names the nearest flag. */
-R2_CHECKED r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, int argc, char *const *argv, r2_error *err);
+R2_CHECKED r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, int argc,
+                                         char *const *argv, r2_error *err);
 /* The number of edits between two words: insertions, deletions, replacements, swaps of neighbours. */
 int r2i_word_distance(const char *a, const char *b);
 #endif

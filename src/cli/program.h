@@ -25,7 +25,7 @@ typedef struct r2i_program r2i_program;
 
 typedef struct {
     const char *name, *alias, *arguments, *help;
-    unsigned bit; /* R2I_FOR_* */
+    unsigned bit;                     /* R2I_FOR_* */
     int (*run)(r2i_program *program); /* returns the exit code */
     const char *details;              /* for the man page and --help of the command */
 } r2i_command;
@@ -50,9 +50,11 @@ const r2i_command *r2i_command_find(const char *name);
  * the exit code that belongs to the status. */
 int r2i_program_fail(r2i_program *program, r2_status status, const r2_error *err);
 /* A second line on standard error: what to do about it. */
-void r2i_program_hint(const r2i_program *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void r2i_program_hint(const r2i_program *program, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* A line on standard error unless -q. */
-void r2i_program_note(const r2i_program *program, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void r2i_program_note(const r2i_program *program, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 int r2i_exit_code(r2_status status);
 
 /* Prints the object on one line of standard output and takes it.  Returns R2I_EXIT_OK or _FAILED. */

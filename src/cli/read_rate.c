@@ -37,7 +37,8 @@ static uint64_t read_part(const uint8_t *part, size_t n_bytes) {
 
 static void read_parts(void *context, int32_t begin, int32_t end, int32_t worker) {
     reading *r = context;
-    for (int32_t i = begin; i < end; i++) r->sums[worker] += read_part(r->bytes + (size_t)i * r->part_bytes, r->part_bytes);
+    for (int32_t i = begin; i < end; i++)
+        r->sums[worker] += read_part(r->bytes + (size_t)i * r->part_bytes, r->part_bytes);
 }
 
 static double measure(int32_t n_threads, double seconds) {
@@ -47,7 +48,9 @@ static double measure(int32_t n_threads, double seconds) {
     double best = 0;
     r2i_heap_init(&heap);
     uint8_t *bytes = r2i_pages_take(&heap, BUFFER_BYTES + AHEAD_BYTES);
-    if (bytes == NULL || n_threads > MAX_THREADS || r2i_pool_create(&pool, n_threads, &heap, NULL) != R2_OK) return 0;
+    if (bytes == NULL || n_threads > MAX_THREADS ||
+        r2i_pool_create(&pool, n_threads, &heap, NULL) != R2_OK)
+        return 0;
     memset(bytes, 1, BUFFER_BYTES);
     enum { PARTS_PER_THREAD = 8 };
     const int32_t n_parts = n_threads * PARTS_PER_THREAD;

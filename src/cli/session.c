@@ -17,12 +17,14 @@ static void on_log(void *user, const char *line) {
     if (program->options->is_verbose) fprintf(stderr, "%s\n", line);
 }
 
-r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const char *path, r2_error *err) {
+r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const char *path,
+                                 r2_error *err) {
     const r2i_options *o = program->options;
     const bool is_f32 = o->arithmetic != NULL && strcmp(o->arithmetic, "f32") == 0;
     const r2_model_options options = { .host = { .log = on_log, .user = program },
                                        .cpu = o->cpu,
-                                       .arithmetic = is_f32 ? R2_ARITHMETIC_F32 : R2_ARITHMETIC_FAST,
+                                       .arithmetic =
+                                           is_f32 ? R2_ARITHMETIC_F32 : R2_ARITHMETIC_FAST,
                                        .is_unpacked = !o->is_packed };
     const int64_t start_ns = r2i_clock_ns();
     *s = (r2i_session){ .program = program, .path = path };
@@ -48,7 +50,9 @@ void r2i_session_close(r2i_session *s) {
 static uint64_t fresh_seed(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    return r2i_random_u64((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, (uint64_t)getpid(), 0) >> 11;
+    return r2i_random_u64((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+                          (uint64_t)getpid(), 0) >>
+           11;
 }
 
 void r2i_session_sequence_options(const r2i_session *s, r2_sequence_options *out) {
@@ -61,15 +65,16 @@ void r2i_session_sequence_options(const r2i_session *s, r2_sequence_options *out
                                                 .presence_penalty = (float)o->presence_penalty,
                                                 .frequency_penalty = (float)o->frequency_penalty,
                                                 .n_penalty_tokens = o->repeat_last_n,
-                                                .seed = o->seed >= 0 ? (uint64_t)o->seed : fresh_seed() },
+                                                .seed = o->seed >= 0 ? (uint64_t)o->seed
+                                                                     : fresh_seed() },
                                   .max_new_tokens = o->predict,
                                   .think = o->thinks ? R2_THINK_AUTO : R2_THINK_OFF,
                                   .think_budget = o->budget,
                                   .ignores_end = o->ignores_end };
 }
 
-r2_status r2i_session_tokenize(r2i_session *s, const char *text, size_t n_bytes, int flags, r2_token **tokens,
-                               int32_t *n_tokens, r2_error *err) {
+r2_status r2i_session_tokenize(r2i_session *s, const char *text, size_t n_bytes, int flags,
+                               r2_token **tokens, int32_t *n_tokens, r2_error *err) {
     R2I_TRY(r2_tokenize(s->model, text, n_bytes, flags, NULL, 0, n_tokens, err));
     const int32_t cap = *n_tokens;
     *tokens = R2I_ARENA_ARRAY(&s->program->arena, r2_token, (size_t)cap + 1);
@@ -80,12 +85,18 @@ r2_status r2i_session_tokenize(r2i_session *s, const char *text, size_t n_bytes,
 
 const char *r2i_finish_name(r2_finish finish) {
     switch (finish) {
-    case R2_FINISH_END: return "stop";
-    case R2_FINISH_LENGTH: return "length";
-    case R2_FINISH_CANCELED: return "canceled";
-    case R2_FINISH_MEMORY: return "memory";
-    case R2_FINISH_ERROR: return "error";
-    case R2_FINISH_NONE: break;
+    case R2_FINISH_END:
+        return "stop";
+    case R2_FINISH_LENGTH:
+        return "length";
+    case R2_FINISH_CANCELED:
+        return "canceled";
+    case R2_FINISH_MEMORY:
+        return "memory";
+    case R2_FINISH_ERROR:
+        return "error";
+    case R2_FINISH_NONE:
+        break;
     }
     return "none";
 }
@@ -106,7 +117,8 @@ typedef struct {
 
 /* A model leaves blank lines between its thoughts and its answer: they are not part of either. */
 static void write_text(writing *w, r2i_part part, const char *text) {
-    if (part == R2I_PART_ANSWER && !w->has_answer && w->out->n_thinking > 0) text += strspn(text, "\n");
+    if (part == R2I_PART_ANSWER && !w->has_answer && w->out->n_thinking > 0)
+        text += strspn(text, "\n");
     if (text[0] == '\0') return;
     if (part == R2I_PART_ANSWER) w->has_answer = true;
     w->sink(w->user, part, text);
@@ -119,7 +131,8 @@ static void write_token(writing *w, const r2_generated *g) {
     if (g->is_thinking) w->out->think_s = (double)(now - w->think_start_ns) * 1e-9;
     if (g->is_thinking && !is_marker) w->out->n_thinking++;
     if (is_marker) {
-        if (g->token == w->close) write_text(w, R2I_PART_THINKING, r2_detokenizer_finish(w->texts[0]));
+        if (g->token == w->close)
+            write_text(w, R2I_PART_THINKING, r2_detokenizer_finish(w->texts[0]));
         return;
     }
     const r2i_part part = g->is_thinking ? R2I_PART_THINKING : R2I_PART_ANSWER;
@@ -129,7 +142,8 @@ static void write_token(writing *w, const r2_generated *g) {
 static void read_tokens(writing *w) {
     r2_generated tokens[READ_TOKENS];
     for (int32_t n; (n = r2_sequence_read(w->sequence, tokens, READ_TOKENS)) > 0;) {
-        for (int32_t i = 0; i < n; i++) write_token(w, &tokens[i]);
+        for (int32_t i = 0; i < n; i++)
+            write_token(w, &tokens[i]);
     }
 }
 
@@ -164,16 +178,17 @@ static r2_status step_to_end(writing *w, r2_error *err) {
     return R2_OK;
 }
 
-static r2_status create_parts(writing *w, const r2_token *tokens, int32_t n_tokens, const r2_sequence_options *options,
-                              r2_error *err) {
+static r2_status create_parts(writing *w, const r2_token *tokens, int32_t n_tokens,
+                              const r2_sequence_options *options, r2_error *err) {
     R2I_TRY(r2_sequence_create(&w->sequence, w->session->engine, options, err));
     R2I_TRY(r2_sequence_append(w->sequence, tokens, n_tokens, err));
     R2I_TRY(r2_detokenizer_create(&w->texts[0], w->session->model, false, err));
     return r2_detokenizer_create(&w->texts[1], w->session->model, false, err);
 }
 
-r2_status r2i_session_answer(r2i_session *s, const r2_token *tokens, int32_t n_tokens, const r2_sequence_options *options,
-                             r2i_text_sink sink, void *user, r2i_answer *out, r2_error *err) {
+r2_status r2i_session_answer(r2i_session *s, const r2_token *tokens, int32_t n_tokens,
+                             const r2_sequence_options *options, r2i_text_sink sink, void *user,
+                             r2i_answer *out, r2_error *err) {
     *out = (r2i_answer){ .n_prompt = n_tokens };
     writing w = { .session = s,
                   .open = r2_token_find(s->model, "<think>"),
@@ -185,13 +200,17 @@ r2_status r2i_session_answer(r2i_session *s, const r2_token *tokens, int32_t n_t
     if (status == R2_OK) status = step_to_end(&w, err);
     r2i_terminal_clear_progress(&s->program->terminal);
     for (int part = 0; part < 2; part++) {
-        if (w.texts[part] != NULL && status == R2_OK) write_text(&w, (r2i_part)part, r2_detokenizer_finish(w.texts[part]));
+        if (w.texts[part] != NULL && status == R2_OK)
+            write_text(&w, (r2i_part)part, r2_detokenizer_finish(w.texts[part]));
         r2_detokenizer_destroy(w.texts[part]);
     }
     if (w.sequence != NULL) r2_sequence_destroy(w.sequence);
     if (status != R2_OK) return status;
-    if (out->finish == R2_FINISH_MEMORY) return r2i_fail(err, R2_E_FULL, "the cache is full after %d tokens", n_tokens + out->n_generated);
-    if (out->finish == R2_FINISH_ERROR) return r2i_fail(err, R2_E_STATE, "the model's logits are not numbers");
+    if (out->finish == R2_FINISH_MEMORY)
+        return r2i_fail(err, R2_E_FULL, "the cache is full after %d tokens",
+                        n_tokens + out->n_generated);
+    if (out->finish == R2_FINISH_ERROR)
+        return r2i_fail(err, R2_E_STATE, "the model's logits are not numbers");
     return R2_OK;
 }
 
@@ -201,12 +220,15 @@ static double rate(int32_t n, double seconds) {
 
 json_t *r2i_answer_timings(const r2i_answer *a) {
     return json_pack("{s:f, s:f, s:f, s:f, s:f}", "prompt_ms", a->prompt_s * 1e3, "prompt_tok_s",
-                     rate(a->n_prompt - a->n_cached, a->prompt_s), "decode_ms", a->decode_s * 1e3, "decode_tok_s",
-                     rate(a->n_generated - 1, a->decode_s), "think_ms", a->think_s * 1e3);
+                     rate(a->n_prompt - a->n_cached, a->prompt_s), "decode_ms", a->decode_s * 1e3,
+                     "decode_tok_s", rate(a->n_generated - 1, a->decode_s), "think_ms",
+                     a->think_s * 1e3);
 }
 
 void r2i_answer_print_timings(const r2i_program *program, const r2i_answer *a) {
-    const char *dim = r2i_terminal_dim(&program->terminal), *plain = r2i_terminal_plain(&program->terminal);
-    fprintf(stderr, "%sprompt %d tokens (%d cached), %.1f tok/s; answer %d tokens, %.1f tok/s%s\n", dim, a->n_prompt, a->n_cached,
-            rate(a->n_prompt - a->n_cached, a->prompt_s), a->n_generated, rate(a->n_generated - 1, a->decode_s), plain);
+    const char *dim = r2i_terminal_dim(&program->terminal),
+               *plain = r2i_terminal_plain(&program->terminal);
+    fprintf(stderr, "%sprompt %d tokens (%d cached), %.1f tok/s; answer %d tokens, %.1f tok/s%s\n",
+            dim, a->n_prompt, a->n_cached, rate(a->n_prompt - a->n_cached, a->prompt_s),
+            a->n_generated, rate(a->n_generated - 1, a->decode_s), plain);
 }

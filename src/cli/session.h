@@ -15,8 +15,10 @@ typedef struct {
 } r2i_session;
 
 /* Opens `path`; the engine for n_sequences sequences of n_context tokens (0: the model's). */
-R2_CHECKED r2_status r2i_session_open_model(r2i_session *out, r2i_program *program, const char *path, r2_error *err);
-R2_CHECKED r2_status r2i_session_open_engine(r2i_session *session, const r2_engine_options *options, r2_error *err);
+R2_CHECKED r2_status r2i_session_open_model(r2i_session *out, r2i_program *program,
+                                            const char *path, r2_error *err);
+R2_CHECKED r2_status r2i_session_open_engine(r2i_session *session, const r2_engine_options *options,
+                                             r2_error *err);
 void r2i_session_close(r2i_session *session);
 
 typedef enum { R2I_PART_THINKING, R2I_PART_ANSWER } r2i_part;
@@ -33,14 +35,16 @@ typedef struct {
 /* Sampling, limits and thinking as the flags say. */
 void r2i_session_sequence_options(const r2i_session *session, r2_sequence_options *out);
 /* Reads the tokens and writes an answer into the sink until it ends or a signal comes. */
-R2_CHECKED r2_status r2i_session_answer(r2i_session *session, const r2_token *tokens, int32_t n_tokens,
-                                        const r2_sequence_options *options, r2i_text_sink sink, void *user, r2i_answer *out,
+R2_CHECKED r2_status r2i_session_answer(r2i_session *session, const r2_token *tokens,
+                                        int32_t n_tokens, const r2_sequence_options *options,
+                                        r2i_text_sink sink, void *user, r2i_answer *out,
                                         r2_error *err);
 /* "stop", "length", "canceled", "memory", "error". */
 const char *r2i_finish_name(r2_finish finish);
 /* Tokens of a text, in the program's arena. */
-R2_CHECKED r2_status r2i_session_tokenize(r2i_session *session, const char *text, size_t n_bytes, int flags, r2_token **tokens,
-                                          int32_t *n_tokens, r2_error *err);
+R2_CHECKED r2_status r2i_session_tokenize(r2i_session *session, const char *text, size_t n_bytes,
+                                          int flags, r2_token **tokens, int32_t *n_tokens,
+                                          r2_error *err);
 json_t *r2i_answer_timings(const r2i_answer *answer);
 void r2i_answer_print_timings(const r2i_program *program, const r2i_answer *answer);
 #endif

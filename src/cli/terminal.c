@@ -37,8 +37,10 @@ void r2i_text_strip_controls(char *text) {
     char *to = text;
     for (const char *at = text; *at != '\0';) {
         const size_t n = control_bytes((const unsigned char *)at);
-        if (n == 0) *to++ = *at++;
-        else at += n;
+        if (n == 0)
+            *to++ = *at++;
+        else
+            at += n;
     }
     *to = '\0';
 }
@@ -52,14 +54,17 @@ void r2i_terminal_write(const r2i_terminal *terminal, bool to_err, const char *t
     }
     for (const char *at = text; *at != '\0';) {
         const size_t n = control_bytes((const unsigned char *)at);
-        if (n == 0) (void)fputc((unsigned char)*at++, file);
-        else at += n;
+        if (n == 0)
+            (void)fputc((unsigned char)*at++, file);
+        else
+            at += n;
     }
 }
 
 void r2i_terminal_progress(r2i_terminal *t, const char *what, int64_t n_done, int64_t n_all) {
     enum { BAR_NS = 100000000, LINE_BARS = 100, CELLS = 24 };
-    const int64_t now = r2i_clock_ns(), wait = t->is_err_tty ? (int64_t)BAR_NS : (int64_t)BAR_NS * LINE_BARS;
+    const int64_t now = r2i_clock_ns(),
+                  wait = t->is_err_tty ? (int64_t)BAR_NS : (int64_t)BAR_NS * LINE_BARS;
     if (t->is_quiet || n_all <= 0) return;
     if (t->last_bar_ns == 0) t->last_bar_ns = t->is_err_tty ? now - wait : now;
     if (now - t->last_bar_ns < wait) return;
@@ -69,7 +74,8 @@ void r2i_terminal_progress(r2i_terminal *t, const char *what, int64_t n_done, in
         return;
     }
     char bar[CELLS + 1];
-    for (int i = 0; i < CELLS; i++) bar[i] = (int64_t)i * n_all < n_done * CELLS ? '#' : '.';
+    for (int i = 0; i < CELLS; i++)
+        bar[i] = (int64_t)i * n_all < n_done * CELLS ? '#' : '.';
     bar[CELLS] = '\0';
     fprintf(stderr, "\r%s [%s] %lld/%lld", what, bar, (long long)n_done, (long long)n_all);
     t->has_bar = true;

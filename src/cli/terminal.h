@@ -7,9 +7,9 @@
 
 typedef struct {
     bool is_out_tty, is_err_tty, is_in_tty;
-    bool has_color;      /* on standard error and, in chat, on standard output */
+    bool has_color; /* on standard error and, in chat, on standard output */
     bool is_quiet;
-    bool has_bar;        /* a progress line stands on standard error */
+    bool has_bar; /* a progress line stands on standard error */
     int64_t last_bar_ns;
 } r2i_terminal;
 

@@ -16,7 +16,8 @@ static r2_status append_stream(r2i_buffer *out, FILE *file, const char *path, r2
     static char chunk[CHUNK_BYTES];
     size_t n;
     errno = 0;
-    while ((n = fread(chunk, 1, sizeof chunk, file)) > 0) R2I_TRY(r2i_buffer_append(out, chunk, n, err));
+    while ((n = fread(chunk, 1, sizeof chunk, file)) > 0)
+        R2I_TRY(r2i_buffer_append(out, chunk, n, err));
     return ferror(file) ? r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno)) : R2_OK;
 }
 
@@ -25,14 +26,16 @@ r2_status r2i_file_append(r2i_buffer *out, const char *path, r2_error *err) {
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
         const int why = errno;
-        return r2i_fail(err, why == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "%.150s: %s", path, strerror(why));
+        return r2i_fail(err, why == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "%.150s: %s", path,
+                        strerror(why));
     }
     const r2_status status = append_stream(out, file, path, err);
     (void)fclose(file);
     return status;
 }
 
-static r2_status append_part(r2i_buffer *out, const char *text, const char *between, r2_error *err) {
+static r2_status append_part(r2i_buffer *out, const char *text, const char *between,
+                             r2_error *err) {
     if (out->n_bytes > 0) R2I_TRY(r2i_buffer_append_text(out, between, err));
     return r2i_buffer_append_text(out, text, err);
 }

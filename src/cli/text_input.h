@@ -11,5 +11,6 @@ R2_CHECKED r2_status r2i_file_append(r2i_buffer *out, const char *path, r2_error
 /* The text a command works on: -p, words from first_word on, -f, and standard input if nothing else
  * is given or behind words.  -p alone leaves standard input alone: a script's own stays untouched.
  * R2_E_ARGUMENT: no text at all. */
-R2_CHECKED r2_status r2i_prompt_collect(r2i_buffer *out, r2i_program *program, int first_word, r2_error *err);
+R2_CHECKED r2_status r2i_prompt_collect(r2i_buffer *out, r2i_program *program, int first_word,
+                                        r2_error *err);
 #endif

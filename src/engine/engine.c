@@ -14,8 +14,10 @@ enum {
     DEFAULT_SEQUENCES = 64,
     MAX_SEQUENCES = 4096,
     MAX_BATCH_TOKENS = 8192,
-    PROMPT_LOGIT_ROWS = 32,     /* rows of logits held at once for prompt log-probabilities */
-    ARENA_BLOCK_BYTES = 1 << 20
+    PROMPT_LOGIT_ROWS = 32, /* rows of logits held at once for prompt log-probabilities */
+    ARENA_BLOCK_BYTES = 1 << 20,
+    PACK_STEP_BYTES = 48 << 20, /* weights packed for good in a step, at least ... */
+    PACK_STEPS = 8              /* ... and so much that this many steps suffice */
 };
 
 /* ---- creation ---- */
@@ -25,14 +27,16 @@ static int64_t machine_bytes(void) {
     return pages > 0 && page_bytes > 0 ? (int64_t)pages * page_bytes : (int64_t)4 << 30;
 }
 
-static r2_status choose(const char *name, int32_t asked, int32_t standard, int32_t most, int32_t *out, r2_error *err) {
+static r2_status choose(const char *name, int32_t asked, int32_t standard, int32_t most,
+                        int32_t *out, r2_error *err) {
     *out = asked == 0 ? standard : asked;
     if (*out >= 1 && *out <= most) return R2_OK;
     return r2i_fail(err, R2_E_RANGE, "%s: expected 1 to %d, found %d", name, most, asked);
 }
 
 /* Pages for the bytes asked for; by default four full sequences, within a quarter of the machine. */
-static r2_status choose_pages(const r2_engine *engine, int64_t asked, int32_t *n_pages, r2_error *err) {
+static r2_status choose_pages(const r2_engine *engine, int64_t asked, int32_t *n_pages,
+                              r2_error *err) {
     const int64_t page_bytes = (int64_t)engine->cache.page_bytes;
     int64_t n = asked / page_bytes;
     if (asked == 0) {
@@ -44,12 +48,14 @@ static r2_status choose_pages(const r2_engine *engine, int64_t asked, int32_t *n
         *n_pages = (int32_t)n;
         return R2_OK;
     }
-    return r2i_fail(err, R2_E_RANGE, "cache: expected room for at least one page of %lld bytes, found %lld bytes",
+    return r2i_fail(err, R2_E_RANGE,
+                    "cache: expected room for at least one page of %lld bytes, found %lld bytes",
                     (long long)page_bytes, (long long)asked);
 }
 
 static r2_status take_batch_arrays(r2_engine *e, r2_error *err) {
-    const size_t sequences = (size_t)e->cap_sequences, rows = (size_t)e->cap_rows, logits = (size_t)e->cap_logits;
+    const size_t sequences = (size_t)e->cap_sequences, rows = (size_t)e->cap_rows,
+                 logits = (size_t)e->cap_logits;
     const size_t n_vocab = (size_t)e->model->config.n_vocab;
     e->sequences = R2I_ARENA_ARRAY(&e->arena, r2_sequence *, sequences);
     e->batch_tokens = R2I_ARENA_ARRAY(&e->arena, int32_t, rows);
@@ -57,37 +63,58 @@ static r2_status take_batch_arrays(r2_engine *e, r2_error *err) {
     e->scheduled = R2I_ARENA_ARRAY(&e->arena, r2i_scheduled, sequences);
     e->logit_rows = R2I_ARENA_ARRAY(&e->arena, int32_t, logits);
     e->logit_owners = R2I_ARENA_ARRAY(&e->arena, r2_sequence *, logits);
-    e->allowed = R2I_ARENA_ARRAY(&e->arena, uint32_t, n_vocab / 32 + 1);
     e->logits_bytes = logits * n_vocab * sizeof(float);
     e->logits = r2i_pages_take(&e->model->heap, e->logits_bytes);
-    const bool is_complete = e->sequences != NULL && e->batch_tokens != NULL && e->runs != NULL && e->scheduled != NULL &&
-                             e->logit_rows != NULL && e->logit_owners != NULL && e->allowed != NULL && e->logits != NULL;
-    return is_complete ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for batches of %d tokens", e->cap_rows);
+    const bool is_complete = e->sequences != NULL && e->batch_tokens != NULL && e->runs != NULL &&
+                             e->scheduled != NULL && e->logit_rows != NULL &&
+                             e->logit_owners != NULL && e->logits != NULL;
+    return is_complete
+               ? R2_OK
+               : r2i_fail(err, R2_E_NOMEM, "no memory for batches of %d tokens", e->cap_rows);
+}
+
+static r2_status create_drawers(r2_engine *e, int32_t n, r2_error *err) {
+    const int32_t n_vocab = e->model->config.n_vocab;
+    e->drawers = R2I_ARENA_ARRAY(&e->arena, r2i_drawer, (size_t)n);
+    for (int32_t i = 0; e->drawers != NULL && i < n; i++) {
+        R2I_TRY(r2i_sampler_create(&e->drawers[i].sampler, n_vocab, &e->arena, err));
+        e->drawers[i].allowed = R2I_ARENA_ARRAY(&e->arena, uint32_t, (size_t)n_vocab / 32 + 1);
+        if (e->drawers[i].allowed == NULL)
+            return r2i_fail(err, R2_E_NOMEM, "no memory for a mask of %d tokens", n_vocab);
+    }
+    return e->drawers != NULL ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for %d samplers", n);
 }
 
 static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error *err) {
     const r2i_config *c = &e->model->config;
     int32_t n_threads, n_pages = 0;
-    R2I_TRY(choose("threads", o->n_threads, r2i_min_i32(r2i_cpu_count(), 256), 256, &n_threads, err));
-    R2I_TRY(choose("context", o->n_context, r2i_min_i32(c->n_context, DEFAULT_CONTEXT), 1 << 24, &e->n_context, err));
-    R2I_TRY(choose("batch tokens", o->n_batch_tokens, DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS, &e->cap_rows, err));
-    R2I_TRY(choose("sequences", o->n_sequences, DEFAULT_SEQUENCES, MAX_SEQUENCES, &e->cap_sequences, err));
+    R2I_TRY(
+        choose("threads", o->n_threads, r2i_min_i32(r2i_cpu_count(), 256), 256, &n_threads, err));
+    R2I_TRY(choose("context", o->n_context, r2i_min_i32(c->n_context, DEFAULT_CONTEXT), 1 << 24,
+                   &e->n_context, err));
+    R2I_TRY(choose("batch tokens", o->n_batch_tokens, DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS,
+                   &e->cap_rows, err));
+    R2I_TRY(choose("sequences", o->n_sequences, DEFAULT_SEQUENCES, MAX_SEQUENCES, &e->cap_sequences,
+                   err));
     e->has_prefix_cache = !o->has_no_prefix_cache;
     e->cap_pages = r2i_div_up_i32(e->n_context, R2I_PAGE_TOKENS);
-    e->cap_logits = r2i_max_i32(r2i_min_i32(e->cap_sequences, e->cap_rows), r2i_min_i32(PROMPT_LOGIT_ROWS, e->cap_rows));
+    e->cap_logits = r2i_max_i32(r2i_min_i32(e->cap_sequences, e->cap_rows),
+                                r2i_min_i32(PROMPT_LOGIT_ROWS, e->cap_rows));
     R2I_TRY(r2i_pool_create(&e->pool, n_threads, &e->model->heap, err));
     R2I_TRY(r2i_cache_layout_create(&e->cache, c, r2i_model_cache_rows(e->model), &e->arena, err));
     R2I_TRY(choose_pages(e, o->cache_bytes, &n_pages, err));
     R2I_TRY(r2i_pages_create(&e->pages, n_pages, e->cache.page_bytes, &e->arena, err));
-    const r2i_forward_parts parts = { c, &e->model->weights, &e->model->kernels, e->pool, &e->cache,
-                                      r2i_model_on_packed, e->model };
+    const r2i_forward_parts parts = { c,       &e->model->weights, &e->model->kernels,
+                                      e->pool, &e->cache,          r2i_model_on_packed,
+                                      e->model };
     const r2i_forward_limits limits = { e->cap_rows, e->cap_logits, e->n_context };
     R2I_TRY(r2i_forward_create(&e->forward, &parts, &limits, &e->arena, err));
-    R2I_TRY(r2i_sampler_create(&e->sampler, c->n_vocab, &e->arena, err));
+    R2I_TRY(create_drawers(e, n_threads, err));
     return take_batch_arrays(e, err);
 }
 
-r2_status r2_engine_create(r2_engine **out, r2_model *model, const r2_engine_options *options, r2_error *err) {
+r2_status r2_engine_create(r2_engine **out, r2_model *model, const r2_engine_options *options,
+                           r2_error *err) {
     static const r2_engine_options defaults = { 0 };
     *out = NULL;
     r2_engine *e = r2i_heap_take(&model->heap, sizeof *e);
@@ -123,7 +150,7 @@ void r2_engine_get_stats(const r2_engine *e, r2_engine_stats *out) {
     out->page_bytes = (int64_t)e->cache.page_bytes;
     out->n_threads = r2i_pool_threads(e->pool);
     out->scratch_bytes = (int64_t)(e->arena.used_bytes + e->logits_bytes);
-    out->packed_bytes = (int64_t)atomic_load(&e->model->packed_bytes);
+    out->packed_bytes = (int64_t)r2i_model_packed_bytes(e->model);
 }
 
 /* ---- putting a batch together ---- */
@@ -132,7 +159,8 @@ static bool schedule(r2_engine *e, r2_sequence *s, int32_t n_rows) {
     if (n_rows < 1 || !r2i_sequence_make_room(s, s->n_computed + n_rows)) return false;
     e->runs[e->n_runs] = (r2i_run){ e->n_rows, n_rows, s->n_computed, s->page_memory };
     e->scheduled[e->n_runs++] = (r2i_scheduled){ s, n_rows };
-    memcpy(e->batch_tokens + e->n_rows, s->tokens + s->n_computed, (size_t)n_rows * sizeof *s->tokens);
+    memcpy(e->batch_tokens + e->n_rows, s->tokens + s->n_computed,
+           (size_t)n_rows * sizeof *s->tokens);
     e->n_rows += n_rows;
     return true;
 }
@@ -169,7 +197,8 @@ static r2_sequence *put_together(r2_engine *e) {
 
 static void give_hidden(r2_engine *e, const r2_sequence *s, const r2i_run *run) {
     for (int32_t i = 0; i < run->n_rows; i++) {
-        s->options.hidden(s->options.user, run->first_position + i, r2i_forward_hidden(e->forward, run->first_row + i),
+        s->options.hidden(s->options.user, run->first_position + i,
+                          r2i_forward_hidden(e->forward, run->first_row + i),
                           e->model->config.d_model);
     }
 }
@@ -179,13 +208,17 @@ static void give_prompt_logprobs(r2_engine *e, r2_sequence *s, const r2i_run *ru
     const int32_t n_vocab = e->model->config.n_vocab;
     const int32_t n = r2i_min_i32(run->n_rows, s->n_tokens - 1 - run->first_position);
     for (int32_t begin = 0; begin < n; begin += PROMPT_LOGIT_ROWS) {
-        const int32_t n_block = r2i_min_i32(r2i_min_i32(PROMPT_LOGIT_ROWS, e->cap_logits), n - begin);
-        for (int32_t i = 0; i < n_block; i++) e->logit_rows[i] = run->first_row + begin + i;
+        const int32_t n_block =
+            r2i_min_i32(r2i_min_i32(PROMPT_LOGIT_ROWS, e->cap_logits), n - begin);
+        for (int32_t i = 0; i < n_block; i++)
+            e->logit_rows[i] = run->first_row + begin + i;
         r2i_forward_logits(e->forward, e->logit_rows, n_block, e->logits);
         for (int32_t i = 0; i < n_block; i++) {
             const float *logits = e->logits + (size_t)i * (size_t)n_vocab;
-            const int32_t position = run->first_position + begin + i, token = s->tokens[position + 1];
-            s->logprobs[position + 1] = logits[token] - e->model->kernels.log_sum_exp(logits, n_vocab);
+            const int32_t position = run->first_position + begin + i,
+                          token = s->tokens[position + 1];
+            s->logprobs[position + 1] =
+                logits[token] - e->model->kernels.log_sum_exp(logits, n_vocab);
         }
     }
     s->n_prompt_logprobs = r2i_max_i32(s->n_prompt_logprobs, run->first_position + n);
@@ -202,6 +235,26 @@ static void finish_rows(r2_engine *e) {
     }
 }
 
+static void choose_tokens(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    r2_engine *e = argument;
+    for (int32_t i = begin; i < end; i++) {
+        r2_sequence *s = e->logit_owners[i];
+        if (s->options.is_manual || s->options.mask != NULL) continue;
+        r2i_sequence_choose(s, &e->drawers[worker],
+                            e->logits + (size_t)i * (size_t)e->model->config.n_vocab);
+    }
+}
+
+static void write_token(r2_engine *e, r2_sequence *s, const float *logits) {
+    if (s->options.is_manual) {
+        s->logits = logits;
+        s->state = R2_STATE_IDLE;
+        return;
+    }
+    if (s->options.mask != NULL) r2i_sequence_choose(s, &e->drawers[0], logits);
+    r2i_sequence_write(s);
+}
+
 /* Logits of the sequences that have read all their tokens; the next ones are drawn from them. */
 static void write_tokens(r2_engine *e) {
     int32_t n = 0;
@@ -213,15 +266,10 @@ static void write_tokens(r2_engine *e) {
     }
     if (n == 0) return;
     r2i_forward_logits(e->forward, e->logit_rows, n, e->logits);
+    r2i_pool_run(e->pool, n, 1, choose_tokens, e);
     for (int32_t i = 0; i < n; i++) {
-        r2_sequence *s = e->logit_owners[i];
-        const float *logits = e->logits + (size_t)i * (size_t)e->model->config.n_vocab;
-        if (!s->options.is_manual) {
-            r2i_sequence_write(s, logits);
-            continue;
-        }
-        s->logits = logits;
-        s->state = R2_STATE_IDLE;
+        write_token(e, e->logit_owners[i],
+                    e->logits + (size_t)i * (size_t)e->model->config.n_vocab);
     }
 }
 
@@ -239,11 +287,18 @@ static int32_t count_active(const r2_engine *e) {
     return n;
 }
 
+/* The first step, for whose token somebody waits, packs nothing for good. */
+static size_t pack_budget(const r2_engine *e) {
+    if (e->stats.n_steps == 0) return 0;
+    return r2i_max_size(PACK_STEP_BYTES, e->model->weights.packed_bytes / PACK_STEPS);
+}
+
 r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
     const int64_t start_ns = r2i_clock_ns();
     *n_active = 0;
     if (e->model->gguf != NULL && !r2i_gguf_is_intact(e->model->gguf)) {
-        return r2i_fail(err, R2_E_IO, "%s was truncated while it was in use", r2i_gguf_label(e->model->gguf));
+        return r2i_fail(err, R2_E_IO, "%s was truncated while it was in use",
+                        r2i_gguf_label(e->model->gguf));
     }
     cancel_where_asked(e);
     forget_logits(e);
@@ -254,6 +309,7 @@ r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
         return R2_OK;
     }
     const r2i_batch batch = { e->batch_tokens, e->n_rows, e->runs, e->n_runs };
+    r2i_forward_set_pack_budget(e->forward, pack_budget(e));
     r2i_forward_run(e->forward, &batch);
     finish_rows(e);
     write_tokens(e);

@@ -12,17 +12,17 @@ enum { R2I_MAX_TOP_LOGPROBS = 20 };
 
 struct r2_sequence {
     r2_engine *engine;
-    int32_t slot;                 /* in engine->sequences */
-    size_t n_bytes;               /* of this object and its arrays */
+    int32_t slot;   /* in engine->sequences */
+    size_t n_bytes; /* of this object and its arrays */
     r2_sequence_options options;
-    r2i_token_bias *biases;       /* own copy behind options.sampling.biases */
+    r2i_token_bias *biases; /* own copy behind options.sampling.biases */
     int32_t n_biases;
     /* Tokens, all [engine->n_context]; what belongs to token i stands at i. */
     int32_t *tokens;
-    float *logprobs;              /* of drawn tokens, and of the prompt's if asked for */
-    uint8_t *is_thought;          /* drawn inside <think> ... </think>, markers included */
+    float *logprobs;     /* of drawn tokens, and of the prompt's if asked for */
+    uint8_t *is_thought; /* drawn inside <think> ... </think>, markers included */
     int32_t n_tokens, n_computed, n_cached;
-    int32_t n_prompt_logprobs;    /* tokens 1 .. n have one */
+    int32_t n_prompt_logprobs; /* tokens 1 .. n have one */
     /* Pages, both [engine->cap_pages]. */
     int32_t *pages;
     uint8_t **page_memory;
@@ -30,11 +30,13 @@ struct r2_sequence {
     /* Writing. */
     r2_sequence_state state;
     r2_finish finish;
-    int32_t generation_start;     /* first token drawn under the current options */
-    int32_t n_read;               /* tokens before this were given to r2_sequence_read or appended */
+    int32_t generation_start; /* first token drawn under the current options */
+    int32_t n_read;           /* tokens before this were given to r2_sequence_read or appended */
     int32_t n_generated, n_thinking, n_block_thinking; /* the last: inside the open block */
     bool is_thinking, is_think_cut, has_started;
-    const float *logits;          /* of the last step, for manual sequences */
+    const float *logits; /* of the last step, for manual sequences */
+    int32_t chosen;      /* between choosing and writing; -1: nothing allowed */
+    bool is_cut;         /* chosen to close a block that has used its budget */
     r2_top_logprob top[R2I_MAX_TOP_LOGPROBS];
     int32_t n_top;
     atomic_bool is_canceled;
@@ -46,6 +48,12 @@ typedef struct {
     int32_t n_rows;
 } r2i_scheduled;
 
+/* What a worker needs to draw tokens. */
+typedef struct {
+    r2i_sampler *sampler;
+    uint32_t *allowed; /* bits of the vocabulary */
+} r2i_drawer;
+
 struct r2_engine {
     r2_model *model;
     r2i_arena arena;
@@ -53,21 +61,20 @@ struct r2_engine {
     r2i_cache_layout cache;
     r2i_pages *pages;
     r2i_forward *forward;
-    r2i_sampler *sampler;
+    r2i_drawer *drawers; /* [threads] */
     bool has_prefix_cache;
     int32_t n_context, cap_rows, cap_logits, cap_pages, cap_sequences;
-    r2_sequence **sequences;      /* [cap_sequences], NULL where free */
+    r2_sequence **sequences;        /* [cap_sequences], NULL where free */
     int32_t n_sequences, next_turn; /* next_turn: whose prompt goes first, in turn */
     /* The batch being put together. */
-    int32_t *batch_tokens;        /* [cap_rows] */
-    r2i_run *runs;                /* [cap_sequences] */
-    r2i_scheduled *scheduled;     /* [cap_sequences] */
+    int32_t *batch_tokens;    /* [cap_rows] */
+    r2i_run *runs;            /* [cap_sequences] */
+    r2i_scheduled *scheduled; /* [cap_sequences] */
     int32_t n_rows, n_runs;
-    int32_t *logit_rows;          /* [cap_logits] */
-    r2_sequence **logit_owners;   /* [cap_logits] */
-    float *logits;                /* [cap_logits, n_vocab] */
+    int32_t *logit_rows;        /* [cap_logits] */
+    r2_sequence **logit_owners; /* [cap_logits] */
+    float *logits;              /* [cap_logits, n_vocab] */
     size_t logits_bytes;
-    uint32_t *allowed;            /* bits, for mask callbacks */
     r2_engine_stats stats;
 };
 
@@ -81,14 +88,18 @@ void r2i_sequence_take_prefix(r2_sequence *s);
 void r2i_sequence_advance(r2_sequence *s, int32_t n);
 void r2i_sequence_finish(r2_sequence *s, r2_finish finish);
 /* Checks options against the engine's model. */
-R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_options *options,
-                                                r2_error *err);
+R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine,
+                                                const r2_sequence_options *options, r2_error *err);
 
 /* generate.c */
-/* Draws and appends the next token of a sequence from its logits. */
-void r2i_sequence_write(r2_sequence *s, const float *logits);
+/* Chooses the next token and notes its log-probabilities; touches nothing but the sequence, so workers
+ * may choose for several at once.  A mask callback is the caller's code and must run on its thread. */
+void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *logits);
+/* Appends the chosen token. */
+void r2i_sequence_write(r2_sequence *s);
 /* Looks whether the prompt's end opens a thinking block. */
 void r2i_sequence_read_markers(r2_sequence *s);
 /* By the options alone, with a mask for this call; -1: nothing allowed. */
-int32_t r2i_sequence_draw(r2_sequence *s, const float *logits, r2_mask_callback mask, void *user);
+int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
+                          r2_mask_callback mask, void *user);
 #endif

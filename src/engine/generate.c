@@ -11,7 +11,8 @@ enum { DEFAULT_PENALTY_TOKENS = 64 };
  * places do not count: "<think>" in a user's text is no state of ours. */
 void r2i_sequence_read_markers(r2_sequence *s) {
     const int32_t open = s->engine->model->think_open, n = s->n_tokens;
-    s->is_thinking = open >= 0 && n > 0 && (s->tokens[n - 1] == open || (n > 1 && s->tokens[n - 2] == open));
+    s->is_thinking =
+        open >= 0 && n > 0 && (s->tokens[n - 1] == open || (n > 1 && s->tokens[n - 2] == open));
     s->n_block_thinking = 0;
 }
 
@@ -23,20 +24,23 @@ static int32_t think_limit(const r2_sequence *s) {
 }
 
 /* The mask for this draw, or NULL.  Without a budget no block may be opened at all. */
-static const uint32_t *collect_mask(r2_sequence *s, r2_mask_callback mask, void *user) {
-    r2_engine *engine = s->engine;
+static const uint32_t *collect_mask(r2_sequence *s, uint32_t *allowed, r2_mask_callback mask,
+                                    void *user) {
+    const r2_engine *engine = s->engine;
     const int32_t n_vocab = engine->model->config.n_vocab, open = engine->model->think_open;
     const bool is_open_forbidden = open >= 0 && think_limit(s) == 0;
     if (mask == NULL && !is_open_forbidden) return NULL;
-    memset(engine->allowed, 0xff, ((size_t)n_vocab / 32 + 1) * sizeof *engine->allowed);
-    const bool has_mask = mask != NULL && mask(user, s, engine->allowed, n_vocab);
-    if (is_open_forbidden) engine->allowed[open / 32] &= ~(1u << open % 32);
-    return has_mask || is_open_forbidden ? engine->allowed : NULL;
+    memset(allowed, 0xff, ((size_t)n_vocab / 32 + 1) * sizeof *allowed);
+    const bool has_mask = mask != NULL && mask(user, s, allowed, n_vocab);
+    if (is_open_forbidden) allowed[open / 32] &= ~(1u << open % 32);
+    return has_mask || is_open_forbidden ? allowed : NULL;
 }
 
-int32_t r2i_sequence_draw(r2_sequence *s, const float *logits, r2_mask_callback mask, void *user) {
+int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
+                          r2_mask_callback mask, void *user) {
     const r2_sampling *p = &s->options.sampling;
-    const int32_t look_back = p->n_penalty_tokens > 0 ? p->n_penalty_tokens : DEFAULT_PENALTY_TOKENS;
+    const int32_t look_back =
+        p->n_penalty_tokens > 0 ? p->n_penalty_tokens : DEFAULT_PENALTY_TOKENS;
     const int32_t n_recent = r2i_min_i32(look_back, s->n_tokens);
     const r2i_sampling sampling = { .temperature = p->temperature,
                                     .top_k = p->top_k,
@@ -53,9 +57,9 @@ int32_t r2i_sequence_draw(r2_sequence *s, const float *logits, r2_mask_callback 
                             .n_recent = n_recent,
                             .generated = s->tokens + s->generation_start,
                             .n_generated = s->n_tokens - s->generation_start,
-                            .allowed = collect_mask(s, mask, user),
+                            .allowed = collect_mask(s, drawer->allowed, mask, user),
                             .position = (uint64_t)s->n_tokens };
-    return r2i_sampler_draw(s->engine->sampler, &sampling, &draw);
+    return r2i_sampler_draw(drawer->sampler, &sampling, &draw);
 }
 
 static void record_logprobs(r2_sequence *s, const float *logits, int32_t token) {
@@ -67,7 +71,8 @@ static void record_logprobs(r2_sequence *s, const float *logits, int32_t token) 
     if (s->options.sampling.n_top_logprobs == 0) return;
     r2i_candidate best[R2I_MAX_TOP_LOGPROBS];
     s->n_top = r2i_top_logits(logits, n_vocab, best, s->options.sampling.n_top_logprobs);
-    for (int32_t i = 0; i < s->n_top; i++) s->top[i] = (r2_top_logprob){ best[i].token, best[i].logit - total };
+    for (int32_t i = 0; i < s->n_top; i++)
+        s->top[i] = (r2_top_logprob){ best[i].token, best[i].logit - total };
 }
 
 /* Follows the markers.  Both count as thought, but not against the budget. */
@@ -89,26 +94,34 @@ static void track_thinking(r2_sequence *s, int32_t token) {
 
 static bool is_end(const r2_sequence *s, int32_t token) {
     const r2_model *model = s->engine->model;
-    return !s->options.ignores_end && model->tokenizer != NULL && r2i_tokenizer_is_eog(model->tokenizer, token);
+    return !s->options.ignores_end && model->tokenizer != NULL &&
+           r2i_tokenizer_is_eog(model->tokenizer, token);
 }
 
-void r2i_sequence_write(r2_sequence *s, const float *logits) {
-    const bool is_cut = s->is_thinking && s->n_block_thinking >= think_limit(s);
-    const int32_t token = is_cut ? s->engine->model->think_close
-                                 : r2i_sequence_draw(s, logits, s->options.mask, s->options.user);
+void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *logits) {
+    s->is_cut = s->is_thinking && s->n_block_thinking >= think_limit(s);
+    s->chosen = s->is_cut ? s->engine->model->think_close
+                          : r2i_sequence_draw(s, drawer, logits, s->options.mask, s->options.user);
+    if (s->chosen >= 0) record_logprobs(s, logits, s->chosen);
+}
+
+void r2i_sequence_write(r2_sequence *s) {
+    const int32_t token = s->chosen;
     if (token < 0) {
         r2i_sequence_finish(s, R2_FINISH_ERROR);
         return;
     }
-    s->is_think_cut |= is_cut;
-    record_logprobs(s, logits, token);
+    s->is_think_cut |= s->is_cut;
     track_thinking(s, token);
     s->tokens[s->n_tokens++] = token;
     s->n_generated++;
     s->state = R2_STATE_WRITING;
     s->engine->stats.n_generated_tokens++;
     const bool is_full = s->n_tokens == s->engine->n_context;
-    const bool is_long = s->options.max_new_tokens > 0 && s->n_generated >= s->options.max_new_tokens;
-    if (is_end(s, token)) r2i_sequence_finish(s, R2_FINISH_END);
-    else if (is_full || is_long) r2i_sequence_finish(s, R2_FINISH_LENGTH);
+    const bool is_long =
+        s->options.max_new_tokens > 0 && s->n_generated >= s->options.max_new_tokens;
+    if (is_end(s, token))
+        r2i_sequence_finish(s, R2_FINISH_END);
+    else if (is_full || is_long)
+        r2i_sequence_finish(s, R2_FINISH_LENGTH);
 }

@@ -20,8 +20,8 @@ typedef struct r2i_pages r2i_pages;
 enum { R2I_NO_PAGE = -1 };
 
 /* n_pages of page_bytes; memory is mapped here but only touched when a page is used.  R2_E_NOMEM. */
-R2_CHECKED r2_status r2i_pages_create(r2i_pages **out, int32_t n_pages, size_t page_bytes, r2i_arena *arena,
-                                      r2_error *err);
+R2_CHECKED r2_status r2i_pages_create(r2i_pages **out, int32_t n_pages, size_t page_bytes,
+                                      r2i_arena *arena, r2_error *err);
 /* Gives the page memory back (the rest is the arena's).  NULL is allowed. */
 void r2i_pages_destroy(r2i_pages *pages);
 
@@ -36,7 +36,8 @@ uint8_t *r2i_pages_memory(const r2i_pages *pages, int32_t page);
 /* Makes a full page known as `tokens` [R2I_PAGE_TOKENS] behind page `before` (known itself, or
  * R2I_NO_PAGE at the start of a sequence of this domain).  If an equal page is known already, this
  * one stays unknown. */
-void r2i_pages_make_known(r2i_pages *pages, int32_t page, int32_t before, uint64_t domain, const int32_t *tokens);
+void r2i_pages_make_known(r2i_pages *pages, int32_t page, int32_t before, uint64_t domain,
+                          const int32_t *tokens);
 bool r2i_pages_is_known(const r2i_pages *pages, int32_t page);
 /* The known page with these tokens behind `before`, held once more; R2I_NO_PAGE. */
 int32_t r2i_pages_find(r2i_pages *pages, int32_t before, uint64_t domain, const int32_t *tokens);

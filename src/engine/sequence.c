@@ -19,9 +19,11 @@ static size_t place(size_t *used, size_t n_bytes) {
 static r2_sequence *take_sequence(r2_engine *engine, int32_t n_biases) {
     const size_t n = (size_t)engine->n_context, pages = (size_t)engine->cap_pages;
     size_t used = 0;
-    const size_t self = place(&used, sizeof(r2_sequence)), tokens = place(&used, n * sizeof(int32_t));
+    const size_t self = place(&used, sizeof(r2_sequence)),
+                 tokens = place(&used, n * sizeof(int32_t));
     const size_t logprobs = place(&used, n * sizeof(float)), thought = place(&used, n);
-    const size_t ids = place(&used, pages * sizeof(int32_t)), memory = place(&used, pages * sizeof(uint8_t *));
+    const size_t ids = place(&used, pages * sizeof(int32_t)),
+                 memory = place(&used, pages * sizeof(uint8_t *));
     uint8_t *block = r2i_pages_take(&engine->model->heap, used);
     if (block == NULL) return NULL;
     r2_sequence *s = (void *)(block + self);
@@ -51,7 +53,8 @@ static bool is_in(float x, float low, float high) {
     return x >= low && x <= high; /* false for NaN */
 }
 
-r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_options *o, r2_error *err) {
+r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_options *o,
+                                     r2_error *err) {
     const r2_sampling *p = &o->sampling;
     const struct {
         const char *name;
@@ -71,13 +74,16 @@ r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         if (is_in(ranges[i].found, ranges[i].low, ranges[i].high)) continue;
-        return r2i_fail(err, R2_E_RANGE, "%s: expected %g to %g, found %g", ranges[i].name, (double)ranges[i].low,
-                        (double)ranges[i].high, (double)ranges[i].found);
+        return r2i_fail(err, R2_E_RANGE, "%s: expected %g to %g, found %g", ranges[i].name,
+                        (double)ranges[i].low, (double)ranges[i].high, (double)ranges[i].found);
     }
     for (int32_t i = 0; i < p->n_biases; i++) {
         const r2_logit_bias *b = &p->biases[i];
-        if (b->token >= 0 && b->token < engine->model->config.n_vocab && !isnan(b->bias) && b->bias < INFINITY) continue;
-        return r2i_fail(err, R2_E_RANGE, "logit bias %d: token %d or its bias is out of range", i, b->token);
+        if (b->token >= 0 && b->token < engine->model->config.n_vocab && !isnan(b->bias) &&
+            b->bias < INFINITY)
+            continue;
+        return r2i_fail(err, R2_E_RANGE, "logit bias %d: token %d or its bias is out of range", i,
+                        b->token);
     }
     return R2_OK;
 }
@@ -91,7 +97,8 @@ static void set_options(r2_sequence *s, const r2_sequence_options *options) {
     s->has_started = true;
     s->n_biases = options->sampling.n_biases;
     for (int32_t i = 0; i < s->n_biases; i++) {
-        s->biases[i] = (r2i_token_bias){ options->sampling.biases[i].token, options->sampling.biases[i].bias };
+        s->biases[i] =
+            (r2i_token_bias){ options->sampling.biases[i].token, options->sampling.biases[i].bias };
     }
     s->generation_start = s->n_tokens;
     s->n_generated = 0;
@@ -104,7 +111,8 @@ static void set_options(r2_sequence *s, const r2_sequence_options *options) {
     }
 }
 
-r2_status r2_sequence_set_options(r2_sequence *s, const r2_sequence_options *options, r2_error *err) {
+r2_status r2_sequence_set_options(r2_sequence *s, const r2_sequence_options *options,
+                                  r2_error *err) {
     static const r2_sequence_options greedy = { 0 };
     if (options == NULL) options = &greedy;
     R2I_TRY(r2i_sequence_check_options(s->engine, options, err));
@@ -129,15 +137,19 @@ static int32_t free_slot(const r2_engine *engine) {
     return -1;
 }
 
-r2_status r2_sequence_create(r2_sequence **out, r2_engine *engine, const r2_sequence_options *options, r2_error *err) {
+r2_status r2_sequence_create(r2_sequence **out, r2_engine *engine,
+                             const r2_sequence_options *options, r2_error *err) {
     static const r2_sequence_options greedy = { 0 };
     *out = NULL;
     if (options == NULL) options = &greedy;
     R2I_TRY(r2i_sequence_check_options(engine, options, err));
     const int32_t slot = free_slot(engine);
-    if (slot < 0) return r2i_fail(err, R2_E_FULL, "all %d sequences are in use", engine->cap_sequences);
+    if (slot < 0)
+        return r2i_fail(err, R2_E_FULL, "all %d sequences are in use", engine->cap_sequences);
     r2_sequence *s = take_sequence(engine, options->sampling.n_biases);
-    if (s == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a sequence of %d tokens", engine->n_context);
+    if (s == NULL)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for a sequence of %d tokens",
+                        engine->n_context);
     s->slot = slot;
     set_options(s, options);
     engine->sequences[slot] = s;
@@ -148,7 +160,8 @@ r2_status r2_sequence_create(r2_sequence **out, r2_engine *engine, const r2_sequ
 
 static void release_pages(r2_sequence *s, int32_t n_left) {
     /* Last page first, so that the beginning of a prefix is the last to be evicted. */
-    while (s->n_pages > n_left) r2i_pages_release(s->engine->pages, s->pages[--s->n_pages]);
+    while (s->n_pages > n_left)
+        r2i_pages_release(s->engine->pages, s->pages[--s->n_pages]);
 }
 
 void r2_sequence_destroy(r2_sequence *s) {
@@ -166,12 +179,13 @@ void r2_sequence_destroy(r2_sequence *s) {
 r2_status r2_sequence_append(r2_sequence *s, const r2_token *tokens, int32_t n, r2_error *err) {
     const int32_t n_vocab = s->engine->model->config.n_vocab;
     if (n < 0 || n > s->engine->n_context - s->n_tokens) {
-        return r2i_fail(err, R2_E_FULL, "context of %d tokens: %d in use, no room for %d more", s->engine->n_context,
-                        s->n_tokens, n);
+        return r2i_fail(err, R2_E_FULL, "context of %d tokens: %d in use, no room for %d more",
+                        s->engine->n_context, s->n_tokens, n);
     }
     for (int32_t i = 0; i < n; i++) {
         if (tokens[i] >= 0 && tokens[i] < n_vocab) continue;
-        return r2i_fail(err, R2_E_RANGE, "token %d of the text: expected 0 to %d, found %d", i, n_vocab - 1, tokens[i]);
+        return r2i_fail(err, R2_E_RANGE, "token %d of the text: expected 0 to %d, found %d", i,
+                        n_vocab - 1, tokens[i]);
     }
     if (n == 0) return R2_OK;
     memcpy(s->tokens + s->n_tokens, tokens, (size_t)n * sizeof *tokens);
@@ -228,7 +242,8 @@ bool r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens) {
 /* The last token is always computed: its logits are wanted. */
 void r2i_sequence_take_prefix(r2_sequence *s) {
     const bool wants_all_rows = s->options.wants_prompt_logprobs || s->options.hidden != NULL;
-    if (!s->engine->has_prefix_cache || wants_all_rows || s->n_computed != 0 || s->n_pages != 0) return;
+    if (!s->engine->has_prefix_cache || wants_all_rows || s->n_computed != 0 || s->n_pages != 0)
+        return;
     const int32_t n_full = (s->n_tokens - 1) / R2I_PAGE_TOKENS;
     for (int32_t i = 0; i < n_full; i++) {
         const int32_t before = i == 0 ? R2I_NO_PAGE : s->pages[i - 1];
@@ -255,7 +270,8 @@ void r2i_sequence_advance(r2_sequence *s, int32_t n) {
 
 /* ---- fork, rewind ---- */
 
-r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *s, const r2_sequence_options *options, r2_error *err) {
+r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *s, const r2_sequence_options *options,
+                           r2_error *err) {
     R2I_TRY(r2_sequence_create(out, s->engine, options, err));
     r2_sequence *copy = *out;
     const size_t n = (size_t)s->n_tokens;
@@ -265,7 +281,8 @@ r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *s, const r2_sequence_
     memcpy(copy->is_thought, s->is_thought, n);
     memcpy(copy->pages, s->pages, (size_t)s->n_pages * sizeof *s->pages);
     memcpy(copy->page_memory, s->page_memory, (size_t)s->n_pages * sizeof *s->page_memory);
-    for (int32_t i = 0; i < s->n_pages; i++) r2i_pages_hold(s->engine->pages, s->pages[i]);
+    for (int32_t i = 0; i < s->n_pages; i++)
+        r2i_pages_hold(s->engine->pages, s->pages[i]);
     copy->n_pages = s->n_pages;
     copy->n_tokens = s->n_tokens;
     copy->n_read = s->n_tokens;
@@ -282,7 +299,8 @@ r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *s, const r2_sequence_
 
 r2_status r2_sequence_rewind(r2_sequence *s, int32_t n_tokens, r2_error *err) {
     if (n_tokens < 0 || n_tokens > s->n_tokens) {
-        return r2i_fail(err, R2_E_RANGE, "rewind: expected 0 to %d tokens, found %d", s->n_tokens, n_tokens);
+        return r2i_fail(err, R2_E_RANGE, "rewind: expected 0 to %d tokens, found %d", s->n_tokens,
+                        n_tokens);
     }
     s->n_tokens = n_tokens;
     s->n_computed = r2i_min_i32(s->n_computed, r2i_max_i32(n_tokens - 1, 0));
@@ -318,7 +336,8 @@ void r2_sequence_get_status(const r2_sequence *s, r2_sequence_status *out) {
 int32_t r2_sequence_read(r2_sequence *s, r2_generated *out, int32_t cap) {
     int32_t n = 0;
     for (; n < cap && s->n_read < s->n_tokens; n++, s->n_read++) {
-        out[n] = (r2_generated){ s->tokens[s->n_read], s->is_thought[s->n_read] != 0, s->logprobs[s->n_read] };
+        out[n] = (r2_generated){ s->tokens[s->n_read], s->is_thought[s->n_read] != 0,
+                                 s->logprobs[s->n_read] };
     }
     return n;
 }
@@ -344,10 +363,14 @@ const float *r2_sequence_logits(const r2_sequence *s) {
     return s->n_computed == s->n_tokens ? s->logits : NULL;
 }
 
-r2_status r2_sequence_sample(r2_sequence *s, r2_mask_callback mask, void *user, r2_token *out, r2_error *err) {
+r2_status r2_sequence_sample(r2_sequence *s, r2_mask_callback mask, void *user, r2_token *out,
+                             r2_error *err) {
     const float *logits = r2_sequence_logits(s);
     *out = -1;
-    if (logits == NULL) return r2i_fail(err, R2_E_STATE, "no logits: step the engine until all tokens are computed");
-    *out = r2i_sequence_draw(s, logits, mask, user);
-    return *out >= 0 ? R2_OK : r2i_fail(err, R2_E_NOT_FOUND, "mask, biases and logits leave no token");
+    if (logits == NULL)
+        return r2i_fail(err, R2_E_STATE,
+                        "no logits: step the engine until all tokens are computed");
+    *out = r2i_sequence_draw(s, &s->engine->drawers[0], logits, mask, user);
+    return *out >= 0 ? R2_OK
+                     : r2i_fail(err, R2_E_NOT_FOUND, "mask, biases and logits leave no token");
 }

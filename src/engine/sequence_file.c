@@ -80,28 +80,35 @@ typedef struct {
 } file_parts;
 
 /* Sizes must add up to the file's before anything is taken by its numbers. */
-static r2_status find_parts(file_parts *p, const r2i_mapping *m, const r2_engine *engine, r2_error *err) {
+static r2_status find_parts(file_parts *p, const r2i_mapping *m, const r2_engine *engine,
+                            r2_error *err) {
     if (m->n_bytes < sizeof p->header + sizeof p->checksum) {
         return r2i_fail(err, R2_E_FORMAT, "%s: too short for a saved sequence", p->label);
     }
     memcpy(&p->header, m->bytes, sizeof p->header);
     const file_header *h = &p->header;
     if (memcmp(h->magic, magic, sizeof magic) != 0 || h->version != VERSION) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: not a saved sequence of version %d", p->label, VERSION);
+        return r2i_fail(err, R2_E_FORMAT, "%s: not a saved sequence of version %d", p->label,
+                        VERSION);
     }
     if (h->fingerprint != engine->model->fingerprint || h->rows != (uint32_t)engine->cache.rows ||
-        h->page_bytes != engine->cache.page_bytes || h->boundary_bytes != engine->cache.boundary_bytes) {
-        return r2i_fail(err, R2_E_MISMATCH, "%s: saved with another model or other cache rows", p->label);
+        h->page_bytes != engine->cache.page_bytes ||
+        h->boundary_bytes != engine->cache.boundary_bytes) {
+        return r2i_fail(err, R2_E_MISMATCH, "%s: saved with another model or other cache rows",
+                        p->label);
     }
     if (h->n_tokens < 0 || h->n_tokens > engine->n_context) {
-        return r2i_fail(err, R2_E_FULL, "%s: %d tokens do not fit into a context of %d", p->label, h->n_tokens,
-                        engine->n_context);
+        return r2i_fail(err, R2_E_FULL, "%s: %d tokens do not fit into a context of %d", p->label,
+                        h->n_tokens, engine->n_context);
     }
-    const bool is_sound = h->n_computed >= 0 && h->n_computed <= h->n_tokens && h->is_thinking >= 0 &&
-                          h->is_thinking <= 1 && h->n_pages == r2i_div_up_i32(h->n_computed, R2I_PAGE_TOKENS);
-    const size_t n = (size_t)h->n_tokens, n_pages_bytes = is_sound ? (size_t)h->n_pages * engine->cache.page_bytes : 0;
+    const bool is_sound = h->n_computed >= 0 && h->n_computed <= h->n_tokens &&
+                          h->is_thinking >= 0 && h->is_thinking <= 1 &&
+                          h->n_pages == r2i_div_up_i32(h->n_computed, R2I_PAGE_TOKENS);
+    const size_t n = (size_t)h->n_tokens,
+                 n_pages_bytes = is_sound ? (size_t)h->n_pages * engine->cache.page_bytes : 0;
     if (!is_sound || m->n_bytes != sizeof *h + n * 5 + n_pages_bytes + sizeof p->checksum) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: its length does not fit its %d tokens", p->label, h->n_tokens);
+        return r2i_fail(err, R2_E_FORMAT, "%s: its length does not fit its %d tokens", p->label,
+                        h->n_tokens);
     }
     p->tokens = m->bytes + sizeof *h;
     p->thought = p->tokens + n * 4;
@@ -118,7 +125,9 @@ static r2_status check_parts(const file_parts *p, const r2_engine *engine, r2_er
     for (int32_t i = 0; i < p->header.n_pages; i++) {
         hash = r2i_hash_bytes(hash, p->pages + (size_t)i * page_bytes, page_bytes);
     }
-    return hash == p->checksum ? R2_OK : r2i_fail(err, R2_E_CHECKSUM, "%s: checksum differs, the file is damaged", p->label);
+    return hash == p->checksum ? R2_OK
+                               : r2i_fail(err, R2_E_CHECKSUM,
+                                          "%s: checksum differs, the file is damaged", p->label);
 }
 
 static r2_status fill(r2_sequence *s, const file_parts *p, r2_error *err) {
@@ -128,9 +137,11 @@ static r2_status fill(r2_sequence *s, const file_parts *p, r2_error *err) {
         if (s->tokens[i] >= 0 && s->tokens[i] < s->engine->model->config.n_vocab) continue;
         return r2i_fail(err, R2_E_FORMAT, "%s: token %zu is not in the vocabulary", p->label, i);
     }
-    for (size_t i = 0; i < n; i++) s->is_thought[i] = p->thought[i] != 0;
+    for (size_t i = 0; i < n; i++)
+        s->is_thought[i] = p->thought[i] != 0;
     if (!r2i_sequence_make_room(s, p->header.n_computed)) {
-        return r2i_fail(err, R2_E_FULL, "%s: no cache pages left for %d tokens", p->label, p->header.n_computed);
+        return r2i_fail(err, R2_E_FULL, "%s: no cache pages left for %d tokens", p->label,
+                        p->header.n_computed);
     }
     for (int32_t i = 0; i < p->header.n_pages; i++) {
         memcpy(s->page_memory[i], p->pages + (size_t)i * page_bytes, page_bytes);
@@ -148,8 +159,8 @@ static r2_status fill(r2_sequence *s, const file_parts *p, r2_error *err) {
     return R2_OK;
 }
 
-r2_status r2_sequence_load(r2_sequence **out, r2_engine *engine, const char *path, const r2_sequence_options *options,
-                           r2_error *err) {
+r2_status r2_sequence_load(r2_sequence **out, r2_engine *engine, const char *path,
+                           const r2_sequence_options *options, r2_error *err) {
     r2i_mapping mapping;
     file_parts parts = { .label = path };
     *out = NULL;
@@ -160,7 +171,9 @@ r2_status r2_sequence_load(r2_sequence **out, r2_engine *engine, const char *pat
     if (status == R2_OK) status = r2_sequence_create(&s, engine, options, err);
     if (status == R2_OK) status = fill(s, &parts, err);
     r2i_mapping_close(&mapping);
-    if (status == R2_OK) *out = s;
-    else r2_sequence_destroy(s);
+    if (status == R2_OK)
+        *out = s;
+    else
+        r2_sequence_destroy(s);
     return status;
 }

@@ -15,7 +15,7 @@ enum { MAX_PROMPT_BYTES = 1 << 28 };
 static const char think_end[] = "\n</think>\n\n";
 
 typedef struct {
-    r2_prompt shown;      /* first: the caller's pointer */
+    r2_prompt shown; /* first: the caller's pointer */
     r2i_heap *heap;
     r2i_buffer text;
     r2_token *tokens;
@@ -30,10 +30,12 @@ static r2_status parse(const char *name, const char *text, json_t **out, r2_erro
     return r2i_json_read(out, name, text, strlen(text), &r2i_json_config_limits, err);
 }
 
-static r2_status make_messages(const r2_chat_message *messages, int32_t n, json_t **out, r2_error *err) {
+static r2_status make_messages(const r2_chat_message *messages, int32_t n, json_t **out,
+                               r2_error *err) {
     json_t *list = json_array();
     for (int32_t i = 0; i < n; i++) {
-        json_t *message = json_pack("{s:s, s:s}", "role", messages[i].role, "content", messages[i].content);
+        json_t *message =
+            json_pack("{s:s, s:s}", "role", messages[i].role, "content", messages[i].content);
         if (message == NULL) {
             json_decref(list);
             return r2i_fail(err, R2_E_FORMAT, "message %d: role and content must be UTF-8 text", i);
@@ -46,14 +48,17 @@ static r2_status make_messages(const r2_chat_message *messages, int32_t n, json_
 
 /* Roles decide what a text may do, so they come from a closed set. */
 static r2_status check_roles(const json_t *messages, r2_error *err) {
-    static const char *const roles[] = { "system", "user", "assistant", "tool", "developer", "function" };
+    static const char *const roles[] = { "system", "user",      "assistant",
+                                         "tool",   "developer", "function" };
     for (size_t i = 0; i < json_array_size(messages); i++) {
         const char *role = json_string_value(json_object_get(json_array_get(messages, i), "role"));
         bool is_known = false;
-        for (size_t r = 0; role != NULL && r < sizeof roles / sizeof *roles; r++) is_known |= strcmp(role, roles[r]) == 0;
+        for (size_t r = 0; role != NULL && r < sizeof roles / sizeof *roles; r++)
+            is_known |= strcmp(role, roles[r]) == 0;
         if (is_known) continue;
         return r2i_fail(err, R2_E_ARGUMENT,
-                        "message %zu: role: expected system, user, assistant, tool, developer or function, found \"%.40s\"",
+                        "message %zu: role: expected system, user, assistant, tool, developer or "
+                        "function, found \"%.40s\"",
                         i, role != NULL ? role : "nothing");
     }
     return R2_OK;
@@ -63,33 +68,41 @@ static r2_status add_json(json_t *context, const char *key, const char *text, r2
     json_t *value = NULL;
     if (text == NULL) return R2_OK;
     R2I_TRY(parse(key, text, &value, err));
-    return json_object_set_new(context, key, value) == 0 ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for %s", key);
+    return json_object_set_new(context, key, value) == 0
+               ? R2_OK
+               : r2i_fail(err, R2_E_NOMEM, "no memory for %s", key);
 }
 
-static r2_status add_messages(json_t *context, const r2_chat_message *messages, int32_t n, const r2_chat_options *o,
-                              r2_error *err) {
-    if (o->messages_json != NULL) R2I_TRY(add_json(context, "messages", o->messages_json, err));
+static r2_status add_messages(json_t *context, const r2_chat_message *messages, int32_t n,
+                              const r2_chat_options *o, r2_error *err) {
+    if (o->messages_json != NULL)
+        R2I_TRY(add_json(context, "messages", o->messages_json, err));
     else {
         json_t *list = NULL;
         R2I_TRY(make_messages(messages, n, &list, err));
-        if (json_object_set_new(context, "messages", list) != 0) return r2i_fail(err, R2_E_NOMEM, "no memory for messages");
+        if (json_object_set_new(context, "messages", list) != 0)
+            return r2i_fail(err, R2_E_NOMEM, "no memory for messages");
     }
     return check_roles(json_object_get(context, "messages"), err);
 }
 
-static r2_status fill_context(json_t *context, const r2_model *model, const r2_chat_message *messages, int32_t n,
-                              const r2_chat_options *o, r2_error *err) {
+static r2_status fill_context(json_t *context, const r2_model *model,
+                              const r2_chat_message *messages, int32_t n, const r2_chat_options *o,
+                              r2_error *err) {
     json_t *extra = NULL;
     if (o->extra_json != NULL) {
         R2I_TRY(parse("extra variables", o->extra_json, &extra, err));
         (void)json_object_update(context, extra);
         json_decref(extra);
     }
-    json_object_set_new(context, "bos_token", text_value(model->tokenizer, r2i_tokenizer_bos(model->tokenizer)));
-    json_object_set_new(context, "eos_token", text_value(model->tokenizer, r2i_tokenizer_eos(model->tokenizer)));
+    json_object_set_new(context, "bos_token",
+                        text_value(model->tokenizer, r2i_tokenizer_bos(model->tokenizer)));
+    json_object_set_new(context, "eos_token",
+                        text_value(model->tokenizer, r2i_tokenizer_eos(model->tokenizer)));
     json_object_set_new(context, "add_generation_prompt", json_boolean(!o->has_no_answer_prompt));
     const char *thinking = model->template_traits.thinking_name;
-    if (thinking != NULL && o->think == R2_THINK_OFF) json_object_set_new(context, thinking, json_false());
+    if (thinking != NULL && o->think == R2_THINK_OFF)
+        json_object_set_new(context, thinking, json_false());
     R2I_TRY(add_messages(context, messages, n, o, err));
     return add_json(context, "tools", o->tools_json, err);
 }
@@ -98,17 +111,20 @@ static r2_status fill_context(json_t *context, const r2_model *model, const r2_c
 static bool ends_in_think(const r2i_buffer *text) {
     static const char open[] = "<think>";
     size_t n = text->n_bytes;
-    while (n > 0 && (text->bytes[n - 1] == '\n' || text->bytes[n - 1] == ' ')) n--;
+    while (n > 0 && (text->bytes[n - 1] == '\n' || text->bytes[n - 1] == ' '))
+        n--;
     const size_t n_open = sizeof open - 1;
     return n >= n_open && memcmp(text->bytes + n - n_open, open, n_open) == 0;
 }
 
-static r2_status render(owned_prompt *p, const r2_model *model, json_t *context, const r2_chat_options *o,
-                        r2i_text_ranges *untrusted, r2_error *err) {
+static r2_status render(owned_prompt *p, const r2_model *model, json_t *context,
+                        const r2_chat_options *o, r2i_text_ranges *untrusted, r2_error *err) {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    R2I_TRY(r2i_chat_template_render(model->chat_template, context, (int64_t)now.tv_sec, &p->text, untrusted, err));
-    if (o->think != R2_THINK_OFF || o->has_no_answer_prompt || !ends_in_think(&p->text)) return R2_OK;
+    R2I_TRY(r2i_chat_template_render(model->chat_template, context, (int64_t)now.tv_sec, &p->text,
+                                     untrusted, err));
+    if (o->think != R2_THINK_OFF || o->has_no_answer_prompt || !ends_in_think(&p->text))
+        return R2_OK;
     return r2i_buffer_append_text(&p->text, think_end, err);
 }
 
@@ -122,8 +138,8 @@ static r2_status keep_ids(void *user, const int32_t *ids, size_t n_ids, r2_error
     return R2_OK;
 }
 
-static r2_status make_prompt(owned_prompt *p, const r2_model *model, json_t *context, const r2_chat_options *o,
-                             r2_error *err) {
+static r2_status make_prompt(owned_prompt *p, const r2_model *model, json_t *context,
+                             const r2_chat_options *o, r2_error *err) {
     r2i_text_ranges untrusted;
     r2i_text_ranges_init(&untrusted, p->heap);
     r2_status status = render(p, model, context, o, &untrusted, err);
@@ -139,12 +155,13 @@ static r2_status make_prompt(owned_prompt *p, const r2_model *model, json_t *con
     return status;
 }
 
-r2_status r2_chat_render(r2_prompt **out, const r2_model *model, const r2_chat_message *messages, int32_t n_messages,
-                         const r2_chat_options *options, r2_error *err) {
+r2_status r2_chat_render(r2_prompt **out, const r2_model *model, const r2_chat_message *messages,
+                         int32_t n_messages, const r2_chat_options *options, r2_error *err) {
     static const r2_chat_options defaults = { 0 };
     *out = NULL;
     if (options == NULL) options = &defaults;
-    if (model->chat_template == NULL) return r2i_fail(err, R2_E_UNSUPPORTED, "the model has no chat template");
+    if (model->chat_template == NULL)
+        return r2i_fail(err, R2_E_UNSUPPORTED, "the model has no chat template");
     r2i_heap *heap = &((r2_model *)(uintptr_t)model)->heap;
     owned_prompt *p = r2i_heap_take(heap, sizeof *p);
     json_t *context = json_object();
@@ -161,8 +178,10 @@ r2_status r2_chat_render(r2_prompt **out, const r2_model *model, const r2_chat_m
     p->shown.text = p->text.bytes != NULL ? p->text.bytes : "";
     p->shown.n_bytes = p->text.n_bytes;
     p->shown.tokens = p->tokens;
-    if (status == R2_OK) *out = &p->shown;
-    else r2_prompt_destroy(&p->shown);
+    if (status == R2_OK)
+        *out = &p->shown;
+    else
+        r2_prompt_destroy(&p->shown);
     return status;
 }
 

@@ -5,7 +5,13 @@
 #include "base/failure.h"
 #include "kernels/kernels.h"
 
-enum { MAX_LAYERS = 1024, MAX_CONTEXT = 1 << 24, MAX_EXPERTS = 1024, MAX_WIDTH = 1 << 20, MAX_VOCAB = 1 << 22 };
+enum {
+    MAX_LAYERS = 1024,
+    MAX_CONTEXT = 1 << 24,
+    MAX_EXPERTS = 1024,
+    MAX_WIDTH = 1 << 20,
+    MAX_VOCAB = 1 << 22
+};
 
 typedef struct {
     const char *name;
@@ -16,8 +22,8 @@ static r2_status check_whole(const whole_range *ranges, int n, const char *where
     for (int i = 0; i < n; i++) {
         const whole_range *r = &ranges[i];
         if (r->found >= r->low && r->found <= r->high) continue;
-        return r2i_fail(err, R2_E_FORMAT, "%s: %s: expected %lld to %lld, found %lld", where, r->name,
-                        (long long)r->low, (long long)r->high, (long long)r->found);
+        return r2i_fail(err, R2_E_FORMAT, "%s: %s: expected %lld to %lld, found %lld", where,
+                        r->name, (long long)r->low, (long long)r->high, (long long)r->found);
     }
     return R2_OK;
 }
@@ -29,18 +35,24 @@ static bool is_positive(double x) {
 static r2_status check_rope(const r2i_config *c, const char *where, r2_error *err) {
     const r2i_rope_config *rope = &c->rope;
     if (rope->d < 2 || rope->d % 2 != 0 || rope->d > c->d_head) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: rotated dimensions: expected an even number up to %d, found %d",
-                        where, c->d_head, rope->d);
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: rotated dimensions: expected an even number up to %d, found %d", where,
+                        c->d_head, rope->d);
     }
-    if (!is_positive(rope->theta)) return r2i_fail(err, R2_E_FORMAT, "%s: rope theta must be above 0", where);
+    if (!is_positive(rope->theta))
+        return r2i_fail(err, R2_E_FORMAT, "%s: rope theta must be above 0", where);
     if (rope->kind == R2I_ROPE_PLAIN) return R2_OK;
-    if (!is_positive(rope->factor)) return r2i_fail(err, R2_E_FORMAT, "%s: rope factor must be above 0", where);
+    if (!is_positive(rope->factor))
+        return r2i_fail(err, R2_E_FORMAT, "%s: rope factor must be above 0", where);
     if (rope->kind == R2I_ROPE_LINEAR) return R2_OK;
     if (!is_positive(rope->original_context)) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: rope scaling without its original context length", where);
+        return r2i_fail(err, R2_E_FORMAT, "%s: rope scaling without its original context length",
+                        where);
     }
-    if (rope->kind == R2I_ROPE_LLAMA3 && !(rope->high_freq_factor > rope->low_freq_factor && rope->low_freq_factor > 0)) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: rope: high_freq_factor must exceed low_freq_factor", where);
+    if (rope->kind == R2I_ROPE_LLAMA3 &&
+        !(rope->high_freq_factor > rope->low_freq_factor && rope->low_freq_factor > 0)) {
+        return r2i_fail(err, R2_E_FORMAT, "%s: rope: high_freq_factor must exceed low_freq_factor",
+                        where);
     }
     return R2_OK;
 }
@@ -62,22 +74,28 @@ r2_status r2i_config_check(const r2i_config *c, const char *where, r2_error *err
     const r2_status status = check_whole(ranges, (int)(sizeof ranges / sizeof *ranges), where, err);
     if (status != R2_OK) return status;
     if (c->n_heads % c->n_kv_heads != 0) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: %d attention heads are no multiple of %d key/value heads", where,
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: %d attention heads are no multiple of %d key/value heads", where,
                         c->n_heads, c->n_kv_heads);
     }
     if (c->n_heads / c->n_kv_heads > R2I_ATTEND_ROWS) {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: more than %d query heads per key/value head", where,
-                        R2I_ATTEND_ROWS);
+        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: more than %d query heads per key/value head",
+                        where, R2I_ATTEND_ROWS);
     }
-    if (c->d_head % 2 != 0) return r2i_fail(err, R2_E_FORMAT, "%s: odd head size %d", where, c->d_head);
-    if (!is_positive((double)c->norm_eps)) return r2i_fail(err, R2_E_FORMAT, "%s: norm epsilon must be above 0", where);
+    if (c->d_head % 2 != 0)
+        return r2i_fail(err, R2_E_FORMAT, "%s: odd head size %d", where, c->d_head);
+    if (!is_positive((double)c->norm_eps))
+        return r2i_fail(err, R2_E_FORMAT, "%s: norm epsilon must be above 0", where);
     return check_rope(c, where, err);
 }
 
 r2_status r2i_config_fill_layers(r2i_config *config, r2i_arena *arena, r2_error *err) {
     if (config->n_layers < 1 || config->n_layers > MAX_LAYERS) {
-        return r2i_fail(err, R2_E_FORMAT, "layers: expected 1 to %d, found %d", MAX_LAYERS, config->n_layers);
+        return r2i_fail(err, R2_E_FORMAT, "layers: expected 1 to %d, found %d", MAX_LAYERS,
+                        config->n_layers);
     }
     config->layers = R2I_ARENA_ARRAY(arena, r2i_layer_config, (size_t)config->n_layers);
-    return config->layers != NULL ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for %d layers", config->n_layers);
+    return config->layers != NULL
+               ? R2_OK
+               : r2i_fail(err, R2_E_NOMEM, "no memory for %d layers", config->n_layers);
 }

@@ -11,43 +11,48 @@
 #include "base/arena.h"
 #include "r2lm/status.h"
 
-typedef enum { R2I_FAMILY_LLAMA, R2I_FAMILY_QWEN2, R2I_FAMILY_QWEN3, R2I_FAMILY_QWEN3_MOE } r2i_family;
+typedef enum {
+    R2I_FAMILY_LLAMA,
+    R2I_FAMILY_QWEN2,
+    R2I_FAMILY_QWEN3,
+    R2I_FAMILY_QWEN3_MOE
+} r2i_family;
 typedef enum { R2I_ATTENTION_GQA } r2i_attention_kind;
 typedef enum { R2I_FFN_DENSE, R2I_FFN_MOE } r2i_ffn_kind;
 typedef enum { R2I_ROPE_PLAIN, R2I_ROPE_LINEAR, R2I_ROPE_LLAMA3, R2I_ROPE_YARN } r2i_rope_kind;
 
 typedef struct {
     r2i_rope_kind kind;
-    int32_t d;                 /* rotated dimensions of a head */
-    bool is_interleaved;       /* pairs (2i, 2i+1) instead of (i, i + d/2) */
+    int32_t d;           /* rotated dimensions of a head */
+    bool is_interleaved; /* pairs (2i, 2i+1) instead of (i, i + d/2) */
     double theta, factor;
-    double low_freq_factor, high_freq_factor;  /* llama3 */
-    double beta_fast, beta_slow;               /* yarn */
-    double attention_factor;   /* multiplies cos and sin; yarn: 0 = derive it from the factor */
-    double original_context;   /* llama3, yarn */
-    const float *divisors;     /* [d/2] of inv_freq (GGUF rope_freqs), or NULL */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn */
+    double attention_factor; /* multiplies cos and sin; yarn: 0 = derive it from the factor */
+    double original_context; /* llama3, yarn */
+    const float *divisors;   /* [d/2] of inv_freq (GGUF rope_freqs), or NULL */
 } r2i_rope_config;
 
 typedef struct {
     r2i_attention_kind attention;
     r2i_ffn_kind ffn;
-    int32_t window;            /* keys seen: the last `window` tokens; 0: all */
+    int32_t window; /* keys seen: the last `window` tokens; 0: all */
 } r2i_layer_config;
 
 typedef struct {
     r2i_family family;
-    const char *architecture;  /* name in the file */
+    const char *architecture; /* name in the file */
     int32_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ffn;
-    int32_t n_vocab;           /* rows of the embedding */
+    int32_t n_vocab; /* rows of the embedding */
     int32_t n_context;
     float norm_eps;
-    bool has_head_norms;       /* RMSNorm on each head of q and k */
-    bool is_tied;              /* output head = embedding */
+    bool has_head_norms; /* RMSNorm on each head of q and k */
+    bool is_tied;        /* output head = embedding */
     bool needs_qkv_bias, needs_o_bias, needs_ffn_bias;
     int32_t n_experts, n_active, d_expert; /* MoE layers; 0 without */
-    bool is_renormalized;      /* chosen experts' weights sum to 1 */
+    bool is_renormalized;                  /* chosen experts' weights sum to 1 */
     r2i_rope_config rope;
-    r2i_layer_config *layers;  /* [n_layers] */
+    r2i_layer_config *layers; /* [n_layers] */
 } r2i_config;
 
 /* Ranges that every model must satisfy, whatever file it comes from.  Messages begin with `where`. */

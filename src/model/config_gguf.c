@@ -29,7 +29,8 @@ static r2_status find_architecture(r2i_config *c, const r2i_gguf *gguf, r2_error
         c->needs_qkv_bias = architectures[i].needs_qkv_bias;
         return R2_OK;
     }
-    return r2i_fail(err, R2_E_UNSUPPORTED, "%s: architecture: expected llama, qwen2, qwen3 or qwen3moe, found \"%s\"",
+    return r2i_fail(err, R2_E_UNSUPPORTED,
+                    "%s: architecture: expected llama, qwen2, qwen3 or qwen3moe, found \"%s\"",
                     r2i_gguf_label(gguf), name);
 }
 
@@ -44,7 +45,8 @@ static r2_status read_sizes(r2i_config *c, const r2i_gguf *gguf, r2_error *err) 
     int32_t d_value = c->d_head;
     R2I_TRY(r2i_gguf_try_i32(gguf, ".attention.value_length", 1, INT_MAX, &d_value, err));
     if (d_value != c->d_head) {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: attention.value_length: expected %d as key_length, found %d",
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%s: attention.value_length: expected %d as key_length, found %d",
                         r2i_gguf_label(gguf), c->d_head, d_value);
     }
     R2I_TRY(r2i_gguf_try_i32(gguf, ".feed_forward_length", 0, INT_MAX, &c->d_ffn, err));
@@ -63,7 +65,8 @@ static r2_status read_experts(r2i_config *c, const r2i_gguf *gguf, r2_error *err
     R2I_TRY(r2i_gguf_get_i32(gguf, ".expert_used_count", 1, c->n_experts, &c->n_active, err));
     R2I_TRY(r2i_gguf_get_i32(gguf, ".expert_feed_forward_length", 1, INT_MAX, &c->d_expert, err));
     c->is_renormalized = true; /* llama.cpp renormalises this family whatever the file says */
-    for (int32_t i = 0; i < c->n_layers; i++) c->layers[i].ffn = R2I_FFN_MOE;
+    for (int32_t i = 0; i < c->n_layers; i++)
+        c->layers[i].ffn = R2I_FFN_MOE;
     return R2_OK;
 }
 
@@ -75,16 +78,21 @@ static r2_status read_scaling(r2i_rope_config *rope, const r2i_gguf *gguf, r2_er
     r2i_gguf_text kind = { "none", 4 };
     R2I_TRY(r2i_gguf_try_text(gguf, ".rope.scaling.type", &kind, err));
     if (text_is(kind, "none")) return R2_OK;
-    if (text_is(kind, "linear")) rope->kind = R2I_ROPE_LINEAR;
-    else if (text_is(kind, "yarn")) rope->kind = R2I_ROPE_YARN;
+    if (text_is(kind, "linear"))
+        rope->kind = R2I_ROPE_LINEAR;
+    else if (text_is(kind, "yarn"))
+        rope->kind = R2I_ROPE_YARN;
     else {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: rope.scaling.type: expected none, linear or yarn, found \"%.*s\"",
-                        r2i_gguf_label(gguf), (int)(kind.n_bytes < 32 ? kind.n_bytes : 32), kind.bytes);
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%s: rope.scaling.type: expected none, linear or yarn, found \"%.*s\"",
+                        r2i_gguf_label(gguf), (int)(kind.n_bytes < 32 ? kind.n_bytes : 32),
+                        kind.bytes);
     }
     float factor = 0, attention = 0, fast = 32, slow = 1;
     int32_t original = 0;
     R2I_TRY(r2i_gguf_get_f32(gguf, ".rope.scaling.factor", 0, 1e6f, &factor, err));
-    R2I_TRY(r2i_gguf_try_i32(gguf, ".rope.scaling.original_context_length", 1, INT_MAX, &original, err));
+    R2I_TRY(r2i_gguf_try_i32(gguf, ".rope.scaling.original_context_length", 1, INT_MAX, &original,
+                             err));
     R2I_TRY(r2i_gguf_try_f32(gguf, ".rope.scaling.attn_factor", 0, 1e6f, &attention, err));
     R2I_TRY(r2i_gguf_try_f32(gguf, ".rope.scaling.yarn_beta_fast", 0, 1e6f, &fast, err));
     R2I_TRY(r2i_gguf_try_f32(gguf, ".rope.scaling.yarn_beta_slow", 0, 1e6f, &slow, err));
@@ -93,7 +101,8 @@ static r2_status read_scaling(r2i_rope_config *rope, const r2i_gguf *gguf, r2_er
     rope->beta_fast = (double)fast;
     rope->beta_slow = (double)slow;
     /* Here the stored factor multiplies the derived one; in config.json it replaces it. */
-    if (attention > 0 && factor > 1) rope->attention_factor = (double)attention * (0.1 * log((double)factor) + 1);
+    if (attention > 0 && factor > 1)
+        rope->attention_factor = (double)attention * (0.1 * log((double)factor) + 1);
     return R2_OK;
 }
 
@@ -107,21 +116,23 @@ static r2_status read_rope(r2i_config *c, const r2i_gguf *gguf, r2i_arena *arena
     const r2i_stored_tensor *divisors = r2i_gguf_find_tensor(gguf, "rope_freqs.weight");
     if (divisors == NULL) return read_scaling(rope, gguf, err);
     if (divisors->type != R2I_TYPE_F32 || divisors->ne[0] != rope->d / 2) {
-        return r2i_fail(err, R2_E_MISMATCH, "%s: rope_freqs.weight: expected F32 [%d]", r2i_gguf_label(gguf),
-                        rope->d / 2);
+        return r2i_fail(err, R2_E_MISMATCH, "%s: rope_freqs.weight: expected F32 [%d]",
+                        r2i_gguf_label(gguf), rope->d / 2);
     }
     float *copy = R2I_ARENA_ARRAY(arena, float, (size_t)rope->d / 2);
     if (copy == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for rope frequencies");
     memcpy(copy, divisors->bytes, (size_t)rope->d / 2 * sizeof *copy);
     for (int32_t i = 0; i < rope->d / 2; i++) {
         if (isfinite(copy[i]) && copy[i] > 0) continue;
-        return r2i_fail(err, R2_E_FORMAT, "%s: rope_freqs.weight: element %d is not above 0", r2i_gguf_label(gguf), i);
+        return r2i_fail(err, R2_E_FORMAT, "%s: rope_freqs.weight: element %d is not above 0",
+                        r2i_gguf_label(gguf), i);
     }
     rope->divisors = copy;
     return read_scaling(rope, gguf, err);
 }
 
-r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf, r2i_arena *arena, r2_error *err) {
+r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf, r2i_arena *arena,
+                               r2_error *err) {
     r2i_config c = { 0 };
     R2I_TRY(find_architecture(&c, gguf, err));
     R2I_TRY(read_sizes(&c, gguf, err));
@@ -130,7 +141,8 @@ r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf, r2i_arena 
     R2I_TRY(read_rope(&c, gguf, arena, err));
     const r2i_stored_tensor *embedding = r2i_gguf_find_tensor(gguf, "token_embd.weight");
     if (embedding == NULL || embedding->ne[1] > INT_MAX) {
-        return r2i_fail(err, R2_E_NOT_FOUND, "%s: tensor token_embd.weight is missing", r2i_gguf_label(gguf));
+        return r2i_fail(err, R2_E_NOT_FOUND, "%s: tensor token_embd.weight is missing",
+                        r2i_gguf_label(gguf));
     }
     c.n_vocab = (int32_t)embedding->ne[1];
     c.is_tied = r2i_gguf_find_tensor(gguf, "output.weight") == NULL;

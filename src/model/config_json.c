@@ -26,8 +26,8 @@ static r2_status find_model_type(r2i_config *c, const source *s) {
     R2I_TRY(r2i_json_get_text(s->json, s->label, "model_type", &name, s->err));
     R2I_TRY(r2i_json_try_text(s->json, s->label, "hidden_act", &activation, s->err));
     if (strcmp(activation, "silu") != 0) {
-        return r2i_fail(s->err, R2_E_UNSUPPORTED, "%s: hidden_act: expected \"silu\", found \"%.40s\"", s->label,
-                        activation);
+        return r2i_fail(s->err, R2_E_UNSUPPORTED,
+                        "%s: hidden_act: expected \"silu\", found \"%.40s\"", s->label, activation);
     }
     for (size_t i = 0; i < sizeof model_types / sizeof *model_types; i++) {
         if (strcmp(name, model_types[i].name) != 0) continue;
@@ -36,7 +36,8 @@ static r2_status find_model_type(r2i_config *c, const source *s) {
         return R2_OK;
     }
     return r2i_fail(s->err, R2_E_UNSUPPORTED,
-                    "%s: model_type: expected llama, qwen2, qwen3 or qwen3_moe, found \"%.40s\"", s->label, name);
+                    "%s: model_type: expected llama, qwen2, qwen3 or qwen3_moe, found \"%.40s\"",
+                    s->label, name);
 }
 
 static r2_status get_size(const source *s, const char *key, int32_t *out) {
@@ -98,7 +99,8 @@ static r2_status read_experts(r2i_config *c, const source *s) {
     R2I_TRY(get_size(s, "moe_intermediate_size", &c->d_expert));
     R2I_TRY(try_flag(s, "norm_topk_prob", &c->is_renormalized));
     R2I_TRY(r2i_json_try_i32(s->json, s->label, "decoder_sparse_step", 1, INT_MAX, &step, s->err));
-    R2I_TRY(r2i_json_try_tree(s->json, s->label, "mlp_only_layers", JSON_ARRAY, &dense_layers, s->err));
+    R2I_TRY(
+        r2i_json_try_tree(s->json, s->label, "mlp_only_layers", JSON_ARRAY, &dense_layers, s->err));
     for (int32_t i = 0; i < c->n_layers; i++) {
         const bool is_moe = (i + 1) % step == 0 && !is_listed(dense_layers, i);
         c->layers[i].ffn = is_moe ? R2I_FFN_MOE : R2I_FFN_DENSE;
@@ -129,7 +131,9 @@ static r2_status find_rope_kind(r2i_rope_config *rope, const source *s) {
     static const struct {
         const char *name;
         r2i_rope_kind kind;
-    } kinds[] = { { "default", R2I_ROPE_PLAIN }, { "linear", R2I_ROPE_LINEAR }, { "llama3", R2I_ROPE_LLAMA3 },
+    } kinds[] = { { "default", R2I_ROPE_PLAIN },
+                  { "linear", R2I_ROPE_LINEAR },
+                  { "llama3", R2I_ROPE_LLAMA3 },
                   { "yarn", R2I_ROPE_YARN } };
     const char *name = "default";
     R2I_TRY(r2i_json_try_text(s->json, s->label, "type", &name, s->err));
@@ -139,7 +143,8 @@ static r2_status find_rope_kind(r2i_rope_config *rope, const source *s) {
         rope->kind = kinds[i].kind;
         return R2_OK;
     }
-    return r2i_fail(s->err, R2_E_UNSUPPORTED, "%s: rope type: expected default, linear, llama3 or yarn, found \"%.40s\"",
+    return r2i_fail(s->err, R2_E_UNSUPPORTED,
+                    "%s: rope type: expected default, linear, llama3 or yarn, found \"%.40s\"",
                     s->label, name);
 }
 
@@ -154,12 +159,17 @@ static r2_status try_number(const source *s, const char *key, double *out) {
 static r2_status read_rope(r2i_config *c, const source *s) {
     r2i_rope_config *rope = &c->rope;
     const json_t *scaling = NULL;
-    *rope = (r2i_rope_config){ .d = c->d_head, .theta = 10000, .beta_fast = 32, .beta_slow = 1, .low_freq_factor = 1,
+    *rope = (r2i_rope_config){ .d = c->d_head,
+                               .theta = 10000,
+                               .beta_fast = 32,
+                               .beta_slow = 1,
+                               .low_freq_factor = 1,
                                .high_freq_factor = 4 };
     R2I_TRY(try_number(s, "rope_theta", &rope->theta));
     R2I_TRY(r2i_json_try_tree(s->json, s->label, "rope_parameters", JSON_OBJECT, &scaling, s->err));
     if (scaling == NULL) {
-        R2I_TRY(r2i_json_try_tree(s->json, s->label, "rope_scaling", JSON_OBJECT, &scaling, s->err));
+        R2I_TRY(
+            r2i_json_try_tree(s->json, s->label, "rope_scaling", JSON_OBJECT, &scaling, s->err));
     }
     if (scaling == NULL) return R2_OK;
     const source inner = { scaling, s->label, s->err };
@@ -175,8 +185,8 @@ static r2_status read_rope(r2i_config *c, const source *s) {
     return try_number(&inner, "original_max_position_embeddings", &rope->original_context);
 }
 
-r2_status r2i_config_from_json(r2i_config *out, const json_t *json, const char *label, r2i_arena *arena,
-                               r2_error *err) {
+r2_status r2i_config_from_json(r2i_config *out, const json_t *json, const char *label,
+                               r2i_arena *arena, r2_error *err) {
     const source s = { json, label, err };
     r2i_config c = { 0 };
     R2I_TRY(find_model_type(&c, &s));

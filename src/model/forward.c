@@ -9,15 +9,17 @@
 
 enum { MAX_PARTIAL_FLOATS = 2 << 20, PARALLEL_ROWS = 8 };
 
-r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *config, r2i_row_kind rows, r2i_arena *arena,
-                                  r2_error *err) {
+r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *config,
+                                  r2i_row_kind rows, r2i_arena *arena, r2_error *err) {
     *out = (r2i_cache_layout){ .rows = rows, .n_streams = 2 * config->n_layers };
     out->streams = R2I_ARENA_ARRAY(arena, r2i_cache_stream, (size_t)out->n_streams);
     if (out->streams == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for the cache's layout");
     const size_t heads = (size_t)config->n_kv_heads;
     for (int32_t s = 0; s < out->n_streams; s++) {
-        const size_t one = s % 2 == 0 ? r2i_key_page_bytes(rows, config->d_head) : r2i_value_page_bytes(rows, config->d_head);
-        out->streams[s] = (r2i_cache_stream){ out->page_bytes, heads * one, 1, config->layers[s / 2].window };
+        const size_t one = s % 2 == 0 ? r2i_key_page_bytes(rows, config->d_head)
+                                      : r2i_value_page_bytes(rows, config->d_head);
+        out->streams[s] =
+            (r2i_cache_stream){ out->page_bytes, heads * one, 1, config->layers[s / 2].window };
         out->page_bytes += heads * one;
     }
     return R2_OK;
@@ -54,9 +56,9 @@ static void take_prepared(taker *t, r2i_prepared *p, unsigned mask, size_t n_row
 
 /* What the matrices of a model need at most. */
 typedef struct {
-    unsigned mask;             /* of activation forms */
+    unsigned mask; /* of activation forms */
     size_t panel_bytes;
-    int32_t widest;            /* columns */
+    int32_t widest; /* columns */
 } needs;
 
 static void collect_needs(void *user, r2i_matrix *m) {
@@ -69,7 +71,8 @@ static void collect_needs(void *user, r2i_matrix *m) {
 static void take_moe(taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
     if (c->n_experts == 0) return;
-    const size_t rows = (size_t)f->limits.cap_rows, experts = (size_t)c->n_experts, active = (size_t)c->n_active;
+    const size_t rows = (size_t)f->limits.cap_rows, experts = (size_t)c->n_experts,
+                 active = (size_t)c->n_active;
     f->moe.scores = take_floats(t, rows, experts);
     f->moe.chosen = take(t, rows * active, sizeof(int32_t));
     f->moe.weights = take_floats(t, rows, active);
@@ -110,7 +113,8 @@ static size_t partial_floats(const r2i_forward *f) {
 static void take_rows(taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
     const size_t rows = (size_t)f->limits.cap_rows, half = (size_t)c->rope.d / 2;
-    const size_t d_q = (size_t)c->n_heads * (size_t)c->d_head, d_kv = (size_t)c->n_kv_heads * (size_t)c->d_head;
+    const size_t d_q = (size_t)c->n_heads * (size_t)c->d_head,
+                 d_kv = (size_t)c->n_kv_heads * (size_t)c->d_head;
     f->inv_freq = take(t, half, sizeof(double));
     f->positions = take(t, rows, sizeof(int32_t));
     f->cosine = take_floats(t, rows, half);
@@ -131,8 +135,8 @@ static void take_rows(taker *t, r2i_forward *f, const needs *need) {
     take_prepared(t, &f->logit_act, need->mask, (size_t)f->limits.cap_logits, c->d_model);
 }
 
-r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts, const r2i_forward_limits *limits,
-                             r2i_arena *arena, r2_error *err) {
+r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
+                             const r2i_forward_limits *limits, r2i_arena *arena, r2_error *err) {
     taker t = { arena, false };
     const int32_t n_workers = r2i_pool_threads(parts->pool);
     needs need = { 0, 0, 0 };
@@ -146,12 +150,18 @@ r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts, 
         f->limits = *limits;
         f->n_workers = n_workers;
         f->workers = workers;
-        f->linear = (r2i_linear_context){ parts->kernels, parts->pool, panel_scratch, parts->packed, parts->packed_user };
+        f->linear = (r2i_linear_context){ .kernels = parts->kernels,
+                                          .pool = parts->pool,
+                                          .scratch = panel_scratch,
+                                          .packed = parts->packed,
+                                          .packed_user = parts->packed_user };
         take_workers(&t, f, &need, panel_scratch);
         take_rows(&t, f, &need);
         take_moe(&t, f, &need);
     }
-    if (t.has_failed) return r2i_fail(err, R2_E_NOMEM, "no memory for the activations of %d rows", limits->cap_rows);
+    if (t.has_failed)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for the activations of %d rows",
+                        limits->cap_rows);
     r2i_rope_frequencies(&parts->config->rope, f->inv_freq, &f->rope_factor);
     *out = f;
     return R2_OK;
@@ -175,7 +185,8 @@ static void prepare_rows(void *argument, int32_t begin, int32_t end, int32_t wor
         const float *x = region->x + (size_t)row * region->x_stride;
         if (region->weight != NULL) {
             float *normed = region->f->workers[worker].row;
-            kernels->rmsnorm(normed, x, region->weight, region->n_cols, region->f->parts.config->norm_eps);
+            kernels->rmsnorm(normed, x, region->weight, region->n_cols,
+                             region->f->parts.config->norm_eps);
             x = normed;
         }
         for (int kind = 0; kind < 3; kind++) {
@@ -186,11 +197,13 @@ static void prepare_rows(void *argument, int32_t begin, int32_t end, int32_t wor
     }
 }
 
-void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride, const float *weight,
-                         int32_t n_rows, int32_t n_cols, unsigned mask) {
+void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride,
+                         const float *weight, int32_t n_rows, int32_t n_cols, unsigned mask) {
     prepare_region region = { f, out, x, weight, x_stride, n_cols, mask };
-    if (n_rows < PARALLEL_ROWS) prepare_rows(&region, 0, n_rows, 0);
-    else r2i_pool_run(f->parts.pool, n_rows, PARALLEL_ROWS / 2, prepare_rows, &region);
+    if (n_rows < PARALLEL_ROWS)
+        prepare_rows(&region, 0, n_rows, 0);
+    else
+        r2i_pool_run(f->parts.pool, n_rows, PARALLEL_ROWS / 2, prepare_rows, &region);
 }
 
 static void start_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
@@ -200,11 +213,17 @@ static void start_rows(void *argument, int32_t begin, int32_t end, int32_t worke
     const size_t half = (size_t)c->rope.d / 2;
     (void)worker;
     for (int32_t row = begin; row < end; row++) {
-        const uint8_t *stored = embedding->stored + (size_t)f->batch->tokens[row] * embedding->row_bytes;
-        f->parts.kernels->dequantize[embedding->type](f->x + (size_t)row * (size_t)c->d_model, stored, c->d_model);
-        r2i_rope_row(f->cosine + (size_t)row * half, f->sine + (size_t)row * half, f->inv_freq, f->rope_factor, c->rope.d,
-                     f->positions[row]);
+        const uint8_t *stored =
+            embedding->stored + (size_t)f->batch->tokens[row] * embedding->row_bytes;
+        f->parts.kernels->dequantize[embedding->type](f->x + (size_t)row * (size_t)c->d_model,
+                                                      stored, c->d_model);
+        r2i_rope_row(f->cosine + (size_t)row * half, f->sine + (size_t)row * half, f->inv_freq,
+                     f->rope_factor, c->rope.d, f->positions[row]);
     }
+}
+
+void r2i_forward_set_pack_budget(r2i_forward *f, size_t n_bytes) {
+    f->linear.pack_budget = n_bytes;
 }
 
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
@@ -212,15 +231,20 @@ void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
     f->batch = batch;
     for (int32_t r = 0; r < batch->n_runs; r++) {
         const r2i_run *run = &batch->runs[r];
-        for (int32_t i = 0; i < run->n_rows; i++) f->positions[run->first_row + i] = run->first_position + i;
+        for (int32_t i = 0; i < run->n_rows; i++)
+            f->positions[run->first_row + i] = run->first_position + i;
     }
-    if (batch->n_rows < PARALLEL_ROWS) start_rows(f, 0, batch->n_rows, 0);
-    else r2i_pool_run(f->parts.pool, batch->n_rows, PARALLEL_ROWS, start_rows, f);
+    if (batch->n_rows < PARALLEL_ROWS)
+        start_rows(f, 0, batch->n_rows, 0);
+    else
+        r2i_pool_run(f->parts.pool, batch->n_rows, PARALLEL_ROWS, start_rows, f);
     r2i_gqa_plan(f);
     for (int32_t i = 0; i < f->parts.config->n_layers; i++) {
         r2i_gqa_run(f, i);
-        if (f->parts.config->layers[i].ffn == R2I_FFN_MOE) r2i_moe_run(f, i);
-        else r2i_mlp_run(f, i);
+        if (f->parts.config->layers[i].ffn == R2I_FFN_MOE)
+            r2i_moe_run(f, i);
+        else
+            r2i_mlp_run(f, i);
     }
 }
 
@@ -239,8 +263,10 @@ void r2i_forward_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *l
         memcpy(f->logit_rows + (size_t)i * d, f->x + (size_t)rows[i] * d, d * sizeof *f->x);
     }
     r2i_matrix *head = &f->parts.weights->head;
-    r2i_forward_prepare(f, &f->logit_act, f->logit_rows, d, f->parts.weights->output_norm, n, c->d_model,
-                        r2i_matrix_act_mask(head));
-    const r2i_linear_output output = { .matrix = head, .y = logits, .y_stride = (size_t)c->n_vocab };
+    r2i_forward_prepare(f, &f->logit_act, f->logit_rows, d, f->parts.weights->output_norm, n,
+                        c->d_model, r2i_matrix_act_mask(head));
+    const r2i_linear_output output = { .matrix = head,
+                                       .y = logits,
+                                       .y_stride = (size_t)c->n_vocab };
     r2i_linear(&f->linear, &output, 1, &f->logit_act, n);
 }

@@ -12,10 +12,10 @@ typedef struct {
 
 /* Scratch of one worker. */
 typedef struct {
-    uint8_t *panels;      /* R2I_TILE_PANELS of the widest matrix */
-    float *row;           /* [widest row] */
-    float *gate, *up;     /* [cap_rows, R2I_TILE_PANELS * 16] */
-    float *q;             /* [R2I_ATTEND_ROWS, d_head] */
+    uint8_t *panels;              /* R2I_TILE_PANELS of the widest matrix */
+    float *row;                   /* [widest row] */
+    float *gate, *up;             /* [cap_rows, R2I_TILE_PANELS * 16] */
+    float *q;                     /* [R2I_ATTEND_ROWS, d_head] */
     float *chunk_out, *total_out; /* [R2I_ATTEND_ROWS, d_head] */
 } r2i_worker_scratch;
 
@@ -39,31 +39,31 @@ struct r2i_forward {
     r2i_linear_context linear;
     int32_t n_workers;
     r2i_worker_scratch *workers;
-    double *inv_freq;             /* [d_rope / 2] */
+    double *inv_freq; /* [d_rope / 2] */
     double rope_factor;
 
     const r2i_batch *batch;
-    int32_t *positions;           /* [cap_rows] */
-    float *cosine, *sine;         /* [cap_rows, d_rope / 2] */
-    float *x;                     /* [cap_rows, d_model] the residual stream */
-    r2i_prepared input;           /* normed rows [cap_rows] of d_model columns */
-    float *q, *k, *v;             /* [cap_rows, heads * d_head] */
-    float *attended;              /* [cap_rows, n_heads * d_head] */
+    int32_t *positions;   /* [cap_rows] */
+    float *cosine, *sine; /* [cap_rows, d_rope / 2] */
+    float *x;             /* [cap_rows, d_model] the residual stream */
+    r2i_prepared input;   /* normed rows [cap_rows] of d_model columns */
+    float *q, *k, *v;     /* [cap_rows, heads * d_head] */
+    float *attended;      /* [cap_rows, n_heads * d_head] */
     r2i_prepared attended_act;
-    r2i_prepared inner;           /* [cap_rows] of d_ffn columns */
-    r2i_attend_tile *tiles;       /* [cap_rows] */
+    r2i_prepared inner;     /* [cap_rows] of d_ffn columns */
+    r2i_attend_tile *tiles; /* [cap_rows] */
     int32_t n_tiles;
-    float *partials;              /* [n_partial_floats] attention results of chunks */
+    float *partials; /* [n_partial_floats] attention results of chunks */
     size_t n_partial_floats;
     r2i_moe_scratch moe;
-    float *hidden;                /* [d_model] for r2i_forward_hidden */
-    float *logit_rows;            /* [cap_logits, d_model] */
+    float *hidden;     /* [d_model] for r2i_forward_hidden */
+    float *logit_rows; /* [cap_logits, d_model] */
     r2i_prepared logit_act;
 };
 
 /* Normalises (weight not NULL) and prepares n rows of n_cols columns in each form of `mask`. */
-void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride, const float *weight,
-                         int32_t n_rows, int32_t n_cols, unsigned mask);
+void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride,
+                         const float *weight, int32_t n_rows, int32_t n_cols, unsigned mask);
 /* x += Attention(RMSNorm(x)), Ainslie et al. 2023. */
 void r2i_gqa_run(r2i_forward *f, int32_t layer);
 /* Cuts the batch into tiles; once per batch, before the layers. */
@@ -80,7 +80,8 @@ typedef struct {
     const r2i_prepared *x;
     r2i_prepared *inner;
     r2i_act_kind inner_kind;
-    int32_t first_row, n_rows;    /* of x and inner */
+    int32_t first_row, n_rows; /* of x and inner */
 } r2i_gated_job;
-void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end, int32_t worker);
+void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end,
+                    int32_t worker);
 #endif

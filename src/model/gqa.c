@@ -39,14 +39,15 @@ typedef struct {
     int32_t layer;
 } layer_region;
 
-static void norm_and_rotate(const r2i_forward *f, float *heads, int32_t n_heads, const float *norm, int32_t row) {
+static void norm_and_rotate(const r2i_forward *f, float *heads, int32_t n_heads, const float *norm,
+                            int32_t row) {
     const r2i_config *c = f->parts.config;
     const size_t half = (size_t)c->rope.d / 2;
     for (int32_t h = 0; h < n_heads; h++) {
         float *head = heads + (size_t)h * (size_t)c->d_head;
         if (norm != NULL) f->parts.kernels->rmsnorm(head, head, norm, c->d_head, c->norm_eps);
-        f->parts.kernels->rope(head, f->cosine + (size_t)row * half, f->sine + (size_t)row * half, c->rope.d,
-                               c->rope.is_interleaved);
+        f->parts.kernels->rope(head, f->cosine + (size_t)row * half, f->sine + (size_t)row * half,
+                               c->rope.d, c->rope.is_interleaved);
     }
 }
 
@@ -54,8 +55,10 @@ static const r2i_run *find_run(const r2i_batch *batch, int32_t row) {
     int32_t low = 0, high = batch->n_runs - 1;
     while (low < high) {
         const int32_t middle = (low + high + 1) / 2;
-        if (batch->runs[middle].first_row <= row) low = middle;
-        else high = middle - 1;
+        if (batch->runs[middle].first_row <= row)
+            low = middle;
+        else
+            high = middle - 1;
     }
     return &batch->runs[low];
 }
@@ -69,7 +72,8 @@ static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worke
     const size_t d = (size_t)c->d_head;
     (void)worker;
     for (int32_t row = begin; row < end; row++) {
-        float *q = f->q + (size_t)row * (size_t)c->n_heads * d, *k = f->k + (size_t)row * (size_t)c->n_kv_heads * d;
+        float *q = f->q + (size_t)row * (size_t)c->n_heads * d,
+              *k = f->k + (size_t)row * (size_t)c->n_kv_heads * d;
         const float *v = f->v + (size_t)row * (size_t)c->n_kv_heads * d;
         norm_and_rotate(f, q, c->n_heads, layer->q_norm, row);
         norm_and_rotate(f, k, c->n_kv_heads, layer->k_norm, row);
@@ -77,9 +81,10 @@ static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worke
         uint8_t *page = find_run(f->batch, row)->pages[position / R2I_PAGE_TOKENS];
         for (int32_t h = 0; h < c->n_kv_heads; h++) {
             const size_t head = (size_t)h, n = (size_t)c->n_kv_heads;
-            f->parts.kernels->store_row(f->parts.cache->rows, page + streams[0].offset + head * (streams[0].n_bytes / n),
-                                        page + streams[1].offset + head * (streams[1].n_bytes / n),
-                                        position % R2I_PAGE_TOKENS, k + head * d, v + head * d, c->d_head, c->d_head);
+            f->parts.kernels->store_row(
+                f->parts.cache->rows, page + streams[0].offset + head * (streams[0].n_bytes / n),
+                page + streams[1].offset + head * (streams[1].n_bytes / n),
+                position % R2I_PAGE_TOKENS, k + head * d, v + head * d, c->d_head, c->d_head);
         }
     }
 }
@@ -91,12 +96,13 @@ typedef struct {
     r2i_forward *f;
     const r2i_attend_tile *tile;
     int32_t layer, head;
-    int32_t n_rows;                                      /* tokens x group */
+    int32_t n_rows; /* tokens x group */
     int32_t first_key[R2I_ATTEND_ROWS], end_key[R2I_ATTEND_ROWS];
-    const float *q;                                      /* [n_rows, d_head] */
+    const float *q; /* [n_rows, d_head] */
 } head_job;
 
-static void set_job(head_job *job, r2i_forward *f, int32_t layer, int32_t tile, int32_t head, float *q_scratch) {
+static void set_job(head_job *job, r2i_forward *f, int32_t layer, int32_t tile, int32_t head,
+                    float *q_scratch) {
     const r2i_config *c = f->parts.config;
     const int32_t group = group_of(c), window = c->layers[layer].window;
     const size_t d = (size_t)c->d_head;
@@ -113,7 +119,8 @@ static void set_job(head_job *job, r2i_forward *f, int32_t layer, int32_t tile, 
             job->end_key[t * group + g] = position + 1;
             job->first_key[t * group + g] = window > 0 ? r2i_max_i32(0, position + 1 - window) : 0;
         }
-        memcpy(q_scratch + (size_t)t * (size_t)group * d, f->q + (row * (size_t)c->n_heads + (size_t)(head * group)) * d,
+        memcpy(q_scratch + (size_t)t * (size_t)group * d,
+               f->q + (row * (size_t)c->n_heads + (size_t)(head * group)) * d,
                (size_t)group * d * sizeof *q_scratch);
     }
 }
@@ -122,14 +129,16 @@ static int32_t last_position(const r2i_attend_tile *tile) {
     return tile->first_position + tile->n_tokens - 1;
 }
 
-static void attend_chunk(const head_job *job, int32_t chunk, float *out_max, float *out_sum, float *out) {
+static void attend_chunk(const head_job *job, int32_t chunk, float *out_max, float *out_sum,
+                         float *out) {
     const r2i_forward *f = job->f;
     const r2i_config *c = f->parts.config;
     const r2i_cache_stream *streams = &f->parts.cache->streams[2 * job->layer];
     const size_t head = (size_t)job->head, n_heads = (size_t)c->n_kv_heads;
     const uint8_t *keys[R2I_CHUNK_PAGES], *values[R2I_CHUNK_PAGES];
     const int32_t first_page = chunk * R2I_CHUNK_PAGES;
-    const int32_t n_pages = r2i_min_i32(R2I_CHUNK_PAGES, last_position(job->tile) / R2I_PAGE_TOKENS + 1 - first_page);
+    const int32_t n_pages =
+        r2i_min_i32(R2I_CHUNK_PAGES, last_position(job->tile) / R2I_PAGE_TOKENS + 1 - first_page);
     for (int32_t i = 0; i < n_pages; i++) {
         const uint8_t *page = job->tile->run->pages[first_page + i];
         keys[i] = page + streams[0].offset + head * (streams[0].n_bytes / n_heads);
@@ -159,12 +168,14 @@ typedef struct {
     float *out; /* [n_rows, d_head] */
 } accumulator;
 
-static void merge_chunk(const head_job *job, accumulator *total, const float *max, const float *sum, const float *out) {
+static void merge_chunk(const head_job *job, accumulator *total, const float *max, const float *sum,
+                        const float *out) {
     const int32_t d = job->f->parts.config->d_head;
     for (int32_t i = 0; i < job->n_rows; i++) {
         if (max[i] == -INFINITY) continue;
-        job->f->parts.kernels->attend_merge(&total->max[i], &total->sum[i], total->out + (size_t)i * (size_t)d, max[i],
-                                            sum[i], out + (size_t)i * (size_t)d, d);
+        job->f->parts.kernels->attend_merge(&total->max[i], &total->sum[i],
+                                            total->out + (size_t)i * (size_t)d, max[i], sum[i],
+                                            out + (size_t)i * (size_t)d, d);
     }
 }
 
@@ -183,10 +194,12 @@ static void finish_total(const head_job *job, const accumulator *total) {
     const r2i_config *c = f->parts.config;
     const int32_t group = group_of(c);
     for (int32_t i = 0; i < job->n_rows; i++) {
-        const size_t row = (size_t)(job->tile->first_row + i / group), head = (size_t)(job->head * group + i % group);
+        const size_t row = (size_t)(job->tile->first_row + i / group),
+                     head = (size_t)(job->head * group + i % group);
         float *out = f->attended + (row * (size_t)c->n_heads + head) * (size_t)c->d_head;
         const float scale = 1.0f / total->sum[i];
-        for (int32_t j = 0; j < c->d_head; j++) out[j] = total->out[(size_t)i * (size_t)c->d_head + (size_t)j] * scale;
+        for (int32_t j = 0; j < c->d_head; j++)
+            out[j] = total->out[(size_t)i * (size_t)c->d_head + (size_t)j] * scale;
     }
 }
 
@@ -221,8 +234,8 @@ static void attend_tiles(void *argument, int32_t begin, int32_t end, int32_t wor
 /* Few tiles over long contexts: item = (tile x head) x chunk, results kept apart until all are there. */
 typedef struct {
     layer_region base;
-    int32_t n_chunks;       /* per tile */
-    size_t slot_floats;     /* of a partial: max [rows], sum [rows], out [rows, d_head] */
+    int32_t n_chunks;   /* per tile */
+    size_t slot_floats; /* of a partial: max [rows], sum [rows], out [rows, d_head] */
     int32_t cap_rows;
 } split_region;
 
@@ -240,8 +253,10 @@ static void attend_split(void *argument, int32_t begin, int32_t end, int32_t wor
         if (chunk >= chunks_of(tile)) continue;
         head_job job;
         float *partial = partial_of(region, item);
-        set_job(&job, f, region->base.layer, tile_head / n_heads, tile_head % n_heads, f->workers[worker].q);
-        attend_chunk(&job, chunk, partial, partial + region->cap_rows, partial + 2 * (size_t)region->cap_rows);
+        set_job(&job, f, region->base.layer, tile_head / n_heads, tile_head % n_heads,
+                f->workers[worker].q);
+        attend_chunk(&job, chunk, partial, partial + region->cap_rows,
+                     partial + 2 * (size_t)region->cap_rows);
     }
 }
 
@@ -256,7 +271,8 @@ static void merge_split(void *argument, int32_t begin, int32_t end, int32_t work
         start_total(&job, &total, f->workers[worker].total_out);
         for (int32_t chunk = first_chunk(&job); chunk < chunks_of(job.tile); chunk++) {
             const float *partial = partial_of(region, item * region->n_chunks + chunk);
-            merge_chunk(&job, &total, partial, partial + region->cap_rows, partial + 2 * (size_t)region->cap_rows);
+            merge_chunk(&job, &total, partial, partial + region->cap_rows,
+                        partial + 2 * (size_t)region->cap_rows);
         }
         finish_total(&job, &total);
     }
@@ -294,7 +310,8 @@ void r2i_gqa_run(r2i_forward *f, int32_t i) {
     r2i_layer *layer = &f->parts.weights->layers[i];
     const int32_t n_rows = f->batch->n_rows, d = c->d_model, d_q = c->n_heads * c->d_head;
     const size_t d_kv = (size_t)(c->n_kv_heads * c->d_head);
-    const unsigned mask = r2i_matrix_act_mask(&layer->q) | r2i_matrix_act_mask(&layer->k) | r2i_matrix_act_mask(&layer->v);
+    const unsigned mask = r2i_matrix_act_mask(&layer->q) | r2i_matrix_act_mask(&layer->k) |
+                          r2i_matrix_act_mask(&layer->v);
     r2i_forward_prepare(f, &f->input, f->x, (size_t)d, layer->attention_norm, n_rows, d, mask);
     const r2i_linear_output qkv[] = {
         { .matrix = &layer->q, .y = f->q, .y_stride = (size_t)d_q },
@@ -303,10 +320,15 @@ void r2i_gqa_run(r2i_forward *f, int32_t i) {
     };
     r2i_linear(&f->linear, qkv, 3, &f->input, n_rows);
     layer_region region = { f, i };
-    if (n_rows < SMALL_BATCH) store_rows(&region, 0, n_rows, 0);
-    else r2i_pool_run(f->parts.pool, n_rows, SMALL_BATCH, store_rows, &region);
+    if (n_rows < SMALL_BATCH)
+        store_rows(&region, 0, n_rows, 0);
+    else
+        r2i_pool_run(f->parts.pool, n_rows, SMALL_BATCH, store_rows, &region);
     attend_all(f, i);
-    r2i_forward_prepare(f, &f->attended_act, f->attended, (size_t)d_q, NULL, n_rows, d_q, r2i_matrix_act_mask(&layer->o));
-    const r2i_linear_output o = { .matrix = &layer->o, .y = f->x, .y_stride = (size_t)d, .is_added = true };
+    r2i_forward_prepare(f, &f->attended_act, f->attended, (size_t)d_q, NULL, n_rows, d_q,
+                        r2i_matrix_act_mask(&layer->o));
+    const r2i_linear_output o = {
+        .matrix = &layer->o, .y = f->x, .y_stride = (size_t)d, .is_added = true
+    };
     r2i_linear(&f->linear, &o, 1, &f->attended_act, n_rows);
 }

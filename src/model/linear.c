@@ -2,41 +2,65 @@
 
 #include "base/checked.h"
 
-void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end, uint8_t *out) {
+enum { PORTION_BYTES = 4 << 20 };
+
+void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end,
+                     uint8_t *out) {
     for (int32_t p = begin; p < end; p++) {
         const uint8_t *rows[R2I_PANEL_ROWS];
         for (int32_t i = 0; i < R2I_PANEL_ROWS; i++) {
             const int32_t r = p * R2I_PANEL_ROWS + i;
-            rows[i] = r < m->n_rows ? m->stored + (size_t)r2i_matrix_stored_row(m, r) * m->row_bytes : NULL;
+            rows[i] = r < m->n_rows ? m->stored + (size_t)r2i_matrix_stored_row(m, r) * m->row_bytes
+                                    : NULL;
         }
-        kernels->pack[m->layout](out + (size_t)(p - begin) * m->panel_bytes, m->type, rows, m->n_cols);
+        kernels->pack[m->layout](out + (size_t)(p - begin) * m->panel_bytes, m->type, rows,
+                                 m->n_cols);
     }
 }
 
-bool r2i_matrix_claim(r2i_matrix *m) {
-    if (m->panels == NULL || atomic_load_explicit(&m->pack_state, memory_order_relaxed) != R2I_PACK_NONE) return false;
+bool r2i_matrix_claim(r2i_linear_context *context, r2i_matrix *m) {
+    const size_t n_bytes = (size_t)m->n_panels * m->panel_bytes;
+    if (m->panels == NULL || context->pack_budget == 0) return false;
     int expected = R2I_PACK_NONE;
-    return atomic_compare_exchange_strong(&m->pack_state, &expected, R2I_PACK_CLAIMED);
+    if (!atomic_compare_exchange_strong(&m->pack_state, &expected, R2I_PACK_CLAIMED)) return false;
+    context->pack_budget -=
+        r2i_min_size(n_bytes, context->pack_budget); /* the last one may exceed it */
+    return true;
 }
 
 void r2i_matrix_publish(const r2i_linear_context *context, r2i_matrix *m) {
     atomic_store_explicit(&m->pack_state, R2I_PACK_DONE, memory_order_release);
-    if (context->packed != NULL) context->packed(context->packed_user, m);
+    if (context->packed != NULL) context->packed(context->packed_user, m, 0, m->n_rows);
+}
+
+/* Reports a large matrix in portions while it is being packed, so that stored rows and panels never
+ * fill the memory both. */
+static void report_portion(const r2i_linear_context *context, const r2i_matrix *m, int32_t begin,
+                           int32_t end) {
+    const size_t panel_bytes = R2I_PANEL_ROWS * m->row_bytes;
+    const size_t portion = (size_t)begin * panel_bytes / PORTION_BYTES;
+    if (context->packed == NULL || (size_t)end * panel_bytes / PORTION_BYTES == portion) return;
+    const int32_t first_row = (int32_t)(portion * PORTION_BYTES / m->row_bytes);
+    context->packed(context->packed_user, m, first_row,
+                    r2i_min_i32(end * R2I_PANEL_ROWS, m->n_rows) - first_row);
 }
 
 /* Panels [begin, end), wherever they are or can be made. */
-static const uint8_t *get_panels(const r2i_linear_context *context, const r2i_matrix *m, int32_t begin, int32_t end,
-                                 bool is_kept, int32_t worker) {
+static const uint8_t *get_panels(const r2i_linear_context *context, const r2i_matrix *m,
+                                 int32_t begin, int32_t end, bool is_kept, int32_t worker) {
     uint8_t *kept = m->panels + (size_t)begin * m->panel_bytes;
-    const bool is_packed = atomic_load_explicit(&m->pack_state, memory_order_acquire) == R2I_PACK_DONE;
+    const bool is_packed =
+        atomic_load_explicit(&m->pack_state, memory_order_acquire) == R2I_PACK_DONE;
     if (is_packed) return kept;
     uint8_t *target = is_kept ? kept : context->scratch[worker];
     r2i_matrix_pack(m, context->kernels, begin, end, target);
+    if (is_kept) report_portion(context, m, begin, end);
     return target;
 }
 
-void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output, const uint8_t *act,
-                     size_t act_stride, int32_t n_tokens, int32_t begin, int32_t end, bool is_kept, int32_t worker) {
+void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output,
+                     const uint8_t *act, size_t act_stride, int32_t n_tokens, int32_t begin,
+                     int32_t end, bool is_kept, int32_t worker) {
     const r2i_matrix *m = output->matrix;
     const int32_t first_row = begin * R2I_PANEL_ROWS;
     const r2i_matmul_job job = {
@@ -73,24 +97,25 @@ static void run_tiles(void *argument, int32_t begin, int32_t end, int32_t worker
     const linear_region *region = argument;
     int32_t o = 0;
     for (int32_t tile = begin; tile < end; tile++) {
-        while (tile >= region->first_tile[o + 1]) o++;
+        while (tile >= region->first_tile[o + 1])
+            o++;
         const r2i_linear_output *output = &region->outputs[o];
         const r2i_act_kind kind = r2i_act_kind_of(output->matrix->layout);
         const int32_t panel = (tile - region->first_tile[o]) * R2I_TILE_PANELS;
         const int32_t panel_end = r2i_min_i32(panel + R2I_TILE_PANELS, output->matrix->n_panels);
-        r2i_linear_tile(region->context, output, region->x->rows[kind], region->x->stride[kind], region->n_tokens,
-                        panel, panel_end, region->is_kept[o], worker);
+        r2i_linear_tile(region->context, output, region->x->rows[kind], region->x->stride[kind],
+                        region->n_tokens, panel, panel_end, region->is_kept[o], worker);
     }
 }
 
-void r2i_linear(const r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
+void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
                 const r2i_prepared *x, int32_t n_tokens) {
     linear_region region = {
         .context = context, .outputs = outputs, .x = x, .n_outputs = n_outputs, .n_tokens = n_tokens
     };
     for (int32_t o = 0; o < n_outputs; o++) {
         region.first_tile[o + 1] = region.first_tile[o] + tiles_of(outputs[o].matrix);
-        region.is_kept[o] = r2i_matrix_claim(outputs[o].matrix);
+        region.is_kept[o] = r2i_matrix_claim(context, outputs[o].matrix);
     }
     const int32_t n_tiles = region.first_tile[n_outputs];
     /* Several pieces per worker, so that one that is slow for a while does not hold up the rest. */

@@ -1,7 +1,8 @@
 /* matrix.h - a weight matrix: stored rows in a mapped file, packed panels for the kernels.
  *
- * The element type fixes the arithmetic (kernels.h).  Panels are made when a matrix is first used
- * and kept; until then, or always with is_unpacked, they are made in scratch memory for each use.
+ * The element type fixes the arithmetic (kernels.h).  Panels are made in scratch memory for
+ * each use until a step has budget to keep them (new memory costs more than packing does), or always
+ * with is_unpacked.
  * Both give the same bits, because both feed the same kernel. */
 #ifndef R2I_MATRIX_H
 #define R2I_MATRIX_H
@@ -16,14 +17,16 @@ typedef enum { R2I_PACK_NONE, R2I_PACK_CLAIMED, R2I_PACK_DONE } r2i_pack_state;
 typedef struct {
     int32_t n_rows, n_cols;
     int32_t n_panels;
-    r2i_type type;               /* of the stored rows */
-    r2i_type layout;             /* of the panels */
-    const uint8_t *stored;       /* [n_rows, row_bytes] */
+    r2i_type type;         /* of the stored rows */
+    r2i_type layout;       /* of the panels */
+    const uint8_t *stored; /* [n_rows, row_bytes] */
+    int32_t shard;         /* file of a sharded model that holds them */
     size_t row_bytes, panel_bytes;
-    int32_t n_swapped_heads;     /* GGUF llama q and k: rows of each head lie as pairs; 0: rows as they are */
-    const float *bias;           /* [n_rows] or NULL */
-    uint8_t *panels;             /* [n_panels, panel_bytes], room reserved; NULL: never kept */
-    _Atomic int pack_state;      /* r2i_pack_state */
+    int32_t
+        n_swapped_heads; /* GGUF llama q and k: rows of each head lie as pairs; 0: rows as they are */
+    const float *bias;   /* [n_rows] or NULL */
+    uint8_t *panels;     /* [n_panels, panel_bytes], room reserved; NULL: never kept */
+    _Atomic int pack_state; /* r2i_pack_state */
 } r2i_matrix;
 
 /* Stored row that holds row `r` of the matrix in Hugging Face order.  GGUF's llama converter turns
@@ -35,5 +38,6 @@ static inline int32_t r2i_matrix_stored_row(const r2i_matrix *m, int32_t r) {
 }
 
 /* Packs panels [begin, end) to `out`. */
-void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end, uint8_t *out);
+void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end,
+                     uint8_t *out);
 #endif

@@ -5,26 +5,32 @@
 #include "base/checked.h"
 #include "model/forward_state.h"
 
-void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end, int32_t worker) {
+void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end,
+                    int32_t worker) {
     const r2i_worker_scratch *scratch = &f->workers[worker];
     const r2i_kernels *kernels = f->parts.kernels;
     const int32_t width = R2I_TILE_PANELS * R2I_PANEL_ROWS, column = begin * R2I_PANEL_ROWS;
     const int32_t column_end = r2i_min_i32(end * R2I_PANEL_ROWS, job->gate->n_rows);
-    const r2i_act_kind gate_kind = r2i_act_kind_of(job->gate->layout), up_kind = r2i_act_kind_of(job->up->layout);
+    const r2i_act_kind gate_kind = r2i_act_kind_of(job->gate->layout),
+                       up_kind = r2i_act_kind_of(job->up->layout);
     const r2i_linear_output gate = {
         .matrix = job->gate, .y = scratch->gate, .y_stride = (size_t)width, .first_row = column
     };
-    const r2i_linear_output up = { .matrix = job->up, .y = scratch->up, .y_stride = (size_t)width, .first_row = column };
+    const r2i_linear_output up = {
+        .matrix = job->up, .y = scratch->up, .y_stride = (size_t)width, .first_row = column
+    };
     const size_t gate_stride = job->x->stride[gate_kind], up_stride = job->x->stride[up_kind];
-    r2i_linear_tile(&f->linear, &gate, job->x->rows[gate_kind] + (size_t)job->first_row * gate_stride, gate_stride,
+    r2i_linear_tile(&f->linear, &gate,
+                    job->x->rows[gate_kind] + (size_t)job->first_row * gate_stride, gate_stride,
                     job->n_rows, begin, end, job->is_gate_kept, worker);
-    r2i_linear_tile(&f->linear, &up, job->x->rows[up_kind] + (size_t)job->first_row * up_stride, up_stride,
-                    job->n_rows, begin, end, job->is_up_kept, worker);
+    r2i_linear_tile(&f->linear, &up, job->x->rows[up_kind] + (size_t)job->first_row * up_stride,
+                    up_stride, job->n_rows, begin, end, job->is_up_kept, worker);
     const size_t inner_stride = job->inner->stride[job->inner_kind];
     for (int32_t i = 0; i < job->n_rows; i++) {
         float *g = scratch->gate + (size_t)i * (size_t)width;
         kernels->silu_mul(g, g, scratch->up + (size_t)i * (size_t)width, column_end - column);
-        uint8_t *row = job->inner->rows[job->inner_kind] + (size_t)(job->first_row + i) * inner_stride;
+        uint8_t *row =
+            job->inner->rows[job->inner_kind] + (size_t)(job->first_row + i) * inner_stride;
         kernels->act[job->inner_kind](row, g, job->gate->n_rows, column, column_end);
     }
 }
@@ -51,8 +57,8 @@ void r2i_mlp_run(r2i_forward *f, int32_t i) {
     gated_region region = { .f = f,
                             .job = { .gate = &layer->gate,
                                      .up = &layer->up,
-                                     .is_gate_kept = r2i_matrix_claim(&layer->gate),
-                                     .is_up_kept = r2i_matrix_claim(&layer->up),
+                                     .is_gate_kept = r2i_matrix_claim(&f->linear, &layer->gate),
+                                     .is_up_kept = r2i_matrix_claim(&f->linear, &layer->up),
                                      .x = &f->input,
                                      .inner = &f->inner,
                                      .inner_kind = r2i_act_kind_of(layer->down.layout),
@@ -62,6 +68,8 @@ void r2i_mlp_run(r2i_forward *f, int32_t i) {
     r2i_pool_run(f->parts.pool, n_tiles, grain, run_gated, &region);
     if (region.job.is_gate_kept) r2i_matrix_publish(&f->linear, &layer->gate);
     if (region.job.is_up_kept) r2i_matrix_publish(&f->linear, &layer->up);
-    const r2i_linear_output down = { .matrix = &layer->down, .y = f->x, .y_stride = (size_t)d, .is_added = true };
+    const r2i_linear_output down = {
+        .matrix = &layer->down, .y = f->x, .y_stride = (size_t)d, .is_added = true
+    };
     r2i_linear(&f->linear, &down, 1, &f->inner, n_rows);
 }

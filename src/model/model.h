@@ -16,34 +16,36 @@ enum { R2I_WEIGHT_TYPES_BYTES = 160, R2I_MODEL_NAME_BYTES = 128 };
 struct r2_model {
     r2i_heap heap;
     r2_host host;
-    r2i_arena arena;              /* everything that lives as long as the model */
+    r2i_arena arena; /* everything that lives as long as the model */
     r2i_cpu cpu;
     r2i_kernels kernels;
     bool is_f32;
-    r2i_gguf *gguf;               /* one of the two is open */
+    r2i_gguf *gguf; /* one of the two is open */
     r2i_model_folder folder;
     bool has_folder;
     r2i_config config;
     r2i_weights weights;
-    uint8_t *panel_memory;        /* room for all panels, filled as matrices are used; NULL: unpacked */
+    uint8_t *panel_memory; /* room for all panels, filled as matrices are used; NULL: unpacked */
     size_t panel_memory_bytes;
-    _Atomic size_t packed_bytes;  /* of it, filled */
-    r2i_tokenizer *tokenizer;     /* NULL: the file has none (test models) */
+    r2i_tokenizer *tokenizer; /* NULL: the file has none (test models) */
     pthread_mutex_t encoder_lock;
-    r2i_encoder *encoder;         /* made at first use, under the lock */
+    r2i_encoder *encoder;             /* made at first use, under the lock */
     r2i_chat_template *chat_template; /* NULL: none */
     r2i_chat_template_traits template_traits;
     int32_t think_open, think_close; /* ids of <think> and </think>; -1 without */
     char name[R2I_MODEL_NAME_BYTES], weight_types[R2I_WEIGHT_TYPES_BYTES];
-    uint64_t fingerprint;         /* of configuration and weights, to recognise saved sequences */
+    uint64_t fingerprint; /* of configuration and weights, to recognise saved sequences */
 };
 
 /* Row kind of the cache that fits the model's arithmetic. */
 r2i_row_kind r2i_model_cache_rows(const r2_model *model);
-/* r2i_linear_context's `packed`: counts, and gives the file's pages back. `user` is the model. */
-void r2i_model_on_packed(void *user, r2i_matrix *m);
+/* r2i_linear_context's `packed`: gives the file's pages back.  `user` is the model. */
+void r2i_model_on_packed(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows);
+/* Bytes of panels packed for good so far. */
+size_t r2i_model_packed_bytes(r2_model *model);
 /* A line for the embedding program's log, if it wants one. */
-void r2i_model_log(const r2_model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void r2i_model_log(const r2_model *model, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* model_text_open.c: tokenizer and template from the file.  Absent ones stay NULL. */
 R2_CHECKED r2_status r2i_model_open_text(r2_model *model, r2_error *err);

@@ -1,3 +1,4 @@
+/* model_open.c - opening a model: kernels, files, weights, text; and what its information says. */
 #define _GNU_SOURCE /* S_ISDIR with stat under -std=c11 */
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,12 +28,27 @@ void r2i_model_log(const r2_model *model, const char *format, ...) {
     model->host.log(model->host.user, line);
 }
 
-void r2i_model_on_packed(void *user, r2i_matrix *m) {
-    r2_model *model = user;
-    atomic_fetch_add(&model->packed_bytes, (size_t)m->n_panels * m->panel_bytes);
-    const r2i_stored_tensor range = { .bytes = m->stored, .n_bytes = (size_t)m->n_rows * m->row_bytes };
-    if (model->gguf != NULL) r2i_gguf_forget(model->gguf, &range);
-    else r2i_safetensors_forget(model->folder.weights, &range);
+void r2i_model_on_packed(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows) {
+    const r2_model *model = user;
+    const r2i_stored_tensor range = { .bytes = m->stored + (size_t)first_row * m->row_bytes,
+                                      .n_bytes = (size_t)n_rows * m->row_bytes,
+                                      .shard = m->shard };
+    if (model->gguf != NULL)
+        r2i_gguf_forget(model->gguf, &range);
+    else
+        r2i_safetensors_forget(model->folder.weights, &range);
+}
+
+static void add_packed_bytes(void *user, r2i_matrix *m) {
+    size_t *n_bytes = user;
+    if (atomic_load(&m->pack_state) == R2I_PACK_DONE)
+        *n_bytes += (size_t)m->n_panels * m->panel_bytes;
+}
+
+size_t r2i_model_packed_bytes(r2_model *model) {
+    size_t n_bytes = 0;
+    r2i_weights_visit(&model->weights, &model->config, add_packed_bytes, &n_bytes);
+    return n_bytes;
 }
 
 static r2_status choose_kernels(r2_model *model, const r2_model_options *options, r2_error *err) {
@@ -40,7 +56,8 @@ static r2_status choose_kernels(r2_model *model, const r2_model_options *options
     if (options->cpu != NULL) {
         const int found = r2i_level_find(options->cpu);
         if (found < 0) {
-            return r2i_fail(err, R2_E_ARGUMENT, "cpu: expected ref, portable, avx2, avx512 or amx, found \"%.20s\"",
+            return r2i_fail(err, R2_E_ARGUMENT,
+                            "cpu: expected ref, portable, avx2, avx512 or amx, found \"%.20s\"",
                             options->cpu);
         }
         cap = (r2i_level)found;
@@ -56,7 +73,8 @@ static r2_status open_files(r2_model *model, const char *path, r2_error *err) {
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
         R2I_TRY(r2i_model_folder_open(&model->folder, path, true, &model->arena, err));
         model->has_folder = true;
-        return r2i_config_from_json(&model->config, model->folder.config, "config.json", &model->arena, err);
+        return r2i_config_from_json(&model->config, model->folder.config, "config.json",
+                                    &model->arena, err);
     }
     R2I_TRY(r2i_gguf_open(&model->gguf, path, &model->arena, err));
     return r2i_config_from_gguf(&model->config, model->gguf, &model->arena, err);
@@ -72,14 +90,16 @@ typedef struct {
 static void place_panels(void *user, r2i_matrix *m) {
     panel_places *places = user;
     m->panels = places->base + places->used;
-    places->used += ((size_t)m->n_panels * m->panel_bytes + PANEL_ALIGN - 1) & ~(size_t)(PANEL_ALIGN - 1);
+    places->used +=
+        ((size_t)m->n_panels * m->panel_bytes + PANEL_ALIGN - 1) & ~(size_t)(PANEL_ALIGN - 1);
 }
 
 static r2_status reserve_panels(r2_model *model, r2_error *err) {
     model->panel_memory_bytes = model->weights.packed_bytes;
     model->panel_memory = r2i_pages_take(&model->heap, model->panel_memory_bytes);
     if (model->panel_memory == NULL) {
-        return r2i_fail(err, R2_E_NOMEM, "no memory for %zu bytes of packed weights", model->panel_memory_bytes);
+        return r2i_fail(err, R2_E_NOMEM, "no memory for %zu bytes of packed weights",
+                        model->panel_memory_bytes);
     }
     panel_places places = { model->panel_memory, 0 };
     r2i_weights_visit(&model->weights, &model->config, place_panels, &places);
@@ -97,7 +117,8 @@ static void add_type_bytes(void *user, r2i_matrix *m) {
 static void describe_types(r2_model *model) {
     int64_t bytes[R2I_TYPE_LIMIT] = { 0 }, total = 0;
     r2i_weights_visit(&model->weights, &model->config, add_type_bytes, bytes);
-    for (int t = 0; t < R2I_TYPE_LIMIT; t++) total += bytes[t];
+    for (int t = 0; t < R2I_TYPE_LIMIT; t++)
+        total += bytes[t];
     size_t used = 0;
     for (;;) {
         int best = 0;
@@ -105,9 +126,10 @@ static void describe_types(r2_model *model) {
             if (bytes[t] > bytes[best]) best = t;
         }
         if (bytes[best] == 0) return;
-        const int n = snprintf(model->weight_types + used, sizeof model->weight_types - used, "%s%s %.0f %%",
-                               used > 0 ? ", " : "", r2i_type_get((r2i_type)best)->name,
-                               100.0 * (double)bytes[best] / (double)total);
+        const int n =
+            snprintf(model->weight_types + used, sizeof model->weight_types - used, "%s%s %.0f %%",
+                     used > 0 ? ", " : "", r2i_type_get((r2i_type)best)->name,
+                     100.0 * (double)bytes[best] / (double)total);
         if (n < 0 || (size_t)n >= sizeof model->weight_types - used) return;
         used += (size_t)n;
         bytes[best] = 0;
@@ -123,19 +145,23 @@ static void hash_matrix(void *user, r2i_matrix *m) {
 
 static void set_name(r2_model *model) {
     r2i_gguf_text name = { "", 0 };
-    if (model->gguf != NULL && r2i_gguf_try_text(model->gguf, "general.name", &name, NULL) != R2_OK) name.n_bytes = 0;
+    if (model->gguf != NULL && r2i_gguf_try_text(model->gguf, "general.name", &name, NULL) != R2_OK)
+        name.n_bytes = 0;
     const char *text = model->has_folder ? model->folder.label : name.bytes;
     const size_t n = model->has_folder ? strlen(text) : name.n_bytes;
-    (void)snprintf(model->name, sizeof model->name, "%.*s", (int)r2i_min_size(n, sizeof model->name - 1), text);
+    (void)snprintf(model->name, sizeof model->name, "%.*s",
+                   (int)r2i_min_size(n, sizeof model->name - 1), text);
     for (char *c = model->name; *c != '\0'; c++) {
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     }
 }
 
-static r2_status open_all(r2_model *model, const char *path, const r2_model_options *options, r2_error *err) {
+static r2_status open_all(r2_model *model, const char *path, const r2_model_options *options,
+                          r2_error *err) {
     R2I_TRY(choose_kernels(model, options, err));
     R2I_TRY(open_files(model, path, err));
-    const r2i_tensor_source source = { model->gguf, model->has_folder ? model->folder.weights : NULL };
+    const r2i_tensor_source source = { model->gguf,
+                                       model->has_folder ? model->folder.weights : NULL };
     const r2i_weight_rules rules = { &model->kernels, model->is_f32 };
     R2I_TRY(r2i_weights_load(&model->weights, &model->config, &source, &rules, &model->arena, err));
     if (!options->is_unpacked) R2I_TRY(reserve_panels(model, err));
@@ -147,7 +173,8 @@ static r2_status open_all(r2_model *model, const char *path, const r2_model_opti
     return R2_OK;
 }
 
-r2_status r2_model_open(r2_model **out, const char *path, const r2_model_options *options, r2_error *err) {
+r2_status r2_model_open(r2_model **out, const char *path, const r2_model_options *options,
+                        r2_error *err) {
     static const r2_model_options defaults = { 0 };
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
     *out = NULL;
@@ -189,8 +216,9 @@ void r2_model_close(r2_model *model) {
 void r2_model_get_info(const r2_model *model, r2_model_info *out) {
     const r2i_config *c = &model->config;
     const size_t row_bytes = r2i_model_cache_rows(model) == R2I_ROWS_F32 ? 4 : 2;
-    const uint64_t file_bytes =
-        model->gguf != NULL ? r2i_gguf_file_bytes(model->gguf) : r2i_safetensors_file_bytes(model->folder.weights);
+    const uint64_t file_bytes = model->gguf != NULL
+                                    ? r2i_gguf_file_bytes(model->gguf)
+                                    : r2i_safetensors_file_bytes(model->folder.weights);
     *out = (r2_model_info){
         .architecture = c->architecture,
         .name = model->name,
@@ -210,7 +238,8 @@ void r2_model_get_info(const r2_model *model, r2_model_info *out) {
         .n_active_parameters = model->weights.n_active_parameters,
         .file_bytes = (int64_t)file_bytes,
         .bytes_per_token = model->weights.bytes_per_token,
-        .cache_bytes_per_token = (int64_t)(2 * (size_t)c->n_layers * (size_t)c->n_kv_heads * (size_t)c->d_head * row_bytes),
+        .cache_bytes_per_token = (int64_t)(2 * (size_t)c->n_layers * (size_t)c->n_kv_heads *
+                                           (size_t)c->d_head * row_bytes),
         .has_chat_template = model->chat_template != NULL,
         .can_think = model->think_open >= 0,
     };

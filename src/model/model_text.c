@@ -14,15 +14,16 @@ static r2_status need_tokenizer(const r2_model *model, r2_error *err) {
 }
 
 /* The model is read-only to its users; its one encoder with its word cache is guarded by a lock. */
-r2_status r2i_model_encode(const r2_model *model, const r2i_encode_text *text, r2i_take_ids take, void *user,
-                           r2_error *err) {
+r2_status r2i_model_encode(const r2_model *model, const r2i_encode_text *text, r2i_take_ids take,
+                           void *user, r2_error *err) {
     R2I_TRY(need_tokenizer(model, err));
     r2_model *owner = (r2_model *)(uintptr_t)model;
     const int32_t *ids = NULL;
     size_t n_ids = 0;
     r2_status status = R2_OK;
     pthread_mutex_lock(&owner->encoder_lock);
-    if (owner->encoder == NULL) status = r2i_encoder_create(&owner->encoder, model->tokenizer, &owner->heap, err);
+    if (owner->encoder == NULL)
+        status = r2i_encoder_create(&owner->encoder, model->tokenizer, &owner->heap, err);
     if (status == R2_OK) status = r2i_encoder_run(owner->encoder, text, &ids, &n_ids, err);
     if (status == R2_OK) status = take(user, ids, n_ids, err);
     pthread_mutex_unlock(&owner->encoder_lock);
@@ -46,8 +47,8 @@ static r2_status copy_ids(void *user, const int32_t *ids, size_t n_ids, r2_error
     return R2_OK;
 }
 
-r2_status r2_tokenize(const r2_model *model, const char *text, size_t n_bytes, int flags, r2_token *tokens, int32_t cap,
-                      int32_t *n_tokens, r2_error *err) {
+r2_status r2_tokenize(const r2_model *model, const char *text, size_t n_bytes, int flags,
+                      r2_token *tokens, int32_t cap, int32_t *n_tokens, r2_error *err) {
     token_sink sink = { tokens, cap, 0 };
     const unsigned encode_flags = ((flags & R2_TOKENIZE_SPECIAL) != 0 ? R2I_ENCODE_CONTROL : 0u) |
                                   ((flags & R2_TOKENIZE_START) != 0 ? R2I_ENCODE_ENDS : 0u);
@@ -58,7 +59,8 @@ r2_status r2_tokenize(const r2_model *model, const char *text, size_t n_bytes, i
 }
 
 size_t r2_token_bytes(const r2_model *model, r2_token token, char *out, size_t cap) {
-    return model->tokenizer != NULL ? r2i_tokenizer_token_bytes(model->tokenizer, token, out, cap) : 0;
+    return model->tokenizer != NULL ? r2i_tokenizer_token_bytes(model->tokenizer, token, out, cap)
+                                    : 0;
 }
 
 bool r2_token_is_control(const r2_model *model, r2_token token) {
@@ -82,7 +84,8 @@ struct r2_detokenizer {
     unsigned flags;
 };
 
-r2_status r2_detokenizer_create(r2_detokenizer **out, const r2_model *model, bool shows_control, r2_error *err) {
+r2_status r2_detokenizer_create(r2_detokenizer **out, const r2_model *model, bool shows_control,
+                                r2_error *err) {
     *out = NULL;
     R2I_TRY(need_tokenizer(model, err));
     r2i_heap *heap = &((r2_model *)(uintptr_t)model)->heap;

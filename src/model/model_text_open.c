@@ -13,23 +13,29 @@ static r2i_text_view view_of(r2i_gguf_text text) {
     return (r2i_text_view){ text.bytes, text.n_bytes };
 }
 
-static r2_status get_list(const r2i_gguf *gguf, const char *key, bool must_exist, r2i_text_list *out, r2_error *err) {
+static r2_status get_list(const r2i_gguf *gguf, const char *key, bool must_exist,
+                          r2i_text_list *out, r2_error *err) {
     const r2i_gguf_value *value = NULL;
     if (!must_exist && r2i_gguf_find(gguf, key) == NULL) return R2_OK;
-    R2I_TRY(r2i_gguf_get_array(gguf, key, R2I_GGUF_TEXT, must_exist ? 1 : 0, MAX_TOKENS, &value, err));
-    *out = (r2i_text_list){ .n = value->n_elements, .packed = value->bytes, .n_packed_bytes = value->n_bytes };
+    R2I_TRY(
+        r2i_gguf_get_array(gguf, key, R2I_GGUF_TEXT, must_exist ? 1 : 0, MAX_TOKENS, &value, err));
+    *out = (r2i_text_list){ .n = value->n_elements,
+                            .packed = value->bytes,
+                            .n_packed_bytes = value->n_bytes };
     return R2_OK;
 }
 
 /* An array with one element of a fixed type per token, or NULL when absent. */
-static r2_status get_column(const r2i_gguf *gguf, const char *key, r2i_gguf_type element, r2i_gguf_type stored,
-                            size_t n_tokens, const void **out, r2_error *err) {
+static r2_status get_column(const r2i_gguf *gguf, const char *key, r2i_gguf_type element,
+                            r2i_gguf_type stored, size_t n_tokens, const void **out,
+                            r2_error *err) {
     const r2i_gguf_value *value = NULL;
     if (r2i_gguf_find(gguf, key) == NULL) return R2_OK;
     R2I_TRY(r2i_gguf_get_array(gguf, key, element, n_tokens, n_tokens, &value, err));
     if (value->element_type != stored) {
-        return r2i_fail(err, R2_E_FORMAT, "%s: %s: expected elements of type %s, found %s", r2i_gguf_label(gguf), key,
-                        r2i_gguf_type_name(stored), r2i_gguf_type_name(value->element_type));
+        return r2i_fail(err, R2_E_FORMAT, "%s: %s: expected elements of type %s, found %s",
+                        r2i_gguf_label(gguf), key, r2i_gguf_type_name(stored),
+                        r2i_gguf_type_name(value->element_type));
     }
     *out = value->bytes;
     return R2_OK;
@@ -54,10 +60,13 @@ static r2_status fill_vocabulary(const r2i_gguf *gguf, r2i_vocabulary *v, r2_err
     v->pre = view_of(pre);
     R2I_TRY(get_list(gguf, "tokenizer.ggml.tokens", true, &v->tokens, err));
     R2I_TRY(get_list(gguf, "tokenizer.ggml.merges", false, &v->merges, err));
-    R2I_TRY(get_column(gguf, "tokenizer.ggml.token_type", R2I_GGUF_I64, R2I_GGUF_I32, v->tokens.n, &v->types, err));
-    R2I_TRY(get_column(gguf, "tokenizer.ggml.scores", R2I_GGUF_F32, R2I_GGUF_F32, v->tokens.n, &v->scores, err));
+    R2I_TRY(get_column(gguf, "tokenizer.ggml.token_type", R2I_GGUF_I64, R2I_GGUF_I32, v->tokens.n,
+                       &v->types, err));
+    R2I_TRY(get_column(gguf, "tokenizer.ggml.scores", R2I_GGUF_F32, R2I_GGUF_F32, v->tokens.n,
+                       &v->scores, err));
     R2I_TRY(get_ids(gguf, v, err));
-    v->add_bos = v->model.n_bytes == 5 && memcmp(v->model.bytes, "llama", 5) == 0; /* what llama.cpp assumes */
+    v->add_bos = v->model.n_bytes == 5 &&
+                 memcmp(v->model.bytes, "llama", 5) == 0; /* what llama.cpp assumes */
     R2I_TRY(r2i_gguf_try_bool(gguf, "tokenizer.ggml.add_bos_token", &v->add_bos, err));
     R2I_TRY(r2i_gguf_try_bool(gguf, "tokenizer.ggml.add_eos_token", &v->add_eos, err));
     R2I_TRY(r2i_gguf_try_bool(gguf, "tokenizer.ggml.add_space_prefix", &has_space_prefix, err));
@@ -67,9 +76,11 @@ static r2_status fill_vocabulary(const r2i_gguf *gguf, r2i_vocabulary *v, r2_err
 
 static r2_status open_gguf_tokenizer(r2_model *model, r2_error *err) {
     r2i_vocabulary vocabulary;
-    if (r2i_gguf_find(model->gguf, "tokenizer.ggml.tokens") == NULL) return R2_OK; /* a model without vocabulary */
+    if (r2i_gguf_find(model->gguf, "tokenizer.ggml.tokens") == NULL)
+        return R2_OK; /* a model without vocabulary */
     R2I_TRY(fill_vocabulary(model->gguf, &vocabulary, err));
-    const r2_status status = r2i_tokenizer_create(&model->tokenizer, &vocabulary, &model->heap, err);
+    const r2_status status =
+        r2i_tokenizer_create(&model->tokenizer, &vocabulary, &model->heap, err);
     return status == R2_OK ? R2_OK : r2i_fail_at(err, status, r2i_gguf_label(model->gguf));
 }
 
@@ -99,7 +110,8 @@ static r2_status open_json_tokenizer(r2_model *model, r2_error *err) {
     const r2i_model_folder *folder = &model->folder;
     int32_t eog_ids[MAX_EOG_IDS];
     if (folder->tokenizer.bytes == NULL) return R2_OK;
-    const json_t *generation = folder->generation_config != NULL ? folder->generation_config : folder->config;
+    const json_t *generation =
+        folder->generation_config != NULL ? folder->generation_config : folder->config;
     const r2i_tokenizer_files files = {
         .tokenizer_json = { (const char *)folder->tokenizer.bytes, folder->tokenizer.n_bytes },
         .tokenizer_config = folder->tokenizer_config,
@@ -119,7 +131,8 @@ static const char *template_in_config(const json_t *config) {
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *item = json_array_get(value, i);
         const char *name = json_string_value(json_object_get(item, "name"));
-        if (name != NULL && strcmp(name, "default") == 0) return json_string_value(json_object_get(item, "template"));
+        if (name != NULL && strcmp(name, "default") == 0)
+            return json_string_value(json_object_get(item, "template"));
     }
     return NULL;
 }
@@ -131,7 +144,8 @@ static r2_status find_template(const r2_model *model, r2i_text_view *out, r2_err
         R2I_TRY(r2i_gguf_try_text(model->gguf, "tokenizer.chat_template", &text, err));
         *out = view_of(text);
     } else if (model->folder.chat_template.bytes != NULL) {
-        *out = (r2i_text_view){ (const char *)model->folder.chat_template.bytes, model->folder.chat_template.n_bytes };
+        *out = (r2i_text_view){ (const char *)model->folder.chat_template.bytes,
+                                model->folder.chat_template.n_bytes };
     } else {
         *out = view_of_text(template_in_config(model->folder.tokenizer_config));
     }
@@ -144,26 +158,30 @@ static r2_status open_template(r2_model *model, r2_error *err) {
     r2_error why;
     R2I_TRY(find_template(model, &source, err));
     if (source.bytes == NULL || source.n_bytes == 0) return R2_OK;
-    const r2_status status =
-        r2i_chat_template_create(&model->chat_template, source.bytes, source.n_bytes, &model->heap, &why);
+    const r2_status status = r2i_chat_template_create(&model->chat_template, source.bytes,
+                                                      source.n_bytes, &model->heap, &why);
     if (status == R2_E_NOMEM) return r2i_fail(err, status, "%s", why.text);
-    if (status != R2_OK) r2i_model_log(model, "the model's chat template cannot be used: %s", why.text);
+    if (status != R2_OK)
+        r2i_model_log(model, "the model's chat template cannot be used: %s", why.text);
     model->template_traits = r2i_chat_template_get_traits(source.bytes, source.n_bytes);
     return R2_OK;
 }
 
 r2_status r2i_model_open_text(r2_model *model, r2_error *err) {
     model->think_open = model->think_close = -1;
-    R2I_TRY(model->gguf != NULL ? open_gguf_tokenizer(model, err) : open_json_tokenizer(model, err));
+    R2I_TRY(model->gguf != NULL ? open_gguf_tokenizer(model, err)
+                                : open_json_tokenizer(model, err));
     if (model->tokenizer == NULL) return R2_OK;
     const int32_t n_tokens = r2i_tokenizer_size(model->tokenizer), n_rows = model->config.n_vocab;
     if (n_tokens > n_rows || (model->gguf != NULL && n_tokens != n_rows)) {
-        return r2i_fail(err, R2_E_MISMATCH, "tokenizer: expected %d tokens as the embedding has rows, found %d", n_rows,
+        return r2i_fail(err, R2_E_MISMATCH,
+                        "tokenizer: expected %d tokens as the embedding has rows, found %d", n_rows,
                         n_tokens);
     }
     model->think_open = r2i_tokenizer_find_added(model->tokenizer, "<think>");
     model->think_close = r2i_tokenizer_find_added(model->tokenizer, "</think>");
-    if (model->think_open < 0 || model->think_close < 0) model->think_open = model->think_close = -1;
+    if (model->think_open < 0 || model->think_close < 0)
+        model->think_open = model->think_close = -1;
     return open_template(model, err);
 }
 

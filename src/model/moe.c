@@ -20,14 +20,16 @@ static void choose_experts(r2i_forward *f, int32_t row) {
         for (int32_t e = 0; e < c->n_experts; e++) {
             if (p[e] >= 0 && (best < 0 || p[e] > p[best])) best = e;
         }
-        if (best < 0) best = k; /* scores that are no numbers: any expert, the result is no number either */
+        if (best < 0)
+            best = k; /* scores that are no numbers: any expert, the result is no number either */
         chosen[k] = best;
         weights[k] = p[best];
         sum += p[best];
         p[best] = -1; /* taken */
     }
     if (!c->is_renormalized) return;
-    for (int32_t k = 0; k < c->n_active; k++) weights[k] /= sum;
+    for (int32_t k = 0; k < c->n_active; k++)
+        weights[k] /= sum;
 }
 
 /* Counting sort of all (row, choice) by expert. */
@@ -36,10 +38,14 @@ static void sort_entries(r2i_forward *f) {
     const int32_t n_entries = f->batch->n_rows * c->n_active;
     int32_t *first = f->moe.first_entry;
     memset(first, 0, ((size_t)c->n_experts + 1) * sizeof *first);
-    for (int32_t i = 0; i < n_entries; i++) first[f->moe.chosen[i] + 1]++;
-    for (int32_t e = 0; e < c->n_experts; e++) first[e + 1] += first[e];
-    for (int32_t i = 0; i < n_entries; i++) f->moe.entry_of[i] = first[f->moe.chosen[i]]++;
-    for (int32_t e = c->n_experts; e > 0; e--) first[e] = first[e - 1];
+    for (int32_t i = 0; i < n_entries; i++)
+        first[f->moe.chosen[i] + 1]++;
+    for (int32_t e = 0; e < c->n_experts; e++)
+        first[e + 1] += first[e];
+    for (int32_t i = 0; i < n_entries; i++)
+        f->moe.entry_of[i] = first[f->moe.chosen[i]]++;
+    for (int32_t e = c->n_experts; e > 0; e--)
+        first[e] = first[e - 1];
     first[0] = 0;
 }
 
@@ -76,7 +82,8 @@ static int32_t plan_tiles(r2i_forward *f, const r2i_matrix *experts) {
 
 static int32_t find_expert(const r2i_forward *f, int32_t tile) {
     int32_t e = 0;
-    while (tile >= f->moe.first_tile[e + 1]) e++;
+    while (tile >= f->moe.first_tile[e + 1])
+        e++;
     return e;
 }
 
@@ -86,7 +93,8 @@ static void run_expert_gated(void *argument, int32_t begin, int32_t end, int32_t
     const int32_t n_experts = f->parts.config->n_experts;
     int32_t e = find_expert(f, begin);
     for (int32_t tile = begin; tile < end; tile++) {
-        while (tile >= f->moe.first_tile[e + 1]) e++;
+        while (tile >= f->moe.first_tile[e + 1])
+            e++;
         r2i_matrix *gate = &region->layer->expert_gate[e];
         const r2i_gated_job job = { .gate = gate,
                                     .up = &region->layer->expert_up[e],
@@ -94,11 +102,13 @@ static void run_expert_gated(void *argument, int32_t begin, int32_t end, int32_t
                                     .is_up_kept = f->moe.is_kept[n_experts + e],
                                     .x = &f->moe.x,
                                     .inner = &f->moe.inner,
-                                    .inner_kind = r2i_act_kind_of(region->layer->expert_down[e].layout),
+                                    .inner_kind =
+                                        r2i_act_kind_of(region->layer->expert_down[e].layout),
                                     .first_row = f->moe.first_entry[e],
                                     .n_rows = f->moe.first_entry[e + 1] - f->moe.first_entry[e] };
         const int32_t panel = (tile - f->moe.first_tile[e]) * R2I_TILE_PANELS;
-        r2i_gated_tile(f, &job, panel, r2i_min_i32(panel + R2I_TILE_PANELS, gate->n_panels), worker);
+        r2i_gated_tile(f, &job, panel, r2i_min_i32(panel + R2I_TILE_PANELS, gate->n_panels),
+                       worker);
     }
 }
 
@@ -108,7 +118,8 @@ static void run_expert_down(void *argument, int32_t begin, int32_t end, int32_t 
     const int32_t n_experts = f->parts.config->n_experts, d = f->parts.config->d_model;
     int32_t e = find_expert(f, begin);
     for (int32_t tile = begin; tile < end; tile++) {
-        while (tile >= f->moe.first_tile[e + 1]) e++;
+        while (tile >= f->moe.first_tile[e + 1])
+            e++;
         r2i_matrix *down = &region->layer->expert_down[e];
         const r2i_act_kind kind = r2i_act_kind_of(down->layout);
         const int32_t first = f->moe.first_entry[e], n_rows = f->moe.first_entry[e + 1] - first;
@@ -116,9 +127,11 @@ static void run_expert_down(void *argument, int32_t begin, int32_t end, int32_t 
                                            .y = f->moe.y + (size_t)first * (size_t)d,
                                            .y_stride = (size_t)d };
         const int32_t panel = (tile - f->moe.first_tile[e]) * R2I_TILE_PANELS;
-        r2i_linear_tile(&f->linear, &output, f->moe.inner.rows[kind] + (size_t)first * f->moe.inner.stride[kind],
+        r2i_linear_tile(&f->linear, &output,
+                        f->moe.inner.rows[kind] + (size_t)first * f->moe.inner.stride[kind],
                         f->moe.inner.stride[kind], n_rows, panel,
-                        r2i_min_i32(panel + R2I_TILE_PANELS, down->n_panels), f->moe.is_kept[2 * n_experts + e], worker);
+                        r2i_min_i32(panel + R2I_TILE_PANELS, down->n_panels),
+                        f->moe.is_kept[2 * n_experts + e], worker);
     }
 }
 
@@ -126,7 +139,7 @@ static void claim_all(r2i_forward *f, r2i_matrix *experts, int32_t kind) {
     const int32_t n = f->parts.config->n_experts;
     for (int32_t e = 0; e < n; e++) {
         const bool has_rows = f->moe.first_entry[e + 1] > f->moe.first_entry[e];
-        f->moe.is_kept[kind * n + e] = has_rows && r2i_matrix_claim(&experts[e]);
+        f->moe.is_kept[kind * n + e] = has_rows && r2i_matrix_claim(&f->linear, &experts[e]);
     }
 }
 
@@ -137,10 +150,12 @@ static void publish_all(r2i_forward *f, r2i_matrix *experts, int32_t kind) {
     }
 }
 
-static void run_region(r2i_forward *f, r2i_layer *layer, const r2i_matrix *experts, r2i_pool_work work) {
+static void run_region(r2i_forward *f, r2i_layer *layer, const r2i_matrix *experts,
+                       r2i_pool_work work) {
     expert_region region = { f, layer };
     const int32_t n_tiles = plan_tiles(f, experts);
-    r2i_pool_run(f->parts.pool, n_tiles, r2i_max_i32(1, n_tiles / (f->n_workers * 8)), work, &region);
+    r2i_pool_run(f->parts.pool, n_tiles, r2i_max_i32(1, n_tiles / (f->n_workers * 8)), work,
+                 &region);
 }
 
 static void add_results(void *argument, int32_t begin, int32_t end, int32_t worker) {
@@ -151,7 +166,8 @@ static void add_results(void *argument, int32_t begin, int32_t end, int32_t work
         const float weight = f->moe.weights[i];
         const float *y = f->moe.y + (size_t)f->moe.entry_of[i] * (size_t)d;
         float *x = f->x + (size_t)(i / n_active) * (size_t)d;
-        for (int32_t j = 0; j < d; j++) x[j] += weight * y[j];
+        for (int32_t j = 0; j < d; j++)
+            x[j] += weight * y[j];
     }
 }
 
@@ -159,12 +175,17 @@ void r2i_moe_run(r2i_forward *f, int32_t i) {
     const r2i_config *c = f->parts.config;
     r2i_layer *layer = &f->parts.weights->layers[i];
     const int32_t n_rows = f->batch->n_rows, d = c->d_model;
-    const unsigned mask = r2i_matrix_act_mask(&layer->expert_gate[0]) | r2i_matrix_act_mask(&layer->expert_up[0]);
+    const unsigned mask =
+        r2i_matrix_act_mask(&layer->expert_gate[0]) | r2i_matrix_act_mask(&layer->expert_up[0]);
     const unsigned router_mask = r2i_matrix_act_mask(&layer->router);
-    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, layer->ffn_norm, n_rows, d, mask | router_mask);
-    const r2i_linear_output router = { .matrix = &layer->router, .y = f->moe.scores, .y_stride = (size_t)c->n_experts };
+    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, layer->ffn_norm, n_rows, d,
+                        mask | router_mask);
+    const r2i_linear_output router = { .matrix = &layer->router,
+                                       .y = f->moe.scores,
+                                       .y_stride = (size_t)c->n_experts };
     r2i_linear(&f->linear, &router, 1, &f->input, n_rows);
-    for (int32_t row = 0; row < n_rows; row++) choose_experts(f, row);
+    for (int32_t row = 0; row < n_rows; row++)
+        choose_experts(f, row);
     sort_entries(f);
     copy_entries(f, mask);
     claim_all(f, layer->expert_gate, 0);

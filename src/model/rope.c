@@ -25,7 +25,8 @@ static void yarn_bounds(const r2i_rope_config *rope, double *low, double *high) 
     if (*low == *high) *high += 0.001;
 }
 
-static double scale_yarn(const r2i_rope_config *rope, double inv_freq, int32_t i, double low, double high) {
+static double scale_yarn(const r2i_rope_config *rope, double inv_freq, int32_t i, double low,
+                         double high) {
     const double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
     return inv_freq / rope->factor * ramp + inv_freq * (1 - ramp);
 }
@@ -42,17 +43,24 @@ void r2i_rope_frequencies(const r2i_rope_config *rope, double *inv_freq, double 
         double f = pow(rope->theta, -2.0 * i / rope->d);
         if (rope->divisors != NULL) f /= (double)rope->divisors[i];
         switch (rope->kind) {
-        case R2I_ROPE_PLAIN: break;
-        case R2I_ROPE_LINEAR: f /= rope->factor; break;
-        case R2I_ROPE_LLAMA3: f = scale_llama3(rope, f); break;
-        case R2I_ROPE_YARN: f = scale_yarn(rope, f, i, low, high); break;
+        case R2I_ROPE_PLAIN:
+            break;
+        case R2I_ROPE_LINEAR:
+            f /= rope->factor;
+            break;
+        case R2I_ROPE_LLAMA3:
+            f = scale_llama3(rope, f);
+            break;
+        case R2I_ROPE_YARN:
+            f = scale_yarn(rope, f, i, low, high);
+            break;
         }
         inv_freq[i] = f;
     }
 }
 
-void r2i_rope_row(float *cosine, float *sine, const double *inv_freq, double attention_factor, int32_t d,
-                  int32_t position) {
+void r2i_rope_row(float *cosine, float *sine, const double *inv_freq, double attention_factor,
+                  int32_t d, int32_t position) {
     for (int32_t i = 0; i < d / 2; i++) {
         const double angle = position * inv_freq[i];
         cosine[i] = (float)(cos(angle) * attention_factor);

@@ -6,6 +6,6 @@
 /* Inverse frequencies [d/2] of a configuration, and the factor on cos and sin. */
 void r2i_rope_frequencies(const r2i_rope_config *rope, double *inv_freq, double *attention_factor);
 /* cos and sin [d/2] of one position, attention factor included. */
-void r2i_rope_row(float *cosine, float *sine, const double *inv_freq, double attention_factor, int32_t d,
-                  int32_t position);
+void r2i_rope_row(float *cosine, float *sine, const double *inv_freq, double attention_factor,
+                  int32_t d, int32_t position);
 #endif

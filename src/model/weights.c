@@ -40,10 +40,12 @@ typedef struct {
 } loader;
 
 static const char *source_label(const loader *l) {
-    return l->source->gguf != NULL ? r2i_gguf_label(l->source->gguf) : r2i_safetensors_label(l->source->safetensors);
+    return l->source->gguf != NULL ? r2i_gguf_label(l->source->gguf)
+                                   : r2i_safetensors_label(l->source->safetensors);
 }
 
-static void make_name(const loader *l, char out[NAME_BYTES], layer_name name, int32_t layer, const char *suffix) {
+static void make_name(const loader *l, char out[NAME_BYTES], layer_name name, int32_t layer,
+                      const char *suffix) {
     const bool is_gguf = l->source->gguf != NULL;
     (void)snprintf(out, NAME_BYTES, "%s.%d.%s.%s", is_gguf ? "blk" : "model.layers", layer,
                    is_gguf ? name.gguf : name.hf, suffix);
@@ -55,7 +57,8 @@ static bool has_tensor(const loader *l, const char *name) {
 }
 
 static r2_status get_tensor(const loader *l, const char *name, r2i_stored_tensor *out) {
-    if (l->source->gguf == NULL) return r2i_safetensors_get(l->source->safetensors, name, out, l->err);
+    if (l->source->gguf == NULL)
+        return r2i_safetensors_get(l->source->safetensors, name, out, l->err);
     const r2i_stored_tensor *found = r2i_gguf_find_tensor(l->source->gguf, name);
     if (found == NULL) {
         return r2i_fail(l->err, R2_E_NOT_FOUND, "%s: tensor %s is missing", source_label(l), name);
@@ -64,12 +67,14 @@ static r2_status get_tensor(const loader *l, const char *name, r2i_stored_tensor
     return R2_OK;
 }
 
-static r2_status check_shape(const loader *l, const char *name, const r2i_stored_tensor *t, int64_t n_cols,
-                             int64_t n_rows, int64_t n_stacked) {
-    if (t->ne[0] == n_cols && t->ne[1] == n_rows && t->ne[2] == n_stacked && t->ne[3] == 1) return R2_OK;
-    return r2i_fail(l->err, R2_E_MISMATCH, "%s: %s: expected [%lld, %lld, %lld], found [%lld, %lld, %lld]",
-                    source_label(l), name, (long long)n_stacked, (long long)n_rows, (long long)n_cols,
-                    (long long)t->ne[2], (long long)t->ne[1], (long long)t->ne[0]);
+static r2_status check_shape(const loader *l, const char *name, const r2i_stored_tensor *t,
+                             int64_t n_cols, int64_t n_rows, int64_t n_stacked) {
+    if (t->ne[0] == n_cols && t->ne[1] == n_rows && t->ne[2] == n_stacked && t->ne[3] == 1)
+        return R2_OK;
+    return r2i_fail(
+        l->err, R2_E_MISMATCH, "%s: %s: expected [%lld, %lld, %lld], found [%lld, %lld, %lld]",
+        source_label(l), name, (long long)n_stacked, (long long)n_rows, (long long)n_cols,
+        (long long)t->ne[2], (long long)t->ne[1], (long long)t->ne[0]);
 }
 
 /* A small tensor as F32 in the arena. */
@@ -84,8 +89,8 @@ static r2_status load_vector(const loader *l, const char *name, int32_t n, float
     return R2_OK;
 }
 
-static r2_status load_layer_vector(const loader *l, layer_name name, int32_t layer, const char *suffix, int32_t n,
-                                   float **out) {
+static r2_status load_layer_vector(const loader *l, layer_name name, int32_t layer,
+                                   const char *suffix, int32_t n, float **out) {
     char text[NAME_BYTES];
     make_name(l, text, name, layer, suffix);
     return load_vector(l, text, n, out);
@@ -97,18 +102,21 @@ static r2i_type choose_layout(const loader *l, r2i_type type) {
     return l->rules->kernels->matmul[layout] != NULL ? layout : R2I_TYPE_F32;
 }
 
-static void set_matrix(r2i_matrix *m, const r2i_stored_tensor *t, r2i_type layout, int32_t n_rows, int32_t n_cols) {
+static void set_matrix(r2i_matrix *m, const r2i_stored_tensor *t, r2i_type layout, int32_t n_rows,
+                       int32_t n_cols) {
     m->n_rows = n_rows;
     m->n_cols = n_cols;
     m->n_panels = r2i_div_up_i32(n_rows, R2I_PANEL_ROWS);
     m->type = t->type;
     m->layout = layout;
     m->stored = t->bytes;
+    m->shard = t->shard;
     m->row_bytes = r2i_type_row_bytes(t->type, (size_t)n_cols);
     m->panel_bytes = r2i_panel_bytes(layout, n_cols);
 }
 
-static r2_status load_matrix(const loader *l, const char *name, int32_t n_rows, int32_t n_cols, r2i_matrix *out) {
+static r2_status load_matrix(const loader *l, const char *name, int32_t n_rows, int32_t n_cols,
+                             r2i_matrix *out) {
     r2i_stored_tensor t;
     R2I_TRY(get_tensor(l, name, &t));
     R2I_TRY(check_shape(l, name, &t, n_cols, n_rows, 1));
@@ -121,13 +129,14 @@ static r2_status unswap_bias(const loader *l, r2i_matrix *m) {
     if (m->n_swapped_heads == 0 || m->bias == NULL) return R2_OK;
     float *copy = R2I_ARENA_ARRAY(l->arena, float, (size_t)m->n_rows);
     if (copy == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory for a bias");
-    for (int32_t r = 0; r < m->n_rows; r++) copy[r] = m->bias[r2i_matrix_stored_row(m, r)];
+    for (int32_t r = 0; r < m->n_rows; r++)
+        copy[r] = m->bias[r2i_matrix_stored_row(m, r)];
     m->bias = copy;
     return R2_OK;
 }
 
-static r2_status load_layer_matrix(const loader *l, layer_name name, int32_t layer, int32_t n_rows, int32_t n_cols,
-                                   bool needs_bias, r2i_matrix *out) {
+static r2_status load_layer_matrix(const loader *l, layer_name name, int32_t layer, int32_t n_rows,
+                                   int32_t n_cols, bool needs_bias, r2i_matrix *out) {
     char text[NAME_BYTES];
     make_name(l, text, name, layer, "weight");
     R2I_TRY(load_matrix(l, text, n_rows, n_cols, out));
@@ -160,14 +169,16 @@ static r2_status load_attention(const loader *l, int32_t i, r2i_layer *layer) {
 
 static r2_status load_dense(const loader *l, int32_t i, r2i_layer *layer) {
     const r2i_config *c = l->config;
-    R2I_TRY(load_layer_matrix(l, gate_proj, i, c->d_ffn, c->d_model, c->needs_ffn_bias, &layer->gate));
+    R2I_TRY(
+        load_layer_matrix(l, gate_proj, i, c->d_ffn, c->d_model, c->needs_ffn_bias, &layer->gate));
     R2I_TRY(load_layer_matrix(l, up_proj, i, c->d_ffn, c->d_model, c->needs_ffn_bias, &layer->up));
-    return load_layer_matrix(l, down_proj, i, c->d_model, c->d_ffn, c->needs_ffn_bias, &layer->down);
+    return load_layer_matrix(l, down_proj, i, c->d_model, c->d_ffn, c->needs_ffn_bias,
+                             &layer->down);
 }
 
 /* One stacked tensor in GGUF. */
-static r2_status load_stacked_experts(const loader *l, layer_name name, int32_t i, int32_t n_rows, int32_t n_cols,
-                                      r2i_matrix *experts) {
+static r2_status load_stacked_experts(const loader *l, layer_name name, int32_t i, int32_t n_rows,
+                                      int32_t n_cols, r2i_matrix *experts) {
     char text[NAME_BYTES];
     r2i_stored_tensor t;
     make_name(l, text, name, i, "weight");
@@ -180,15 +191,16 @@ static r2_status load_stacked_experts(const loader *l, layer_name name, int32_t 
     return R2_OK;
 }
 
-static r2_status load_experts(const loader *l, layer_name name, int32_t i, int32_t n_rows, int32_t n_cols,
-                              r2i_matrix **out) {
+static r2_status load_experts(const loader *l, layer_name name, int32_t i, int32_t n_rows,
+                              int32_t n_cols, r2i_matrix **out) {
     const int32_t n = l->config->n_experts;
     *out = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)n);
     if (*out == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d experts", n);
     if (l->source->gguf != NULL) return load_stacked_experts(l, name, i, n_rows, n_cols, *out);
     for (int32_t e = 0; e < n; e++) {
         char text[NAME_BYTES];
-        (void)snprintf(text, sizeof text, "model.layers.%d.mlp.experts.%d.%s.weight", i, e, name.hf);
+        (void)snprintf(text, sizeof text, "model.layers.%d.mlp.experts.%d.%s.weight", i, e,
+                       name.hf);
         R2I_TRY(load_matrix(l, text, n_rows, n_cols, &(*out)[e]));
     }
     return R2_OK;
@@ -211,7 +223,8 @@ static r2_status load_ends(const loader *l, r2i_weights *w) {
     const char *head = is_gguf ? "output.weight" : "lm_head.weight";
     R2I_TRY(load_matrix(l, embedding, c->n_vocab, c->d_model, &w->embedding));
     R2I_TRY(load_matrix(l, c->is_tied ? embedding : head, c->n_vocab, c->d_model, &w->head));
-    return load_vector(l, is_gguf ? "output_norm.weight" : "model.norm.weight", c->d_model, &w->output_norm);
+    return load_vector(l, is_gguf ? "output_norm.weight" : "model.norm.weight", c->d_model,
+                       &w->output_norm);
 }
 
 typedef struct {
@@ -247,24 +260,28 @@ static void count(r2i_weights *w, const r2i_config *c) {
     w->bytes_per_token = t.stored_all - idle_bytes;
 }
 
-r2_status r2i_weights_load(r2i_weights *out, const r2i_config *config, const r2i_tensor_source *source,
-                           const r2i_weight_rules *rules, r2i_arena *arena, r2_error *err) {
+r2_status r2i_weights_load(r2i_weights *out, const r2i_config *config,
+                           const r2i_tensor_source *source, const r2i_weight_rules *rules,
+                           r2i_arena *arena, r2_error *err) {
     const loader l = { config, source, rules, arena, err };
     memset(out, 0, sizeof *out);
     out->layers = R2I_ARENA_ARRAY(arena, r2i_layer, (size_t)config->n_layers);
-    if (out->layers == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for %d layers", config->n_layers);
+    if (out->layers == NULL)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for %d layers", config->n_layers);
     R2I_TRY(load_ends(&l, out));
     for (int32_t i = 0; i < config->n_layers; i++) {
         r2i_layer *layer = &out->layers[i];
         R2I_TRY(load_attention(&l, i, layer));
         R2I_TRY(load_layer_vector(&l, ffn_norm, i, "weight", config->d_model, &layer->ffn_norm));
-        R2I_TRY(config->layers[i].ffn == R2I_FFN_MOE ? load_moe(&l, i, layer) : load_dense(&l, i, layer));
+        R2I_TRY(config->layers[i].ffn == R2I_FFN_MOE ? load_moe(&l, i, layer)
+                                                     : load_dense(&l, i, layer));
     }
     count(out, config);
     return R2_OK;
 }
 
-static void visit_moe(r2i_layer *layer, int32_t n_experts, void (*visit)(void *user, r2i_matrix *m), void *user) {
+static void visit_moe(r2i_layer *layer, int32_t n_experts, void (*visit)(void *user, r2i_matrix *m),
+                      void *user) {
     visit(user, &layer->router);
     for (int32_t e = 0; e < n_experts; e++) {
         visit(user, &layer->expert_gate[e]);
@@ -273,8 +290,8 @@ static void visit_moe(r2i_layer *layer, int32_t n_experts, void (*visit)(void *u
     }
 }
 
-void r2i_weights_visit(r2i_weights *weights, const r2i_config *config, void (*visit)(void *user, r2i_matrix *m),
-                       void *user) {
+void r2i_weights_visit(r2i_weights *weights, const r2i_config *config,
+                       void (*visit)(void *user, r2i_matrix *m), void *user) {
     for (int32_t i = 0; i < config->n_layers; i++) {
         r2i_layer *layer = &weights->layers[i];
         visit(user, &layer->q);

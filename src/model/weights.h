@@ -13,36 +13,40 @@ typedef struct {
 } r2i_tensor_source;
 
 typedef struct {
-    float *attention_norm;           /* [d_model] */
-    r2i_matrix q, k, v, o;           /* [n_heads*d_head, d_model], [n_kv_heads*d_head, d_model] x2, [d_model, n_heads*d_head] */
-    float *q_norm, *k_norm;          /* [d_head] or NULL */
-    float *ffn_norm;                 /* [d_model] */
-    r2i_matrix gate, up, down;       /* dense: [d_ffn, d_model] x2, [d_model, d_ffn] */
-    r2i_matrix router;               /* MoE: [n_experts, d_model], F32 products */
-    r2i_matrix *expert_gate, *expert_up, *expert_down; /* [n_experts] of [d_expert, d_model] x2, [d_model, d_expert] */
+    float *attention_norm; /* [d_model] */
+    r2i_matrix q, k, v,
+        o; /* [n_heads*d_head, d_model], [n_kv_heads*d_head, d_model] x2, [d_model, n_heads*d_head] */
+    float *q_norm, *k_norm;    /* [d_head] or NULL */
+    float *ffn_norm;           /* [d_model] */
+    r2i_matrix gate, up, down; /* dense: [d_ffn, d_model] x2, [d_model, d_ffn] */
+    r2i_matrix router;         /* MoE: [n_experts, d_model], F32 products */
+    r2i_matrix *expert_gate, *expert_up,
+        *expert_down; /* [n_experts] of [d_expert, d_model] x2, [d_model, d_expert] */
 } r2i_layer;
 
 typedef struct {
-    r2i_matrix embedding;            /* [n_vocab, d_model], rows are read one by one */
-    r2i_matrix head;                 /* [n_vocab, d_model]; the same stored rows when tied */
-    float *output_norm;              /* [d_model] */
-    r2i_layer *layers;               /* [n_layers] */
+    r2i_matrix embedding; /* [n_vocab, d_model], rows are read one by one */
+    r2i_matrix head;      /* [n_vocab, d_model]; the same stored rows when tied */
+    float *output_norm;   /* [d_model] */
+    r2i_layer *layers;    /* [n_layers] */
     int64_t n_parameters, n_active_parameters;
-    int64_t bytes_per_token;         /* stored weight bytes that one token needs */
-    size_t packed_bytes;             /* room for all panels */
+    int64_t bytes_per_token; /* stored weight bytes that one token needs */
+    size_t packed_bytes;     /* room for all panels */
 } r2i_weights;
 
 /* How stored types become panels. */
 typedef struct {
     const r2i_kernels *kernels;
-    bool is_f32;                     /* R2_ARITHMETIC_F32, or a level without other products */
+    bool is_f32; /* R2_ARITHMETIC_F32, or a level without other products */
 } r2i_weight_rules;
 
 /* Finds every tensor that the configuration asks for and checks its shape.  R2_E_NOT_FOUND,
  * R2_E_MISMATCH with the tensor's name.  Small vectors are copied to `arena` as F32. */
-R2_CHECKED r2_status r2i_weights_load(r2i_weights *out, const r2i_config *config, const r2i_tensor_source *source,
-                                      const r2i_weight_rules *rules, r2i_arena *arena, r2_error *err);
+R2_CHECKED r2_status r2i_weights_load(r2i_weights *out, const r2i_config *config,
+                                      const r2i_tensor_source *source,
+                                      const r2i_weight_rules *rules, r2i_arena *arena,
+                                      r2_error *err);
 /* Calls visit for every matrix that is multiplied with (the embedding's rows are not). */
-void r2i_weights_visit(r2i_weights *weights, const r2i_config *config, void (*visit)(void *user, r2i_matrix *m),
-                       void *user);
+void r2i_weights_visit(r2i_weights *weights, const r2i_config *config,
+                       void (*visit)(void *user, r2i_matrix *m), void *user);
 #endif

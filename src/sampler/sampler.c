@@ -35,15 +35,20 @@ int32_t r2i_largest_logit(const float *logits, int32_t n_vocab) {
     enum { LANES = 16 };
     float best[LANES];
     int32_t i = 0, at = -1;
-    for (int j = 0; j < LANES; j++) best[j] = -INFINITY;
+    for (int j = 0; j < LANES; j++)
+        best[j] = -INFINITY;
     for (; i + LANES <= n_vocab; i += LANES) {
-        for (int j = 0; j < LANES; j++) best[j] = logits[i + j] > best[j] ? logits[i + j] : best[j];
+        for (int j = 0; j < LANES; j++)
+            best[j] = logits[i + j] > best[j] ? logits[i + j] : best[j];
     }
     float largest = -INFINITY;
-    for (int j = 0; j < LANES; j++) largest = best[j] > largest ? best[j] : largest;
-    for (; i < n_vocab; i++) largest = logits[i] > largest ? logits[i] : largest;
+    for (int j = 0; j < LANES; j++)
+        largest = best[j] > largest ? best[j] : largest;
+    for (; i < n_vocab; i++)
+        largest = logits[i] > largest ? logits[i] : largest;
     if (largest == -INFINITY) return -1;
-    for (i = 0; i < n_vocab && at < 0; i++) at = logits[i] == largest ? i : -1;
+    for (i = 0; i < n_vocab && at < 0; i++)
+        at = logits[i] == largest ? i : -1;
     return at;
 }
 
@@ -58,7 +63,8 @@ int32_t r2i_top_logits(const float *logits, int32_t n_vocab, r2i_candidate *out,
         const r2i_candidate c = { i, logits[i] };
         if (count == n && (n == 0 || !(c.logit > out[n - 1].logit))) continue;
         int32_t at = count < n ? count++ : n - 1;
-        for (; at > 0 && is_before(c, out[at - 1]); at--) out[at] = out[at - 1];
+        for (; at > 0 && is_before(c, out[at - 1]); at--)
+            out[at] = out[at - 1];
         out[at] = c;
     }
     return count;
@@ -73,7 +79,8 @@ static void penalize_repetition(r2i_sampler *s, float penalty, const r2i_draw *d
         float *logit = &s->adjusted[token];
         *logit = *logit > 0 ? *logit / penalty : *logit * penalty;
     }
-    for (int32_t i = 0; i < draw->n_recent; i++) s->seen[draw->recent[i] / 32] = 0;
+    for (int32_t i = 0; i < draw->n_recent; i++)
+        s->seen[draw->recent[i] / 32] = 0;
 }
 
 static void penalize_presence(r2i_sampler *s, const r2i_sampling *sampling, const r2i_draw *draw) {
@@ -83,7 +90,8 @@ static void penalize_presence(r2i_sampler *s, const r2i_sampling *sampling, cons
         if ((s->seen[token / 32] & bit) == 0) s->adjusted[token] -= sampling->presence_penalty;
         s->seen[token / 32] |= bit;
     }
-    for (int32_t i = 0; i < draw->n_generated; i++) s->seen[draw->generated[i] / 32] = 0;
+    for (int32_t i = 0; i < draw->n_generated; i++)
+        s->seen[draw->generated[i] / 32] = 0;
 }
 
 static void apply_mask(r2i_sampler *s, const uint32_t *allowed) {
@@ -94,11 +102,15 @@ static void apply_mask(r2i_sampler *s, const uint32_t *allowed) {
 
 /* Logits after biases, penalties and mask; the caller's own row when nothing changes it. */
 static const float *adjust(r2i_sampler *s, const r2i_sampling *p, const r2i_draw *draw) {
-    const bool has_repetition = p->repetition_penalty > 0 && p->repetition_penalty != 1 && draw->n_recent > 0;
-    const bool has_presence = (p->presence_penalty != 0 || p->frequency_penalty != 0) && draw->n_generated > 0;
-    if (!has_repetition && !has_presence && p->n_biases == 0 && draw->allowed == NULL) return draw->logits;
+    const bool has_repetition =
+        p->repetition_penalty > 0 && p->repetition_penalty != 1 && draw->n_recent > 0;
+    const bool has_presence =
+        (p->presence_penalty != 0 || p->frequency_penalty != 0) && draw->n_generated > 0;
+    if (!has_repetition && !has_presence && p->n_biases == 0 && draw->allowed == NULL)
+        return draw->logits;
     memcpy(s->adjusted, draw->logits, (size_t)s->n_vocab * sizeof *s->adjusted);
-    for (int32_t i = 0; i < p->n_biases; i++) s->adjusted[p->biases[i].token] += p->biases[i].bias;
+    for (int32_t i = 0; i < p->n_biases; i++)
+        s->adjusted[p->biases[i].token] += p->biases[i].bias;
     if (has_repetition) penalize_repetition(s, p->repetition_penalty, draw);
     if (has_presence) penalize_presence(s, p, draw);
     if (draw->allowed != NULL) apply_mask(s, draw->allowed);
@@ -154,25 +166,32 @@ static int32_t pick(const double *weights, int32_t n, double sum, double u) {
 }
 
 /* Sum of the weights that top-p is a share of: of the k likeliest, which are popped, or of all. */
-static double total_weight(r2i_sampler *s, const r2i_sampling *p, int32_t n, int32_t k, float largest) {
+static double total_weight(r2i_sampler *s, const r2i_sampling *p, int32_t n, int32_t k,
+                           float largest) {
     double sum = 0;
-    for (int32_t i = 0; i < k; i++) sum += weight_of(pop_best(s->candidates, n, i).logit, largest, p->temperature);
-    for (int32_t i = 0; k == 0 && i < n; i++) sum += weight_of(s->candidates[i].logit, largest, p->temperature);
+    for (int32_t i = 0; i < k; i++)
+        sum += weight_of(pop_best(s->candidates, n, i).logit, largest, p->temperature);
+    for (int32_t i = 0; k == 0 && i < n; i++)
+        sum += weight_of(s->candidates[i].logit, largest, p->temperature);
     return sum;
 }
 
 /* Pops candidates, best first, as far as the filters let them through, and draws among these. */
-static int32_t draw_filtered(r2i_sampler *s, const r2i_sampling *p, int32_t n, float largest, double u) {
+static int32_t draw_filtered(r2i_sampler *s, const r2i_sampling *p, int32_t n, float largest,
+                             double u) {
     const int32_t k = p->top_k > n ? n : p->top_k, most = k > 0 ? k : n;
-    for (int32_t i = n / 2 - 1; i >= 0; i--) sift_down(s->candidates, n, i);
+    for (int32_t i = n / 2 - 1; i >= 0; i--)
+        sift_down(s->candidates, n, i);
     const double share = p->top_p > 0 && p->top_p < 1 ? (double)p->top_p : 1;
     const double needed = share * total_weight(s, p, n, k, largest);
     double sum = 0;
     int32_t kept = 0;
     while (kept < most) {
-        const r2i_candidate c = k > 0 ? s->candidates[n - 1 - kept] : pop_best(s->candidates, n, kept);
+        const r2i_candidate c =
+            k > 0 ? s->candidates[n - 1 - kept] : pop_best(s->candidates, n, kept);
         const double weight = weight_of(c.logit, largest, p->temperature);
-        if (kept > 0 && ((share < 1 && sum >= needed) || weight < (double)p->min_p * s->weights[0])) break;
+        if (kept > 0 && ((share < 1 && sum >= needed) || weight < (double)p->min_p * s->weights[0]))
+            break;
         s->weights[kept++] = weight;
         sum += weight;
     }

@@ -28,19 +28,20 @@ typedef struct {
 } r2i_sampling;
 
 typedef struct {
-    const float *logits;         /* [n_vocab], unchanged */
-    const int32_t *recent;       /* tokens that repetition_penalty looks at */
+    const float *logits;   /* [n_vocab], unchanged */
+    const int32_t *recent; /* tokens that repetition_penalty looks at */
     int32_t n_recent;
-    const int32_t *generated;    /* tokens that presence and frequency count */
+    const int32_t *generated; /* tokens that presence and frequency count */
     int32_t n_generated;
-    const uint32_t *allowed;     /* bit per token, or NULL: all */
-    uint64_t position;           /* place of the drawn token in its sequence */
+    const uint32_t *allowed; /* bit per token, or NULL: all */
+    uint64_t position;       /* place of the drawn token in its sequence */
 } r2i_draw;
 
 /* Scratch memory for one thread's draws. */
 typedef struct r2i_sampler r2i_sampler;
 
-R2_CHECKED r2_status r2i_sampler_create(r2i_sampler **out, int32_t n_vocab, r2i_arena *arena, r2_error *err);
+R2_CHECKED r2_status r2i_sampler_create(r2i_sampler **out, int32_t n_vocab, r2i_arena *arena,
+                                        r2_error *err);
 /* The token, or -1 when the mask, biases or non-finite logits leave none. */
 int32_t r2i_sampler_draw(r2i_sampler *sampler, const r2i_sampling *sampling, const r2i_draw *draw);
 

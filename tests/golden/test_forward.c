@@ -43,13 +43,15 @@ static void must(r2_status status, const r2_error *err) {
 static void run_until_idle(r2_engine *engine) {
     r2_error err;
     int32_t n_active = 1;
-    while (n_active > 0) must(r2_engine_step(engine, &n_active, &err), &err);
+    while (n_active > 0)
+        must(r2_engine_step(engine, &n_active, &err), &err);
 }
 
 static int32_t read_ids(const json_t *list, r2_token *out, int32_t cap) {
     const int32_t n = (int32_t)json_array_size(list);
     assert_true(n > 0 && n <= cap);
-    for (int32_t i = 0; i < n; i++) out[i] = (r2_token)json_integer_value(json_array_get(list, (size_t)i));
+    for (int32_t i = 0; i < n; i++)
+        out[i] = (r2_token)json_integer_value(json_array_get(list, (size_t)i));
     return n;
 }
 
@@ -74,14 +76,16 @@ static double check_logits(r2_engine *engine, const r2_token *ids, int32_t n, co
         must(r2_sequence_append(s, ids + begin, i + 1 - begin, &err), &err);
         run_until_idle(engine);
         assert_non_null(r2_sequence_logits(s));
-        const double e = logit_error(r2_sequence_logits(s), json_array_get(last4, (size_t)(i - (n - LAST))));
+        const double e =
+            logit_error(r2_sequence_logits(s), json_array_get(last4, (size_t)(i - (n - LAST))));
         worst = e > worst || isnan(e) ? e : worst;
     }
     r2_sequence_destroy(s);
     return worst;
 }
 
-static int32_t count_equal(r2_engine *engine, const r2_token *ids, int32_t n, const json_t *greedy) {
+static int32_t count_equal(r2_engine *engine, const r2_token *ids, int32_t n,
+                           const json_t *greedy) {
     r2_error err;
     r2_sequence *s;
     r2_generated out[N_GREEDY];
@@ -91,7 +95,9 @@ static int32_t count_equal(r2_engine *engine, const r2_token *ids, int32_t n, co
     must(r2_sequence_append(s, ids, n, &err), &err);
     run_until_idle(engine);
     assert_int_equal(r2_sequence_read(s, out, N_GREEDY), N_GREEDY);
-    while (n_equal < N_GREEDY && out[n_equal].token == json_integer_value(json_array_get(greedy, (size_t)n_equal))) n_equal++;
+    while (n_equal < N_GREEDY &&
+           out[n_equal].token == json_integer_value(json_array_get(greedy, (size_t)n_equal)))
+        n_equal++;
     r2_sequence_destroy(s);
     return n_equal;
 }
@@ -102,7 +108,9 @@ static int check_model(const char *path, const char *name, const json_t *expecte
     r2_engine *engine;
     int n_bad = 0;
     const r2_model_options options = { .cpu = "ref" };
-    const r2_engine_options engine_options = { .n_threads = 2, .n_batch_tokens = 24, .n_sequences = 2 };
+    const r2_engine_options engine_options = { .n_threads = 2,
+                                               .n_batch_tokens = 24,
+                                               .n_sequences = 2 };
     must(r2_model_open(&model, path, &options, &err), &err);
     must(r2_engine_create(&engine, model, &engine_options, &err), &err);
     const json_t *prompts = json_object_get(expected, "prompts");
@@ -113,8 +121,8 @@ static int check_model(const char *path, const char *name, const json_t *expecte
         const double e = check_logits(engine, ids, n, json_object_get(prompt, "logits_last4"));
         const int32_t n_equal = count_equal(engine, ids, n, json_object_get(prompt, "greedy_16"));
         const bool is_good = e <= tolerance && n_equal == N_GREEDY;
-        printf("%-28s prompt %zu: %3d tokens, logits within %.2g, greedy %d of %d%s\n", name, p, n, e, n_equal, N_GREEDY,
-               is_good ? "" : "  WRONG");
+        printf("%-28s prompt %zu: %3d tokens, logits within %.2g, greedy %d of %d%s\n", name, p, n,
+               e, n_equal, N_GREEDY, is_good ? "" : "  WRONG");
         n_bad += !is_good;
     }
     r2_engine_destroy(engine);

@@ -23,15 +23,25 @@
 #include "model/model.h"
 #include "r2lm/text.h"
 
-enum { PATH_BYTES = 1024, TEXT_BYTES = 1 << 16, MAX_TOKENS = 32768, N_GREEDY = 32, N_TOP = 5, WINDOW = 512, N_BLOCK = 32 };
+enum {
+    PATH_BYTES = 1024,
+    TEXT_BYTES = 1 << 16,
+    MAX_TOKENS = 32768,
+    N_GREEDY = 32,
+    N_TOP = 5,
+    WINDOW = 512,
+    N_BLOCK = 32
+};
 
 typedef struct {
     const char *golden, *file, *key; /* key: in perplexity.json */
     int32_t n_positions;             /* compared with F32 */
 } real_model;
 
-static const real_model smollm2 = { "real_smollm2-135m.json", "smollm2-135m-instruct-q4_1.gguf", "smollm2", 2048 };
-static const real_model qwen05 = { "real_qwen2.5-coder-0.5b.json", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "qwen05", 2048 };
+static const real_model smollm2 = { "real_smollm2-135m.json", "smollm2-135m-instruct-q4_1.gguf",
+                                    "smollm2", 2048 };
+static const real_model qwen05 = { "real_qwen2.5-coder-0.5b.json",
+                                   "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "qwen05", 2048 };
 
 static void must(r2_status status, const r2_error *err) {
     if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
@@ -42,17 +52,22 @@ static json_t *read_golden(const char *name) {
     const char *folder = getenv("R2LM_GOLDEN_DIR");
     if (folder == NULL || folder[0] == '\0') folder = R2LM_DEFAULT_GOLDEN_DIR;
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (access(path, R_OK) != 0) snprintf(path, sizeof path, "%s/%s", R2LM_DEFAULT_GOLDEN_DIR, name);
+    if (access(path, R_OK) != 0)
+        snprintf(path, sizeof path, "%s/%s", R2LM_DEFAULT_GOLDEN_DIR, name);
     json_t *json = json_load_file(path, 0, NULL);
     if (json == NULL) fail_msg("cannot read %s", path);
     return json;
 }
 
 static void model_path(const char *file, char out[PATH_BYTES]) {
-    const char *folder = getenv("R2LM_MODEL_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (folder != NULL && folder[0] != '\0') snprintf(out, PATH_BYTES, "%s/%s", folder, file);
-    else if (cache != NULL && cache[0] != '\0') snprintf(out, PATH_BYTES, "%s/r2lm/models/%s", cache, file);
-    else snprintf(out, PATH_BYTES, "%s/.cache/r2lm/models/%s", home != NULL ? home : "", file);
+    const char *folder = getenv("R2LM_MODEL_CACHE"), *cache = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
+    if (folder != NULL && folder[0] != '\0')
+        snprintf(out, PATH_BYTES, "%s/%s", folder, file);
+    else if (cache != NULL && cache[0] != '\0')
+        snprintf(out, PATH_BYTES, "%s/r2lm/models/%s", cache, file);
+    else
+        snprintf(out, PATH_BYTES, "%s/.cache/r2lm/models/%s", home != NULL ? home : "", file);
 }
 
 static r2_model *open_model(const char *file, r2_arithmetic arithmetic) {
@@ -73,13 +88,15 @@ static r2_model *open_model(const char *file, r2_arithmetic arithmetic) {
 
 static void run(r2_engine *engine) {
     r2_error err;
-    for (int32_t n_active = 1; n_active > 0;) must(r2_engine_step(engine, &n_active, &err), &err);
+    for (int32_t n_active = 1; n_active > 0;)
+        must(r2_engine_step(engine, &n_active, &err), &err);
 }
 
 static int32_t read_ids(const json_t *list, r2_token *out) {
     const int32_t n = (int32_t)json_array_size(list);
     assert_in_range(n, 1, MAX_TOKENS);
-    for (int32_t i = 0; i < n; i++) out[i] = (r2_token)json_integer_value(json_array_get(list, (size_t)i));
+    for (int32_t i = 0; i < n; i++)
+        out[i] = (r2_token)json_integer_value(json_array_get(list, (size_t)i));
     return n;
 }
 
@@ -91,14 +108,16 @@ static int32_t count_top(const r2_sequence *s, const json_t *top5) {
     assert_int_equal(r2_sequence_top_logprobs(s, found, N_TOP), N_TOP);
     for (size_t i = 0; i < N_TOP; i++) {
         const json_int_t wanted = json_integer_value(json_array_get(json_array_get(top5, i), 0));
-        for (int32_t j = 0; j < N_TOP; j++) n_common += found[j].token == wanted;
+        for (int32_t j = 0; j < N_TOP; j++)
+            n_common += found[j].token == wanted;
     }
     return n_common;
 }
 
 static int32_t clear_steps(const json_t *margins) {
     int32_t n = 0;
-    while (n < N_GREEDY && json_number_value(json_array_get(margins, (size_t)n)) >= 0.3) n++;
+    while (n < N_GREEDY && json_number_value(json_array_get(margins, (size_t)n)) >= 0.3)
+        n++;
     return n;
 }
 
@@ -108,7 +127,9 @@ static void check_prompt(r2_engine *engine, const json_t *prompt) {
     static r2_token ids[MAX_TOKENS];
     r2_generated out[N_GREEDY];
     const int32_t n = read_ids(json_object_get(prompt, "ids"), ids);
-    const r2_sequence_options options = { .max_new_tokens = 1, .ignores_end = true, .sampling.n_top_logprobs = N_TOP };
+    const r2_sequence_options options = { .max_new_tokens = 1,
+                                          .ignores_end = true,
+                                          .sampling.n_top_logprobs = N_TOP };
     must(r2_sequence_create(&s, engine, &options, &err), &err);
     must(r2_sequence_append(s, ids, n, &err), &err);
     run(engine);
@@ -117,11 +138,15 @@ static void check_prompt(r2_engine *engine, const json_t *prompt) {
     rest.max_new_tokens = N_GREEDY - 1;
     must(r2_sequence_set_options(s, &rest, &err), &err);
     run(engine);
-    const int32_t n_read = r2_sequence_read(s, out, N_GREEDY), n_clear = clear_steps(json_object_get(prompt, "margins"));
+    const int32_t n_read = r2_sequence_read(s, out, N_GREEDY),
+                  n_clear = clear_steps(json_object_get(prompt, "margins"));
     int32_t n_equal = 0;
     const json_t *greedy = json_object_get(prompt, "greedy_32");
-    while (n_equal < n_read && out[n_equal].token == json_integer_value(json_array_get(greedy, (size_t)n_equal))) n_equal++;
-    printf("  %d of 5 likeliest, greedy equal for %d steps (clear: %d)\n", n_common, n_equal, n_clear);
+    while (n_equal < n_read &&
+           out[n_equal].token == json_integer_value(json_array_get(greedy, (size_t)n_equal)))
+        n_equal++;
+    printf("  %d of 5 likeliest, greedy equal for %d steps (clear: %d)\n", n_common, n_equal,
+           n_clear);
     assert_int_equal(n_common, N_TOP);
     assert_true(n_equal >= n_clear);
     r2_sequence_destroy(s);
@@ -136,14 +161,21 @@ static void check_transformers(const real_model *real) {
     must(r2_engine_create(&engine, model, &options, &err), &err);
     const json_t *prompts = json_object_get(golden, "prompts");
     printf("%s\n", real->file);
-    for (size_t i = 0; i < json_array_size(prompts); i++) check_prompt(engine, json_array_get(prompts, i));
+    for (size_t i = 0; i < json_array_size(prompts); i++)
+        check_prompt(engine, json_array_get(prompts, i));
     json_decref(golden);
     r2_engine_destroy(engine);
     r2_model_close(model);
 }
 
-static void test_smollm2_transformers(void **state) { (void)state; check_transformers(&smollm2); }
-static void test_qwen05_transformers(void **state) { (void)state; check_transformers(&qwen05); }
+static void test_smollm2_transformers(void **state) {
+    (void)state;
+    check_transformers(&smollm2);
+}
+static void test_qwen05_transformers(void **state) {
+    (void)state;
+    check_transformers(&qwen05);
+}
 
 /* ---- our own F32 ---- */
 
@@ -166,24 +198,33 @@ static void reader_open(reader *r, const real_model *real, r2_arithmetic arithme
     r2i_heap_init(&r->heap);
     r2i_arena_init(&r->arena, &r->heap, 1 << 20, 0);
     must(r2i_pool_create(&r->pool, r2i_cpu_count(), &r->heap, &err), &err);
-    must(r2i_cache_layout_create(&r->cache, &r->model->config, r2i_model_cache_rows(r->model), &r->arena, &err), &err);
-    const r2i_forward_parts parts = { .config = &r->model->config, .weights = &r->model->weights,
-                                      .kernels = &r->model->kernels, .pool = r->pool, .cache = &r->cache };
+    must(r2i_cache_layout_create(&r->cache, &r->model->config, r2i_model_cache_rows(r->model),
+                                 &r->arena, &err),
+         &err);
+    const r2i_forward_parts parts = { .config = &r->model->config,
+                                      .weights = &r->model->weights,
+                                      .kernels = &r->model->kernels,
+                                      .pool = r->pool,
+                                      .cache = &r->cache };
     const r2i_forward_limits limits = { WINDOW, N_BLOCK, WINDOW };
     must(r2i_forward_create(&r->forward, &parts, &limits, &r->arena, &err), &err);
-    for (int i = 0; i < WINDOW / R2I_PAGE_TOKENS; i++) r->pages[i] = r2i_pages_take(&r->heap, r->cache.page_bytes);
-    r->logits = r2i_arena_push_array(&r->arena, (size_t)N_BLOCK * (size_t)r->model->config.n_vocab, sizeof(float), 64);
+    for (int i = 0; i < WINDOW / R2I_PAGE_TOKENS; i++)
+        r->pages[i] = r2i_pages_take(&r->heap, r->cache.page_bytes);
+    r->logits = r2i_arena_push_array(&r->arena, (size_t)N_BLOCK * (size_t)r->model->config.n_vocab,
+                                     sizeof(float), 64);
     assert_non_null(r->logits);
 }
 
 static void reader_close(reader *r) {
     r2i_pool_destroy(r->pool);
-    for (int i = 0; i < WINDOW / R2I_PAGE_TOKENS; i++) r2i_pages_give(&r->heap, r->pages[i], r->cache.page_bytes);
+    for (int i = 0; i < WINDOW / R2I_PAGE_TOKENS; i++)
+        r2i_pages_give(&r->heap, r->pages[i], r->cache.page_bytes);
     r2i_arena_destroy(&r->arena);
     r2_model_close(r->model);
 }
 
 static void reader_run(reader *r, const r2_token *tokens, int32_t n) {
+    r2i_forward_set_pack_budget(r->forward, SIZE_MAX);
     const r2i_run whole = { 0, n, 0, r->pages };
     const r2i_batch batch = { tokens, n, &whole, 1 };
     r2i_forward_run(r->forward, &batch);
@@ -191,7 +232,8 @@ static void reader_run(reader *r, const r2_token *tokens, int32_t n) {
 
 static const float *reader_logits(reader *r, int32_t first, int32_t n) {
     int32_t rows[N_BLOCK];
-    for (int32_t i = 0; i < n; i++) rows[i] = first + i;
+    for (int32_t i = 0; i < n; i++)
+        rows[i] = first + i;
     r2i_forward_logits(r->forward, rows, n, r->logits);
     return r->logits;
 }
@@ -219,8 +261,14 @@ static void compare_row(agreement *a, const float *exact, const float *fast, int
     double top_exact = -INFINITY, top_fast = -INFINITY, sum_exact = 0, sum_fast = 0, kl = 0;
     int32_t at_exact = 0, at_fast = 0;
     for (int32_t i = 0; i < n; i++) {
-        if ((double)exact[i] > top_exact) { top_exact = (double)exact[i]; at_exact = i; }
-        if ((double)fast[i] > top_fast) { top_fast = (double)fast[i]; at_fast = i; }
+        if ((double)exact[i] > top_exact) {
+            top_exact = (double)exact[i];
+            at_exact = i;
+        }
+        if ((double)fast[i] > top_fast) {
+            top_fast = (double)fast[i];
+            at_fast = i;
+        }
     }
     for (int32_t i = 0; i < n; i++) {
         sum_exact += exp((double)exact[i] - top_exact);
@@ -238,8 +286,10 @@ static void compare_row(agreement *a, const float *exact, const float *fast, int
 
 static double surprise(const float *logits, int32_t n, int32_t token) {
     double top = -INFINITY, sum = 0;
-    for (int32_t i = 0; i < n; i++) top = (double)logits[i] > top ? (double)logits[i] : top;
-    for (int32_t i = 0; i < n; i++) sum += exp((double)logits[i] - top);
+    for (int32_t i = 0; i < n; i++)
+        top = (double)logits[i] > top ? (double)logits[i] : top;
+    for (int32_t i = 0; i < n; i++)
+        sum += exp((double)logits[i] - top);
     return top + log(sum) - (double)logits[token];
 }
 
@@ -255,20 +305,30 @@ static void check_agreement(const real_model *real) {
         reader_run(&exact, tokens + begin, WINDOW);
         reader_run(&fast, tokens + begin, WINDOW);
         for (int32_t row = 0; row < WINDOW; row += N_BLOCK) {
-            const float *e = reader_logits(&exact, row, N_BLOCK), *f = reader_logits(&fast, row, N_BLOCK);
-            for (int32_t i = 0; i < N_BLOCK; i++) compare_row(&a, e + (size_t)i * (size_t)n_vocab, f + (size_t)i * (size_t)n_vocab, n_vocab);
+            const float *e = reader_logits(&exact, row, N_BLOCK),
+                        *f = reader_logits(&fast, row, N_BLOCK);
+            for (int32_t i = 0; i < N_BLOCK; i++)
+                compare_row(&a, e + (size_t)i * (size_t)n_vocab, f + (size_t)i * (size_t)n_vocab,
+                            n_vocab);
         }
     }
     const double kl = a.kl_sum / a.n, share = 100.0 * a.n_agree / a.n;
-    printf("%s: %d positions, mean KL to F32 %.5f, likeliest token agrees in %.2f %%\n", real->file, a.n, kl, share);
+    printf("%s: %d positions, mean KL to F32 %.5f, likeliest token agrees in %.2f %%\n", real->file,
+           a.n, kl, share);
     assert_true(kl <= 0.002);
     assert_true(share >= 98.0);
     reader_close(&exact);
     reader_close(&fast);
 }
 
-static void test_smollm2_agreement(void **state) { (void)state; check_agreement(&smollm2); }
-static void test_qwen05_agreement(void **state) { (void)state; check_agreement(&qwen05); }
+static void test_smollm2_agreement(void **state) {
+    (void)state;
+    check_agreement(&smollm2);
+}
+static void test_qwen05_agreement(void **state) {
+    (void)state;
+    check_agreement(&qwen05);
+}
 
 /* ---- perplexity: windows of 512 tokens, the second half of each scored, as llama.cpp does ---- */
 
@@ -284,7 +344,8 @@ static double perplexity(const real_model *real, r2_arithmetic arithmetic) {
         for (int32_t row = WINDOW / 2; row < WINDOW; row += N_BLOCK) {
             const float *logits = reader_logits(&r, row, N_BLOCK);
             for (int32_t i = 0; i < N_BLOCK && row + i + 1 < WINDOW; i++, n++) {
-                sum += surprise(logits + (size_t)i * (size_t)n_vocab, n_vocab, tokens[begin + row + i + 1]);
+                sum += surprise(logits + (size_t)i * (size_t)n_vocab, n_vocab,
+                                tokens[begin + row + i + 1]);
             }
         }
     }
@@ -294,17 +355,22 @@ static double perplexity(const real_model *real, r2_arithmetic arithmetic) {
 
 static void check_perplexity(const real_model *real) {
     json_t *golden = read_golden("perplexity.json");
-    const double peer = json_number_value(json_object_get(json_object_get(golden, real->key), "llama_cpp"));
-    const double fast = perplexity(real, R2_ARITHMETIC_FAST), exact = perplexity(real, R2_ARITHMETIC_F32);
-    printf("%s: perplexity %.4f, F32 %.4f (%+.3f %%), llama.cpp %.4f (%+.3f %%)\n", real->file, fast, exact,
-           100 * (fast / exact - 1), peer, 100 * (fast / peer - 1));
+    const double peer =
+        json_number_value(json_object_get(json_object_get(golden, real->key), "llama_cpp"));
+    const double fast = perplexity(real, R2_ARITHMETIC_FAST),
+                 exact = perplexity(real, R2_ARITHMETIC_F32);
+    printf("%s: perplexity %.4f, F32 %.4f (%+.3f %%), llama.cpp %.4f (%+.3f %%)\n", real->file,
+           fast, exact, 100 * (fast / exact - 1), peer, 100 * (fast / peer - 1));
     assert_true(peer > 1);
     assert_true(fast <= exact * 1.003);
     assert_true(fabs(fast / peer - 1) <= 0.01);
     json_decref(golden);
 }
 
-static void test_qwen05_perplexity(void **state) { (void)state; check_perplexity(&qwen05); }
+static void test_qwen05_perplexity(void **state) {
+    (void)state;
+    check_perplexity(&qwen05);
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {

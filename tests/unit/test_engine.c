@@ -25,7 +25,8 @@ static void must(r2_status status, const r2_error *err) {
 static const char *golden_path(const char *name) {
     static char path[1024];
     const char *folder = getenv("R2LM_GOLDEN_DIR");
-    snprintf(path, sizeof path, "%s/%s", folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
+    snprintf(path, sizeof path, "%s/%s",
+             folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
     return path;
 }
 
@@ -44,10 +45,12 @@ static r2_engine *make_engine(r2_model *model, const r2_engine_options *options)
 }
 
 static void make_prompt(r2_token *tokens, int32_t n, int32_t salt) {
-    for (int32_t i = 0; i < n; i++) tokens[i] = (i * 37 + salt * 11 + i * i % 23) % 120;
+    for (int32_t i = 0; i < n; i++)
+        tokens[i] = (i * 37 + salt * 11 + i * i % 23) % 120;
 }
 
-static r2_sequence *start(r2_engine *engine, const r2_sequence_options *options, int32_t n_prompt, int32_t salt) {
+static r2_sequence *start(r2_engine *engine, const r2_sequence_options *options, int32_t n_prompt,
+                          int32_t salt) {
     r2_error err;
     r2_sequence *s;
     r2_token tokens[CAP];
@@ -59,7 +62,8 @@ static r2_sequence *start(r2_engine *engine, const r2_sequence_options *options,
 
 static void run(r2_engine *engine) {
     r2_error err;
-    for (int32_t n_active = 1; n_active > 0;) must(r2_engine_step(engine, &n_active, &err), &err);
+    for (int32_t n_active = 1; n_active > 0;)
+        must(r2_engine_step(engine, &n_active, &err), &err);
 }
 
 typedef struct {
@@ -67,7 +71,9 @@ typedef struct {
     r2_generated items[CAP];
 } output;
 
-static void read_all(r2_sequence *s, output *out) { out->n = r2_sequence_read(s, out->items, CAP); }
+static void read_all(r2_sequence *s, output *out) {
+    out->n = r2_sequence_read(s, out->items, CAP);
+}
 
 static void assert_same(const output *a, const output *b) {
     assert_int_equal(a->n, b->n);
@@ -78,7 +84,9 @@ static void assert_same(const output *a, const output *b) {
 }
 
 static const r2_sequence_options warm = {
-    .sampling = { .temperature = 0.9f, .top_p = 0.95f, .seed = 7 }, .max_new_tokens = N_NEW, .ignores_end = true
+    .sampling = { .temperature = 0.9f, .top_p = 0.95f, .seed = 7 },
+    .max_new_tokens = N_NEW,
+    .ignores_end = true
 };
 
 static void generate(r2_model *model, const r2_engine_options *options, output *out) {
@@ -97,9 +105,11 @@ static void check_surroundings(const char *name) {
     assert_int_equal(base.n, N_NEW);
     generate(model, &(r2_engine_options){ .n_threads = 2, .n_context = CAP }, &other);
     assert_same(&base, &other);
-    generate(model, &(r2_engine_options){ .n_threads = 3, .n_batch_tokens = 17, .n_context = CAP }, &other);
+    generate(model, &(r2_engine_options){ .n_threads = 3, .n_batch_tokens = 17, .n_context = CAP },
+             &other);
     assert_same(&base, &other);
-    generate(model, &(r2_engine_options){ .n_threads = 2, .n_batch_tokens = 1, .n_context = CAP }, &other);
+    generate(model, &(r2_engine_options){ .n_threads = 2, .n_batch_tokens = 1, .n_context = CAP },
+             &other);
     assert_same(&base, &other);
     r2_model_close(model);
 }
@@ -132,12 +142,14 @@ static void test_company(void **state) {
     generate(model, NULL, &alone);
     r2_engine *engine = make_engine(model, &(r2_engine_options){ .n_batch_tokens = 64 });
     r2_sequence *others[6];
-    for (int32_t i = 0; i < 6; i++) others[i] = start(engine, &warm, 50 + 31 * i, 40 + i);
+    for (int32_t i = 0; i < 6; i++)
+        others[i] = start(engine, &warm, 50 + 31 * i, 40 + i);
     r2_sequence *s = start(engine, &warm, N_PROMPT, 1);
     run(engine);
     read_all(s, &among);
     assert_same(&alone, &among);
-    for (int32_t i = 0; i < 6; i++) r2_sequence_destroy(others[i]);
+    for (int32_t i = 0; i < 6; i++)
+        r2_sequence_destroy(others[i]);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);
     r2_model_close(model);
@@ -243,7 +255,8 @@ static void test_save_and_load(void **state) {
     r2_sequence_destroy(restored);
     assert_int_equal(truncate(path, 1000), 0);
     assert_int_equal(r2_sequence_load(&restored, engine, path, NULL, &err), R2_E_FORMAT);
-    assert_int_equal(r2_sequence_load(&restored, engine, "/nowhere/at/all", NULL, &err), R2_E_NOT_FOUND);
+    assert_int_equal(r2_sequence_load(&restored, engine, "/nowhere/at/all", NULL, &err),
+                     R2_E_NOT_FOUND);
     unlink(path);
     r2_engine_destroy(foreign);
     r2_engine_destroy(engine);
@@ -255,7 +268,8 @@ static void test_cancel_and_limits(void **state) {
     (void)state;
     r2_error err;
     r2_model *model = open_model("llama");
-    r2_engine *engine = make_engine(model, &(r2_engine_options){ .n_context = 400, .n_sequences = 2 });
+    r2_engine *engine =
+        make_engine(model, &(r2_engine_options){ .n_context = 400, .n_sequences = 2 });
     r2_sequence_options endless = warm;
     endless.max_new_tokens = 0;
     r2_sequence *s = start(engine, &endless, 20, 3), *t = start(engine, &endless, 20, 4), *none;
@@ -286,7 +300,8 @@ static void test_cache_full(void **state) {
     r2_model *model = open_model("llama");
     r2_model_info info;
     r2_model_get_info(model, &info);
-    const r2_engine_options small = { .n_context = 400, .cache_bytes = 2 * 128 * info.cache_bytes_per_token };
+    const r2_engine_options small = { .n_context = 400,
+                                      .cache_bytes = 2 * 128 * info.cache_bytes_per_token };
     r2_engine *engine = make_engine(model, &small);
     r2_sequence *s = start(engine, &warm, 300, 1);
     run(engine);
@@ -305,7 +320,8 @@ static void test_cache_full(void **state) {
 
 static bool allow_only_even(void *user, const r2_sequence *s, uint32_t *allowed, int32_t n_vocab) {
     (void)s;
-    for (int32_t i = 0; i <= n_vocab / 32; i++) allowed[i] &= 0x55555555u;
+    for (int32_t i = 0; i <= n_vocab / 32; i++)
+        allowed[i] &= 0x55555555u;
     ++*(int *)user;
     return true;
 }
@@ -331,7 +347,8 @@ static void test_mask(void **state) {
     run(engine);
     read_all(s, &out);
     assert_int_equal(n_calls, N_NEW);
-    for (int32_t i = 0; i < out.n; i++) assert_int_equal(out.items[i].token % 2, 0);
+    for (int32_t i = 0; i < out.n; i++)
+        assert_int_equal(out.items[i].token % 2, 0);
     r2_sequence_destroy(s);
     masked.mask = allow_nothing;
     s = start(engine, &masked, 20, 1);
@@ -372,7 +389,9 @@ static void test_prompt_logprobs_and_hidden(void **state) {
     hidden_count count = { 0, 0 };
     float whole[CAP], split[CAP];
     r2_model *model = open_model("llama");
-    r2_sequence_options options = { .is_manual = true, .wants_prompt_logprobs = true, .hidden = count_hidden, .user = &count };
+    r2_sequence_options options = {
+        .is_manual = true, .wants_prompt_logprobs = true, .hidden = count_hidden, .user = &count
+    };
     r2_engine *engine = make_engine(model, NULL);
     r2_sequence *s = start(engine, &options, N_PROMPT, 1);
     run(engine);
@@ -386,7 +405,8 @@ static void test_prompt_logprobs_and_hidden(void **state) {
     run(engine);
     assert_int_equal(r2_sequence_prompt_logprobs(s, split, CAP), N_PROMPT - 1);
     assert_memory_equal(whole, split, (N_PROMPT - 1) * sizeof(float));
-    for (int32_t i = 0; i < N_PROMPT - 1; i++) assert_true(whole[i] < 0);
+    for (int32_t i = 0; i < N_PROMPT - 1; i++)
+        assert_true(whole[i] < 0);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);
     r2_model_close(model);
@@ -414,7 +434,8 @@ static void test_no_allocation_between_tokens(void **state) {
     (void)state;
     r2_error err;
     r2_model *model;
-    const r2_model_options options = { .host = { .allocate = count_allocate, .release = count_release } };
+    const r2_model_options options = { .host = { .allocate = count_allocate,
+                                                 .release = count_release } };
     must(r2_model_open(&model, golden_path("qwen3_moe"), &options, &err), &err);
     r2_engine *engine = make_engine(model, NULL);
     r2_sequence *s = start(engine, &warm, N_PROMPT, 1);
@@ -431,7 +452,8 @@ static void test_no_allocation_between_tokens(void **state) {
 static void test_refused_allocations(void **state) {
     (void)state;
     r2_error err;
-    const r2_model_options options = { .host = { .allocate = count_allocate, .release = count_release } };
+    const r2_model_options options = { .host = { .allocate = count_allocate,
+                                                 .release = count_release } };
     int n_refused = 0;
     for (int k = 0; k < 2000; k++) {
         r2_model *model = NULL;

@@ -1,0 +1,435 @@
+"""The program from outside: exit codes, what goes to which stream, JSON, texts, a conversation on a terminal.
+
+R2LM_PROGRAM is the program, R2LM_SOURCE_DIR the tree.  The toy thinks without end, prints "an" and never stops by itself.
+"""
+import json, os, pty, re, resource, select, shutil, signal, stat, struct, subprocess, time
+import pytest
+
+SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
+TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
+OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
+COMMANDS = "run chat list show tokenize ppl bench doctor version help completion licenses".split()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty home: no model, no history, no setting of the user's."""
+    for name in list(os.environ):
+        if name.startswith(("R2LM_", "HF_", "OLLAMA_", "LLAMA_", "XDG_")) or name in ("NO_COLOR", "CLICOLOR_FORCE"): monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    return folder
+
+
+def r2lm(*arguments, stdin="", code=OK, env=None, **more):
+    done = subprocess.run([PROGRAM, *map(str, arguments)], input=stdin.encode() if isinstance(stdin, str) else stdin, capture_output=True,
+                          timeout=120, env=dict(os.environ, **(env or {})), **more)
+    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
+    return done
+
+
+def one_line(text):
+    lines = [l for l in text.splitlines() if l.strip()]
+    assert lines and lines[0].startswith("r2lm: "), text
+    return lines[0]
+
+
+# ---------------------------------------------------------------- run
+def test_run_prints_the_answer_alone():
+    done = r2lm("run", "-m", TOY, "-p", "Hello", "-n", 6, "--temp", 0, "--no-think")
+    assert done.out == "an" * 6 + "\n"
+    assert done.err == ""
+
+
+def test_thoughts_stay_off_standard_output():
+    done = r2lm("run", "-m", TOY, "-p", "Hello", "-n", 12, "--temp", 0, "--budget", 4)
+    assert done.out == "an" * 7 + "\n"       # 4 thoughts and the forced end before it
+    assert done.err == ""
+    shown = r2lm("run", "-m", TOY, "-p", "Hello", "-n", 12, "--temp", 0, "--budget", 4, "--no-hide-thinking")
+    assert shown.out == done.out and "anananan" in shown.err and "think>" not in shown.err + shown.out
+
+
+def test_budget_is_exact_and_reported():
+    for budget in (1, 2, 7, 19):
+        said = json.loads(r2lm("run", "-m", TOY, "-p", "Hello", "-n", 24, "--temp", 0, "--budget", budget, "--json").out)
+        assert (said["thinking_tokens"], said["thinking"], said["thinking_truncated"]) == (budget, "an" * budget, True)
+        assert said["completion_tokens"] == 24 and said["text"] == "an" * (24 - budget - 1) and said["finish_reason"] == "length"
+
+
+def test_prompt_from_everywhere(tmp_path):
+    def said(*arguments, stdin=""): return json.loads(r2lm("run", "-n", 1, "--json", *arguments, stdin=stdin).out)["prompt_tokens"]
+    count = lambda text: json.loads(r2lm("run", "-m", TOY, "-p", text, "-n", 1, "--json").out)["prompt_tokens"]
+    file = tmp_path / "text"
+    file.write_text("abc")
+    assert said("-m", TOY, stdin="some words") == count("some words")
+    assert said(TOY, "some", "words") == count("some words")
+    assert said("-m", TOY, "-f", file) == count("abc")
+    assert said("-m", TOY, "-p", "x", "-f", file) == count("x\n\nabc")
+    assert said("-m", TOY, "words", stdin="and more") == count("words\n\nand more")
+    assert said("-m", TOY, "-p", "words", stdin="left alone") == count("words")
+    assert said("-m", TOY, "-p", "words", "-f", "-", stdin="read") == count("words\n\nread")
+    assert said("-m", TOY, "--system", "be brief", "-p", "x") > count("x")
+    assert said("-m", TOY, "--", "-p") == count("-p")
+    r2lm("run", "-m", TOY, code=USAGE)
+
+
+def test_seed_repeats():
+    texts = [r2lm("run", "-m", TOY, "-p", "Hi", "-n", 40, "--temp", 5, "--top-p", 1, "--min-p", 0, "--seed", s, "--raw").stdout for s in (3, 3, 4)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_raw_and_levels_agree():
+    texts = {r2lm("run", "-m", TOY, "-p", "Hi", "-n", 5, "--temp", 0, "--raw", "--cpu", level).out for level in ("ref", "portable")}
+    texts.add(r2lm("run", "-m", TOY, "-p", "Hi", "-n", 5, "--temp", 0, "--raw", "--no-pack", "-t", 1).out)
+    assert len(texts) == 1
+
+
+def test_jsonl_is_a_stream_of_objects():
+    events = [json.loads(l) for l in r2lm("run", "-m", TOY, "-p", "Hi", "-n", 9, "--temp", 0, "--budget", 3, "--jsonl").out.splitlines()]
+    assert events[-1]["type"] == "done" and {e["type"] for e in events} == {"thinking", "text", "done"}
+    assert "".join(e["text"] for e in events if e["type"] == "text") == events[-1]["text"] == "an" * 5
+
+
+def test_interrupt_ends_with_130():
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        child = subprocess.Popen([PROGRAM, "run", "-m", TOY, "-p", "Hi", "-n", "900", "--temp", "0", "--no-think", "--jsonl"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child.stdout.readline()   # a full pipe then holds the program until it is told to stop
+        child.send_signal(number)
+        out, _ = child.communicate(timeout=60)
+        assert child.returncode == code
+        assert json.loads(out.splitlines()[-1])["finish_reason"] == "canceled"
+
+
+def test_closed_pipe_is_no_crash():
+    child = subprocess.Popen([PROGRAM, "run", "-m", TOY, "-p", "Hi", "-n", "900", "--temp", "0", "--no-think"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child.stdout.close()
+    assert child.wait(timeout=60) in (-signal.SIGPIPE, FAILED, OK)
+
+
+# ---------------------------------------------------------------- wrong usage
+@pytest.mark.parametrize("arguments, nearest", [
+    (["rnu"], "r2lm run"), (["versoin"], "r2lm version"), (["run", "--tempp", "1"], "--temp"), (["run", "--top_k", "1"], "--top-k"),
+    (["bench", "--stream", "2"], "--streams"), (["list", "--josn"], "--json"), (["run", "--no-tink"], ""), (["zzzzzz"], "")])
+def test_unknown_words_name_the_nearest(arguments, nearest):
+    assert nearest in one_line(r2lm(*arguments, code=USAGE).err)
+
+
+@pytest.mark.parametrize("flags", [["-n", "-1"], ["-n", "x"], ["-n", "1.5"], ["-n", ""], ["--temp", "nan"], ["--temp", "-1"], ["--top-p", "1.1"], ["-c", "99999999999"],
+                                   ["--cpu", "sse9"], ["--color", "blue"], ["-t", "257"], ["--seed", "-2"], ["-n"], ["--json=maybe"], ["--no-json=1"], ["-Z"], ["--ignore-eos"]])
+def test_bad_values(flags):
+    done = r2lm("run", "-m", TOY, "-p", "x", *flags, code=USAGE)
+    one_line(done.err)
+    assert done.out == ""
+
+
+def test_no_command_and_flags_first():
+    assert "usage" in r2lm().out
+    r2lm("-m", TOY, code=USAGE)
+    assert r2lm("--version").out.startswith("r2lm ")
+
+
+def test_flag_before_environment_before_default():
+    tokens = lambda *flags, **env: json.loads(r2lm("run", "-m", TOY, "-p", "x", "--temp", 0, "--json", *flags, env=env).out)["completion_tokens"]
+    assert tokens(R2LM_PREDICT="3") == 3
+    assert tokens("-n", 2, R2LM_PREDICT="3") == 2
+    assert tokens("--predict=4") == 4
+    assert "R2LM_PREDICT" in one_line(r2lm("run", "-m", TOY, "-p", "x", code=USAGE, env=dict(R2LM_PREDICT="x")).err)
+    assert json.loads(r2lm("run", "-p", "x", "-n", 1, env=dict(R2LM_MODEL=TOY, R2LM_JSON="1")).out)["model"] == "toy"
+
+
+# ---------------------------------------------------------------- bad models
+def damaged(tmp_path, edit):
+    data = bytearray(open(TOY, "rb").read())
+    data = edit(data)
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(bytes(data))
+    return path
+
+
+def replaced(data, old, new):
+    at = data.find(old)
+    assert at >= 0 and len(old) == len(new)
+    data[at:at + len(old)] = new
+    return data
+
+
+@pytest.mark.parametrize("edit", [
+    lambda d: d[:5000], lambda d: d[:-100], lambda d: d[:20], lambda d: b"", lambda d: b"GGUF", lambda d: b"not a model at all",
+    lambda d: d[:8] + struct.pack("<Q", 1 << 60) + d[16:], lambda d: d[:4] + struct.pack("<I", 77) + d[8:],
+    lambda d: replaced(d, b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0zebra"), lambda d: replaced(d, b"token_embd.weight", b"token_ambd.weight")])
+@pytest.mark.parametrize("command", [["run", "-p", "x"], ["show"], ["bench"], ["chat"]])
+def test_damaged_models(tmp_path, edit, command):
+    done = r2lm(*command, "-m", damaged(tmp_path, edit), code=DATA)
+    assert "bad.gguf" in one_line(done.err)
+    assert done.out == "" and len(done.err.splitlines()) <= 2
+
+
+def test_missing_models(tmp_path):
+    for name in ("nothing", "no/such/file.gguf", "nothing.gguf"):
+        done = r2lm("run", "-m", name, "-p", "x", code=DATA)
+        assert name in one_line(done.err) and "r2lm list" in done.err
+    assert "no model given" in one_line(r2lm("run", "-p", "x", code=DATA).err)
+    said = json.loads(r2lm("show", "nothing", "--json", code=DATA).out)
+    assert said["error"]["code"] == "R2_E_NOT_FOUND" and said["error"]["exit_code"] == DATA
+    assert "tmp" in one_line(r2lm("ppl", "-m", TOY, "-f", tmp_path / "none", code=DATA).err)
+
+
+def test_full_context():
+    done = r2lm("run", "-m", TOY, "-p", "word " * 600, code=MEMORY)
+    assert "-c" in done.err
+    r2lm("run", "-m", TOY, "-p", "word " * 30, "-c", 16, code=MEMORY)
+
+
+def test_prompt_that_is_no_text():
+    one_line(r2lm("run", "-m", TOY, stdin=b"\xff\xfe\x00", code=DATA).err)
+
+
+# ---------------------------------------------------------------- full disk
+def test_standard_output_on_a_full_disk():
+    with open("/dev/full", "w") as full:
+        for command in (["help"], ["run", "-m", TOY, "-p", "x", "-n", "3"], ["list", "--json"]):
+            done = subprocess.run([PROGRAM, *command], stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60)
+            assert done.returncode == FAILED and b"standard output" in done.stderr, command
+
+
+def test_saving_on_a_full_disk_leaves_nothing(tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    kept = tmp_path / "talk.json"
+    kept.write_text("before")
+    done = r2lm("chat", "-m", TOY, "-n", 20, stdin=f"hello\n/save {kept}\n", code=FAILED, preexec_fn=limit)
+    assert "talk.json" in done.err and kept.read_text() == "before" and os.listdir(tmp_path) .count("talk.json") == 1
+    assert [n for n in os.listdir(tmp_path) if n.startswith("talk.json.")] == []
+
+
+# ---------------------------------------------------------------- other commands
+@pytest.mark.parametrize("command", [["list"], ["show", TOY], ["tokenize", "-m", TOY, "-p", "x"], ["version"], ["help"], ["licenses"], ["doctor"]])
+def test_json_is_one_object(command):
+    assert isinstance(json.loads(r2lm(*command, "--json").out), dict)
+
+
+def test_tokenize():
+    said = json.loads(r2lm("tokenize", "-m", TOY, "-p", "the <|im_end|>\n", "--json").out)
+    assert "".join(said["texts"]) == "the <|im_end|>\n" and said["n_tokens"] == len(said["tokens"]) > 8
+    special = json.loads(r2lm("tokenize", "-m", TOY, "-p", "the <|im_end|>\n", "--json", "--special").out)
+    assert special["texts"] == ["the", " ", "<|im_end|>", "\n"]
+    assert r2lm("tokenize", TOY, stdin="the").out == f"{special['tokens'][0]}\n"
+
+
+def test_perplexity(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("the thing on a hill " * 40)
+    said = json.loads(r2lm("ppl", "-m", TOY, "-f", text, "-c", 64, "--json").out)
+    n_windows = said["n_tokens"] // 64
+    assert (said["n_windows"], said["n_scored"]) == (n_windows, n_windows * 31) and n_windows > 2 and said["perplexity"] > 1
+    ref = json.loads(r2lm("ppl", "-m", TOY, "-f", text, "-c", 64, "--json", "--cpu", "ref").out)
+    assert abs(ref["perplexity"] / said["perplexity"] - 1) < 0.02    # BF16 products against double sums
+    r2lm("ppl", "-m", TOY, "-f", text, code=USAGE, env=dict(R2LM_CTX_SIZE="100000"))
+
+
+def test_bench():
+    said = json.loads(r2lm("bench", "-m", TOY, "-p", 32, "-n", 8, "--streams", 3, "--depth", 40, "-t", 1, "--repeat", 1, "--long-prompt", 300, "--json").out)
+    for key in ("prefill_tok_s", "decode_tok_s", "batch_decode_tok_s", "bytes_per_token", "read_gb_s", "share_of_bandwidth", "start_to_first_token_ms",
+                "long_prompt_cold_ms", "long_prompt_cached_ms", "peak_rss_mb"):
+        assert said[key] > 0, key
+    assert (said["streams"], said["depth"], said["threads"]) == (3, 40, 1) and said["cpu_level"] in ("portable", "avx2", "avx512", "amx")
+    assert said["peak_rss_mb"] < 400       # the bandwidth's buffer is not ours
+
+
+def test_list_finds_models_where_they_lie(home, tmp_path):
+    cache = home / ".cache"
+    places = [cache / "r2lm/models/mine.gguf", cache / "llama.cpp/other.gguf", tmp_path / "folder/deep/third.gguf",
+              cache / "huggingface/hub/models--org--name/snapshots/abc/model-Q4.gguf"]
+    for place in places:
+        place.parent.mkdir(parents=True)
+        shutil.copy(TOY, place)
+    (cache / "llama.cpp/big-00002-of-00002.gguf").write_bytes(b"x")
+    folder = cache / "huggingface/hub/models--org--safe/snapshots/abc"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"12345678")
+    ollama, digest = home / ".ollama/models", "ab" * 32
+    manifest = ollama / "manifests/registry.ollama.ai/library/toy/1b"
+    manifest.parent.mkdir(parents=True)
+    layer = dict(mediaType="application/vnd.ollama.image.model", digest="sha256:" + digest)
+    manifest.write_text(json.dumps(dict(layers=[dict(mediaType="x"), layer])))
+    (manifest.parent / "evil").write_text(json.dumps(dict(layers=[dict(layer, digest="sha256:../../../../etc/passwd")])))
+    (ollama / "blobs").mkdir()
+    shutil.copy(TOY, ollama / f"blobs/sha256-{digest}")
+    models = {m["name"]: m for m in json.loads(r2lm("list", "--json", env=dict(R2LM_MODELS=str(tmp_path / "folder"))).out)["models"]}
+    assert set(models) == {"mine", "other", "third", "org/name:model-Q4", "org/safe", "toy:1b"}
+    assert models["mine"]["bytes"] == os.path.getsize(TOY) and models["org/safe"]["bytes"] == 8
+    for name in ("mine", "MINE", "oth", "toy:1b", "org/name:model-Q4", "name"):
+        assert json.loads(r2lm("show", name, "--json").out)["name"] == "toy", name
+    shutil.copy(TOY, cache / "r2lm/models/mint.gguf")
+    assert "2 models" in one_line(r2lm("show", "min", code=DATA).err)
+    assert r2lm("list", "--quiet").out.splitlines()[0] == "mine"
+
+
+def test_names_with_escapes_are_harmless(home):
+    folder = home / ".cache/r2lm/models"
+    folder.mkdir(parents=True)
+    shutil.copy(TOY, folder / "a\x1b]0;x\x07b.gguf")
+    assert "\x1b" not in r2lm("list").out
+
+
+# ---------------------------------------------------------------- help, man page, completions
+def test_help_is_short_and_complete():
+    text = r2lm("--help").out
+    assert len(text.splitlines()) <= 40 and max(map(len, text.splitlines())) <= 110
+    for command in COMMANDS:
+        assert re.search(rf"^  {command}\b", text, flags=re.M), command
+        assert f"r2lm {command}" in r2lm("help", command).out == r2lm(command, "--help").out or command == "help"
+    r2lm("help", "nothing", code=USAGE)
+
+
+def test_man_page():
+    page = r2lm("help", "--man").out
+    assert page.startswith(".TH R2LM 1")
+    for command in COMMANDS: assert f".SS r2lm {command}" in page
+    assert "R2LM_CTX_SIZE" in page and r"\-\-top\-k" in page
+    if not shutil.which("man") or not shutil.which("groff"): pytest.skip("no man program")
+    done = subprocess.run(["man", "-l", "--warnings", "-E", "UTF-8", "-"], input=page.encode(), capture_output=True, env=dict(os.environ, MANWIDTH="100"))
+    assert done.returncode == 0 and done.stderr == b""
+
+
+def test_completions(tmp_path):
+    text = r2lm("completion", "bash").out
+    assert subprocess.run(["bash", "-n"], input=text.encode()).returncode == 0
+    script = text + '\nCOMP_WORDS=(r2lm run --te) COMP_CWORD=2; _r2lm; echo "${COMPREPLY[@]}"; COMP_WORDS=(r2lm be) COMP_CWORD=1; _r2lm; echo "${COMPREPLY[@]}"'
+    assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout.split() == ["--temp", "bench"]
+    for shell in ("zsh", "fish"):
+        text = r2lm("completion", shell).out
+        assert "--top-k" in text or "-l top-k" in text
+        if shutil.which(shell): assert subprocess.run([shell, "-n"], input=text.encode()).returncode == 0
+    r2lm("completion", "tcsh", code=USAGE)
+    r2lm("completion", code=USAGE)
+
+
+# ---------------------------------------------------------------- chat
+def test_chat_reads_lines_from_a_pipe(tmp_path):
+    kept = tmp_path / "talk.json"
+    lines = ["/nothink", "/system be brief", "hello", '"""one', 'two"""', f"/save {kept}", "/ctx", "/regen", "/undo", "/stats", f"/load {kept}", "/clear", "/exit", "never"]
+    done = r2lm("chat", "-m", TOY, "-n", 4, "--temp", 0, stdin="\n".join(lines) + "\n")
+    assert done.out.splitlines() == ["an" * 4] * 3
+    messages = json.loads(kept.read_text())["messages"]
+    assert [m["role"] for m in messages] == ["system", "user", "assistant", "user", "assistant"]
+    assert messages[3]["content"] == "one\ntwo" and messages[1]["content"] == "hello"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert not re.search(r"\x1b", done.err)
+
+
+def test_chat_think_budget_and_files(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("text of a file")
+    out = r2lm("chat", "-m", TOY, "-n", 12, "--temp", 0, "--json", stdin=f"/think 3\nhi\n/read {file}\nwhat is it?\n").out.splitlines()
+    first, second = map(json.loads, out)
+    assert first["thinking_tokens"] == second["thinking_tokens"] == 3 and first["text"] == "an" * 8
+    assert second["prompt_tokens"] > first["prompt_tokens"] + 14
+
+
+def test_chat_refuses_bad_files_and_words(tmp_path):
+    bad = tmp_path / "bad.json"
+    for text in ("", "{", "[1]", '{"messages": [{"role": "root", "content": "x"}]}', '{"messages": [{"role": "user"}]}', "[" * 100000):
+        bad.write_text(text)
+        assert "bad.json" in r2lm("chat", "-m", TOY, stdin=f"/load {bad}\n", code=DATA).err
+    r2lm("chat", "-m", TOY, stdin="/load /no/such/file\n", code=DATA)
+    r2lm("chat", "-m", TOY, stdin="/save /no/such/folder/file\n", code=FAILED)
+    r2lm("chat", "-m", TOY, stdin="/save /dev/full\n", code=USAGE)
+    assert "/help" in r2lm("chat", "-m", TOY, stdin="/hepl\n", code=USAGE).err
+    assert r2lm("chat", "-m", TOY, stdin="").out == ""
+
+
+class Terminal:
+    """The program on a pseudo terminal; standard output too unless `out` is given."""
+    def __init__(self, *arguments, **env):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(env)
+            os.execv(PROGRAM, [PROGRAM, *map(str, arguments)])
+        self.text = ""
+
+    def expect(self, pattern, seconds=30):
+        end = time.time() + seconds
+        while not (found := re.search(pattern, self.text)):
+            if time.time() > end: raise AssertionError(f"{pattern!r} not in {self.text!r}")
+            if not select.select([self.fd], [], [], 0.2)[0]: continue
+            try: data = os.read(self.fd, 65536)
+            except OSError: data = b""
+            if not data and not re.search(pattern, self.text): raise AssertionError(f"ended before {pattern!r}: {self.text!r}")
+            self.text += data.decode(errors="replace")
+        seen, self.text = self.text[:found.end()], self.text[found.end():]
+        return seen
+
+    def send(self, text): os.write(self.fd, text.encode())
+
+    def end(self):
+        deadline = time.time() + 30
+        while time.time() < deadline:
+            if select.select([self.fd], [], [], 0.05)[0]:
+                try: self.text += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError: pass
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                os.close(self.fd)
+                return os.waitstatus_to_exitcode(status)
+        os.kill(self.pid, signal.SIGKILL)
+        raise AssertionError(f"did not end: {self.text!r}")
+
+
+def test_chat_on_a_terminal(home):
+    t = Terminal("chat", "-m", TOY, "-n", 12, "--temp", 0, "--budget", 4)
+    t.expect("/help lists")
+    t.expect("> ")
+    t.send("hello\n")
+    seen = t.expect(r"(an){7}\r\n")
+    assert re.search(r"thought for \d+\.\d s, 4 tokens", seen)
+    t.expect("> ")
+    t.send("/think 2\n")
+    t.expect("at most 2 tokens")
+    t.expect("> ")
+    t.send("\x04")
+    assert t.end() == OK
+    history = home / ".local/state/r2lm/history"
+    assert "hello" in history.read_text()
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600 and stat.S_IMODE(history.parent.stat().st_mode) == 0o700
+
+
+def test_chat_interrupted_at_the_prompt_twice():
+    t = Terminal("chat", "-m", TOY, "-n", 4)
+    t.expect("> ")
+    t.send("\x03")
+    t.expect("again")
+    t.send("\x03")
+    assert t.end() == 130
+
+
+def test_colours():
+    def seen(*flags, **env):
+        t = Terminal("run", "-m", TOY, "-p", "x", "-n", "6", "--temp", "0", "--budget", "2", *flags, **env)
+        t.end()
+        return t.text
+    assert "\x1b[2m" in seen()
+    assert "\x1b" not in seen(NO_COLOR="1")
+    assert "\x1b" not in seen(TERM="dumb")
+    assert "\x1b" not in seen("--color=never")
+    assert "\x1b[2m" in seen("--color", "always", NO_COLOR="1")
+    done = r2lm("run", "-m", TOY, "-p", "x", "-n", 6, "--budget", 2, "--no-hide-thinking", env=dict(CLICOLOR_FORCE="1"))
+    assert "\x1b[2m" in done.err and "\x1b" not in done.out
+
+
+def test_control_characters_do_not_reach_a_terminal():
+    """Byte tokens of all kinds, drawn at random: a terminal gets none that could be an escape sequence."""
+    flags = ["run", "-m", TOY, "-p", "x", "-n", "600", "--raw", "--color=never", "--ignore-eos", "--temp", "100", "--top-p", "1", "--min-p", "0", "--seed", "1"]
+    plain = r2lm(*flags).stdout
+    assert re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", plain)      # the model does write them
+    t = Terminal(*flags)
+    assert t.end() == OK
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]", t.text)

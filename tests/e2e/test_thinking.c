@@ -1,0 +1,217 @@
+/* test_thinking.c - thinking budgets are exact to the token, whatever the model would rather do.
+ *
+ * The toy's template opens a block ("<think>\n"), and the toy never closes it by itself. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "r2lm/text.h"
+
+enum { CAP = 256, N_NEW = 48 };
+
+static r2_model *model;
+static r2_engine *engine;
+static r2_token open_token, close_token;
+
+static void must(r2_status status, const r2_error *err) {
+    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
+}
+
+static int set_up(void **state) {
+    r2_error err;
+    char path[1024];
+    const char *folder = getenv("R2LM_SOURCE_DIR");
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/tests/e2e/toy.gguf", folder != NULL ? folder : ".");
+    must(r2_model_open(&model, path, NULL, &err), &err);
+    must(r2_engine_create(&engine, model, &(r2_engine_options){ .n_threads = 1 }, &err), &err);
+    open_token = r2_token_find(model, "<think>");
+    close_token = r2_token_find(model, "</think>");
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    r2_engine_destroy(engine);
+    r2_model_close(model);
+    return 0;
+}
+
+typedef struct {
+    int32_t n, n_inside, n_opened, close_at; /* close_at: -1: never */
+    bool was_forced;
+    int32_t n_counted; /* what the engine says */
+    r2_generated items[CAP];
+} outcome;
+
+static void summarize(r2_sequence *s, outcome *out) {
+    r2_sequence_status status;
+    out->n = r2_sequence_read(s, out->items, CAP);
+    out->n_inside = out->n_opened = 0;
+    out->close_at = -1;
+    for (int32_t i = 0; i < out->n; i++) {
+        const r2_generated *g = &out->items[i];
+        if (g->token == open_token)
+            out->n_opened++;
+        else if (g->token == close_token && out->close_at < 0)
+            out->close_at = i;
+        else if (g->is_thinking)
+            out->n_inside++;
+    }
+    r2_sequence_get_status(s, &status);
+    out->was_forced = status.is_think_cut;
+    out->n_counted = status.n_thinking;
+}
+
+static void go(const r2_prompt *prompt, const r2_sequence_options *options, outcome *out) {
+    r2_error err;
+    r2_sequence *s;
+    must(r2_sequence_create(&s, engine, options, &err), &err);
+    must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
+    for (int32_t n_active = 1; n_active > 0;)
+        must(r2_engine_step(engine, &n_active, &err), &err);
+    summarize(s, out);
+    r2_sequence_destroy(s);
+}
+
+static r2_prompt *ask(r2_think_mode think) {
+    const r2_chat_message message = { "user", "What is <think> 6 * 7?" };
+    r2_error err;
+    r2_prompt *prompt;
+    must(r2_chat_render(&prompt, model, &message, 1, &(r2_chat_options){ .think = think }, &err),
+         &err);
+    return prompt;
+}
+
+static void test_prompt_ends_in_an_open_block(void **state) {
+    r2_prompt *prompt = ask(R2_THINK_AUTO);
+    (void)state;
+    assert_true(open_token >= 0 && close_token >= 0);
+    assert_true(prompt->n_tokens > 2);
+    assert_int_equal(prompt->tokens[prompt->n_tokens - 2], open_token);
+    r2_prompt_destroy(prompt);
+}
+
+static void test_budget_is_exact(void **state) {
+    r2_prompt *prompt = ask(R2_THINK_AUTO);
+    outcome out;
+    (void)state;
+    for (int32_t budget = 1; budget <= 40; budget++) {
+        const float temperatures[] = { 0, 1.5f };
+        for (int t = 0; t < 2; t++) {
+            const r2_sequence_options options = { .sampling = { .temperature = temperatures[t],
+                                                                .seed = 5 },
+                                                  .max_new_tokens = N_NEW,
+                                                  .think_budget = budget,
+                                                  .ignores_end = true };
+            go(prompt, &options, &out);
+            assert_int_equal(out.n, N_NEW);
+            assert_true(out.close_at >= 0);
+            assert_true(out.n_inside <= budget);
+            assert_int_equal(out.n_counted, out.n_inside);
+            if (out.was_forced) assert_int_equal(out.close_at, budget);
+            if (t == 0) assert_true(out.was_forced); /* greedy, it never closes by itself */
+        }
+    }
+    r2_prompt_destroy(prompt);
+}
+
+static void test_no_budget_no_cut(void **state) {
+    r2_prompt *prompt = ask(R2_THINK_AUTO);
+    const r2_sequence_options options = { .max_new_tokens = N_NEW };
+    outcome out;
+    (void)state;
+    go(prompt, &options, &out);
+    assert_int_equal(out.n_inside, N_NEW);
+    assert_int_equal(out.close_at, -1);
+    assert_false(out.was_forced);
+    r2_prompt_destroy(prompt);
+}
+
+static void test_negative_budget_closes_at_once(void **state) {
+    r2_prompt *prompt = ask(R2_THINK_AUTO);
+    const r2_sequence_options options = { .max_new_tokens = 8, .think_budget = -1 };
+    outcome out;
+    (void)state;
+    go(prompt, &options, &out);
+    assert_int_equal(out.close_at, 0);
+    assert_int_equal(out.n_inside, 0);
+    r2_prompt_destroy(prompt);
+}
+
+/* The template is told, so the prompt holds an empty block; the options forbid another one. */
+static void test_think_off(void **state) {
+    r2_prompt *prompt = ask(R2_THINK_OFF);
+    const r2_logit_bias wish = { open_token, 1000.0f };
+    const r2_sequence_options options = { .sampling = { .biases = &wish, .n_biases = 1 },
+                                          .max_new_tokens = 16,
+                                          .think = R2_THINK_OFF };
+    outcome out;
+    (void)state;
+    go(prompt, &options, &out);
+    assert_int_equal(out.n, 16);
+    assert_int_equal(out.n_opened, 0);
+    assert_int_equal(out.n_inside, 0);
+    r2_prompt_destroy(prompt);
+}
+
+/* Off in the options alone: the block that the prompt opened is closed before anything else. */
+static void test_think_off_closes_an_open_prompt(void **state) {
+    r2_prompt *prompt = ask(R2_THINK_AUTO);
+    const r2_sequence_options options = { .max_new_tokens = 8, .think = R2_THINK_OFF };
+    outcome out;
+    (void)state;
+    go(prompt, &options, &out);
+    assert_int_equal(out.items[0].token, close_token);
+    assert_int_equal(out.n_inside, 0);
+    r2_prompt_destroy(prompt);
+}
+
+/* A model that opens block after block: each one is held to the budget. */
+static void test_every_block_is_held(void **state) {
+    const r2_logit_bias wish = { open_token, 1000.0f };
+    const r2_sequence_options options = { .sampling = { .biases = &wish, .n_biases = 1 },
+                                          .max_new_tokens = N_NEW,
+                                          .think_budget = 3,
+                                          .ignores_end = true };
+    r2_prompt *prompt = ask(R2_THINK_OFF);
+    outcome out;
+    int32_t n_block = 0, n_blocks = 0;
+    bool is_inside = false;
+    (void)state;
+    go(prompt, &options, &out);
+    for (int32_t i = 0; i < out.n; i++) {
+        const r2_token token = out.items[i].token;
+        if (token == close_token) {
+            assert_int_equal(n_block, 3);
+            is_inside = false;
+            n_blocks++;
+        } else if (is_inside) {
+            n_block++;
+        } else if (token == open_token) {
+            is_inside = true;
+            n_block = 0;
+        }
+        assert_true(n_block <= 3);
+    }
+    assert_true(n_blocks > 2);
+    r2_prompt_destroy(prompt);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prompt_ends_in_an_open_block),
+        cmocka_unit_test(test_budget_is_exact),
+        cmocka_unit_test(test_no_budget_no_cut),
+        cmocka_unit_test(test_negative_budget_closes_at_once),
+        cmocka_unit_test(test_think_off),
+        cmocka_unit_test(test_think_off_closes_an_open_prompt),
+        cmocka_unit_test(test_every_block_is_held),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
