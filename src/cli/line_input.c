@@ -65,9 +65,12 @@ static int read_character(EditLine *editor, wchar_t *out) {
     memset(&state, 0, sizeof state);
     for (;;) {
         char byte;
+        if (r2i_signals_pending() != 0) return -1; /* came before the wait */
         const ssize_t n = read(STDIN_FILENO, &byte, 1);
-        if (n < 0 && errno == EINTR && r2i_signals_pending() == 0) continue;
+        if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return (int)n;
+        /* What the terminal makes of a Ctrl-D typed before libedit took it over. */
+        if (byte == '\0') byte = '\x04';
         const size_t width = mbrtowc(out, &byte, 1, &state);
         if (width == (size_t)-2) continue;
         if (width == (size_t)-1) *out = L'?';
