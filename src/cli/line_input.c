@@ -65,7 +65,7 @@ static int read_character(EditLine *editor, wchar_t *out) {
     memset(&state, 0, sizeof state);
     for (;;) {
         char byte;
-        if (r2i_signals_pending() != 0) return -1; /* came before the wait */
+        if (!r2i_signals_wait_input()) return -1;
         const ssize_t n = read(STDIN_FILENO, &byte, 1);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return (int)n;

@@ -28,7 +28,10 @@ r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const cha
                                        .is_unpacked = !o->is_packed };
     const int64_t start_ns = r2i_clock_ns();
     *s = (r2i_session){ .program = program, .path = path };
-    R2I_TRY(r2_model_open(&s->model, path, &options, err));
+    r2i_signals_hold();
+    const r2_status status = r2_model_open(&s->model, path, &options, err);
+    r2i_signals_release();
+    if (status != R2_OK) return status;
     r2_model_get_info(s->model, &s->info);
     s->open_ns = r2i_clock_ns() - start_ns;
     return R2_OK;
@@ -37,7 +40,10 @@ r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const cha
 r2_status r2i_session_open_engine(r2i_session *s, const r2_engine_options *options, r2_error *err) {
     r2_engine_options all = *options;
     all.n_threads = s->program->options->threads;
-    return r2_engine_create(&s->engine, s->model, &all, err);
+    r2i_signals_hold();
+    const r2_status status = r2_engine_create(&s->engine, s->model, &all, err);
+    r2i_signals_release();
+    return status;
 }
 
 void r2i_session_close(r2i_session *s) {

@@ -1,10 +1,12 @@
 #define _POSIX_C_SOURCE 200809L /* sigaction, isatty */
 #include "cli/terminal.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/select.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -122,4 +124,33 @@ int r2i_signals_pending(void) {
 
 void r2i_signals_clear(void) {
     pending_signal = 0;
+}
+
+static void change_mask(int how, sigset_t *before) {
+    sigset_t both;
+    (void)sigemptyset(&both);
+    (void)sigaddset(&both, SIGINT);
+    (void)sigaddset(&both, SIGTERM);
+    (void)pthread_sigmask(how, &both, before);
+}
+
+void r2i_signals_hold(void) {
+    change_mask(SIG_BLOCK, NULL);
+}
+
+void r2i_signals_release(void) {
+    change_mask(SIG_UNBLOCK, NULL);
+}
+
+bool r2i_signals_wait_input(void) {
+    sigset_t before;
+    fd_set input;
+    FD_ZERO(&input);
+    FD_SET(STDIN_FILENO, &input);
+    change_mask(SIG_BLOCK, &before);
+    int n = -1;
+    while (n < 0 && pending_signal == 0)
+        n = pselect(STDIN_FILENO + 1, &input, NULL, NULL, NULL, &before);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return pending_signal == 0;
 }

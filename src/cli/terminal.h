@@ -33,4 +33,9 @@ void r2i_signals_catch(void);
 /* The signal that came, or 0. */
 int r2i_signals_pending(void);
 void r2i_signals_clear(void);
+/* Threads started in between never receive these signals, so that waits of this one are interrupted. */
+void r2i_signals_hold(void);
+void r2i_signals_release(void);
+/* Waits until standard input has something.  False: a signal came, even just before the call. */
+bool r2i_signals_wait_input(void);
 #endif
