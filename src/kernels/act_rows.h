@@ -2,9 +2,8 @@
  *
  *   F32    x f32 [n_cols]
  *   BF16   x bf16 [n_cols rounded up to even, padded with 0]
- *   INT8   q i8 [n_cols] | scale f32 [G] | start i32 [G] | half_start i32 [2G] | ssum f32 [G]
- *          | shalf f32 [2G]
- *          with G = n_cols / 32 groups: x ~= scale * (q + zero);
+ *   INT8   r2i_act_group [n_cols / 32], one cache line per 32 columns, so that a row can be written in
+ *          pieces by several workers and read front to back: x ~= scale * (q + zero);
  *          start holds two i16: zero in the low half, -(sum of the group's q) in the high half;
  *          half_start the same for each half of 16, with the group's zero;
  *          ssum = scale * float(sum + 32 zero), shalf = scale * float(half sum + 16 zero).
@@ -29,11 +28,15 @@
 #define R2I_ACT_TINY 0x1p-120F
 
 typedef struct {
-    const int8_t *q;
-    const float *scale;
-    const int32_t *start, *half_start;
-    const float *ssum, *shalf;
-} r2i_int8_row;
+    int8_t q[32];
+    float scale;
+    int32_t start;
+    float ssum;
+    int32_t half_start[2];
+    float shalf[2];
+    int32_t unused; /* 0 */
+} r2i_act_group;
+_Static_assert(sizeof(r2i_act_group) == 64, "kernels load its fields by their distance");
 
 /* The two halves of a start. */
 static inline int32_t r2i_start_zero(int32_t start) {
@@ -46,16 +49,7 @@ static inline int32_t r2i_start_of(int32_t zero, int32_t minus_sum) {
     return (int32_t)(((uint32_t)minus_sum << 16) | ((uint32_t)zero & 0xffffU));
 }
 
-static inline r2i_int8_row r2i_int8_row_at(const uint8_t *row, int32_t n_cols) {
-    const size_t n = (size_t)n_cols, groups = n / 32;
-    const uint8_t *scale = row + n;
-    return (r2i_int8_row){
-        .q = (const int8_t *)row,
-        .scale = (const float *)(const void *)scale,
-        .start = (const int32_t *)(const void *)(scale + 4 * groups),
-        .half_start = (const int32_t *)(const void *)(scale + 8 * groups),
-        .ssum = (const float *)(const void *)(scale + 16 * groups),
-        .shalf = (const float *)(const void *)(scale + 20 * groups),
-    };
+static inline const r2i_act_group *r2i_act_groups(const uint8_t *row) {
+    return (const r2i_act_group *)(const void *)row;
 }
 #endif

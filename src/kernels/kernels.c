@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernels/act_rows.h"
+
 static size_t round_up_64(size_t n) { return (n + 63) & ~(size_t)63; }
 
 size_t r2i_panel_bytes(r2i_type layout, int32_t n_cols) {
@@ -20,7 +22,7 @@ size_t r2i_act_row_bytes(r2i_act_kind kind, int32_t n_cols) {
     const size_t n = (size_t)n_cols;
     if (kind == R2I_ACT_F32) return round_up_64(4 * n);
     if (kind == R2I_ACT_BF16) return round_up_64(2 * (n + (n & 1)));
-    return round_up_64(n + n / R2I_GROUP * 28); /* act_rows.h: seven words per group */
+    return n / R2I_GROUP * sizeof(r2i_act_group);
 }
 
 size_t r2i_key_page_bytes(r2i_row_kind kind, int32_t d_key) {

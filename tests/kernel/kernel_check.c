@@ -253,10 +253,10 @@ const uint8_t *check_act(const r2i_kernels *kernels, r2i_act_kind kind, const fl
     return rows;
 }
 
-double check_act_value(r2i_act_kind kind, const uint8_t *row, int32_t n_cols, int32_t c) {
+double check_act_value(r2i_act_kind kind, const uint8_t *row, int32_t c) {
     if (kind == R2I_ACT_F32) return (double)((const float *)(const void *)row)[c];
     if (kind == R2I_ACT_BF16) return (double)r2i_f32_from_bf16(((const uint16_t *)(const void *)row)[c]);
-    const r2i_int8_row parts = r2i_int8_row_at(row, n_cols);
-    const int32_t level = parts.q[c] + r2i_start_zero(parts.start[c / R2I_GROUP]);
-    return (double)level * (double)parts.scale[c / R2I_GROUP];
+    const r2i_act_group *group = &r2i_act_groups(row)[c / R2I_GROUP];
+    const int32_t level = group->q[c % R2I_GROUP] + r2i_start_zero(group->start);
+    return (double)level * (double)group->scale;
 }

@@ -74,5 +74,5 @@ const uint8_t *check_pack(const r2i_kernels *kernels, r2i_type layout, r2i_type 
 const uint8_t *check_act(const r2i_kernels *kernels, r2i_act_kind kind, const float *x, int32_t n_tokens,
                          int32_t n_cols);
 /* Element c of a prepared row as a double. */
-double check_act_value(r2i_act_kind kind, const uint8_t *row, int32_t n_cols, int32_t c);
+double check_act_value(r2i_act_kind kind, const uint8_t *row, int32_t c);
 #endif

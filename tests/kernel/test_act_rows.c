@@ -47,7 +47,7 @@ static void check_start(int32_t start, int zero, int sum, float scale, int n, fl
 }
 
 /* The definition, written down once more from the header's words; rintf rounds to nearest even. */
-static void check_group(const r2i_int8_row *row, const float *x, int32_t g) {
+static void check_group(const r2i_act_group *group, const float *x, int32_t g) {
     const group_levels levels = levels_of(x);
     const bool is_plain = levels.is_number && !levels.is_zero;
     const int zero = is_plain ? levels.low + 128 : 0;
@@ -55,7 +55,7 @@ static void check_group(const r2i_int8_row *row, const float *x, int32_t g) {
     for (int i = 0; i < 32; i++) {
         int level = is_plain ? (int)rintf(x[i] * levels.inverse) - levels.low : 128;
         level = level < 0 ? 0 : level > 255 ? 255 : level;
-        const int q = level - 128, found = row->q[32 * g + i];
+        const int q = level - 128, found = group->q[i];
         CHECK(found == q, "group %d, column %d: x %.9g, range %.9g: expected %d, found %d", (int)g, i, (double)x[i],
               (double)levels.range, q, found);
         const double error = (double)levels.scale * (found + zero) - (double)x[i];
@@ -64,24 +64,24 @@ static void check_group(const r2i_int8_row *row, const float *x, int32_t g) {
               error);
         half[i / 16] += q;
     }
-    CHECK(check_same(row->scale[g], levels.scale), "group %d: scale %.9g, found %.9g", (int)g, (double)levels.scale,
-          (double)row->scale[g]);
-    check_start(row->start[g], zero, half[0] + half[1], levels.scale, 32, row->ssum[g], "group");
+    CHECK(check_same(group->scale, levels.scale), "group %d: scale %.9g, found %.9g", (int)g, (double)levels.scale,
+          (double)group->scale);
+    check_start(group->start, zero, half[0] + half[1], levels.scale, 32, group->ssum, "group");
+    CHECK(group->unused == 0, "group %d: unused is not 0", (int)g);
     for (int h = 0; h < 2; h++) {
-        check_start(row->half_start[2 * g + h], zero, half[h], levels.scale, 16, row->shalf[2 * g + h],
+        check_start(group->half_start[h], zero, half[h], levels.scale, 16, group->shalf[h],
                     h == 0 ? "first half" : "second half");
     }
 }
 
 static void check_row(r2i_act_kind kind, const uint8_t *bytes, const float *x, int32_t n_cols) {
     if (kind == R2I_ACT_INT8) {
-        const r2i_int8_row row = r2i_int8_row_at(bytes, n_cols);
-        for (int32_t g = 0; g < n_cols / 32; g++) check_group(&row, x + 32 * g, g);
+        for (int32_t g = 0; g < n_cols / 32; g++) check_group(&r2i_act_groups(bytes)[g], x + 32 * g, g);
         return;
     }
     for (int32_t c = 0; c < n_cols; c++) {
         const float value = kind == R2I_ACT_F32 ? x[c] : r2i_f32_from_bf16(r2i_bf16_from_f32(x[c]));
-        const float found = (float)check_act_value(kind, bytes, n_cols, c);
+        const float found = (float)check_act_value(kind, bytes, c);
         CHECK(check_same(found, value), "column %d: expected %.9g, found %.9g", (int)c, (double)value, (double)found);
     }
     if (kind == R2I_ACT_BF16 && n_cols % 2 != 0) {
@@ -168,15 +168,15 @@ static void check_known(const check_table *table, const char *name, float first,
     for (int i = 0; i < 32; i++) x[i] = i == 0 ? first : rest;
     check_case("%s: %s", table->name, name);
     table->kernels.act[R2I_ACT_INT8](bytes, x, 32, 0, 32);
-    const r2i_int8_row row = r2i_int8_row_at(bytes, 32);
+    const r2i_act_group *group = r2i_act_groups(bytes);
     const int sum_first = q_first + 15 * q_rest, sum_second = 16 * q_rest;
-    CHECK(check_same(row.scale[0], scale), "scale %.9g, found %.9g", (double)scale, (double)row.scale[0]);
+    CHECK(check_same(group->scale, scale), "scale %.9g, found %.9g", (double)scale, (double)group->scale);
     for (int i = 0; i < 32; i++) {
-        CHECK(row.q[i] == (i == 0 ? q_first : q_rest), "column %d: found %d", i, row.q[i]);
+        CHECK(group->q[i] == (i == 0 ? q_first : q_rest), "column %d: found %d", i, group->q[i]);
     }
-    check_start(row.start[0], zero, sum_first + sum_second, scale, 32, row.ssum[0], "group");
-    check_start(row.half_start[0], zero, sum_first, scale, 16, row.shalf[0], "first half");
-    check_start(row.half_start[1], zero, sum_second, scale, 16, row.shalf[1], "second half");
+    check_start(group->start, zero, sum_first + sum_second, scale, 32, group->ssum, "group");
+    check_start(group->half_start[0], zero, sum_first, scale, 16, group->shalf[0], "first half");
+    check_start(group->half_start[1], zero, sum_second, scale, 16, group->shalf[1], "second half");
     check_release();
 }
 

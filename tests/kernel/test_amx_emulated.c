@@ -104,7 +104,7 @@ static void check_bf16(const product *p, const float *y) {
                        panel + 64 * (size_t)(c / 2) + 4 * (size_t)(r % 16) + 2 * (size_t)(c % 2),
                        2);
                 const double x = check_act_value(
-                    R2I_ACT_BF16, p->job.act + (size_t)t * p->job.act_stride, p->job.n_cols, c);
+                    R2I_ACT_BF16, p->job.act + (size_t)t * p->job.act_stride, c);
                 sum += (double)r2i_f32_from_bf16(w) * x;
                 size += fabs((double)r2i_f32_from_bf16(w) * x);
             }

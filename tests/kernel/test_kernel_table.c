@@ -21,7 +21,7 @@ static void test_sizes(void **state) {
     assert_int_equal(r2i_panel_bytes(R2I_TYPE_IQ4_XS, 256), 2176);
     assert_int_equal(r2i_act_row_bytes(R2I_ACT_F32, 17), 128);
     assert_int_equal(r2i_act_row_bytes(R2I_ACT_BF16, 33), 128);
-    assert_int_equal(r2i_act_row_bytes(R2I_ACT_INT8, 64), 128); /* 64 + 2 * 28 */
+    assert_int_equal(r2i_act_row_bytes(R2I_ACT_INT8, 64), 128); /* two groups */
     assert_int_equal(r2i_act_kind_of(R2I_TYPE_F16), R2I_ACT_F32);
     assert_int_equal(r2i_act_kind_of(R2I_TYPE_BF16), R2I_ACT_BF16);
     assert_int_equal(r2i_act_kind_of(R2I_TYPE_Q6_K), R2I_ACT_INT8);

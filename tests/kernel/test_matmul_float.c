@@ -81,7 +81,7 @@ static void check_against_double(const product_case *pc, const uint8_t *act, con
             const size_t at = (size_t)t * (size_t)pc->n_rows + (size_t)r;
             double sum = 0.0, size = 0.0;
             for (int32_t c = 0; c < pc->n_cols; c++) {
-                const double x = check_act_value(kind, act + (size_t)t * stride, pc->n_cols, c);
+                const double x = check_act_value(kind, act + (size_t)t * stride, c);
                 sum += (double)w[c] * x;
                 size += fabs((double)w[c] * x);
             }

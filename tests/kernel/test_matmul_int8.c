@@ -91,7 +91,7 @@ static void check_against_double(const product_case *pc, const uint8_t *act, con
             const size_t at = (size_t)t * (size_t)pc->n_rows + (size_t)r;
             double sum = 0.0, size = 0.0;
             for (int32_t c = 0; c < pc->n_cols; c++) {
-                const double x = check_act_value(R2I_ACT_INT8, act + (size_t)t * stride, pc->n_cols, c);
+                const double x = check_act_value(R2I_ACT_INT8, act + (size_t)t * stride, c);
                 sum += (double)w[c] * x;
                 size += fabs((double)w[c] * x);
             }
@@ -177,9 +177,9 @@ static void test_activations_spread(void **state) {
     fill_groups(&random, x, (size_t)N_TOKENS * N_COLS);
     const uint8_t *act = check_act(check_portable(), R2I_ACT_INT8, x, N_TOKENS, N_COLS);
     for (int t = 0; t < N_TOKENS; t++) {
-        const r2i_int8_row row = r2i_int8_row_at(act + (size_t)t * r2i_act_row_bytes(R2I_ACT_INT8, N_COLS), N_COLS);
+        const uint8_t *row = act + (size_t)t * r2i_act_row_bytes(R2I_ACT_INT8, N_COLS);
         for (int g = 0; g < N_COLS / R2I_GROUP; g++) {
-            const int32_t zero = r2i_start_zero(row.start[g]);
+            const int32_t zero = r2i_start_zero(r2i_act_groups(row)[g].start);
             least = zero < least ? zero : least;
             greatest = zero > greatest ? zero : greatest;
             n_below += zero < -16;

@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
     int32_t first, n_low, n_high; /* tokens of the two tiles; n_high may be 0 */
     const uint8_t *rows;
-    size_t q, scale, start, ssum; /* of the stage's first part */
+    size_t group; /* byte distance of the stage's first group */
 } step_tokens;
 
 typedef void stage_function(panel_stage *stage, const uint8_t *block, int32_t n_units);
@@ -100,7 +100,8 @@ static void set_shapes(tile_shapes *shapes, const step_tokens *step, int n_halve
 ALWAYS_INLINE void multiply_part(amx_block *b, const step_tokens *step, int32_t u, int h,
                                  tile_sums sums) {
     const size_t stride = b->job->act_stride, depth = (size_t)(UNIT_VECTORS / b->form.n_halves);
-    const uint8_t *a = step->rows + step->q + UNIT_COLS * (size_t)u + 4 * depth * (size_t)h;
+    const uint8_t *a =
+        step->rows + step->group + sizeof(r2i_act_group) * (size_t)u + 4 * depth * (size_t)h;
     const size_t g = depth * (size_t)h;
     tile_state *tiles = &b->tiles;
     tile_load(tiles, 6, b->stage[0].codes[u][g], TILE_ROW_BYTES);
@@ -145,8 +146,13 @@ ALWAYS_INLINE __m512i repeated_i32(const uint8_t *p) {
 ALWAYS_INLINE void add_part(amx_block *b, const step_tokens *step, int32_t u, int h,
                             const tile_sums sums, const bool has_minimum) {
     const int32_t part = u * b->form.n_halves + h, n_tokens = step->n_low + step->n_high;
-    const size_t scale_at = step->scale + 4 * (size_t)u;
-    const size_t start_at = step->start + 4 * (size_t)part, ssum_at = step->ssum + 4 * (size_t)part;
+    const size_t at = step->group + sizeof(r2i_act_group) * (size_t)u, half = 4 * (size_t)h;
+    const bool has_halves = b->form.n_halves == 2;
+    const size_t scale_at = at + offsetof(r2i_act_group, scale);
+    const size_t start_at = at + (has_halves ? offsetof(r2i_act_group, half_start) + half
+                                             : offsetof(r2i_act_group, start));
+    const size_t ssum_at =
+        at + (has_halves ? offsetof(r2i_act_group, shalf) + half : offsetof(r2i_act_group, ssum));
     for (int32_t p = 0; p < b->n_panels; p++) {
         const __m512 w = b->stage[p].scale[part], m = b->stage[p].minimum[has_minimum ? part : 0];
         const __m512i pairs = b->stage[p].pairs[part];
@@ -188,18 +194,13 @@ static void run_step(amx_block *b, const step_tokens *step) {
 /* Token counts and field distances (act_rows.h) of the step that begins at `first`. */
 static void aim_step(step_tokens *step, const amx_block *b, int32_t first) {
     const r2i_matmul_job *job = b->job;
-    const size_t n = (size_t)job->n_cols, groups = n / UNIT_COLS, u = (size_t)b->first_unit;
     const int32_t n_left = b->first_token + b->n_tokens - first;
     const int32_t n_here = n_left < STEP_TOKENS ? n_left : STEP_TOKENS;
-    const bool has_halves = b->form.n_halves == 2;
     step->first = first;
     step->n_low = n_here < TILE_MAX_ROWS ? n_here : TILE_MAX_ROWS;
     step->n_high = n_here - step->n_low;
     step->rows = job->act + (size_t)first * job->act_stride;
-    step->q = UNIT_COLS * u;
-    step->scale = n + 4 * u;
-    step->start = has_halves ? n + 8 * groups + 8 * u : n + 4 * groups + 4 * u;
-    step->ssum = has_halves ? n + 20 * groups + 8 * u : n + 16 * groups + 4 * u;
+    step->group = sizeof(r2i_act_group) * (size_t)b->first_unit;
 }
 
 /* All steps over one stage.  Tiles are shaped anew only where the number of tokens changes. */
@@ -266,10 +267,10 @@ static void multiply_without_tiles(const r2i_matmul_job *job, r2i_type type) {
     below.matmul[type](job);
 }
 
-#define QUANTIZED(X)                                                                            \
-    X(Q4_0)                                                                                     \
-    X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS) \
-        X(MXFP4)
+#define QUANTIZED(X) \
+    X(Q4_0)          \
+    X(Q4_1)          \
+    X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4)
 
 #define DEFINE_MATMUL(name)                                                               \
     static void stage_##name(panel_stage *stage, const uint8_t *block, int32_t n_units) { \

@@ -81,11 +81,9 @@ R2I_INLINE int32_t round_even(float x) {
 }
 
 static void act_int8(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end) {
-    const size_t n_groups = (size_t)n_cols / R2I_GROUP;
-    float *scales = (float *)(void *)(row + n_cols);
-    int32_t *start = (int32_t *)(void *)(scales + n_groups), *half_start = start + n_groups;
-    float *ssum = scales + 4 * n_groups, *shalf = ssum + n_groups;
-    for (int32_t c = begin; c < end; c += R2I_GROUP, x += R2I_GROUP) {
+    r2i_act_group *to = (r2i_act_group *)(void *)row + begin / R2I_GROUP;
+    (void)n_cols;
+    for (int32_t c = begin; c < end; c += R2I_GROUP, x += R2I_GROUP, to++) {
         const __m256 v[4] = { _mm256_loadu_ps(x), _mm256_loadu_ps(x + 8), _mm256_loadu_ps(x + 16),
                               _mm256_loadu_ps(x + 24) };
         float lo, hi;
@@ -98,17 +96,17 @@ static void act_int8(uint8_t *row, const float *x, int32_t n_cols, int32_t begin
         if (is_finite && !is_tiny) {
             const float inverse = 255.0F / range;
             zero = round_even(lo * inverse) + 128;
-            round_group((int8_t *)row + c, v, inverse, zero, sum);
+            round_group(to->q, v, inverse, zero, sum);
         } else { /* nothing to tell apart from zero, or no number at all */
-            r2i_store_i8x32(row + c, _mm256_setzero_si256());
+            r2i_store_i8x32(to->q, _mm256_setzero_si256());
         }
-        const size_t g = (size_t)c / R2I_GROUP;
-        scales[g] = scale;
-        start[g] = r2i_start_of(zero, -(sum[0] + sum[1]));
-        ssum[g] = scale * (float)(sum[0] + sum[1] + 32 * zero);
+        to->unused = 0;
+        to->scale = scale;
+        to->start = r2i_start_of(zero, -(sum[0] + sum[1]));
+        to->ssum = scale * (float)(sum[0] + sum[1] + 32 * zero);
         for (size_t h = 0; h < 2; h++) {
-            half_start[2 * g + h] = r2i_start_of(zero, -sum[h]);
-            shalf[2 * g + h] = scale * (float)(sum[h] + 16 * zero);
+            to->half_start[h] = r2i_start_of(zero, -sum[h]);
+            to->shalf[h] = scale * (float)(sum[h] + 16 * zero);
         }
     }
 }

@@ -27,10 +27,19 @@ typedef struct {
     int has_minimum;
 } tile_kind;
 
-/* Where tokens keep what the tile needs, as byte distances from the row's start. */
+/* Distances in an activation group. */
+enum {
+    SCALE_AT = offsetof(r2i_act_group, scale),
+    START_AT = offsetof(r2i_act_group, start),
+    SSUM_AT = offsetof(r2i_act_group, ssum),
+    HALF_START_AT = offsetof(r2i_act_group, half_start),
+    HALF_SSUM_AT = offsetof(r2i_act_group, shalf)
+};
+
+/* Rows of the tile's tokens, and the byte distance of their first group. */
 typedef struct {
     const uint8_t *row[TILE_TOKENS];
-    size_t q, scale, start, ssum; /* of the slab's first part */
+    size_t group; /* of the slab's first group */
 } tile_rows;
 
 /* --- integer sums of `n_steps` groups of four columns, for all tokens of the tile ------------ */
@@ -169,13 +178,15 @@ R2I_INLINE void tile_body(float *acc, const slab *s, int n_groups, const tile_ro
         R2I_UNROLL
         for (int h = 0; h < n_halves; h++) {
             const int part = n_halves * g + h;
-            const size_t part_at = 4 * (size_t)part;
+            const size_t at = rows.group + sizeof(r2i_act_group) * (size_t)g, half = 4 * (size_t)h;
+            const size_t start_at = kind.half_groups ? HALF_START_AT + half : START_AT;
+            const size_t ssum_at = kind.half_groups ? HALF_SSUM_AT + half : SSUM_AT;
             __m256i sums[TILE_TOKENS][2];
-            start_sums(sums, s->pairs[part], &rows, rows.start + part_at, n_tokens);
-            add_steps(sums, codes + 256 * h, &rows, rows.q + 32 * (size_t)g + 16 * (size_t)h,
-                      n_steps, n_tokens, kind.code_bits);
+            start_sums(sums, s->pairs[part], &rows, at + start_at, n_tokens);
+            add_steps(sums, codes + 256 * h, &rows, at + 16 * (size_t)h, n_steps, n_tokens,
+                      kind.code_bits);
             add_to_chains(acc, (const __m256i(*)[2])sums, s->scale[part], s->minimum[part], &rows,
-                          rows.scale + 4 * (size_t)g, rows.ssum + part_at, n_tokens, kind);
+                          at + SCALE_AT, at + ssum_at, n_tokens, kind);
             /* Chains stay in memory: without this gcc keeps a second copy of each on the stack. */
             R2I_FORGET_LOADS();
         }
@@ -251,15 +262,11 @@ typedef struct {
 
 /* Token t of the block as byte distances: the fields of act_rows.h. */
 R2I_INLINE void aim_rows(tile_rows *rows, const r2i_matmul_job *job, int32_t first_token,
-                         int n_tokens, int32_t first_group, int has_half_groups) {
-    const size_t n = (size_t)job->n_cols, groups = n / R2I_GROUP, g = (size_t)first_group;
+                         int n_tokens, int32_t first_group) {
     for (int t = 0; t < n_tokens; t++) {
         rows->row[t] = job->act + (size_t)(first_token + t) * job->act_stride;
     }
-    rows->q = 32 * g;
-    rows->scale = n + 4 * g;
-    rows->start = has_half_groups ? n + 8 * groups + 8 * g : n + 4 * groups + 4 * g;
-    rows->ssum = has_half_groups ? n + 20 * groups + 8 * g : n + 16 * groups + 4 * g;
+    rows->group = sizeof(r2i_act_group) * (size_t)first_group;
 }
 
 R2I_INLINE void prefetch_slab(const uint8_t *block, ptrdiff_t n_bytes) {
@@ -276,7 +283,7 @@ R2I_INLINE void multiply_slab(const r2i_matmul_job *job, float *acc, const slab 
     tile_rows rows;
     for (int32_t t = 0; t < n_tokens; n_tiles--) {
         const int32_t n = (n_tokens - t + n_tiles - 1) / n_tiles;
-        aim_rows(&rows, job, first_token + t, n, first_group, f->has_half_groups);
+        aim_rows(&rows, job, first_token + t, n, first_group);
         f->tile(n, acc + 16 * t, s, n_groups, &rows);
         t += n;
     }

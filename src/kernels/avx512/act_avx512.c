@@ -6,29 +6,9 @@
 
 #include "kernels/act_rows.h"
 #include "kernels/avx512/panel_avx512.h"
+#include "kernels/avx512/transpose_avx512.h"
 
 enum { GROUP_HALF = R2I_GROUP / 2 };
-
-/* The int8 row again, writable, at column 0. */
-typedef struct {
-    int8_t *q;
-    float *scale;
-    int32_t *start, *half_start;
-    float *ssum, *shalf;
-} int8_row_out;
-
-static inline int8_row_out row_out_at(uint8_t *row, int32_t n_cols) {
-    const size_t n = (size_t)n_cols, groups = n / R2I_GROUP;
-    uint8_t *floats = row + n;
-    return (int8_row_out){
-        .q = (int8_t *)row,
-        .scale = (float *)(void *)floats,
-        .start = (int32_t *)(void *)(floats + 4 * groups),
-        .half_start = (int32_t *)(void *)(floats + 8 * groups),
-        .ssum = (float *)(void *)(floats + 16 * groups),
-        .shalf = (float *)(void *)(floats + 20 * groups),
-    };
-}
 
 enum { BATCH = 16 };
 
@@ -74,8 +54,7 @@ static inline void find_scales(act_batch *batch) {
     batch->is_number = is_number;
     batch->scale = _mm512_mask_mov_ps(_mm512_set1_ps(__builtin_nanf("")), is_finite, scale);
     _mm512_store_ps(batch->inverse, inverse);
-    _mm512_store_si512(batch->zero,
-                       _mm512_maskz_add_epi32(is_number, low, _mm512_set1_epi32(128)));
+    _mm512_store_si512(batch->zero, _mm512_maskz_add_epi32(is_number, low, _mm512_set1_epi32(128)));
 }
 
 /* 16 codes: nearest of x * inverse, less zero, kept within int8. */
@@ -125,50 +104,48 @@ static inline __m512 scaled_sums(__m512 scale, __m512i sum, __m512i zero, unsign
     return _mm512_mul_ps(scale, _mm512_cvtepi32_ps(all));
 }
 
-/* The row's fields of n groups from `group` on. */
-static inline void store_fields(const act_batch *batch, const int8_row_out *out, int32_t group,
-                                int32_t n) {
-    const __mmask16 mask = (__mmask16)((1u << n) - 1);
-    const __mmask16 low_mask = (__mmask16)((1u << 2 * (n < 8 ? n : 8)) - 1);
-    const __mmask16 high_mask = (__mmask16)((1u << 2 * (n < 8 ? 0 : n - 8)) - 1);
+/* Everything behind q in n groups: fields become vectors over groups, a transposition makes them
+ * the second halves of cache lines. */
+static inline void store_fields(const act_batch *batch, r2i_act_group *to, int32_t n) {
     const __m512i even =
         _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     const __m512i low = half_sums(batch, 0), high = half_sums(batch, 8);
-    const __m512i sums = _mm512_add_epi32(
-        _mm512_permutex2var_epi32(low, even, high),
-        _mm512_permutex2var_epi32(low, _mm512_add_epi32(even, _mm512_set1_epi32(1)), high));
-    const __m512i twice_high = _mm512_add_epi32(twice, _mm512_set1_epi32(8));
-    const __m512i zero = _mm512_load_si512(batch->zero);
-    const __m512i zero_low = _mm512_permutexvar_epi32(twice, zero),
-                  zero_high = _mm512_permutexvar_epi32(twice_high, zero);
-    const __m512 scale_low = _mm512_permutexvar_ps(twice, batch->scale),
-                 scale_high = _mm512_permutexvar_ps(twice_high, batch->scale);
-    int32_t *half_start = out->half_start + 2 * (size_t)group;
-    float *shalf = out->shalf + 2 * (size_t)group;
-    _mm512_mask_storeu_ps(out->scale + group, mask, batch->scale);
-    _mm512_mask_storeu_epi32(out->start + group, mask, start_pairs(zero, sums));
-    _mm512_mask_storeu_ps(out->ssum + group, mask, scaled_sums(batch->scale, sums, zero, 5));
-    _mm512_mask_storeu_epi32(half_start, low_mask, start_pairs(zero_low, low));
-    _mm512_mask_storeu_epi32(half_start + BATCH, high_mask, start_pairs(zero_high, high));
-    _mm512_mask_storeu_ps(shalf, low_mask, scaled_sums(scale_low, low, zero_low, 4));
-    _mm512_mask_storeu_ps(shalf + BATCH, high_mask, scaled_sums(scale_high, high, zero_high, 4));
+    const __m512i first = _mm512_permutex2var_epi32(low, even, high);
+    const __m512i second = _mm512_permutex2var_epi32(low, odd, high);
+    const __m512i sum = _mm512_add_epi32(first, second), zero = _mm512_load_si512(batch->zero);
+    const __m512 scale = batch->scale;
+    __m512i field[16] = {
+        _mm512_castps_si512(scale),
+        start_pairs(zero, sum),
+        _mm512_castps_si512(scaled_sums(scale, sum, zero, 5)),
+        start_pairs(zero, first),
+        start_pairs(zero, second),
+        _mm512_castps_si512(scaled_sums(scale, first, zero, 4)),
+        _mm512_castps_si512(scaled_sums(scale, second, zero, 4)),
+    };
+    for (int i = 7; i < 16; i++)
+        field[i] = _mm512_setzero_si512();
+    transpose_avx512(field);
+    for (int32_t i = 0; i < n; i++) {
+        _mm256_storeu_si256((__m256i *)(void *)&to[i].scale, _mm512_castsi512_si256(field[i]));
+    }
 }
 
 static void act_int8(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end) {
-    const int8_row_out out = row_out_at(row, n_cols);
-    const int32_t end_group = end / R2I_GROUP;
+    r2i_act_group *to = (r2i_act_group *)(void *)row + begin / R2I_GROUP;
+    int32_t n_left = (end - begin) / R2I_GROUP;
     act_batch batch = { .is_number = 0 };
-    for (int32_t group = begin / R2I_GROUP; group < end_group;
-         group += BATCH, x += BATCH * R2I_GROUP) {
-        const int32_t n = end_group - group < BATCH ? end_group - group : BATCH;
+    (void)n_cols;
+    for (; n_left > 0; n_left -= BATCH, to += BATCH, x += BATCH * R2I_GROUP) {
+        const int32_t n = n_left < BATCH ? n_left : BATCH;
         batch.is_nan = 0;
-        for (int32_t i = 0; i < n; i++) find_limits(&batch, i, x + i * R2I_GROUP);
+        for (int32_t i = 0; i < n; i++)
+            find_limits(&batch, i, x + i * R2I_GROUP);
         find_scales(&batch);
-        for (int32_t i = 0; i < n; i++) {
-            round_group(&batch, i, out.q + (size_t)(group + i) * R2I_GROUP, x + i * R2I_GROUP);
-        }
-        store_fields(&batch, &out, group, n);
+        for (int32_t i = 0; i < n; i++)
+            round_group(&batch, i, to[i].q, x + i * R2I_GROUP);
+        store_fields(&batch, to, n);
     }
 }
 

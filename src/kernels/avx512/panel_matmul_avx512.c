@@ -36,24 +36,14 @@ typedef struct {
     __m512 minimum[HALVES_MAX];
 } staged_unit;
 
-/* Where a tile stands in its activation rows: byte offsets from the start of a row. */
-typedef struct {
-    size_t codes, scale, start, ssum;
-} act_place;
-
-ALWAYS_INLINE act_place act_place_at(int32_t n_cols, int n_halves, int32_t unit) {
-    const size_t n = (size_t)n_cols, groups = n / UNIT_COLS, u = (size_t)unit;
-    if (n_halves == 1) {
-        return (act_place){ 32 * u, n + 4 * u, n + 4 * groups + 4 * u, n + 16 * groups + 4 * u };
-    }
-    return (act_place){ 32 * u, n + 4 * u, n + 8 * groups + 8 * u, n + 20 * groups + 8 * u };
+/* Distances in an activation group. */
+ALWAYS_INLINE size_t start_at(int n_halves, int h) {
+    if (n_halves == 1) return offsetof(r2i_act_group, start);
+    return offsetof(r2i_act_group, half_start) + 4 * (size_t)h;
 }
-
-ALWAYS_INLINE void act_place_next(act_place *at, int n_halves) {
-    at->codes += UNIT_COLS;
-    at->scale += 4;
-    at->start += 4 * (size_t)n_halves;
-    at->ssum += 4 * (size_t)n_halves;
+ALWAYS_INLINE size_t ssum_at(int n_halves, int h) {
+    if (n_halves == 1) return offsetof(r2i_act_group, ssum);
+    return offsetof(r2i_act_group, shalf) + 4 * (size_t)h;
 }
 
 ALWAYS_INLINE __m512i broadcast_i32(const uint8_t *p) {
@@ -70,16 +60,16 @@ static inline int32_t smaller(int32_t a, int32_t b) {
 }
 
 /* One unit of n_panels panels for n_tokens rows.  n_panels, n_tokens, type and form are constants;
- * acc [n_tokens][2]; pairs, scale, minimum: [panel][half].  Without pairs they are found here, so
+ * at: distance of the unit's group
+ * in a row; acc [n_tokens][2]; pairs, scale, minimum: [panel][half].  Without pairs they are found here, so
  * that the start comes last: first, it needs fewer registers. */
 ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_tokens,
                             const uint8_t *const codes[2], const __m512i *const pairs[2],
                             const __m512 *const scale[2], const __m512 *const minimum[2],
-                            const uint8_t *const rows[], act_place at, __m512 acc[][2]) {
+                            const uint8_t *const rows[], size_t at, __m512 acc[][2]) {
     const int n_groups = UNIT_VECTORS / form.n_halves;
     UNROLL
     for (int h = 0; h < form.n_halves; h++) {
-        const size_t half = 4 * (size_t)h;
         __m512i sum[DIRECT_TILE][2], code_sum[2];
         UNROLL
         for (int p = 0; p < n_panels; p++) {
@@ -88,7 +78,7 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
             for (int t = 0; t < n_tokens; t++) {
                 sum[t][p] = _mm512_setzero_si512();
                 if (pairs[p] != NULL) {
-                    const __m512i start = broadcast_i32(rows[t] + at.start + half);
+                    const __m512i start = broadcast_i32(rows[t] + at + start_at(form.n_halves, h));
                     sum[t][p] = _mm512_dpwssd_epi32(sum[t][p], pairs[p][h], start);
                 }
             }
@@ -104,7 +94,7 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
             }
             UNROLL
             for (int t = 0; t < n_tokens; t++) {
-                const __m512i a = broadcast_i32(rows[t] + at.codes + 4 * (size_t)g);
+                const __m512i a = broadcast_i32(rows[t] + at + 4 * (size_t)g);
                 UNROLL
                 for (int p = 0; p < n_panels; p++) {
                     sum[t][p] = _mm512_dpbusd_epi32(sum[t][p], w[p], a);
@@ -118,17 +108,17 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
         }
         UNROLL
         for (int t = 0; t < n_tokens; t++) {
-            const __m512 scale_a = broadcast_f32(rows[t] + at.scale);
+            const __m512 scale_a = broadcast_f32(rows[t] + at + offsetof(r2i_act_group, scale));
             UNROLL
             for (int p = 0; p < n_panels; p++) {
                 if (pairs[p] == NULL) {
-                    const __m512i start = broadcast_i32(rows[t] + at.start + half);
+                    const __m512i start = broadcast_i32(rows[t] + at + start_at(form.n_halves, h));
                     sum[t][p] = _mm512_dpwssd_epi32(sum[t][p], found[p], start);
                 }
                 const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[t][p]), scale[p][h]);
                 acc[t][p] = _mm512_fmadd_ps(x, scale_a, acc[t][p]);
                 if (form.has_minimum) {
-                    const __m512 ssum = broadcast_f32(rows[t] + at.ssum + half);
+                    const __m512 ssum = broadcast_f32(rows[t] + at + ssum_at(form.n_halves, h));
                     acc[t][p] = _mm512_fmadd_ps(minimum[p][h], ssum, acc[t][p]);
                 }
             }
@@ -169,7 +159,7 @@ ALWAYS_INLINE void direct_tile(r2i_type type, int tile_tokens, const r2i_matmul_
         rows[t] = job->act + (size_t)smaller(first + t, last) * job->act_stride;
         acc[t][0] = _mm512_setzero_ps();
     }
-    act_place at = act_place_at(job->n_cols, form.n_halves, 0);
+    size_t at = 0;
     for (int32_t b = 0; b < n_blocks; b++) {
         __m512 scale[BLOCK_UNITS_MAX * HALVES_MAX], minimum[BLOCK_UNITS_MAX * HALVES_MAX];
         block_scales(type, block, scale, minimum);
@@ -180,7 +170,7 @@ ALWAYS_INLINE void direct_tile(r2i_type type, int tile_tokens, const r2i_matmul_
                      (const __m512i *const[2]){ NULL, NULL },
                      (const __m512 *const[2]){ scale + u * form.n_halves, NULL },
                      (const __m512 *const[2]){ minimum + u * form.n_halves, NULL }, rows, at, acc);
-            act_place_next(&at, form.n_halves);
+            at += sizeof(r2i_act_group);
         }
         block += form.block_bytes;
     }
@@ -213,8 +203,8 @@ typedef void (*stage_function)(staged_unit *units, const uint8_t *blocks, int32_
 typedef struct {
     const staged_unit *units; /* [n_panels][STAGE_UNITS] */
     int32_t n_units;
-    bool is_first; /* chains begin at 0 */
-    act_place at;
+    bool is_first;                    /* chains begin at 0 */
+    size_t at;                        /* byte distance of the first unit's group in a row */
     const uint8_t *ahead;             /* where the next stage's packed bytes are, per panel ... */
     size_t ahead_bytes, ahead_stride; /* ... how many, and the way to the second panel */
 } panel_stage;
@@ -268,7 +258,7 @@ ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens,
         for (int p = 0; p < n_panels; p++)
             acc[t][p] = _mm512_maskz_mov_ps(is_kept, saved[t][p]);
     }
-    act_place at = stage->at;
+    size_t at = stage->at;
     for (int32_t u = 0; u < stage->n_units; u++) {
         const staged_unit *first = stage->units + u, *second = first + STAGE_UNITS;
         add_unit(R2I_TYPE_Q8_0, form, n_panels, n_tokens,
@@ -276,7 +266,7 @@ ALWAYS_INLINE void staged_tile(panel_form form, int n_panels, int n_tokens,
                  (const __m512i *const[2]){ first->pairs, second->pairs },
                  (const __m512 *const[2]){ first->scale, second->scale },
                  (const __m512 *const[2]){ first->minimum, second->minimum }, rows, at, acc);
-        act_place_next(&at, form.n_halves);
+        at += sizeof(r2i_act_group);
     }
     UNROLL
     for (int t = 0; t < n_tokens; t++) {
@@ -366,7 +356,7 @@ static void run_stages(panel_block *block, panel_form form, stage_function stage
             .units = units[0],
             .n_units = n,
             .is_first = u == 0,
-            .at = act_place_at(block->job->n_cols, form.n_halves, u),
+            .at = sizeof(r2i_act_group) * (size_t)u,
             .ahead =
                 panels + (is_last ? (size_t)n_panels * panel_bytes : (size_t)(u + n) * unit_bytes),
             .ahead_bytes =

@@ -53,23 +53,8 @@ static int32_t round_half(int8_t q[16], const float x[16], float inverse, int32_
     return sum;
 }
 
-typedef struct {
-    int8_t *q;
-    float *scale;
-    int32_t *start, *half_start;
-    float *ssum, *shalf;
-} int8_parts;
-
-static int8_parts parts_of(uint8_t *row, int32_t n_cols) {
-    const size_t groups = (size_t)n_cols / R2I_GROUP;
-    float *scale = (float *)(void *)(row + n_cols);
-    int32_t *start = (int32_t *)(void *)(scale + groups);
-    float *ssum = scale + 4 * groups;
-    return (int8_parts){(int8_t *)row, scale, start, start + groups, ssum, ssum + groups};
-}
-
-static void round_group(const int8_parts *to, int32_t g, const float x[R2I_GROUP]) {
-    int8_t *q = to->q + (size_t)g * R2I_GROUP;
+static void round_group(r2i_act_group *to, const float x[R2I_GROUP]) {
+    int8_t *q = to->q;
     const group_range limits = range_of(x);
     const float range = limits.hi - limits.lo;
     float scale = range / 255.0F;
@@ -85,18 +70,20 @@ static void round_group(const int8_parts *to, int32_t g, const float x[R2I_GROUP
         scale = limits.is_finite ? 0.0F : NAN;
     }
     const int32_t sum = half[0] + half[1];
-    to->scale[g] = scale;
-    to->start[g] = r2i_start_of(zero, -sum);
-    to->ssum[g] = scale * (float)(sum + 32 * zero);
+    to->unused = 0;
+    to->scale = scale;
+    to->start = r2i_start_of(zero, -sum);
+    to->ssum = scale * (float)(sum + 32 * zero);
     for (int h = 0; h < 2; h++) {
-        to->half_start[2 * g + h] = r2i_start_of(zero, -half[h]);
-        to->shalf[2 * g + h] = scale * (float)(half[h] + 16 * zero);
+        to->half_start[h] = r2i_start_of(zero, -half[h]);
+        to->shalf[h] = scale * (float)(half[h] + 16 * zero);
     }
 }
 
 static void act_int8(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end) {
-    const int8_parts to = parts_of(row, n_cols);
-    for (int32_t c = begin; c < end; c += R2I_GROUP) round_group(&to, c / R2I_GROUP, x + (c - begin));
+    r2i_act_group *groups = (r2i_act_group *)(void *)row;
+    (void)n_cols;
+    for (int32_t c = begin; c < end; c += R2I_GROUP) round_group(&groups[c / R2I_GROUP], x + (c - begin));
 }
 
 void r2i_portable_add_act(r2i_kernels *kernels) {

@@ -278,24 +278,23 @@ static void weigh_codes(weight_group *w, const int8_format *format) {
     }
 }
 
-/* Adds group g of one token to its 16 chains. */
+/* Adds a group of one token to its 16 chains. */
 static void add_group(float acc[LANES], const int8_format *format, const weight_group *w,
-                      const r2i_int8_row *x, int32_t g) {
+                      const r2i_act_group *x) {
     const int n_parts = format->has_halves ? 2 : 1, part_cols = R2I_GROUP / n_parts;
-    const int8_t *q8 = x->q + (size_t)g * R2I_GROUP;
     float q[R2I_GROUP], sum[LANES];
-    for (int c = 0; c < R2I_GROUP; c++) q[c] = (float)q8[c];
+    for (int c = 0; c < R2I_GROUP; c++) q[c] = (float)x->q[c];
     for (int h = 0; h < n_parts; h++) {
-        const int32_t start = n_parts == 2 ? x->half_start[2 * g + h] : x->start[g];
+        const int32_t start = n_parts == 2 ? x->half_start[h] : x->start;
         const float zero = (float)r2i_start_zero(start);
         const float first_sum = (float)(r2i_start_minus_sum(start) * format->offset);
         const int first = part_cols / 4 * h;
         for (int r = 0; r < LANES; r++) sum[r] = first_sum + zero * w->weight[h][r];
         dot_codes(sum, (const float(*)[VECTOR])w->code + first, q + part_cols * h, part_cols / 4);
         for (int r = 0; r < LANES; r++) sum[r] *= w->scale[h][r];
-        fused_lanes(acc, sum, x->scale[g]);
+        fused_lanes(acc, sum, x->scale);
         if (format->has_minimum) {
-            fused_lanes(acc, w->minimum[h], n_parts == 2 ? x->shalf[2 * g + h] : x->ssum[g]);
+            fused_lanes(acc, w->minimum[h], n_parts == 2 ? x->shalf[h] : x->ssum);
         }
     }
 }
@@ -310,8 +309,7 @@ static void multiply_tile(const r2i_matmul_job *job, const int8_format *format, 
         weigh_codes(&group, format);
         for (int32_t t = 0; t < n_tokens; t++) {
             const uint8_t *act = job->act + (size_t)(first_token + t) * job->act_stride;
-            const r2i_int8_row row = r2i_int8_row_at(act, job->n_cols);
-            add_group(acc[t], format, &group, &row, g);
+            add_group(acc[t], format, &group, &r2i_act_groups(act)[g]);
         }
     }
 }
