@@ -35,7 +35,9 @@ int r2i_exit_code(r2_status status) {
 
 int r2i_program_fail(r2i_program *program, r2_status status, const r2_error *err) {
     const char *text = err->text[0] != '\0' ? err->text : r2_status_text(status);
-    const int code = r2i_exit_code(status);
+    const int number = r2i_signals_pending();
+    const bool was_stopped = status == R2_E_CANCELED && number != 0;
+    const int code = was_stopped ? R2I_EXIT_SIGNAL + number : r2i_exit_code(status);
     r2i_terminal_clear_progress(&program->terminal);
     fprintf(stderr, "r2lm: %s\n", text);
     if (program->options != NULL &&
