@@ -29,6 +29,7 @@ enum {
     MAX_TOKENS = 32768,
     N_GREEDY = 32,
     N_TOP = 5,
+    N_CANDIDATES = 8,
     WINDOW = 512,
     N_BLOCK = 32
 };
@@ -100,16 +101,18 @@ static int32_t read_ids(const json_t *list, r2_token *out) {
     return n;
 }
 
-/* The five likeliest as a set; two of them closer than 0.3 to the sixth place may be swapped out only
- * if their logits say so, which the files' own margins exclude. */
-static int32_t count_top(const r2_sequence *s, const json_t *top5) {
-    r2_top_logprob found[N_TOP];
+/* How many of the expected five are among ours.  F32 must find all.  With int8 activations logits move
+ * by some hundredths, so one of the five may give way to a token as likely as it: within 0.1. */
+static int32_t count_top(const r2_sequence *s, const json_t *top5, double slack) {
+    r2_top_logprob found[N_CANDIDATES];
     int32_t n_common = 0;
-    assert_int_equal(r2_sequence_top_logprobs(s, found, N_TOP), N_TOP);
+    assert_int_equal(r2_sequence_top_logprobs(s, found, N_CANDIDATES), N_CANDIDATES);
+    const double least = (double)found[N_TOP - 1].logprob - slack;
     for (size_t i = 0; i < N_TOP; i++) {
         const json_int_t wanted = json_integer_value(json_array_get(json_array_get(top5, i), 0));
-        for (int32_t j = 0; j < N_TOP; j++)
+        for (int32_t j = 0; j < N_CANDIDATES && (double)found[j].logprob >= least; j++) {
             n_common += found[j].token == wanted;
+        }
     }
     return n_common;
 }
@@ -121,7 +124,7 @@ static int32_t clear_steps(const json_t *margins) {
     return n;
 }
 
-static void check_prompt(r2_engine *engine, const json_t *prompt) {
+static void check_prompt(r2_engine *engine, const json_t *prompt, double slack) {
     r2_error err;
     r2_sequence *s;
     static r2_token ids[MAX_TOKENS];
@@ -129,11 +132,11 @@ static void check_prompt(r2_engine *engine, const json_t *prompt) {
     const int32_t n = read_ids(json_object_get(prompt, "ids"), ids);
     const r2_sequence_options options = { .max_new_tokens = 1,
                                           .ignores_end = true,
-                                          .sampling.n_top_logprobs = N_TOP };
+                                          .sampling.n_top_logprobs = N_CANDIDATES };
     must(r2_sequence_create(&s, engine, &options, &err), &err);
     must(r2_sequence_append(s, ids, n, &err), &err);
     run(engine);
-    const int32_t n_common = count_top(s, json_object_get(prompt, "top5"));
+    const int32_t n_common = count_top(s, json_object_get(prompt, "top5"), slack);
     r2_sequence_options rest = options;
     rest.max_new_tokens = N_GREEDY - 1;
     must(r2_sequence_set_options(s, &rest, &err), &err);
@@ -152,29 +155,29 @@ static void check_prompt(r2_engine *engine, const json_t *prompt) {
     r2_sequence_destroy(s);
 }
 
-static void check_transformers(const real_model *real) {
+static void check_transformers(const real_model *real, r2_arithmetic arithmetic) {
+    const double slack = arithmetic == R2_ARITHMETIC_F32 ? 0 : 0.1;
     r2_error err;
     r2_engine *engine;
-    r2_model *model = open_model(real->file, R2_ARITHMETIC_FAST);
+    r2_model *model = open_model(real->file, arithmetic);
     json_t *golden = read_golden(real->golden);
     const r2_engine_options options = { .n_context = 2048 };
     must(r2_engine_create(&engine, model, &options, &err), &err);
     const json_t *prompts = json_object_get(golden, "prompts");
-    printf("%s\n", real->file);
+    printf("%s, %s\n", real->file, arithmetic == R2_ARITHMETIC_F32 ? "F32" : "fast");
     for (size_t i = 0; i < json_array_size(prompts); i++)
-        check_prompt(engine, json_array_get(prompts, i));
+        check_prompt(engine, json_array_get(prompts, i), slack);
     json_decref(golden);
     r2_engine_destroy(engine);
     r2_model_close(model);
 }
 
-static void test_smollm2_transformers(void **state) {
+static void test_transformers(void **state) {
     (void)state;
-    check_transformers(&smollm2);
-}
-static void test_qwen05_transformers(void **state) {
-    (void)state;
-    check_transformers(&qwen05);
+    check_transformers(&smollm2, R2_ARITHMETIC_F32);
+    check_transformers(&smollm2, R2_ARITHMETIC_FAST);
+    check_transformers(&qwen05, R2_ARITHMETIC_F32);
+    check_transformers(&qwen05, R2_ARITHMETIC_FAST);
 }
 
 /* ---- our own F32 ---- */
@@ -374,8 +377,9 @@ static void test_qwen05_perplexity(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_smollm2_transformers), cmocka_unit_test(test_qwen05_transformers),
-        cmocka_unit_test(test_smollm2_agreement),    cmocka_unit_test(test_qwen05_agreement),
+        cmocka_unit_test(test_transformers),
+        cmocka_unit_test(test_smollm2_agreement),
+        cmocka_unit_test(test_qwen05_agreement),
         cmocka_unit_test(test_qwen05_perplexity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
