@@ -9,6 +9,8 @@
 #include "base/checked.h"
 #include "model/forward_state.h"
 
+enum { TAKEN = -1 }; /* below every probability */
+
 static void choose_experts(r2i_forward *f, int32_t row) {
     const r2i_config *c = f->parts.config;
     float *p = f->moe.scores + (size_t)row * (size_t)c->n_experts;
@@ -18,14 +20,14 @@ static void choose_experts(r2i_forward *f, int32_t row) {
     for (int32_t k = 0; k < c->n_active; k++) {
         int32_t best = -1;
         for (int32_t e = 0; e < c->n_experts; e++) {
-            if (p[e] >= 0 && (best < 0 || p[e] > p[best])) best = e;
+            /* Scores that are no numbers: any expert not taken yet, the result is no number either. */
+            const bool is_free = p[e] != TAKEN;
+            if (is_free && (best < 0 || p[e] > p[best])) best = e;
         }
-        if (best < 0)
-            best = k; /* scores that are no numbers: any expert, the result is no number either */
         chosen[k] = best;
         weights[k] = p[best];
         sum += p[best];
-        p[best] = -1; /* taken */
+        p[best] = TAKEN;
     }
     if (!c->is_renormalized) return;
     for (int32_t k = 0; k < c->n_active; k++)

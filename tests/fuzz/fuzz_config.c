@@ -1,8 +1,10 @@
-/* fuzz_config.c - any bytes as config.json: refused, or a tree whose fields can be asked for. */
+/* fuzz_config.c - any bytes as config.json: refused, or a tree whose fields can be asked for and that
+ * is a model's configuration or is refused as one. */
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "files/json_read.h"
+#include "model/config_read.h"
+#include "model/rope.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes);
 
@@ -40,13 +42,34 @@ static int walk(const json_t *value) {
     return n;
 }
 
+/* What passes the checks must be safe to compute with. */
+static int configure(const json_t *root) {
+    r2i_heap heap;
+    r2i_arena arena;
+    r2i_config config;
+    r2_error err = { 0 };
+    static double inv_freq[512];
+    double factor = 0;
+    r2i_heap_init(&heap);
+    r2i_arena_init(&arena, &heap, 4096, 1 << 20);
+    const r2_status status = r2i_config_from_json(&config, root, "config.json", &arena, &err);
+    if (status == R2_OK) {
+        if (config.rope.d > 2 * 512 || config.n_heads % config.n_kv_heads != 0) abort();
+        r2i_rope_frequencies(&config.rope, inv_freq, &factor);
+    } else if (err.text[0] == '\0') {
+        abort();
+    }
+    r2i_arena_destroy(&arena);
+    return status == R2_OK;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     r2_error err = { 0 };
     json_t *root;
     static volatile int sink;
     if (r2i_json_read(&root, "config.json", bytes, n_bytes, &r2i_json_config_limits, &err) ==
         R2_OK) {
-        sink = sink + walk(root);
+        sink = sink + walk(root) + configure(root);
     } else if (root != NULL || err.text[0] == '\0' || err.code == R2_OK) {
         abort();
     }

@@ -2,13 +2,15 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "files/gguf.h"
+#include "model/config_read.h"
+#include "model/weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes);
 
 static uint64_t sum_of(const uint8_t *bytes, size_t n) {
     uint64_t sum = 0;
-    for (size_t i = 0; i < n; i++) sum += bytes[i];
+    for (size_t i = 0; i < n; i++)
+        sum += bytes[i];
     return sum;
 }
 
@@ -43,6 +45,22 @@ static uint64_t read_values(const r2i_gguf *g, r2i_arena *arena) {
     return sum;
 }
 
+/* The layer above: a configuration and all weights with the right shapes, or an error. */
+static int load_model(const r2i_gguf *g, r2i_arena *arena) {
+    static const r2i_cpu plain = { .level = R2I_LEVEL_PORTABLE };
+    r2i_kernels kernels;
+    r2i_config config;
+    r2i_weights weights;
+    r2_error err = { 0 };
+    r2i_kernels_init(&kernels, &plain, R2I_LEVEL_PORTABLE);
+    const r2i_weight_rules rules = { &kernels, false };
+    const r2i_tensor_source source = { g, NULL };
+    r2_status status = r2i_config_from_gguf(&config, g, arena, &err);
+    if (status == R2_OK) status = r2i_weights_load(&weights, &config, &source, &rules, arena, &err);
+    if (status != R2_OK && err.text[0] == '\0') abort();
+    return status == R2_OK;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     r2i_heap heap;
     r2i_arena arena;
@@ -53,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     heap.limit_bytes = (size_t)64 << 20;
     r2i_arena_init(&arena, &heap, 1 << 14, 0);
     if (r2i_gguf_open_memory(&g, "fuzz.gguf", bytes, n_bytes, &arena, &err) == R2_OK) {
-        sink = sink + read_values(g, &arena);
+        sink = sink + read_values(g, &arena) + (uint64_t)load_model(g, &arena);
         for (size_t i = 0; i < r2i_gguf_n_tensors(g); i++) {
             const r2i_stored_tensor *t = r2i_gguf_tensor_at(g, i);
             if (r2i_gguf_find_tensor(g, t->name) != t) abort();
