@@ -17,6 +17,11 @@ endfunction()
 # What the level promises.  BF16 is a feature beyond it: only files named *_bf16_avx512.c get its flag,
 # and their functions enter the table only where the machine has it.
 set(R2LM_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c)
+# Plain loops over rows and logits want the vectorizer as well.
+foreach(folder model sampler)
+  file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.c")
+  set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS -O3)
+endforeach()
 r2lm_kernel_flags(portable -O3)
 r2lm_kernel_flags(avx2 -O3 -mavx2 -mfma -mf16c)
 file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/avx2/*_avxvnni.c") # likewise

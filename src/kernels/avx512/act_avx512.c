@@ -104,6 +104,24 @@ static inline __m512 scaled_sums(__m512 scale, __m512i sum, __m512i zero, unsign
     return _mm512_mul_ps(scale, _mm512_cvtepi32_ps(all));
 }
 
+/* Lanes of eight fields to the second halves of the first n <= 4 groups' cache lines. */
+static inline void store_few(const __m512i field[16], r2i_act_group *to, int32_t n) {
+    for (int h = 0; h < 2; h++) {
+        const __m128i a = _mm512_castsi512_si128(field[4 * h]);
+        const __m128i b = _mm512_castsi512_si128(field[4 * h + 1]);
+        const __m128i c = _mm512_castsi512_si128(field[4 * h + 2]);
+        const __m128i d = _mm512_castsi512_si128(field[4 * h + 3]);
+        const __m128i ab = _mm_unpacklo_epi32(a, b), cd = _mm_unpacklo_epi32(c, d);
+        const __m128i ab_high = _mm_unpackhi_epi32(a, b), cd_high = _mm_unpackhi_epi32(c, d);
+        const __m128i rows[4] = { _mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd),
+                                  _mm_unpacklo_epi64(ab_high, cd_high),
+                                  _mm_unpackhi_epi64(ab_high, cd_high) };
+        for (int32_t i = 0; i < n; i++) {
+            _mm_storeu_si128((__m128i *)(void *)((uint8_t *)&to[i].scale + 16 * h), rows[i]);
+        }
+    }
+}
+
 /* Everything behind q in n groups: fields become vectors over groups, a transposition makes them
  * the second halves of cache lines. */
 static inline void store_fields(const act_batch *batch, r2i_act_group *to, int32_t n) {
