@@ -23,7 +23,7 @@ NEED = @./tools/install_packages.sh
 # -B is repeated by every target, so a changed option reconfigures by itself.
 CONFIGURE = cmake -G Ninja -S . -B
 CTEST = ctest --output-on-failure --no-tests=error $(CTEST_FLAGS)
-export CC PROMPT R2LM_GOLDEN_DIR
+export CC PROMPT
 
 all:
 	$(NEED) build
