@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include "text/template_eval.h"
+#include "text/utf8_scan.h"
 
 #define METHOD(name) \
     static bool name(r2i_trun *run, const r2i_tvalue *self, const r2i_tbound *args, r2i_tvalue *out)
@@ -60,7 +61,7 @@ bool r2i_template_case(r2i_trun *run, const r2i_tstring *s, char how, r2i_tvalue
             range++;
         const bool is_untrusted = range < s->n_ranges && s->ranges[range].begin <= at;
         const bool is_sharp = c == 0xdf && what != 'l'; /* the one common letter that becomes two */
-        const size_t n = is_sharp ? 2 : r2i_utf8_write(text, (uint32_t)changed);
+        const size_t n = is_sharp ? 2 : (size_t)r2i_utf8_put(text, changed);
         if (!r2i_tbuilder_add(&b, is_sharp ? (what == 'u' ? "SS" : "Ss") : text, n, is_untrusted))
             return false;
         at += used;

@@ -1,4 +1,4 @@
-/* Expressions and statements. */
+/* Evaluates expressions; the scopes of names.  Statements are run by template_exec.c. */
 #include "text/template_eval.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Statements. */
+/* Runs statements.  Expressions are evaluated by template_eval.c. */
 #include <string.h>
 
 #include "text/template_eval.h"

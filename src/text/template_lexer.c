@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "text/utf8_scan.h"
+
 typedef struct {
     r2i_trun *run; /* its line is the current one */
     const char *source;
@@ -255,7 +257,7 @@ static bool add_escape(lexer *lx, r2i_tbuilder *b, size_t *at, size_t end) {
         return r2i_tbuilder_add_text(b, "\\");
     }
     if (!ok) return r2i_trun_fail(lx->run, R2_E_FORMAT, "bad escape in a string");
-    return r2i_tbuilder_add(b, text, r2i_utf8_write(text, code), false);
+    return r2i_tbuilder_add(b, text, (size_t)r2i_utf8_put(text, (int32_t)code), false);
 }
 
 static bool read_string(lexer *lx) {

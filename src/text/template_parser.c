@@ -1,4 +1,4 @@
-/* Expressions: one function per level of precedence, as in Jinja's own parser. */
+/* Parses expressions: one function per level of precedence, as in Jinja's own parser. */
 #include "text/template_parser.h"
 
 #include <stdio.h>

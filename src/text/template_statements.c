@@ -1,4 +1,4 @@
-/* Statements: everything between {% and %}. */
+/* Parses statements: everything between {% and %}. */
 #include <string.h>
 
 #include "text/template_parser.h"

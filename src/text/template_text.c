@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "text/utf8_scan.h"
 
 void r2i_tbuilder_init(r2i_tbuilder *b, r2i_trun *run) {
     *b = (r2i_tbuilder){ .run = run };
@@ -96,37 +97,10 @@ size_t r2i_utf8_count(const char *bytes, size_t n_bytes) {
 }
 
 uint32_t r2i_utf8_read(const char *bytes, size_t n_bytes, size_t *n_used) {
-    const size_t n = r2i_utf8_bytes(bytes, n_bytes);
-    const unsigned char lead = (unsigned char)bytes[0];
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    *n_used = 1;
-    if (lead < 0x80) return lead;
-    if (lead < 0xc2 || lead > 0xf4 || n != (lead < 0xe0 ? 2u : lead < 0xf0 ? 3u : 4u))
-        return 0xfffd;
-    uint32_t code = lead & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        const unsigned char c = (unsigned char)bytes[i];
-        if ((c & 0xc0) != 0x80) return 0xfffd;
-        code = code << 6 | (c & 0x3fu);
-    }
-    if (code < least[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return 0xfffd;
-    *n_used = n;
-    return code;
-}
-
-size_t r2i_utf8_write(char *bytes, uint32_t code) {
-    if (code < 0x80) {
-        bytes[0] = (char)code;
-        return 1;
-    }
-    const size_t n = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    static const unsigned char leads[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
-    for (size_t i = n; i-- > 1;) {
-        bytes[i] = (char)(0x80 | (code & 0x3f));
-        code >>= 6;
-    }
-    bytes[0] = (char)(leads[n] | code);
-    return n;
+    const r2i_utf8_step step = r2i_utf8_next(bytes, n_bytes);
+    const bool is_char = step.kind == R2I_UTF8_CHAR;
+    *n_used = is_char ? (size_t)step.n_bytes : 1;
+    return is_char ? (uint32_t)step.code_point : 0xfffd;
 }
 
 size_t r2i_utf8_position(const char *bytes, size_t n_bytes, size_t index) {

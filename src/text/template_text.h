@@ -28,10 +28,8 @@ bool r2i_tbuilder_finish(const r2i_tbuilder *b, r2i_tvalue *out);
 /* Bytes of the first character; at least 1 for n_bytes > 0. */
 size_t r2i_utf8_bytes(const char *bytes, size_t n_bytes);
 size_t r2i_utf8_count(const char *bytes, size_t n_bytes);
-/* The first character and its size.  U+FFFD for malformed bytes. */
+/* The first character and its size.  U+FFFD and 1 for malformed bytes. */
 uint32_t r2i_utf8_read(const char *bytes, size_t n_bytes, size_t *n_used);
-/* Writes at most 4 bytes and returns their number. */
-size_t r2i_utf8_write(char *bytes, uint32_t code);
 /* Byte position of character `index`, n_bytes when there are fewer. */
 size_t r2i_utf8_position(const char *bytes, size_t n_bytes, size_t index);
 /* White space as Python's str.isspace() and \s understand it. */
