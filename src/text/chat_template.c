@@ -1,4 +1,4 @@
-/* The way into the interpreter: compile, render, hand over; which variables and roles are trusted. */
+/* The way in: compile, render, hand over; which variables and roles are trusted. */
 #define _GNU_SOURCE /* memmem */
 #include "text/chat_template.h"
 
