@@ -50,6 +50,19 @@ static r2_status get_ids(const r2i_gguf *gguf, r2i_vocabulary *v, r2_error *err)
     return r2i_gguf_try_i32(gguf, "tokenizer.ggml.padding_token_id", 0, last, &v->pad_id, err);
 }
 
+static bool view_is(r2i_text_view text, const char *word) {
+    return text.n_bytes == strlen(word) && memcmp(text.bytes, word, text.n_bytes) == 0;
+}
+
+/* What llama.cpp assumes of files that do not say add_bos_token: true for the vocabularies of Llama. */
+static bool has_usual_bos(const r2i_vocabulary *v) {
+    static const char *const llama3[] = { "llama-bpe", "llama3", "llama-v3" };
+    bool is_llama = view_is(v->model, "llama");
+    for (size_t i = 0; i < sizeof llama3 / sizeof *llama3; i++)
+        is_llama |= view_is(v->pre, llama3[i]);
+    return is_llama;
+}
+
 static r2_status fill_vocabulary(const r2i_gguf *gguf, r2i_vocabulary *v, r2_error *err) {
     r2i_gguf_text model, pre = { "", 0 };
     bool has_space_prefix = true;
@@ -65,8 +78,7 @@ static r2_status fill_vocabulary(const r2i_gguf *gguf, r2i_vocabulary *v, r2_err
     R2I_TRY(get_column(gguf, "tokenizer.ggml.scores", R2I_GGUF_F32, R2I_GGUF_F32, v->tokens.n,
                        &v->scores, err));
     R2I_TRY(get_ids(gguf, v, err));
-    v->add_bos = v->model.n_bytes == 5 &&
-                 memcmp(v->model.bytes, "llama", 5) == 0; /* what llama.cpp assumes */
+    v->add_bos = has_usual_bos(v);
     R2I_TRY(r2i_gguf_try_bool(gguf, "tokenizer.ggml.add_bos_token", &v->add_bos, err));
     R2I_TRY(r2i_gguf_try_bool(gguf, "tokenizer.ggml.add_eos_token", &v->add_eos, err));
     R2I_TRY(r2i_gguf_try_bool(gguf, "tokenizer.ggml.add_space_prefix", &has_space_prefix, err));
