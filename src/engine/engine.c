@@ -296,10 +296,7 @@ static size_t pack_budget(const r2_engine *e) {
 r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
     const int64_t start_ns = r2i_clock_ns();
     *n_active = 0;
-    if (e->model->gguf != NULL && !r2i_gguf_is_intact(e->model->gguf)) {
-        return r2i_fail(err, R2_E_IO, "%s was truncated while it was in use",
-                        r2i_gguf_label(e->model->gguf));
-    }
+    R2I_TRY(r2i_model_check_intact(e->model, err));
     cancel_where_asked(e);
     forget_logits(e);
     r2_sequence *starved = put_together(e);

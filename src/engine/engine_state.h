@@ -97,7 +97,7 @@ R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine,
 void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *logits);
 /* Appends the chosen token. */
 void r2i_sequence_write(r2_sequence *s);
-/* Looks whether the prompt's end opens a thinking block. */
+/* Looks whether the tokens end in a thinking block, and how much of it there is. */
 void r2i_sequence_read_markers(r2_sequence *s);
 /* By the options alone, with a mask for this call; -1: nothing allowed. */
 int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits,

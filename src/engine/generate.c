@@ -7,13 +7,24 @@
 
 enum { DEFAULT_PENALTY_TOKENS = 64 };
 
+static bool is_marker(const r2_sequence *s, int32_t token) {
+    return token == s->engine->model->think_open || token == s->engine->model->think_close;
+}
+
 /* A template opens a block by ending the prompt with <think> and at most a newline behind it.  Other
- * places do not count: "<think>" in a user's text is no state of ours. */
+ * places do not count: "<think>" in a user's text is no state of ours.  Tokens drawn in a block that
+ * the sequence ends in (rewound or read from a file) leave it open, with what they used of the budget. */
 void r2i_sequence_read_markers(r2_sequence *s) {
     const int32_t open = s->engine->model->think_open, n = s->n_tokens;
-    s->is_thinking =
-        open >= 0 && n > 0 && (s->tokens[n - 1] == open || (n > 1 && s->tokens[n - 2] == open));
+    int32_t first = n;
+    s->is_thinking = false;
     s->n_block_thinking = 0;
+    if (open < 0 || n == 0) return;
+    while (first > 0 && s->is_thought[first - 1] && !is_marker(s, s->tokens[first - 1]))
+        first--;
+    s->n_block_thinking = n - first;
+    s->is_thinking = first < n || s->tokens[n - 1] == open ||
+                     (n > 1 && s->tokens[n - 2] == open && !is_marker(s, s->tokens[n - 1]));
 }
 
 /* Most tokens that an open block may still have in all; INT32_MAX: no limit. */
@@ -98,7 +109,14 @@ static bool is_end(const r2_sequence *s, int32_t token) {
            r2i_tokenizer_is_eog(model->tokenizer, token);
 }
 
+/* A context that is full already, by a prompt or a fork, has no place for a token. */
+static bool is_full(const r2_sequence *s) {
+    return s->n_tokens >= s->engine->n_context;
+}
+
 void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *logits) {
+    s->chosen = -1;
+    if (is_full(s)) return;
     s->is_cut = s->is_thinking && s->n_block_thinking >= think_limit(s);
     s->chosen = s->is_cut ? s->engine->model->think_close
                           : r2i_sequence_draw(s, drawer, logits, s->options.mask, s->options.user);
@@ -108,7 +126,7 @@ void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *
 void r2i_sequence_write(r2_sequence *s) {
     const int32_t token = s->chosen;
     if (token < 0) {
-        r2i_sequence_finish(s, R2_FINISH_ERROR);
+        r2i_sequence_finish(s, is_full(s) ? R2_FINISH_LENGTH : R2_FINISH_ERROR);
         return;
     }
     s->is_think_cut |= s->is_cut;
@@ -117,11 +135,10 @@ void r2i_sequence_write(r2_sequence *s) {
     s->n_generated++;
     s->state = R2_STATE_WRITING;
     s->engine->stats.n_generated_tokens++;
-    const bool is_full = s->n_tokens == s->engine->n_context;
     const bool is_long =
         s->options.max_new_tokens > 0 && s->n_generated >= s->options.max_new_tokens;
     if (is_end(s, token))
         r2i_sequence_finish(s, R2_FINISH_END);
-    else if (is_full || is_long)
+    else if (is_full(s) || is_long)
         r2i_sequence_finish(s, R2_FINISH_LENGTH);
 }

@@ -189,6 +189,7 @@ r2_status r2_sequence_append(r2_sequence *s, const r2_token *tokens, int32_t n, 
     }
     if (n == 0) return R2_OK;
     memcpy(s->tokens + s->n_tokens, tokens, (size_t)n * sizeof *tokens);
+    memset(s->is_thought + s->n_tokens, 0, (size_t)n);
     s->n_tokens += n;
     s->n_read = s->n_tokens;
     s->generation_start = s->n_tokens;
@@ -315,6 +316,7 @@ r2_status r2_sequence_rewind(r2_sequence *s, int32_t n_tokens, r2_error *err) {
     release_pages(s, r2i_div_up_i32(s->n_computed, R2I_PAGE_TOKENS));
     s->state = n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
     s->finish = R2_FINISH_NONE;
+    atomic_store(&s->is_canceled, false);
     r2i_sequence_read_markers(s);
     return R2_OK;
 }

@@ -149,6 +149,7 @@ static r2_status fill(r2_sequence *s, const file_parts *p, r2_error *err) {
     s->n_tokens = p->header.n_tokens;
     s->n_read = s->n_tokens;
     s->generation_start = s->n_tokens;
+    r2i_sequence_read_markers(s);
     s->is_thinking = p->header.is_thinking != 0;
     s->options.cache_domain = p->header.cache_domain;
     r2i_sequence_advance(s, p->header.n_computed);

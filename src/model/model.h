@@ -43,6 +43,8 @@ r2i_row_kind r2i_model_cache_rows(const r2_model *model);
 void r2i_model_on_packed(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows);
 /* Bytes of panels packed for good so far. */
 size_t r2i_model_packed_bytes(r2_model *model);
+/* R2_E_IO when a mapped file has become shorter: reading what is gone would end the process. */
+R2_CHECKED r2_status r2i_model_check_intact(const r2_model *model, r2_error *err);
 /* A line for the embedding program's log, if it wants one. */
 void r2i_model_log(const r2_model *model, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -51,6 +51,16 @@ size_t r2i_model_packed_bytes(r2_model *model) {
     return n_bytes;
 }
 
+r2_status r2i_model_check_intact(const r2_model *model, r2_error *err) {
+    const bool is_gguf = model->gguf != NULL;
+    if (is_gguf ? r2i_gguf_is_intact(model->gguf)
+                : r2i_safetensors_is_intact(model->folder.weights))
+        return R2_OK;
+    return r2i_fail(err, R2_E_IO, "%s was truncated while it was in use",
+                    is_gguf ? r2i_gguf_label(model->gguf)
+                            : r2i_safetensors_label(model->folder.weights));
+}
+
 static r2_status choose_kernels(r2_model *model, const r2_model_options *options, r2_error *err) {
     r2i_level cap = R2I_LEVEL_AMX;
     if (options->cpu != NULL) {

@@ -1,12 +1,14 @@
 /* test_thinking.c - thinking budgets are exact to the token, whatever the model would rather do.
  *
  * The toy's template opens a block ("<think>\n"), and the toy never closes it by itself. */
+#define _GNU_SOURCE /* mkstemp */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -121,6 +123,46 @@ static void test_budget_is_exact(void **state) {
     r2_prompt_destroy(prompt);
 }
 
+static void go_on(r2_sequence *s, outcome *out) {
+    r2_error err;
+    for (int32_t n_active = 1; n_active > 0;)
+        must(r2_engine_step(engine, &n_active, &err), &err);
+    summarize(s, out);
+}
+
+/* A block goes on after a rewind into it and in a loaded sequence, with what it has used. */
+static void test_block_survives_rewind_and_file(void **state) {
+    r2_prompt *prompt = ask(R2_THINK_AUTO);
+    r2_sequence_options options = { .max_new_tokens = 10, .think_budget = 20, .ignores_end = true };
+    char path[] = "/tmp/r2lm-thinking-XXXXXX";
+    r2_error err;
+    r2_sequence *s, *loaded;
+    outcome out;
+    (void)state;
+    const int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    must(r2_sequence_create(&s, engine, &options, &err), &err);
+    must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
+    go_on(s, &out);
+    assert_int_equal(out.n_inside, 10);
+    must(r2_sequence_save(s, path, &err), &err);
+    options.max_new_tokens = 30;
+    must(r2_sequence_load(&loaded, engine, path, &options, &err), &err);
+    go_on(loaded, &out);
+    assert_int_equal(out.close_at, 10);
+    must(r2_sequence_rewind(s, prompt->n_tokens + 7, &err), &err);
+    go_on(s, &out);
+    assert_int_equal(out.n_inside, 10);
+    must(r2_sequence_rewind(s, prompt->n_tokens + 15, &err), &err);
+    go_on(s, &out);
+    assert_int_equal(out.close_at, 5);
+    unlink(path);
+    r2_sequence_destroy(loaded);
+    r2_sequence_destroy(s);
+    r2_prompt_destroy(prompt);
+}
+
 static void test_no_budget_no_cut(void **state) {
     r2_prompt *prompt = ask(R2_THINK_AUTO);
     const r2_sequence_options options = { .max_new_tokens = N_NEW };
@@ -207,6 +249,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prompt_ends_in_an_open_block),
         cmocka_unit_test(test_budget_is_exact),
+        cmocka_unit_test(test_block_survives_rewind_and_file),
         cmocka_unit_test(test_no_budget_no_cut),
         cmocka_unit_test(test_negative_budget_closes_at_once),
         cmocka_unit_test(test_think_off),

@@ -294,6 +294,53 @@ static void test_cancel_and_limits(void **state) {
     r2_model_close(model);
 }
 
+/* A context that the prompt, a fork or a file fills to the last token has no place for another. */
+static void test_full_prompt(void **state) {
+    (void)state;
+    r2_error err;
+    r2_model *model = open_model("llama");
+    r2_engine *engine = make_engine(model, &(r2_engine_options){ .n_context = 64 });
+    r2_sequence *s = start(engine, &warm, 64, 1), *copy;
+    must(r2_sequence_fork(&copy, s, &warm, &err), &err);
+    run(engine);
+    r2_sequence *const both[] = { s, copy };
+    for (int i = 0; i < 2; i++) {
+        r2_sequence_status status;
+        output out;
+        r2_sequence_get_status(both[i], &status);
+        assert_int_equal(status.finish, R2_FINISH_LENGTH);
+        assert_int_equal(status.n_tokens, 64);
+        assert_int_equal(status.n_generated, 0);
+        read_all(both[i], &out);
+        assert_int_equal(out.n, 0);
+        r2_sequence_destroy(both[i]);
+    }
+    r2_engine_destroy(engine);
+    r2_model_close(model);
+}
+
+/* What was canceled goes on after a rewind. */
+static void test_rewind_after_cancel(void **state) {
+    (void)state;
+    r2_error err;
+    r2_model *model = open_model("llama");
+    r2_engine *engine = make_engine(model, &(r2_engine_options){ .n_context = CAP });
+    r2_sequence *s = start(engine, &warm, 20, 3);
+    r2_sequence_status status;
+    r2_sequence_cancel(s);
+    run(engine);
+    r2_sequence_get_status(s, &status);
+    assert_int_equal(status.finish, R2_FINISH_CANCELED);
+    must(r2_sequence_rewind(s, 20, &err), &err);
+    run(engine);
+    r2_sequence_get_status(s, &status);
+    assert_int_equal(status.finish, R2_FINISH_LENGTH);
+    assert_int_equal(status.n_generated, N_NEW);
+    r2_sequence_destroy(s);
+    r2_engine_destroy(engine);
+    r2_model_close(model);
+}
+
 /* Two pages in all, three wanted by each of two sequences: one ends for lack of memory, with a reason. */
 static void test_cache_full(void **state) {
     (void)state;
@@ -508,6 +555,8 @@ int main(void) {
         cmocka_unit_test(test_fork_and_rewind),
         cmocka_unit_test(test_save_and_load),
         cmocka_unit_test(test_cancel_and_limits),
+        cmocka_unit_test(test_full_prompt),
+        cmocka_unit_test(test_rewind_after_cancel),
         cmocka_unit_test(test_cache_full),
         cmocka_unit_test(test_mask),
         cmocka_unit_test(test_prompt_logprobs_and_hidden),
