@@ -205,7 +205,8 @@ static void leave_out(member *m, int64_t now_ns, int64_t waited_ns) {
 
 /* Waits until the worker has left the region. */
 static void wait_for_member(member *m, int64_t late_ns) {
-    if (atomic_load_explicit(&m->is_inside, memory_order_acquire) == 0) return;
+    /* Sequentially consistent, as the worker's two accesses are: it may not pass the closing. */
+    if (atomic_load(&m->is_inside) == 0) return;
     const int64_t start_ns = r2i_clock_ns();
     int64_t waited_ns = 0;
     while (atomic_load_explicit(&m->is_inside, memory_order_acquire) != 0) {
