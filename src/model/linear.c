@@ -48,11 +48,11 @@ static void report_portion(const r2i_linear_context *context, const r2i_matrix *
 /* Panels [begin, end), wherever they are or can be made. */
 static const uint8_t *get_panels(const r2i_linear_context *context, const r2i_matrix *m,
                                  int32_t begin, int32_t end, bool is_kept, int32_t worker) {
-    uint8_t *kept = m->panels + (size_t)begin * m->panel_bytes;
+    const size_t offset = (size_t)begin * m->panel_bytes;
     const bool is_packed =
         atomic_load_explicit(&m->pack_state, memory_order_acquire) == R2I_PACK_DONE;
-    if (is_packed) return kept;
-    uint8_t *target = is_kept ? kept : context->scratch[worker];
+    if (is_packed) return m->panels + offset;
+    uint8_t *target = is_kept ? m->panels + offset : context->scratch[worker];
     r2i_matrix_pack(m, context->kernels, begin, end, target);
     if (is_kept) report_portion(context, m, begin, end);
     return target;
