@@ -144,6 +144,10 @@ static inline void store_fields(const act_batch *batch, r2i_act_group *to, int32
     };
     for (int i = 7; i < 16; i++)
         field[i] = _mm512_setzero_si512();
+    if (n <= 4) {
+        store_few(field, to, n);
+        return;
+    }
     transpose_avx512(field);
     for (int32_t i = 0; i < n; i++) {
         _mm256_storeu_si256((__m256i *)(void *)&to[i].scale, _mm512_castsi512_si256(field[i]));
