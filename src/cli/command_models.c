@@ -50,7 +50,10 @@ int r2i_list_command(r2i_program *p) {
         }
         printf("\n");
     }
-    if (found.n_models == 0 && !p->terminal.is_quiet) r2i_models_hint(p);
+    if (found.n_models == 0 && !p->terminal.is_quiet) {
+        r2i_program_hint(p, "no models here; `make run` in the source tree fetches %s",
+                         r2i_default_model);
+    }
     return R2I_EXIT_OK;
 }
 

@@ -63,6 +63,7 @@ static r2_status make_tokens(run_state *s, r2_token **tokens, int32_t *n_tokens,
         return r2i_session_tokenize(&s->session, text, s->prompt.n_bytes, R2_TOKENIZE_START, tokens,
                                     n_tokens, err);
     }
+    R2I_TRY(r2i_prompt_check(&s->prompt, err));
     const r2_chat_message messages[] = { { "system", o->system }, { "user", text } };
     const int skip = o->system == NULL;
     const r2_chat_options chat = { .think = o->thinks ? R2_THINK_AUTO : R2_THINK_OFF };
@@ -133,6 +134,17 @@ static r2_status open_all(run_state *s, r2i_program *p, r2_error *err) {
     return r2i_session_open_model(&s->session, p, path, err);
 }
 
+/* What to do next.  A question without -p, piped text behind it, was taken as a model. */
+static void print_hint(r2i_program *p, r2_status status) {
+    if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
+    if (p->is_model_missing && p->arguments.n_words > 0 && !p->arguments.has_model_flag)
+        r2i_program_hint(p, "      the first word names the model; a question alone goes behind -p");
+    if (status == R2_E_FULL)
+        r2i_program_hint(p, "      a larger context: -c N");
+    if (status == R2_E_NOMEM)
+        r2i_program_hint(p, "      less memory: a smaller context (-c N) or --no-pack");
+}
+
 int r2i_run_command(r2i_program *p) {
     run_state s = { .session = { .program = p } };
     r2_error err = { R2_OK, "" };
@@ -153,8 +165,7 @@ int r2i_run_command(r2i_program *p) {
     } else {
         close_thinking(&s);
         code = r2i_program_fail(p, status, &err);
-        if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
-        if (status == R2_E_FULL) r2i_program_hint(p, "      a larger context: -c N");
+        print_hint(p, status);
     }
     r2i_session_close(&s.session);
     r2i_buffer_destroy(&s.prompt);

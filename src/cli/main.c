@@ -49,6 +49,10 @@ static int run_command(r2i_program *p, int argc, char **argv) {
         r2i_help_print(p->command);
         return R2I_EXIT_OK;
     }
+    if (p->command->arguments[0] == '\0' && p->arguments.n_words > 0) {
+        return r2i_program_fail(p, R2_E_ARGUMENT,
+                                &(r2_error){ R2_E_ARGUMENT, "expected flags only, found a word" });
+    }
     return p->command->run(p);
 }
 

@@ -267,12 +267,14 @@ r2_status r2i_model_resolve(const char **path, r2i_program *p, const char *text,
     }
     R2I_TRY(r2i_models_find(&found, p, err));
     if (pick(path, &found, is_default ? r2i_default_model : text, err) == R2_OK) return R2_OK;
+    p->is_model_missing = true;
     if (is_default)
         return r2i_fail(err, R2_E_NOT_FOUND, "no model given, and the default model is not here");
     return R2_E_NOT_FOUND;
 }
 
 void r2i_models_hint(const r2i_program *program) {
+    if (!program->is_model_missing) return;
     r2i_program_hint(program,
                      "      `r2lm list` shows the models of this machine; `make run` in the source "
                      "tree fetches %s",

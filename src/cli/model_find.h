@@ -24,6 +24,7 @@ R2_CHECKED r2_status r2i_models_find(r2i_found_models *out, r2i_program *program
  * or "": the default model.  R2_E_NOT_FOUND, the hint printed by r2i_models_hint. */
 R2_CHECKED r2_status r2i_model_resolve(const char **path, r2i_program *program, const char *text,
                                        r2_error *err);
+/* Prints nothing unless it was the model that was not found. */
 void r2i_models_hint(const r2i_program *program);
 extern const char r2i_default_model[];
 #endif

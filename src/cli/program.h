@@ -41,6 +41,7 @@ struct r2i_program {
     r2i_heap heap;
     r2i_arena arena; /* texts that live as long as the program */
     int64_t start_ns;
+    bool is_model_missing; /* the hint about models is of use */
 };
 
 /* NULL: no such command. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "base/utf8_valid.h"
 
 enum { MAX_TEXT_BYTES = 256 << 20, CHUNK_BYTES = 1 << 16 };
 
@@ -61,5 +62,24 @@ r2_status r2i_prompt_collect(r2i_buffer *out, r2i_program *p, int first_word, r2
         }
     }
     if (out->n_bytes > 0 || o->prompt != NULL) return R2_OK;
+    if (first_word > 0) { /* the likeliest mistake: a question alone */
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "\"%.60s\" was taken as the model; expected a prompt: -p TEXT, -f FILE, "
+                        "standard input or words behind the model",
+                        p->arguments.words[0]);
+    }
     return r2i_fail(err, R2_E_ARGUMENT, "expected a prompt: -p TEXT, -f FILE or standard input");
+}
+
+r2_status r2i_prompt_check(const r2i_buffer *prompt, r2_error *err) {
+    if (prompt->n_bytes == 0) return R2_OK;
+    const char *zero = memchr(prompt->bytes, '\0', prompt->n_bytes);
+    if (zero != NULL) {
+        return r2i_fail(err, R2_E_FORMAT,
+                        "prompt: expected text, found a zero byte at byte %td; --raw takes it",
+                        zero - prompt->bytes);
+    }
+    if (r2i_utf8_is_valid(prompt->bytes, prompt->n_bytes)) return R2_OK;
+    return r2i_fail(err, R2_E_FORMAT,
+                    "prompt: expected UTF-8 text, found other bytes; --raw takes them");
 }

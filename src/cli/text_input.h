@@ -13,4 +13,6 @@ R2_CHECKED r2_status r2i_file_append(r2i_buffer *out, const char *path, r2_error
  * R2_E_ARGUMENT: no text at all. */
 R2_CHECKED r2_status r2i_prompt_collect(r2i_buffer *out, r2i_program *program, int first_word,
                                         r2_error *err);
+/* R2_E_FORMAT: it holds a zero byte or is no UTF-8, so no chat template can take it. */
+R2_CHECKED r2_status r2i_prompt_check(const r2i_buffer *prompt, r2_error *err);
 #endif

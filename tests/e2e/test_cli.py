@@ -187,7 +187,19 @@ def test_full_context():
 
 
 def test_prompt_that_is_no_text():
-    one_line(r2lm("run", "-m", TOY, stdin=b"\xff\xfe\x00", code=DATA).err)
+    assert "UTF-8" in one_line(r2lm("run", "-m", TOY, stdin=b"\xff\xfe", code=DATA).err)
+    assert "zero byte at byte 1" in one_line(r2lm("run", "-m", TOY, stdin=b"a\0b", code=DATA).err)
+    r2lm("run", "-m", TOY, "--raw", "-n", "1", stdin=b"a\0b")
+
+
+def test_errors_name_the_likely_mistake():
+    done = r2lm("run", "What is a hash table?", code=USAGE)
+    assert "taken as the model" in one_line(done.err)
+    assert "behind -p" in r2lm("run", "What is this?", stdin="text", code=DATA).err
+    done = r2lm("run", "-m", TOY, "-f", "/nonexistent", code=DATA)
+    assert "r2lm list" not in done.err       # the model is not what is missing
+    assert "no models here" in r2lm("list").err
+    assert "found a word" in one_line(r2lm("list", "more", code=USAGE).err)
 
 
 # ---------------------------------------------------------------- full disk
