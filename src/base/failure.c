@@ -33,6 +33,9 @@ static void make_printable(char *text) {
     for (size_t i = 0; i < n; i++) {
         const unsigned char c = (unsigned char)text[i];
         if (c < 0x20 || c == 0x7f) text[i] = '?';
+        /* C1 in UTF-8 (C2 80..C2 9F): U+009B begins an escape sequence as ESC [ does. */
+        const unsigned char next = (unsigned char)text[i + 1];
+        if (c == 0xc2 && next >= 0x80 && next <= 0x9f) text[i] = text[i + 1] = '?';
     }
     if (n != R2_ERROR_TEXT_BYTES - 1) return;
     size_t tail = n;

@@ -530,6 +530,11 @@ static void test_bad_options(void **state) {
     r2_sequence *s = NULL;
     const r2_model_options bad_cpu = { .cpu = "abacus" };
     assert_int_equal(r2_model_open(&model, golden_path("llama"), &bad_cpu, &err), R2_E_ARGUMENT);
+    const r2_model_options escaping = { .cpu = "\x1b[2J\xc2\x9b"
+                                               "2J" };
+    assert_int_equal(r2_model_open(&model, golden_path("llama"), &escaping, &err), R2_E_ARGUMENT);
+    assert_null(strchr(err.text, '\x1b'));
+    assert_null(strstr(err.text, "\xc2\x9b"));
     assert_int_equal(r2_model_open(&model, "/nowhere/model.gguf", NULL, &err), R2_E_NOT_FOUND);
     model = open_model("llama");
     const r2_engine_options bad_threads = { .n_threads = -3 };
