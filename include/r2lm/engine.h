@@ -90,8 +90,8 @@ R2_API void r2_model_get_info(const r2_model *model, r2_model_info *out);
 typedef struct {
     int32_t n_threads;   /* 0: one per processor this process may use */
     int32_t n_context;   /* most tokens of one sequence; 0: the model's, at most 32768 */
-    int64_t cache_bytes; /* memory for the paged cache; 0: enough for one full sequence, at most a
-                               quarter of the machine's memory */
+    int64_t cache_bytes; /* memory for the paged cache; 0: four full sequences, within a quarter of
+                               the machine's memory, but never less than one */
     int32_t n_batch_tokens;   /* most tokens computed in one step; 0: 256 */
     int32_t n_sequences;      /* most sequences at once; 0: 64 */
     bool has_no_prefix_cache; /* never reuse another sequence's prefix */
