@@ -138,9 +138,9 @@ static r2_status open_all(run_state *s, r2i_program *p, r2_error *err) {
 static void print_hint(r2i_program *p, r2_status status) {
     if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
     if (p->is_model_missing && p->arguments.n_words > 0 && !p->arguments.has_model_flag)
-        r2i_program_hint(p, "      the first word names the model; a question alone goes behind -p");
-    if (status == R2_E_FULL)
-        r2i_program_hint(p, "      a larger context: -c N");
+        r2i_program_hint(p,
+                         "      the first word names the model; a question alone goes behind -p");
+    if (status == R2_E_FULL) r2i_program_hint(p, "      a larger context: -c N");
     if (status == R2_E_NOMEM)
         r2i_program_hint(p, "      less memory: a smaller context (-c N) or --no-pack");
 }
