@@ -205,8 +205,8 @@ class Bench:
         """One sample of what the machine can do now."""
         for program, keys in (("bandwidth", (("best_gb_s", "gb_s"),)), ("peak", (("int8_gops", "int8"), ("bf16_gflops", "bf16")))):
             try:
-                extra = [512, 0.4] if program == "bandwidth" else [0.2]
-                said = json_of(run([os.path.join(self.build, program), str(self.o.threads), *map(str, extra)]))
+                seconds = "0.4" if program == "bandwidth" else "0.2"
+                said = json_of(run([os.path.join(self.build, program), str(self.o.threads), seconds]))
                 for key, name in keys: self.limits[name].append(said[key])
             except Missing as why: self.lack(program, why)
 
