@@ -50,8 +50,9 @@ static int run_command(r2i_program *p, int argc, char **argv) {
         return R2I_EXIT_OK;
     }
     if (p->command->arguments[0] == '\0' && p->arguments.n_words > 0) {
-        return r2i_program_fail(p, R2_E_ARGUMENT,
-                                &(r2_error){ R2_E_ARGUMENT, "expected flags only, found a word" });
+        (void)r2i_fail(&err, R2_E_ARGUMENT, "%s: expected flags only, found \"%.60s\"",
+                       p->command->name, p->arguments.words[0]);
+        return r2i_program_fail(p, R2_E_ARGUMENT, &err);
     }
     return p->command->run(p);
 }

@@ -199,7 +199,7 @@ def test_errors_name_the_likely_mistake():
     done = r2lm("run", "-m", TOY, "-f", "/nonexistent", code=DATA)
     assert "r2lm list" not in done.err       # the model is not what is missing
     assert "no models here" in r2lm("list").err
-    assert "found a word" in one_line(r2lm("list", "more", code=USAGE).err)
+    assert 'found "more"' in one_line(r2lm("list", "more", code=USAGE).err)
 
 
 # ---------------------------------------------------------------- full disk
