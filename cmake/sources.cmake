@@ -17,19 +17,24 @@ endfunction()
 # What the level promises.  BF16 is a feature beyond it: only files named *_bf16_avx512.c get its flag,
 # and their functions enter the table only where the machine has it.
 set(R2LM_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c)
+# Unrolled tiles under sanitizers take minutes to optimise and gain nothing there.
+set(R2LM_HOT -O3)
+if(R2LM_SANITIZE OR R2LM_FUZZ)
+  set(R2LM_HOT -O1)
+endif()
 # Plain loops over rows and logits want the vectorizer as well.
 foreach(folder model sampler)
   file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.c")
-  set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS -O3)
+  set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS ${R2LM_HOT})
 endforeach()
-r2lm_kernel_flags(portable -O3)
-r2lm_kernel_flags(avx2 -O3 -mavx2 -mfma -mf16c)
+r2lm_kernel_flags(portable ${R2LM_HOT})
+r2lm_kernel_flags(avx2 ${R2LM_HOT} -mavx2 -mfma -mf16c)
 file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/avx2/*_avxvnni.c") # likewise
-set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mavxvnni")
-r2lm_kernel_flags(avx512 -O3 ${R2LM_AVX512})
+set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "${R2LM_HOT};-mavx2;-mfma;-mf16c;-mavxvnni")
+r2lm_kernel_flags(avx512 ${R2LM_HOT} ${R2LM_AVX512})
 file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/avx512/*_bf16_avx512.c")
-set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "-O3;${R2LM_AVX512};-mavx512bf16")
-r2lm_kernel_flags(amx -O3 ${R2LM_AVX512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
+set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "${R2LM_HOT};${R2LM_AVX512};-mavx512bf16")
+r2lm_kernel_flags(amx ${R2LM_HOT} ${R2LM_AVX512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
 
 set(R2LM_LINK_LIBRARIES Threads::Threads PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC m)
 set(R2LM_PUBLIC_INCLUDES "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
