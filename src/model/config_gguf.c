@@ -111,6 +111,12 @@ static r2_status read_rope(r2i_config *c, const r2i_gguf *gguf, r2i_arena *arena
     float theta = 10000;
     rope->d = c->d_head;
     R2I_TRY(r2i_gguf_try_i32(gguf, ".rope.dimension_count", 2, c->d_head, &rope->d, err));
+    /* The rows of a llama file lie in pairs over the whole head (weights.c), so no part of it turns. */
+    if (c->family == R2I_FAMILY_LLAMA && rope->d != c->d_head) {
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%s: rope.dimension_count: expected %d, the head size, found %d",
+                        r2i_gguf_label(gguf), c->d_head, rope->d);
+    }
     R2I_TRY(r2i_gguf_try_f32(gguf, ".rope.freq_base", 1e-3f, 1e12f, &theta, err));
     rope->theta = (double)theta;
     const r2i_stored_tensor *divisors = r2i_gguf_find_tensor(gguf, "rope_freqs.weight");
