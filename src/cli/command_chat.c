@@ -172,6 +172,7 @@ static r2i_line_result read_block(r2i_chat *c, r2_error *err) {
             return R2I_LINE_END;
         const r2i_line_result result = r2i_line_input_read(c->input, ". ", &c->line);
         if (result != R2I_LINE_READ) return result;
+        if (r2i_prompt_check(&c->line, err) != R2_OK) return R2I_LINE_END;
         text = c->line.bytes != NULL ? c->line.bytes : "";
     }
 }
@@ -201,6 +202,10 @@ static void take_line(r2i_chat *c) {
     r2_error err = { R2_OK, "" };
     line += strspn(line, " \t");
     r2i_buffer_clear(&c->message);
+    if (r2i_prompt_check(&c->line, &err) != R2_OK) {
+        r2i_chat_fail(c, err.code, &err);
+        return;
+    }
     if (line[0] == '\0') return;
     if (line[0] == '/' && line[1] != '/') {
         const size_t n_before = r2i_conversation_count(&c->conversation);

@@ -75,11 +75,9 @@ r2_status r2i_prompt_check(const r2i_buffer *prompt, r2_error *err) {
     if (prompt->n_bytes == 0) return R2_OK;
     const char *zero = memchr(prompt->bytes, '\0', prompt->n_bytes);
     if (zero != NULL) {
-        return r2i_fail(err, R2_E_FORMAT,
-                        "prompt: expected text, found a zero byte at byte %td; --raw takes it",
+        return r2i_fail(err, R2_E_FORMAT, "prompt: expected text, found a zero byte at byte %td",
                         zero - prompt->bytes);
     }
     if (r2i_utf8_is_valid(prompt->bytes, prompt->n_bytes)) return R2_OK;
-    return r2i_fail(err, R2_E_FORMAT,
-                    "prompt: expected UTF-8 text, found other bytes; --raw takes them");
+    return r2i_fail(err, R2_E_FORMAT, "prompt: expected UTF-8 text, found other bytes");
 }

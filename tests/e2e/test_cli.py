@@ -190,6 +190,8 @@ def test_prompt_that_is_no_text():
     assert "UTF-8" in one_line(r2lm("run", "-m", TOY, stdin=b"\xff\xfe", code=DATA).err)
     assert "zero byte at byte 1" in one_line(r2lm("run", "-m", TOY, stdin=b"a\0b", code=DATA).err)
     r2lm("run", "-m", TOY, "--raw", "-n", "1", stdin=b"a\0b")
+    done = r2lm("chat", "-m", TOY, "-n", "1", stdin=b"a\0b\n", code=DATA)
+    assert "zero byte at byte 1" in one_line(done.err) and done.out == ""
 
 
 def test_errors_name_the_likely_mistake():
