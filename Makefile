@@ -81,7 +81,7 @@ bench: all
 
 install: all
 	@$(CONFIGURE) $(BUILD) -DCMAKE_INSTALL_PREFIX="$(PREFIX)" $(CMAKE_FLAGS) > /dev/null
-	@cmake --build $(BUILD)
+	@cmake --build $(BUILD) --target r2lm r2lm_shared r2lm_static written_pages
 	@DESTDIR="$(DESTDIR)" cmake --install $(BUILD)
 
 uninstall:
