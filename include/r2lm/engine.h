@@ -208,7 +208,7 @@ typedef enum {
     R2_FINISH_END,    /* the model ended its text */
     R2_FINISH_LENGTH, /* max_new_tokens or the context's end */
     R2_FINISH_CANCELED,
-    R2_FINISH_MEMORY, /* no cache page left */
+    R2_FINISH_MEMORY, /* no cache page left; its own were given back */
     R2_FINISH_ERROR   /* the mask left no token, or the logits are not numbers */
 } r2_finish;
 

@@ -156,7 +156,9 @@ void r2_engine_get_stats(const r2_engine *e, r2_engine_stats *out) {
 /* ---- putting a batch together ---- */
 
 static bool schedule(r2_engine *e, r2_sequence *s, int32_t n_rows) {
-    if (n_rows < 1 || !r2i_sequence_make_room(s, s->n_computed + n_rows)) return false;
+    if (n_rows < 1) return false;
+    n_rows = r2i_sequence_make_room(s, s->n_computed + n_rows) - s->n_computed;
+    if (n_rows < 1) return false;
     e->runs[e->n_runs] = (r2i_run){ e->n_rows, n_rows, s->n_computed, s->page_memory };
     e->scheduled[e->n_runs++] = (r2i_scheduled){ s, n_rows };
     memcpy(e->batch_tokens + e->n_rows, s->tokens + s->n_computed,
@@ -301,7 +303,10 @@ r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
     forget_logits(e);
     r2_sequence *starved = put_together(e);
     if (e->n_rows == 0) {
-        if (starved != NULL) r2i_sequence_finish(starved, R2_FINISH_MEMORY);
+        if (starved != NULL) {
+            r2i_sequence_finish(starved, R2_FINISH_MEMORY);
+            r2i_sequence_give_pages(starved); /* the others may go on */
+        }
         *n_active = count_active(e);
         return R2_OK;
     }

@@ -80,8 +80,11 @@ struct r2_engine {
 
 /* sequence.c */
 bool r2i_sequence_has_work(const r2_sequence *s);
-/* Pages for positions up to n_tokens - 1 that may be written from n_computed on; false: cache full. */
-bool r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens);
+/* Takes pages that may be written from n_computed on, for n_tokens tokens in all; returns for how many
+ * there is room, fewer when the cache is full. */
+int32_t r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens);
+/* Gives all pages back; the tokens stay and are computed again when the sequence goes on. */
+void r2i_sequence_give_pages(r2_sequence *s);
 /* Takes known pages for the beginning of a sequence that has none yet. */
 void r2i_sequence_take_prefix(r2_sequence *s);
 /* n more tokens are in the cache: full pages become known. */

@@ -227,17 +227,23 @@ static bool make_writable(r2_sequence *s, int32_t i) {
     return true;
 }
 
-bool r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens) {
+int32_t r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens) {
     const int32_t first_written = s->n_computed / R2I_PAGE_TOKENS;
     const int32_t n_needed = r2i_div_up_i32(n_tokens, R2I_PAGE_TOKENS);
-    if (first_written < s->n_pages && !make_writable(s, first_written)) return false;
+    if (first_written < s->n_pages && !make_writable(s, first_written)) return s->n_computed;
     while (s->n_pages < n_needed) {
         const int32_t page = r2i_pages_hold_new(s->engine->pages);
-        if (page == R2I_NO_PAGE) return false;
+        if (page == R2I_NO_PAGE) break;
         s->pages[s->n_pages] = page;
         s->page_memory[s->n_pages++] = r2i_pages_memory(s->engine->pages, page);
     }
-    return true;
+    return r2i_min_i32(n_tokens, s->n_pages * R2I_PAGE_TOKENS);
+}
+
+void r2i_sequence_give_pages(r2_sequence *s) {
+    release_pages(s, 0);
+    s->n_computed = 0;
+    s->n_cached = 0;
 }
 
 /* The last token is always computed: its logits are wanted. */

@@ -21,7 +21,7 @@ static const char magic[8] = "r2lmSEQ";
 typedef struct {
     char magic[8];
     uint32_t version, rows;
-    uint64_t fingerprint, page_bytes, boundary_bytes, cache_domain;
+    uint64_t fingerprint, page_bytes, boundary_bytes;
     int32_t n_tokens, n_computed, n_pages, is_thinking;
 } file_header;
 
@@ -31,7 +31,6 @@ static file_header header_of(const r2_sequence *s) {
                       .fingerprint = s->engine->model->fingerprint,
                       .page_bytes = s->engine->cache.page_bytes,
                       .boundary_bytes = s->engine->cache.boundary_bytes,
-                      .cache_domain = s->options.cache_domain,
                       .n_tokens = s->n_tokens,
                       .n_computed = s->n_computed,
                       .n_pages = r2i_div_up_i32(s->n_computed, R2I_PAGE_TOKENS),
@@ -139,7 +138,7 @@ static r2_status fill(r2_sequence *s, const file_parts *p, r2_error *err) {
     }
     for (size_t i = 0; i < n; i++)
         s->is_thought[i] = p->thought[i] != 0;
-    if (!r2i_sequence_make_room(s, p->header.n_computed)) {
+    if (r2i_sequence_make_room(s, p->header.n_computed) < p->header.n_computed) {
         return r2i_fail(err, R2_E_FULL, "%s: no cache pages left for %d tokens", p->label,
                         p->header.n_computed);
     }
@@ -151,12 +150,12 @@ static r2_status fill(r2_sequence *s, const file_parts *p, r2_error *err) {
     s->generation_start = s->n_tokens;
     r2i_sequence_read_markers(s);
     s->is_thinking = p->header.is_thinking != 0;
-    s->options.cache_domain = p->header.cache_domain;
-    r2i_sequence_advance(s, p->header.n_computed);
-    s->n_cached = s->n_computed;
+    /* Not made known: a forged file must not stand in for what the model would compute. */
+    s->n_computed = p->header.n_computed;
     s->state = s->n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
     /* Draw the next token as after a fork: the last row is computed again. */
     if (s->n_computed == s->n_tokens && s->n_tokens > 0) s->n_computed--;
+    s->n_cached = s->n_computed;
     return R2_OK;
 }
 

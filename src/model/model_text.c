@@ -40,7 +40,7 @@ static r2_status copy_ids(void *user, const int32_t *ids, size_t n_ids, r2_error
     if (n_ids > INT32_MAX) return r2i_fail(err, R2_E_LIMIT, "text of %zu tokens", n_ids);
     sink->n = (int32_t)n_ids;
     if (sink->cap == 0) return R2_OK;
-    if (n_ids > (size_t)sink->cap) {
+    if (sink->cap < 0 || n_ids > (size_t)sink->cap) {
         return r2i_fail(err, R2_E_FULL, "text of %zu tokens, room for %d", n_ids, sink->cap);
     }
     if (n_ids > 0) memcpy(sink->tokens, ids, n_ids * sizeof *ids);

@@ -61,6 +61,7 @@ int32_t r2i_top_logits(const float *logits, int32_t n_vocab, r2i_candidate *out,
     int32_t count = 0;
     for (int32_t i = 0; i < n_vocab; i++) {
         const r2i_candidate c = { i, logits[i] };
+        if (c.logit != c.logit) continue; /* no number, no rank */
         if (count == n && (n == 0 || !(c.logit > out[n - 1].logit))) continue;
         int32_t at = count < n ? count++ : n - 1;
         for (; at > 0 && is_before(c, out[at - 1]); at--)

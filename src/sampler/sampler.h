@@ -49,7 +49,7 @@ typedef struct {
     int32_t token;
     float logit;
 } r2i_candidate;
-/* The n largest logits, best first; returns how many (fewer than n only if n_vocab is). */
+/* The n largest logits, best first; returns how many (fewer if there are fewer numbers). */
 int32_t r2i_top_logits(const float *logits, int32_t n_vocab, r2i_candidate *out, int32_t n);
 /* Index of the largest logit, the lower index on ties; -1 if none is above -INFINITY. */
 int32_t r2i_largest_logit(const float *logits, int32_t n_vocab);

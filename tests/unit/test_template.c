@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <cmocka.h>
 #include "text/chat_template.h"
 #include "text/template_value.h"
@@ -91,20 +90,16 @@ static void equals_jinja2(void **state) {
     json_decref(file);
 }
 
-/* Every limit: an error value, soon, and memory given back. */
+/* Every limit: an error value and memory given back; soon, or the time limit of the test strikes. */
 static void expect_limit(const char *name, const char *source, size_t n_bytes) {
     outcome o;
     json_t *context = json_pack("{s:[], s:s}", "messages", "s", "text");
-    const clock_t begin = clock();
     outcome_init(&o);
     render(&o, source, n_bytes, context);
-    const double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
     if (o.status == R2_OK) fail_msg("%s: rendered", name);
     if (o.status != R2_E_LIMIT && o.status != R2_E_NOMEM && o.status != R2_E_RANGE)
         fail_msg("%s: %s", name, o.err.text);
     assert_non_null(strstr(o.err.text, "chat template"));
-    if (seconds > 5)
-        fail_msg("%s: took %.1f s", name, seconds); /* a sanitizer build on a busy core included */
     outcome_destroy(&o);
     json_decref(context);
 }
