@@ -201,6 +201,12 @@ static void scan_ollama(r2i_found_models *f) {
     if (models != NULL) scan_manifests(f, models, keep(p, "%s/manifests", models), "", 0);
 }
 
+/* Where tools/fetch_models.sh puts models. */
+static const char *own_folder(r2i_program *p) {
+    const char *folder = getenv("R2LM_MODEL_CACHE");
+    return folder != NULL && folder[0] != '\0' ? folder : cache_path(p, "r2lm/models");
+}
+
 r2_status r2i_models_find(r2i_found_models *out, r2i_program *p, r2_error *err) {
     const char *llama_cache = getenv("LLAMA_CACHE");
     *out = (r2i_found_models){ .program = p, .cap_models = MAX_MODELS };
@@ -210,7 +216,7 @@ r2_status r2i_models_find(r2i_found_models *out, r2i_program *p, r2_error *err) 
         const size_t first = out->n_models;
         if (place == 0 && p->options->models != NULL)
             scan(out, p->options->models, "folder", "", 0);
-        if (place == 1) scan(out, cache_path(p, "r2lm/models"), "r2lm", "", 0);
+        if (place == 1) scan(out, own_folder(p), "r2lm", "", 0);
         if (place == 2) scan_hugging_face(out);
         if (place == 3) scan_ollama(out);
         if (place == 4)

@@ -40,6 +40,11 @@ r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const cha
 r2_status r2i_session_open_engine(r2i_session *s, const r2_engine_options *options, r2_error *err) {
     r2_engine_options all = *options;
     all.n_threads = s->program->options->threads;
+    if (all.n_context > s->info.n_context) {
+        r2i_program_note(s->program,
+                         "a context of %d tokens: the model was made for %d, expect less beyond",
+                         all.n_context, s->info.n_context);
+    }
     r2i_signals_hold();
     const r2_status status = r2_engine_create(&s->engine, s->model, &all, err);
     r2i_signals_release();
