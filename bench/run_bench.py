@@ -57,8 +57,8 @@ GROUPS = "decode prefill genuine batch depth long busy start tokenize memory pro
 class Missing(Exception): pass
 
 
-def run(command, timeout=900, env=None, cwd=None):
-    """stdout of a command; Missing with the last line it said when it fails."""
+def run(command, timeout=900, env=None, cwd=None, has_stderr=False):
+    """stdout of a command (and what it says beside); Missing with the last line it said when it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, cwd=cwd, errors="replace")
     except subprocess.TimeoutExpired:
@@ -69,7 +69,7 @@ def run(command, timeout=900, env=None, cwd=None):
         said = [l for l in (done.stderr + done.stdout).strip().splitlines() if l.strip()] or [""]
         first = next((l for l in said if "error" in l.lower() or "assert" in l.lower()), said[-1])
         raise Missing(f"{os.path.basename(command[0])} ended with {done.returncode}: {first[:160]}")
-    return done.stdout
+    return done.stdout + (done.stderr if has_stderr else "")
 
 
 def json_of(text):
@@ -159,7 +159,7 @@ class Bench:
         return [path, *map(str, arguments)]
 
     def ours(self, model, threads=None, **work):
-        command = [self.program, "bench", "-m", model, "-t", threads or self.o.threads, "-p", work.get("prefill") or 16, "-n", work.get("decode") or 1,
+        command = [self.program, "bench", "-m", model, "-t", threads or self.o.threads, "-p", work.get("prefill") or 16, "-n", work.get("decode") or (32 if work.get("streams", 1) > 1 else 1),
                    "--streams", work.get("streams", 1), "--depth", work.get("depth", 0), "--json"]
         return list(map(str, command))
 
@@ -192,9 +192,10 @@ class Bench:
             for setting in flash:
                 try:
                     text = run(self.ik("llama-batched-bench", "-m", path, "-c", work["streams"] * 256, "-b", 2048, "-ub", 512, "-t", threads,
-                                       "-fa", setting, "-npp", 16, "-ntg", 32, "-npl", work["streams"]))
-                    line = [l for l in text.splitlines() if l.startswith("|") and l.split("|")[1].strip().isdigit()][-1]
-                    out["batch_decode_tok_s"] = float(line.split("|")[8])
+                                       "-fa", setting, "-npp", 16, "-ntg", 32, "-npl", work["streams"]), has_stderr=True)
+                    lines = [l for l in text.splitlines() if l.startswith("|") and l.split("|")[1].strip().isdigit()]
+                    if not lines: raise Missing("llama-batched-bench printed no result")
+                    out["batch_decode_tok_s"] = float(lines[-1].split("|")[8])
                     break
                 except Missing:
                     self.flash_fails.add(path)
