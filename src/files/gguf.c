@@ -245,7 +245,6 @@ void r2i_gguf_close(r2i_gguf *gguf) {
 }
 
 const char *r2i_gguf_label(const r2i_gguf *gguf) { return gguf->first.label; }
-uint32_t r2i_gguf_version(const r2i_gguf *gguf) { return gguf->first.version; }
 const char *r2i_gguf_architecture(const r2i_gguf *gguf) { return gguf->architecture; }
 int32_t r2i_gguf_n_shards(const r2i_gguf *gguf) { return gguf->n_shards; }
 uint64_t r2i_gguf_file_bytes(const r2i_gguf *gguf) { return gguf->file_bytes; }
@@ -273,11 +272,6 @@ const r2i_stored_tensor *r2i_gguf_find_tensor(const r2i_gguf *gguf, const char *
 void r2i_gguf_forget(const r2i_gguf *gguf, const r2i_stored_tensor *tensor) {
     if (gguf->mappings == NULL) return;
     r2i_mapping_forget(&gguf->mappings[tensor->shard], tensor->bytes, tensor->n_bytes);
-}
-
-void r2i_gguf_will_need(const r2i_gguf *gguf, const r2i_stored_tensor *tensor) {
-    if (gguf->mappings == NULL) return;
-    r2i_mapping_will_need(&gguf->mappings[tensor->shard], tensor->bytes, tensor->n_bytes);
 }
 
 size_t r2i_gguf_n_values(const r2i_gguf *gguf) { return gguf->first.n_values; }

@@ -65,7 +65,6 @@ void r2i_gguf_close(r2i_gguf *gguf);
 
 /* File name without folders, for messages. */
 const char *r2i_gguf_label(const r2i_gguf *gguf);
-uint32_t r2i_gguf_version(const r2i_gguf *gguf);
 /* Text of general.architecture; "" when absent. */
 const char *r2i_gguf_architecture(const r2i_gguf *gguf);
 int32_t r2i_gguf_n_shards(const r2i_gguf *gguf);
@@ -78,9 +77,8 @@ size_t r2i_gguf_n_tensors(const r2i_gguf *gguf);
 const r2i_stored_tensor *r2i_gguf_tensor_at(const r2i_gguf *gguf, size_t i); /* in file order */
 /* NULL when there is none; constant time. */
 const r2i_stored_tensor *r2i_gguf_find_tensor(const r2i_gguf *gguf, const char *name);
-/* Gives the pages of a tensor back / asks for them early (mapping.h). */
+/* Gives the pages of a tensor back (mapping.h). */
 void r2i_gguf_forget(const r2i_gguf *gguf, const r2i_stored_tensor *tensor);
-void r2i_gguf_will_need(const r2i_gguf *gguf, const r2i_stored_tensor *tensor);
 
 /* ---- metadata (of the first shard) ---- */
 size_t r2i_gguf_n_values(const r2i_gguf *gguf);

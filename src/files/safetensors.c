@@ -356,8 +356,3 @@ void r2i_safetensors_forget(const r2i_safetensors *file, const r2i_stored_tensor
     if (file->mappings == NULL) return;
     r2i_mapping_forget(&file->mappings[tensor->shard], tensor->bytes, tensor->n_bytes);
 }
-
-void r2i_safetensors_will_need(const r2i_safetensors *file, const r2i_stored_tensor *tensor) {
-    if (file->mappings == NULL) return;
-    r2i_mapping_will_need(&file->mappings[tensor->shard], tensor->bytes, tensor->n_bytes);
-}

@@ -80,7 +80,6 @@ R2_CHECKED r2_status r2i_safetensors_get(const r2i_safetensors *file, const char
 /* Text of __metadata__ under `key`, or NULL. */
 const char *r2i_safetensors_metadata(const r2i_safetensors *file, const char *key);
 const char *r2i_dtype_name(r2i_dtype dtype);
-/* Gives pages back / asks for them early (mapping.h). */
+/* Gives the pages of a tensor back (mapping.h). */
 void r2i_safetensors_forget(const r2i_safetensors *file, const r2i_stored_tensor *tensor);
-void r2i_safetensors_will_need(const r2i_safetensors *file, const r2i_stored_tensor *tensor);
 #endif

@@ -84,7 +84,7 @@ typedef struct {
     const r2i_linear_context *context;
     const r2i_linear_output *outputs;
     const r2i_prepared *x;
-    int32_t n_outputs, n_tokens;
+    int32_t n_tokens;
     int32_t first_tile[R2I_MAX_LINEAR + 1];
     bool is_kept[R2I_MAX_LINEAR];
 } linear_region;
@@ -111,7 +111,7 @@ static void run_tiles(void *argument, int32_t begin, int32_t end, int32_t worker
 void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
                 const r2i_prepared *x, int32_t n_tokens) {
     linear_region region = {
-        .context = context, .outputs = outputs, .x = x, .n_outputs = n_outputs, .n_tokens = n_tokens
+        .context = context, .outputs = outputs, .x = x, .n_tokens = n_tokens
     };
     for (int32_t o = 0; o < n_outputs; o++) {
         region.first_tile[o + 1] = region.first_tile[o] + tiles_of(outputs[o].matrix);

@@ -211,7 +211,6 @@ r2_status r2i_tokenizer_build(r2i_tokenizer **out, const r2i_vocabulary *vocabul
                           .bos_id = v->bos_id,
                           .eos_id = v->eos_id,
                           .unk_id = v->unk_id,
-                          .pad_id = v->pad_id,
                           .add_bos = v->add_bos,
                           .add_eos = v->add_eos,
                           .keep_single_space = o->keep_single_space,
@@ -259,9 +258,6 @@ int32_t r2i_tokenizer_bos(const r2i_tokenizer *t) {
 }
 int32_t r2i_tokenizer_eos(const r2i_tokenizer *t) {
     return t->eos_id;
-}
-int32_t r2i_tokenizer_pad(const r2i_tokenizer *t) {
-    return t->pad_id;
 }
 bool r2i_tokenizer_adds_bos(const r2i_tokenizer *t) {
     return t->add_bos && t->bos_id >= 0;

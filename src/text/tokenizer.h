@@ -116,7 +116,6 @@ const int32_t *r2i_tokenizer_eog(const r2i_tokenizer *tokenizer, size_t *n);
 /* -1: none. */
 int32_t r2i_tokenizer_bos(const r2i_tokenizer *tokenizer);
 int32_t r2i_tokenizer_eos(const r2i_tokenizer *tokenizer);
-int32_t r2i_tokenizer_pad(const r2i_tokenizer *tokenizer);
 bool r2i_tokenizer_adds_bos(const r2i_tokenizer *tokenizer);
 
 /* The bytes a token stands for: "\u0120the" is " the", "<0x0A>" a newline; added tokens are their

@@ -38,7 +38,7 @@ struct r2i_tokenizer {
     bool can_split_words;           /* no token holds a space mark behind another character */
     bool keep_single_space, split_unknown;
     r2i_space_prefix space_prefix;
-    int32_t bos_id, eos_id, unk_id, pad_id;
+    int32_t bos_id, eos_id, unk_id;
     bool add_bos, add_eos;
     int32_t eog_ids[R2I_MAX_EOG];
     size_t n_eog;
