@@ -89,6 +89,13 @@ r2_status r2i_config_check(const r2i_config *c, const char *where, r2_error *err
     return check_rope(c, where, err);
 }
 
+void r2i_config_set_plain(r2i_config *c) {
+    c->d_value = c->d_head;
+    c->attention_scale = 1.0f / sqrtf((float)c->d_head);
+    c->n_groups = c->n_active_groups = 1;
+    c->routed_scale = 1;
+}
+
 r2_status r2i_config_fill_layers(r2i_config *config, r2i_arena *arena, r2_error *err) {
     if (config->n_layers < 1 || config->n_layers > MAX_LAYERS) {
         return r2i_fail(err, R2_E_FORMAT, "layers: expected 1 to %d, found %d", MAX_LAYERS,

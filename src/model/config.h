@@ -15,10 +15,17 @@ typedef enum {
     R2I_FAMILY_LLAMA,
     R2I_FAMILY_QWEN2,
     R2I_FAMILY_QWEN3,
-    R2I_FAMILY_QWEN3_MOE
+    R2I_FAMILY_QWEN3_MOE,
+    R2I_FAMILY_DEEPSEEK_V2,
+    R2I_FAMILY_DEEPSEEK_V3
 } r2i_family;
-typedef enum { R2I_ATTENTION_GQA } r2i_attention_kind;
+/* Grouped queries, or one latent row per token for all heads (DeepSeek-V2, arXiv:2405.04434, 2.1). */
+typedef enum { R2I_ATTENTION_GQA, R2I_ATTENTION_MLA } r2i_attention_kind;
 typedef enum { R2I_FFN_DENSE, R2I_FFN_MOE } r2i_ffn_kind;
+/* How router logits become scores. */
+typedef enum { R2I_SCORE_SOFTMAX, R2I_SCORE_SIGMOID } r2i_score_kind;
+/* How a group of consecutive experts is scored: by its best expert (V2) or its two best (V3). */
+typedef enum { R2I_GROUP_BEST, R2I_GROUP_TWO_BEST } r2i_group_kind;
 typedef enum { R2I_ROPE_PLAIN, R2I_ROPE_LINEAR, R2I_ROPE_LLAMA3, R2I_ROPE_YARN } r2i_rope_kind;
 
 typedef struct {
@@ -42,7 +49,14 @@ typedef struct {
 typedef struct {
     r2i_family family;
     const char *architecture; /* name in the file */
-    int32_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ffn;
+    int32_t n_layers, d_model, n_heads, n_kv_heads, d_ffn;
+    int32_t d_head;        /* of queries and keys; MLA: not rotated part + rope.d */
+    int32_t d_value;       /* of values and of attention's results, per head */
+    float attention_scale; /* of q . k */
+    /* MLA; 0 without.  Values and the not rotated part of keys come from kv_rank numbers per token,
+     * queries from q_rank (0: directly from the hidden row). */
+    int32_t kv_rank, q_rank;
+    float latent_norm_eps;
     int32_t n_vocab; /* rows of the embedding */
     int32_t n_context;
     float norm_eps;
@@ -50,13 +64,24 @@ typedef struct {
     bool is_tied;        /* output head = embedding */
     bool needs_qkv_bias, needs_o_bias, needs_ffn_bias;
     int32_t n_experts, n_active, d_expert; /* MoE layers; 0 without */
-    bool is_renormalized;                  /* chosen experts' weights sum to 1 */
+    int32_t n_shared_experts; /* run for every token, as one MLP of n_shared_experts * d_expert */
+    r2i_score_kind score;
+    bool has_score_bias; /* added to the scores to choose, not to weigh */
+    int32_t n_groups,
+        n_active_groups; /* experts are chosen within the best groups; 1, 1: one group */
+    r2i_group_kind group;
+    bool is_renormalized; /* chosen experts' weights sum to 1 */
+    float routed_scale;   /* multiplies them afterwards */
+    int32_t n_mtp;        /* multi-token prediction modules behind the layers; 0 or 1 */
     r2i_rope_config rope;
     r2i_layer_config *layers; /* [n_layers] */
 } r2i_config;
 
 /* Ranges that every model must satisfy, whatever file it comes from.  Messages begin with `where`. */
 R2_CHECKED r2_status r2i_config_check(const r2i_config *config, const char *where, r2_error *err);
+/* What follows from the sizes in plain attention and routing: values as wide as keys, scores divided
+ * by sqrt(d_head), one group of experts, no scaling. */
+void r2i_config_set_plain(r2i_config *config);
 /* All layers alike: GQA, dense, no window. */
 R2_CHECKED r2_status r2i_config_fill_layers(r2i_config *config, r2i_arena *arena, r2_error *err);
 #endif

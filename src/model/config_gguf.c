@@ -152,6 +152,7 @@ r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf, r2i_arena 
     }
     c.n_vocab = (int32_t)embedding->ne[1];
     c.is_tied = r2i_gguf_find_tensor(gguf, "output.weight") == NULL;
+    r2i_config_set_plain(&c);
     R2I_TRY(r2i_config_check(&c, r2i_gguf_label(gguf), err));
     *out = c;
     return R2_OK;

@@ -196,6 +196,7 @@ r2_status r2i_config_from_json(r2i_config *out, const json_t *json, const char *
     R2I_TRY(read_experts(&c, &s));
     R2I_TRY(read_windows(&c, &s));
     R2I_TRY(read_rope(&c, &s));
+    r2i_config_set_plain(&c);
     R2I_TRY(r2i_config_check(&c, label, err));
     *out = c;
     return R2_OK;

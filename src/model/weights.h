@@ -16,12 +16,21 @@ typedef struct {
     float *attention_norm; /* [d_model] */
     r2i_matrix q, k, v,
         o; /* [n_heads*d_head, d_model], [n_kv_heads*d_head, d_model] x2, [d_model, n_heads*d_head] */
-    float *q_norm, *k_norm;    /* [d_head] or NULL */
+    float *q_norm, *k_norm; /* [d_head] or NULL */
+    /* MLA: q is [n_heads*d_head, q_rank or d_model] and o [d_model, n_heads*d_value]; k and v are not
+     * there.  With u the normed latent row, q~ = absorb_k q_nope scores against u and a sum z of
+     * latent rows becomes a result as expand_v z. */
+    r2i_matrix q_a, kv_a;        /* [q_rank, d_model], [kv_rank + rope.d, d_model] */
+    float *q_a_norm, *kv_a_norm; /* [q_rank] or NULL, [kv_rank] */
+    r2i_matrix *absorb_k,
+        *expand_v;             /* [n_heads] of [kv_rank, d_head - rope.d], [d_value, kv_rank] */
     float *ffn_norm;           /* [d_model] */
     r2i_matrix gate, up, down; /* dense: [d_ffn, d_model] x2, [d_model, d_ffn] */
     r2i_matrix router;         /* MoE: [n_experts, d_model], F32 products */
     r2i_matrix *expert_gate, *expert_up,
-        *expert_down; /* [n_experts] of [d_expert, d_model] x2, [d_model, d_expert] */
+        *expert_down;  /* [n_experts] of [d_expert, d_model] x2, [d_model, d_expert] */
+    float *score_bias; /* [n_experts] or NULL */
+    r2i_matrix shared_gate, shared_up, shared_down; /* as dense, n_shared_experts * d_expert wide */
 } r2i_layer;
 
 typedef struct {
