@@ -15,7 +15,7 @@
 import os, re, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RANK = dict(base=0, kernels=1, files=1, text=1, sampler=1, model=2, engine=3, cli=6)
+RANK = dict(base=0, kernels=1, files=1, text=1, sampler=1, model=2, engine=3, convert=3, cli=6)
 # The program is the library's first customer: it sees the public headers and base/ only.
 CLI_SEES = {"base", "cli"}
 BANNED_NAMES = {"utils", "util", "misc", "common", "helper", "helpers"}
