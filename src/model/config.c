@@ -57,22 +57,7 @@ static r2_status check_rope(const r2i_config *c, const char *where, r2_error *er
     return R2_OK;
 }
 
-r2_status r2i_config_check(const r2i_config *c, const char *where, r2_error *err) {
-    const whole_range ranges[] = {
-        { "layers", c->n_layers, 1, MAX_LAYERS },
-        { "hidden size", c->d_model, 1, MAX_WIDTH },
-        { "attention heads", c->n_heads, 1, 65536 },
-        { "key/value heads", c->n_kv_heads, 1, c->n_heads },
-        { "head size", c->d_head, 2, R2I_MAX_HEAD },
-        { "feed-forward size", c->d_ffn, c->n_experts > 0 ? 0 : 1, MAX_WIDTH },
-        { "vocabulary", c->n_vocab, 1, MAX_VOCAB },
-        { "context length", c->n_context, 1, MAX_CONTEXT },
-        { "experts", c->n_experts, 0, MAX_EXPERTS },
-        { "experts used", c->n_active, c->n_experts > 0 ? 1 : 0, c->n_experts },
-        { "expert size", c->d_expert, c->n_experts > 0 ? 1 : 0, MAX_WIDTH },
-    };
-    const r2_status status = check_whole(ranges, (int)(sizeof ranges / sizeof *ranges), where, err);
-    if (status != R2_OK) return status;
+static r2_status check_grouped_queries(const r2i_config *c, const char *where, r2_error *err) {
     if (c->n_heads % c->n_kv_heads != 0) {
         return r2i_fail(err, R2_E_FORMAT,
                         "%s: %d attention heads are no multiple of %d key/value heads", where,
@@ -84,8 +69,85 @@ r2_status r2i_config_check(const r2i_config *c, const char *where, r2_error *err
     }
     if (c->d_head % 2 != 0)
         return r2i_fail(err, R2_E_FORMAT, "%s: odd head size %d", where, c->d_head);
+    return R2_OK;
+}
+
+static r2_status check_attention(const r2i_config *c, const char *where, r2_error *err) {
+    const bool is_latent = c->kv_rank > 0;
+    const whole_range ranges[] = {
+        { "attention heads", c->n_heads, 1, 65536 },
+        { "key/value heads", c->n_kv_heads, 1, c->n_heads },
+        { "head size", c->d_head, 2, R2I_MAX_HEAD },
+        { "value head size", c->d_value, 1, R2I_MAX_HEAD },
+        { "key/value rank", c->kv_rank, 0, R2I_MAX_HEAD },
+        { "query rank", c->q_rank, 0, is_latent ? MAX_WIDTH : 0 },
+    };
+    R2I_TRY(check_whole(ranges, (int)(sizeof ranges / sizeof *ranges), where, err));
+    if (!is_positive((double)c->attention_scale))
+        return r2i_fail(err, R2_E_FORMAT, "%s: attention scale must be above 0", where);
+    if (!is_latent) return check_grouped_queries(c, where, err);
+    if (c->rope.d >= c->d_head) {
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: head size: expected more than its %d rotated dimensions, found %d",
+                        where, c->rope.d, c->d_head);
+    }
+    if (!is_positive((double)c->latent_norm_eps))
+        return r2i_fail(err, R2_E_FORMAT, "%s: latent norm epsilon must be above 0", where);
+    return R2_OK;
+}
+
+static r2_status check_experts(const r2i_config *c, const char *where, r2_error *err) {
+    const whole_range ranges[] = {
+        { "experts", c->n_experts, 1, MAX_EXPERTS },
+        { "experts used", c->n_active, 1, c->n_experts },
+        { "expert size", c->d_expert, 1, MAX_WIDTH },
+        { "shared experts", c->n_shared_experts, 0, MAX_EXPERTS },
+        { "size of the shared experts", (int64_t)c->n_shared_experts * c->d_expert, 0, MAX_WIDTH },
+        { "groups of experts", c->n_groups, 1, c->n_experts },
+        { "groups used", c->n_active_groups, 1, c->n_groups },
+    };
+    R2I_TRY(check_whole(ranges, (int)(sizeof ranges / sizeof *ranges), where, err));
+    const int32_t n_members = c->n_experts / c->n_groups;
+    if (c->n_experts % c->n_groups != 0) {
+        return r2i_fail(err, R2_E_FORMAT, "%s: %d experts do not divide into %d groups", where,
+                        c->n_experts, c->n_groups);
+    }
+    if (c->n_groups > 1 && c->group == R2I_GROUP_TWO_BEST && n_members < 2) {
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: groups of experts: expected two experts in each, found %d", where,
+                        n_members);
+    }
+    if (c->n_active > c->n_active_groups * n_members) {
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%s: experts used: expected at most %d, all of %d groups, found %d", where,
+                        c->n_active_groups * n_members, c->n_active_groups, c->n_active);
+    }
+    if (!is_positive((double)c->routed_scale))
+        return r2i_fail(err, R2_E_FORMAT, "%s: scale of the routed experts must be above 0", where);
+    return R2_OK;
+}
+
+static bool has_dense_layers(const r2i_config *c) {
+    for (int32_t i = 0; i < c->n_layers; i++) {
+        if (c->layers[i].ffn == R2I_FFN_DENSE) return true;
+    }
+    return false;
+}
+
+r2_status r2i_config_check(const r2i_config *c, const char *where, r2_error *err) {
+    const whole_range ranges[] = {
+        { "layers", c->n_layers, 1, MAX_LAYERS },
+        { "hidden size", c->d_model, 1, MAX_WIDTH },
+        { "feed-forward size", c->d_ffn, has_dense_layers(c) ? 1 : 0, MAX_WIDTH },
+        { "vocabulary", c->n_vocab, 1, MAX_VOCAB },
+        { "context length", c->n_context, 1, MAX_CONTEXT },
+        { "prediction modules", c->n_mtp, 0, 1 },
+    };
+    R2I_TRY(check_whole(ranges, (int)(sizeof ranges / sizeof *ranges), where, err));
     if (!is_positive((double)c->norm_eps))
         return r2i_fail(err, R2_E_FORMAT, "%s: norm epsilon must be above 0", where);
+    R2I_TRY(check_attention(c, where, err));
+    if (c->n_experts > 0) R2I_TRY(check_experts(c, where, err));
     return check_rope(c, where, err);
 }
 
@@ -94,6 +156,11 @@ void r2i_config_set_plain(r2i_config *c) {
     c->attention_scale = 1.0f / sqrtf((float)c->d_head);
     c->n_groups = c->n_active_groups = 1;
     c->routed_scale = 1;
+}
+
+void r2i_config_sharpen(r2i_config *c, double per_log) {
+    const double factor = c->rope.factor, m = factor <= 1 ? 1 : 1 + per_log * log(factor);
+    c->attention_scale = (float)((double)c->attention_scale * m * m);
 }
 
 r2_status r2i_config_fill_layers(r2i_config *config, r2i_arena *arena, r2_error *err) {

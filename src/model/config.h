@@ -82,6 +82,9 @@ R2_CHECKED r2_status r2i_config_check(const r2i_config *config, const char *wher
 /* What follows from the sizes in plain attention and routing: values as wide as keys, scores divided
  * by sqrt(d_head), one group of experts, no scaling. */
 void r2i_config_set_plain(r2i_config *config);
+/* Under YaRN, latent attention multiplies its scale by (1 + per_log ln(factor))^2, factor > 1: longer
+ * contexts are attended more sharply (Peng et al. 2023, 3.4).  After the rope's factor is known. */
+void r2i_config_sharpen(r2i_config *config, double per_log);
 /* All layers alike: GQA, dense, no window. */
 R2_CHECKED r2_status r2i_config_fill_layers(r2i_config *config, r2i_arena *arena, r2_error *err);
 #endif
