@@ -37,7 +37,7 @@ enum {
     R2I_GROUP = 32,         /* columns that share one activation scale */
     R2I_PAGE_TOKENS = 128,  /* tokens per cache page */
     R2I_CHUNK_PAGES = 8,    /* pages per partial attention result: fixed, so that splitting is exact */
-    R2I_MAX_HEAD = 512      /* widest attention head */
+    R2I_MAX_HEAD = 640      /* widest attention head; latent rows have 576 channels */
 };
 
 /* Bytes of a panel of the layout; n_cols must be a multiple of the type's block. */
@@ -124,9 +124,15 @@ typedef struct r2i_kernels {
     /* Rotates x [d] in place by cos, sin [d/2]: pairs (i, i + d/2), or (2i, 2i+1) if interleaved. */
     void (*rope)(float *x, const float *cosine, const float *sine, int32_t d, bool is_interleaved);
     /* Stores one token's key [d_key] and value [d_value] in slot 0..127 of a page.  Writes this slot's
-     * elements only: other threads may be storing its neighbours. */
+     * elements only: other threads may be storing its neighbours.  d_value 0: a key alone, value and
+     * its page may be NULL. */
     void (*store_row)(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page, int32_t slot,
                       const float *key, const float *value, int32_t d_key, int32_t d_value);
+    /* Latent attention, whose value is the first d_value channels of the key: value page of a key page
+     * (both aligned to 64 bytes).  Slots below n_slots, 1..128, rounded up to a multiple of 32 are
+     * written, which is what attend may read; the rest of the page stays as it was. */
+    void (*latent_values)(r2i_row_kind kind, uint8_t *value_page, const uint8_t *key_page, int32_t n_slots,
+                          int32_t d_value);
     void (*attend)(const r2i_attend_job *job);
     /* Adds a later chunk's partial result (max, sum, out [d]) to an earlier one's, in place:
      * M = max(max_a, max_b), a = exp(max_a - M), b = exp(max_b - M). */

@@ -176,6 +176,8 @@ static void test_attend(void **state) {
     }
     run_case(R2I_ROWS_F32, R2I_MAX_HEAD, R2I_MAX_HEAD, 5);
     run_case(R2I_ROWS_BF16, R2I_MAX_HEAD, R2I_MAX_HEAD, 5);
+    run_case(R2I_ROWS_F32, 576, 512, 6); /* latent attention's */
+    run_case(R2I_ROWS_BF16, 576, 512, 6);
 }
 
 /* All slots of a page in any order: the same bytes as ref's, and no other byte touched. */

@@ -8,5 +8,6 @@ void r2i_kernels_add_avx2(r2i_kernels *kernels) {
     r2i_avx2_add_act(kernels);
     r2i_avx2_add_rows(kernels);
     r2i_avx2_add_attend(kernels);
+    r2i_avx2_add_pages(kernels);
     kernels->level = R2I_LEVEL_AVX2;
 }

@@ -5,6 +5,7 @@
 
 void r2i_avx2_add_act(r2i_kernels *kernels);
 void r2i_avx2_add_attend(r2i_kernels *kernels);
+void r2i_avx2_add_pages(r2i_kernels *kernels);
 void r2i_avx2_add_dense(r2i_kernels *kernels);
 void r2i_avx2_add_rows(r2i_kernels *kernels);
 void r2i_avx2_add_quant(r2i_kernels *kernels);

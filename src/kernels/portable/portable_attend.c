@@ -17,32 +17,6 @@ typedef struct {
 
 static float bf16_of(float x) { return r2i_f32_from_bf16(r2i_bf16_from_f32(x)); }
 
-static void store_f32(float *key_page, float *value_page, int32_t slot, const float *key, const float *value,
-                      int32_t d_key, int32_t d_value) {
-    for (int32_t c = 0; c < d_key; c++) key_page[(size_t)c * SLOTS + (size_t)slot] = key[c];
-    if (d_value > 0) memcpy(value_page + (size_t)slot * (size_t)d_value, value, 4 * (size_t)d_value);
-}
-
-static void store_bf16(uint16_t *key_page, uint16_t *value_page, int32_t slot, const float *key,
-                       const float *value, int32_t d_key, int32_t d_value) {
-    uint16_t *k = key_page + 2 * slot, *v = value_page + (size_t)(slot / 2) * (size_t)d_value * 2 + slot % 2;
-    for (int32_t c = 0; c < d_key; c += 2, k += 2 * SLOTS) {
-        k[0] = r2i_bf16_from_f32(key[c]);
-        k[1] = c + 1 < d_key ? r2i_bf16_from_f32(key[c + 1]) : 0;
-    }
-    for (int32_t c = 0; c < d_value; c++) v[2 * c] = r2i_bf16_from_f32(value[c]);
-}
-
-static void store_row(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page, int32_t slot,
-                      const float *key, const float *value, int32_t d_key, int32_t d_value) {
-    if (kind == R2I_ROWS_F32) {
-        store_f32((float *)(void *)key_page, (float *)(void *)value_page, slot, key, value, d_key, d_value);
-    } else {
-        store_bf16((uint16_t *)(void *)key_page, (uint16_t *)(void *)value_page, slot, key, value, d_key,
-                   d_value);
-    }
-}
-
 static void score_f32(float s[SLOTS], const float *q, const uint8_t *page, int32_t d) {
     const float *k = (const float *)(const void *)page;
     for (int32_t c = 0; c < d; c++, k += SLOTS) {
@@ -148,7 +122,6 @@ static void attend(const r2i_attend_job *job) {
 }
 
 void r2i_portable_add_attend(r2i_kernels *kernels) {
-    kernels->store_row = store_row;
     kernels->attend = attend;
     kernels->attend_merge = attend_merge;
 }

@@ -9,4 +9,5 @@ void r2i_portable_add_int8(r2i_kernels *kernels);
 void r2i_portable_add_float(r2i_kernels *kernels);
 void r2i_portable_add_rows(r2i_kernels *kernels);
 void r2i_portable_add_attend(r2i_kernels *kernels);
+void r2i_portable_add_pages(r2i_kernels *kernels);
 #endif

@@ -2,56 +2,18 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/half.h"
+#include "kernels/ref/page_elements.h"
 #include "kernels/ref/ref_parts.h"
-
-/* Where channel c of the token in `slot` lives: BF16 keys come in pairs of channels, BF16 values in
- * pairs of tokens. */
-static size_t key_index(r2i_row_kind kind, int32_t c, int32_t slot) {
-    const size_t channel = (size_t)c, token = (size_t)slot;
-    if (kind == R2I_ROWS_F32) return channel * R2I_PAGE_TOKENS + token;
-    return (channel / 2 * R2I_PAGE_TOKENS + token) * 2 + channel % 2;
-}
-
-static size_t value_index(r2i_row_kind kind, int32_t c, int32_t slot, int32_t d_value) {
-    const size_t channel = (size_t)c, token = (size_t)slot, d = (size_t)d_value;
-    if (kind == R2I_ROWS_F32) return token * d + channel;
-    return (token / 2 * d + channel) * 2 + token % 2;
-}
-
-static float load(r2i_row_kind kind, const uint8_t *page, size_t index) {
-    if (kind == R2I_ROWS_F32) return ((const float *)(const void *)page)[index];
-    return r2i_f32_from_bf16(((const uint16_t *)(const void *)page)[index]);
-}
-
-static void store(r2i_row_kind kind, uint8_t *page, size_t index, float x) {
-    if (kind == R2I_ROWS_F32) {
-        ((float *)(void *)page)[index] = x;
-    } else {
-        ((uint16_t *)(void *)page)[index] = r2i_bf16_from_f32(x);
-    }
-}
 
 static float rounded(r2i_row_kind kind, float x) {
     return kind == R2I_ROWS_F32 ? x : r2i_f32_from_bf16(r2i_bf16_from_f32(x));
-}
-
-static void store_row(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page, int32_t slot,
-                      const float *key, const float *value, int32_t d_key, int32_t d_value) {
-    for (int32_t c = 0; c < d_key; c++) store(kind, key_page, key_index(kind, c, slot), key[c]);
-    if (kind == R2I_ROWS_BF16 && d_key % 2 != 0) {
-        store(kind, key_page, key_index(kind, d_key, slot), 0.0F); /* the pair's empty half */
-    }
-    for (int32_t c = 0; c < d_value; c++) {
-        store(kind, value_page, value_index(kind, c, slot, d_value), value[c]);
-    }
 }
 
 static double score(const r2i_attend_job *job, int32_t row, int32_t page, int32_t slot) {
     const float *q = job->q + (size_t)row * job->q_stride;
     double sum = 0.0;
     for (int32_t c = 0; c < job->d_key; c++) {
-        const float k = load(job->rows, job->key_pages[page], key_index(job->rows, c, slot));
+        const float k = ref_load(job->rows, job->key_pages[page], ref_key_index(job->rows, c, slot));
         sum += (double)rounded(job->rows, q[c]) * (double)k;
     }
     return (double)job->scale * sum;
@@ -72,8 +34,8 @@ static void attend_page(const r2i_attend_job *job, int32_t row, int32_t page, in
         const double p = (double)rounded(job->rows, (float)exp(s[j] - *max));
         *sum += p;
         for (int32_t c = 0; c < job->d_value; c++) {
-            const size_t at = value_index(job->rows, c, j, job->d_value);
-            out[c] += p * (double)load(job->rows, job->value_pages[page], at);
+            const size_t at = ref_value_index(job->rows, c, j, job->d_value);
+            out[c] += p * (double)ref_load(job->rows, job->value_pages[page], at);
         }
     }
 }
@@ -117,7 +79,6 @@ static void attend_merge(float *max_a, float *sum_a, float *out_a, float max_b, 
 }
 
 void r2i_ref_add_attend(r2i_kernels *kernels) {
-    kernels->store_row = store_row;
     kernels->attend = attend;
     kernels->attend_merge = attend_merge;
 }
