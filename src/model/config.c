@@ -168,8 +168,10 @@ r2_status r2i_config_fill_layers(r2i_config *config, r2i_arena *arena, r2_error 
         return r2i_fail(err, R2_E_FORMAT, "layers: expected 1 to %d, found %d", MAX_LAYERS,
                         config->n_layers);
     }
-    config->layers = R2I_ARENA_ARRAY(arena, r2i_layer_config, (size_t)config->n_layers);
-    return config->layers != NULL
-               ? R2_OK
-               : r2i_fail(err, R2_E_NOMEM, "no memory for %d layers", config->n_layers);
+    config->layers = R2I_ARENA_ARRAY(arena, r2i_layer_config, (size_t)config->n_layers + 1);
+    if (config->layers == NULL)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for %d layers", config->n_layers);
+    config->layers[config->n_layers] =
+        (r2i_layer_config){ .attention = R2I_ATTENTION_MLA, .ffn = R2I_FFN_MOE };
+    return R2_OK;
 }

@@ -74,7 +74,7 @@ typedef struct {
     float routed_scale;   /* multiplies them afterwards */
     int32_t n_mtp;        /* multi-token prediction modules behind the layers; 0 or 1 */
     r2i_rope_config rope;
-    r2i_layer_config *layers; /* [n_layers] */
+    r2i_layer_config *layers; /* [n_layers + 1]: a prediction module's block is the last */
 } r2i_config;
 
 /* Ranges that every model must satisfy, whatever file it comes from.  Messages begin with `where`. */
@@ -85,6 +85,7 @@ void r2i_config_set_plain(r2i_config *config);
 /* Under YaRN, latent attention multiplies its scale by (1 + per_log ln(factor))^2, factor > 1: longer
  * contexts are attended more sharply (Peng et al. 2023, 3.4).  After the rope's factor is known. */
 void r2i_config_sharpen(r2i_config *config, double per_log);
-/* All layers alike: GQA, dense, no window. */
+/* All layers alike: GQA, dense, no window; behind them the place of a prediction module's block, which
+ * is latent attention and experts. */
 R2_CHECKED r2_status r2i_config_fill_layers(r2i_config *config, r2i_arena *arena, r2_error *err);
 #endif

@@ -4,23 +4,35 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
-#include "model/forward_state.h"
+#include "model/attention.h"
 #include "model/rope.h"
 
-enum { MAX_PARTIAL_FLOATS = 2 << 20, PARALLEL_ROWS = 8 };
+enum { MAX_PARTIAL_FLOATS = 4 << 20, PARALLEL_ROWS = 8 };
+
+static void add_stream(r2i_cache_layout *out, size_t n_bytes, int32_t window) {
+    out->streams[out->n_streams++] = (r2i_cache_stream){ out->page_bytes, n_bytes, 1, window };
+    out->page_bytes += n_bytes;
+}
 
 r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *config,
                                   r2i_row_kind rows, r2i_arena *arena, r2_error *err) {
-    *out = (r2i_cache_layout){ .rows = rows, .n_streams = 2 * config->n_layers };
-    out->streams = R2I_ARENA_ARRAY(arena, r2i_cache_stream, (size_t)out->n_streams);
-    if (out->streams == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for the cache's layout");
-    const size_t heads = (size_t)config->n_kv_heads;
-    for (int32_t s = 0; s < out->n_streams; s++) {
-        const size_t one = s % 2 == 0 ? r2i_key_page_bytes(rows, config->d_head)
-                                      : r2i_value_page_bytes(rows, config->d_head);
-        out->streams[s] =
-            (r2i_cache_stream){ out->page_bytes, heads * one, 1, config->layers[s / 2].window };
-        out->page_bytes += heads * one;
+    const size_t n_layers = (size_t)(config->n_layers + config->n_mtp),
+                 heads = (size_t)config->n_kv_heads;
+    *out = (r2i_cache_layout){ .rows = rows };
+    out->streams = R2I_ARENA_ARRAY(arena, r2i_cache_stream, 2 * n_layers);
+    out->first_stream = R2I_ARENA_ARRAY(arena, int32_t, n_layers);
+    if (out->streams == NULL || out->first_stream == NULL)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for the cache's layout");
+    for (int32_t i = 0; i < (int32_t)n_layers; i++) {
+        const r2i_layer_config *layer = &config->layers[i];
+        out->first_stream[i] = out->n_streams;
+        if (layer->attention == R2I_ATTENTION_MLA) {
+            add_stream(out, r2i_key_page_bytes(rows, config->kv_rank + config->rope.d),
+                       layer->window);
+            continue;
+        }
+        add_stream(out, heads * r2i_key_page_bytes(rows, config->d_head), layer->window);
+        add_stream(out, heads * r2i_value_page_bytes(rows, config->d_value), layer->window);
     }
     return R2_OK;
 }
@@ -68,6 +80,15 @@ static void collect_needs(void *user, r2i_matrix *m) {
     n->widest = r2i_max_i32(n->widest, m->n_cols);
 }
 
+static void take_mtp(taker *t, r2i_forward *f, const needs *need) {
+    const size_t rows = (size_t)f->limits.cap_rows, d = (size_t)f->parts.config->d_model;
+    if (!f->parts.weights->has_mtp) return;
+    f->mtp.hidden = take_floats(t, rows, d);
+    f->mtp.own = take_floats(t, rows, d);
+    f->mtp.joined = take_floats(t, rows, 2 * d);
+    take_prepared(t, &f->mtp.join_act, need->mask, rows, (int32_t)(2 * d));
+}
+
 static void take_moe(taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
     if (c->n_experts == 0) return;
@@ -85,9 +106,41 @@ static void take_moe(taker *t, r2i_forward *f, const needs *need) {
     f->moe.y = take_floats(t, rows * active, (size_t)c->d_model);
 }
 
+static bool has_latents(const r2i_config *c) {
+    return c->kv_rank > 0;
+}
+
+/* Widths of what a query is compared with and of what is summed. */
+static size_t cached_key_width(const r2i_config *c) {
+    return (size_t)(has_latents(c) ? c->kv_rank + c->rope.d : c->d_head);
+}
+
+static size_t cached_value_width(const r2i_config *c) {
+    return (size_t)(has_latents(c) ? c->kv_rank : c->d_value);
+}
+
+static void take_mla(taker *t, r2i_forward *f, const needs *need) {
+    const r2i_config *c = f->parts.config;
+    if (!has_latents(c)) return;
+    const size_t rows = (size_t)f->limits.cap_rows, heads = (size_t)c->n_heads;
+    if (c->q_rank > 0) {
+        f->mla.q_low = take_floats(t, rows, (size_t)c->q_rank);
+        take_prepared(t, &f->mla.q_low_act, need->mask, rows, c->q_rank);
+    }
+    f->mla.q = take_floats(t, rows * heads, cached_key_width(c));
+    f->mla.z = take_floats(t, rows * heads, cached_value_width(c));
+    take_prepared(t, &f->mla.head_act, need->mask, rows * heads,
+                  r2i_max_i32(c->kv_rank, c->d_head - c->rope.d));
+    for (int32_t i = 0; i < f->n_workers; i++) {
+        r2i_worker_scratch *w = &f->workers[i];
+        w->page_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
+        w->values = take(t, 1, r2i_value_page_bytes(f->parts.cache->rows, c->kv_rank));
+    }
+}
+
 static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **panel_scratch) {
     const r2i_config *c = f->parts.config;
-    const size_t tile_cols = R2I_TILE_PANELS * R2I_PANEL_ROWS, d = (size_t)c->d_head;
+    const size_t tile_cols = R2I_TILE_PANELS * R2I_PANEL_ROWS;
     /* An expert can be chosen by every row once, so its tile never has more rows than the batch. */
     const size_t rows = (size_t)f->limits.cap_rows;
     for (int32_t i = 0; i < f->n_workers && !t->has_failed; i++) {
@@ -96,9 +149,9 @@ static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **
         w->row = take_floats(t, 1, (size_t)need->widest);
         w->gate = take_floats(t, rows, tile_cols);
         w->up = take_floats(t, rows, tile_cols);
-        w->q = take_floats(t, R2I_ATTEND_ROWS, d);
-        w->chunk_out = take_floats(t, R2I_ATTEND_ROWS, d);
-        w->total_out = take_floats(t, R2I_ATTEND_ROWS, d);
+        w->q = take_floats(t, R2I_ATTEND_ROWS, cached_key_width(c));
+        w->chunk_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
+        w->total_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
         panel_scratch[i] = w->panels;
     }
 }
@@ -107,26 +160,26 @@ static size_t partial_floats(const r2i_forward *f) {
     const r2i_config *c = f->parts.config;
     const size_t chunks = (size_t)f->limits.cap_positions / (R2I_CHUNK_PAGES * R2I_PAGE_TOKENS) + 1;
     const size_t rows = (size_t)(4 * f->n_workers) * (size_t)(c->n_heads / c->n_kv_heads);
-    return r2i_min_size(chunks * rows * ((size_t)c->d_head + 2), MAX_PARTIAL_FLOATS);
+    return r2i_min_size(chunks * rows * (cached_value_width(c) + 2), MAX_PARTIAL_FLOATS);
 }
 
 static void take_rows(taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
     const size_t rows = (size_t)f->limits.cap_rows, half = (size_t)c->rope.d / 2;
     const size_t d_q = (size_t)c->n_heads * (size_t)c->d_head,
-                 d_kv = (size_t)c->n_kv_heads * (size_t)c->d_head;
+                 d_out = (size_t)c->n_heads * (size_t)c->d_value;
     f->inv_freq = take(t, half, sizeof(double));
     f->positions = take(t, rows, sizeof(int32_t));
     f->cosine = take_floats(t, rows, half);
     f->sine = take_floats(t, rows, half);
     f->x = take_floats(t, rows, (size_t)c->d_model);
     f->q = take_floats(t, rows, d_q);
-    f->k = take_floats(t, rows, d_kv);
-    f->v = take_floats(t, rows, d_kv);
-    f->attended = take_floats(t, rows, d_q);
+    f->k = take_floats(t, rows, (size_t)c->n_kv_heads * cached_key_width(c));
+    f->v = take_floats(t, rows, (size_t)c->n_kv_heads * cached_value_width(c));
+    f->attended = take_floats(t, rows, d_out);
     f->tiles = take(t, rows, sizeof *f->tiles);
     take_prepared(t, &f->input, need->mask, rows, c->d_model);
-    take_prepared(t, &f->attended_act, need->mask, rows, (int32_t)d_q);
+    take_prepared(t, &f->attended_act, need->mask, rows, (int32_t)d_out);
     take_prepared(t, &f->inner, need->mask, rows, c->d_ffn);
     f->n_partial_floats = partial_floats(f);
     f->partials = take(t, f->n_partial_floats, sizeof(float));
@@ -157,7 +210,9 @@ r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
                                           .packed_user = parts->packed_user };
         take_workers(&t, f, &need, panel_scratch);
         take_rows(&t, f, &need);
+        take_mla(&t, f, &need);
         take_moe(&t, f, &need);
+        take_mtp(&t, f, &need);
     }
     if (t.has_failed)
         return r2i_fail(err, R2_E_NOMEM, "no memory for the activations of %d rows",
@@ -172,7 +227,8 @@ r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
 typedef struct {
     r2i_forward *f;
     r2i_prepared *out;
-    const float *x, *weight;
+    const float *x;
+    const r2i_row_norm *norm;
     size_t x_stride;
     int32_t n_cols;
     unsigned mask;
@@ -183,10 +239,9 @@ static void prepare_rows(void *argument, int32_t begin, int32_t end, int32_t wor
     const r2i_kernels *kernels = region->f->parts.kernels;
     for (int32_t row = begin; row < end; row++) {
         const float *x = region->x + (size_t)row * region->x_stride;
-        if (region->weight != NULL) {
+        if (region->norm != NULL) {
             float *normed = region->f->workers[worker].row;
-            kernels->rmsnorm(normed, x, region->weight, region->n_cols,
-                             region->f->parts.config->norm_eps);
+            kernels->rmsnorm(normed, x, region->norm->weight, region->n_cols, region->norm->eps);
             x = normed;
         }
         for (int kind = 0; kind < 3; kind++) {
@@ -198,8 +253,8 @@ static void prepare_rows(void *argument, int32_t begin, int32_t end, int32_t wor
 }
 
 void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride,
-                         const float *weight, int32_t n_rows, int32_t n_cols, unsigned mask) {
-    prepare_region region = { f, out, x, weight, x_stride, n_cols, mask };
+                         const r2i_row_norm *norm, int32_t n_rows, int32_t n_cols, unsigned mask) {
+    prepare_region region = { f, out, x, norm, x_stride, n_cols, mask };
     if (n_rows < PARALLEL_ROWS)
         prepare_rows(&region, 0, n_rows, 0);
     else
@@ -209,24 +264,15 @@ void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size
 static void start_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
     r2i_forward *f = argument;
     const r2i_config *c = f->parts.config;
-    const r2i_matrix *embedding = &f->parts.weights->embedding;
     const size_t half = (size_t)c->rope.d / 2;
     (void)worker;
     for (int32_t row = begin; row < end; row++) {
-        const uint8_t *stored =
-            embedding->stored + (size_t)f->batch->tokens[row] * embedding->row_bytes;
-        f->parts.kernels->dequantize[embedding->type](f->x + (size_t)row * (size_t)c->d_model,
-                                                      stored, c->d_model);
         r2i_rope_row(f->cosine + (size_t)row * half, f->sine + (size_t)row * half, f->inv_freq,
                      f->rope_factor, c->rope.d, f->positions[row]);
     }
 }
 
-void r2i_forward_set_pack_budget(r2i_forward *f, size_t n_bytes) {
-    f->linear.pack_budget = n_bytes;
-}
-
-void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
+void r2i_forward_start(r2i_forward *f, const r2i_batch *batch) {
     R2I_ASSERT(batch->n_rows >= 1 && batch->n_rows <= f->limits.cap_rows);
     f->batch = batch;
     for (int32_t r = 0; r < batch->n_runs; r++) {
@@ -238,14 +284,38 @@ void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
         start_rows(f, 0, batch->n_rows, 0);
     else
         r2i_pool_run(f->parts.pool, batch->n_rows, PARALLEL_ROWS, start_rows, f);
-    r2i_gqa_plan(f);
-    for (int32_t i = 0; i < f->parts.config->n_layers; i++) {
+    r2i_attention_plan(f);
+}
+
+void r2i_forward_embed(const r2i_forward *f, const r2i_matrix *embedding, int32_t token, float *x) {
+    f->parts.kernels->dequantize[embedding->type](
+        x, embedding->stored + (size_t)token * embedding->row_bytes, embedding->n_cols);
+}
+
+void r2i_forward_layer(r2i_forward *f, int32_t i) {
+    const r2i_layer_config *kinds = &f->parts.config->layers[i];
+    if (kinds->attention == R2I_ATTENTION_MLA)
+        r2i_mla_run(f, i);
+    else
         r2i_gqa_run(f, i);
-        if (f->parts.config->layers[i].ffn == R2I_FFN_MOE)
-            r2i_moe_run(f, i);
-        else
-            r2i_mlp_run(f, i);
-    }
+    if (kinds->ffn == R2I_FFN_MOE)
+        r2i_moe_run(f, i);
+    else
+        r2i_mlp_run(f, i);
+}
+
+void r2i_forward_set_pack_budget(r2i_forward *f, size_t n_bytes) {
+    f->linear.pack_budget = n_bytes;
+}
+
+void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
+    const r2i_config *c = f->parts.config;
+    r2i_forward_start(f, batch);
+    for (int32_t row = 0; row < batch->n_rows; row++)
+        r2i_forward_embed(f, &f->parts.weights->embedding, batch->tokens[row],
+                          f->x + (size_t)row * (size_t)c->d_model);
+    for (int32_t i = 0; i < c->n_layers; i++)
+        r2i_forward_layer(f, i);
 }
 
 const float *r2i_forward_hidden(r2i_forward *f, int32_t row) {
@@ -262,11 +332,17 @@ void r2i_forward_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *l
     for (int32_t i = 0; i < n; i++) {
         memcpy(f->logit_rows + (size_t)i * d, f->x + (size_t)rows[i] * d, d * sizeof *f->x);
     }
-    r2i_matrix *head = &f->parts.weights->head;
-    r2i_forward_prepare(f, &f->logit_act, f->logit_rows, d, f->parts.weights->output_norm, n,
-                        c->d_model, r2i_matrix_act_mask(head));
+    const r2i_row_norm norm = { f->parts.weights->output_norm, c->norm_eps };
+    r2i_forward_head(f, &norm, &f->parts.weights->head, n, logits);
+}
+
+void r2i_forward_head(r2i_forward *f, const r2i_row_norm *norm, r2i_matrix *head, int32_t n,
+                      float *logits) {
+    const int32_t d = f->parts.config->d_model;
+    r2i_forward_prepare(f, &f->logit_act, f->logit_rows, (size_t)d, norm, n, d,
+                        r2i_matrix_act_mask(head));
     const r2i_linear_output output = { .matrix = head,
                                        .y = logits,
-                                       .y_stride = (size_t)c->n_vocab };
+                                       .y_stride = (size_t)head->n_rows };
     r2i_linear(&f->linear, &output, 1, &f->logit_act, n);
 }

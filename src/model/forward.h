@@ -24,8 +24,16 @@ typedef struct {
     size_t page_bytes;     /* a multiple of 64 */
     size_t boundary_bytes; /* state besides pages that a sequence carries; 0 for keys and values */
     int32_t n_streams;
-    r2i_cache_stream *streams; /* [n_streams]: layer i has its keys at 2i, its values at 2i + 1 */
+    r2i_cache_stream *streams; /* [n_streams] */
+    int32_t *
+        first_stream; /* [n_layers + n_mtp]: GQA has keys and values, MLA one stream of latent rows */
 } r2i_cache_layout;
+
+/* Streams of a layer, in the order its attention block expects. */
+static inline const r2i_cache_stream *r2i_cache_streams_of(const r2i_cache_layout *cache,
+                                                           int32_t layer) {
+    return &cache->streams[cache->first_stream[layer]];
+}
 
 /* Streams of a model in `arena`. */
 R2_CHECKED r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *config,
@@ -76,4 +84,26 @@ void r2i_forward_run(r2i_forward *f, const r2i_batch *batch);
 const float *r2i_forward_hidden(r2i_forward *f, int32_t row);
 /* Logits [n, n_vocab] of n <= cap_logits batch rows of the last run. */
 void r2i_forward_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *logits);
+
+/* ---- multi-token prediction (DeepSeek-V3, arXiv:2412.19437, 2.2) ---- */
+
+/* Rows that the module reads: for the batch's row i, whose token is the one AFTER position p of the
+ * run, the hidden row of position p is row source_rows[i] of the last r2i_forward_run, or of the last
+ * r2i_mtp_run when is_own (drafting further than one token). */
+typedef struct {
+    r2i_batch batch;
+    const int32_t *source_rows;
+    bool is_own;
+} r2i_mtp_batch;
+
+/* Whether the model has the module. */
+bool r2i_mtp_is_there(const r2i_forward *f);
+/* Keeps the hidden rows of the last r2i_forward_run for r2i_mtp_run.  Call it after every run whose
+ * rows will be asked for. */
+void r2i_mtp_keep_rows(r2i_forward *f);
+/* Runs the module over a batch and writes its latent rows to the same pages and slots: the row made
+ * from position p and the token of p + 1 lies at p.  Attention sees no rows of the main layers. */
+void r2i_mtp_run(r2i_forward *f, const r2i_mtp_batch *mtp);
+/* Logits [n, n_vocab] for the token after next, of rows of the last r2i_mtp_run. */
+void r2i_mtp_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *logits);
 #endif

@@ -15,8 +15,10 @@ typedef struct {
     uint8_t *panels;              /* R2I_TILE_PANELS of the widest matrix */
     float *row;                   /* [widest row] */
     float *gate, *up;             /* [cap_rows, R2I_TILE_PANELS * 16] */
-    float *q;                     /* [R2I_ATTEND_ROWS, d_head] */
-    float *chunk_out, *total_out; /* [R2I_ATTEND_ROWS, d_head] */
+    float *q;                     /* [R2I_ATTEND_ROWS, width of a cached key] */
+    float *chunk_out, *total_out; /* [R2I_ATTEND_ROWS, width of a cached value] */
+    float *page_out;              /* MLA: the same of one page */
+    uint8_t *values;              /* MLA: value page of one key page */
 } r2i_worker_scratch;
 
 /* Rows of a batch sorted by the expert they go to.  An entry is one (row, choice). */
@@ -33,6 +35,23 @@ typedef struct {
     float *y;             /* [cap_entries, d_model] */
 } r2i_moe_scratch;
 
+/* Latent attention. */
+typedef struct {
+    float *q_low;           /* [cap_rows, q_rank] */
+    r2i_prepared q_low_act; /* [cap_rows] */
+    float *q;               /* [cap_rows, n_heads, kv_rank + rope.d] */
+    float *z;               /* [cap_rows, n_heads, kv_rank] sums of latent rows */
+    r2i_prepared head_act;  /* [cap_rows, n_heads] of kv_rank or d_head - rope.d columns */
+} r2i_mla_scratch;
+
+/* Multi-token prediction; NULL without. */
+typedef struct {
+    float *hidden;         /* [cap_rows, d_model] of the main model, after its last norm */
+    float *own;            /* [cap_rows, d_model] of the module, after its last norm */
+    float *joined;         /* [cap_rows, 2 d_model] */
+    r2i_prepared join_act; /* [cap_rows] */
+} r2i_mtp_scratch;
+
 struct r2i_forward {
     r2i_forward_parts parts;
     r2i_forward_limits limits;
@@ -47,27 +66,42 @@ struct r2i_forward {
     float *cosine, *sine; /* [cap_rows, d_rope / 2] */
     float *x;             /* [cap_rows, d_model] the residual stream */
     r2i_prepared input;   /* normed rows [cap_rows] of d_model columns */
-    float *q, *k, *v;     /* [cap_rows, heads * d_head] */
-    float *attended;      /* [cap_rows, n_heads * d_head] */
+    float *q, *k, *v;     /* [cap_rows, heads * d_head]; MLA: k holds latent rows */
+    float *attended;      /* [cap_rows, n_heads * d_value] */
     r2i_prepared attended_act;
     r2i_prepared inner;     /* [cap_rows] of d_ffn columns */
     r2i_attend_tile *tiles; /* [cap_rows] */
     int32_t n_tiles;
     float *partials; /* [n_partial_floats] attention results of chunks */
     size_t n_partial_floats;
+    r2i_mla_scratch mla;
     r2i_moe_scratch moe;
+    r2i_mtp_scratch mtp;
     float *hidden;     /* [d_model] for r2i_forward_hidden */
     float *logit_rows; /* [cap_logits, d_model] */
     r2i_prepared logit_act;
 };
 
-/* Normalises (weight not NULL) and prepares n rows of n_cols columns in each form of `mask`. */
+typedef struct {
+    const float *weight;
+    float eps;
+} r2i_row_norm;
+/* Normalises (norm not NULL) and prepares n rows of n_cols columns in each form of `mask`. */
 void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride,
-                         const float *weight, int32_t n_rows, int32_t n_cols, unsigned mask);
-/* x += Attention(RMSNorm(x)), Ainslie et al. 2023. */
+                         const r2i_row_norm *norm, int32_t n_rows, int32_t n_cols, unsigned mask);
+/* Makes a batch the current one: positions, rotations, tiles. */
+void r2i_forward_start(r2i_forward *f, const r2i_batch *batch);
+/* One layer: attention, then feed-forward. */
+void r2i_forward_layer(r2i_forward *f, int32_t layer);
+/* One row of the embedding. */
+void r2i_forward_embed(const r2i_forward *f, const r2i_matrix *embedding, int32_t token, float *x);
+/* Logits [n, n_vocab] of the first n of f->logit_rows. */
+void r2i_forward_head(r2i_forward *f, const r2i_row_norm *norm, r2i_matrix *head, int32_t n,
+                      float *logits);
+/* x += Attention(RMSNorm(x)) over cached keys and values. */
 void r2i_gqa_run(r2i_forward *f, int32_t layer);
-/* Cuts the batch into tiles; once per batch, before the layers. */
-void r2i_gqa_plan(r2i_forward *f);
+/* The same over cached latent rows. */
+void r2i_mla_run(r2i_forward *f, int32_t layer);
 /* x += down(silu(gate x) * up x) of RMSNorm(x), Shazeer 2020. */
 void r2i_mlp_run(r2i_forward *f, int32_t layer);
 /* x += sum over the chosen experts, softmax routing. */

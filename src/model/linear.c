@@ -110,9 +110,7 @@ static void run_tiles(void *argument, int32_t begin, int32_t end, int32_t worker
 
 void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
                 const r2i_prepared *x, int32_t n_tokens) {
-    linear_region region = {
-        .context = context, .outputs = outputs, .x = x, .n_tokens = n_tokens
-    };
+    linear_region region = { .context = context, .outputs = outputs, .x = x, .n_tokens = n_tokens };
     for (int32_t o = 0; o < n_outputs; o++) {
         region.first_tile[o + 1] = region.first_tile[o] + tiles_of(outputs[o].matrix);
         region.is_kept[o] = r2i_matrix_claim(context, outputs[o].matrix);
@@ -124,4 +122,46 @@ void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, i
     for (int32_t o = 0; o < n_outputs; o++) {
         if (region.is_kept[o]) r2i_matrix_publish(context, outputs[o].matrix);
     }
+}
+
+/* ---- one product per head ---- */
+
+typedef struct {
+    const r2i_linear_context *context;
+    const r2i_linear_each *each;
+    bool is_kept; /* every matrix is packed for good by this region */
+} each_region;
+
+static void run_each_tiles(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const each_region *region = argument;
+    const r2i_linear_each *each = region->each;
+    const int32_t n_tiles = tiles_of(each->matrices);
+    const r2i_act_kind kind = r2i_act_kind_of(each->matrices->layout);
+    const size_t stride = each->x->stride[kind], n = (size_t)each->n;
+    for (int32_t item = begin; item < end; item++) {
+        const size_t g = (size_t)(item / n_tiles);
+        const int32_t panel = item % n_tiles * R2I_TILE_PANELS;
+        const r2i_linear_output output = { .matrix = &each->matrices[g],
+                                           .y = each->y + g * each->y_stride,
+                                           .y_stride = n * each->y_stride };
+        r2i_linear_tile(region->context, &output, each->x->rows[kind] + g * stride, n * stride,
+                        each->n_tokens, panel,
+                        r2i_min_i32(panel + R2I_TILE_PANELS, each->matrices->n_panels),
+                        region->is_kept, worker);
+    }
+}
+
+/* The first matrix stands for all: they are claimed, packed and published together. */
+void r2i_linear_run_each(r2i_linear_context *context, const r2i_linear_each *each) {
+    each_region region = { context, each, r2i_matrix_claim(context, each->matrices) };
+    const int32_t n_items = each->n * tiles_of(each->matrices);
+    const int32_t grain = r2i_max_i32(1, n_items / (r2i_pool_threads(context->pool) * 8));
+    if (region.is_kept) {
+        const size_t others =
+            (size_t)(each->n - 1) * (size_t)each->matrices->n_panels * each->matrices->panel_bytes;
+        context->pack_budget -= r2i_min_size(others, context->pack_budget);
+    }
+    r2i_pool_run(context->pool, n_items, grain, run_each_tiles, &region);
+    for (int32_t g = 0; region.is_kept && g < each->n; g++)
+        r2i_matrix_publish(context, &each->matrices[g]);
 }

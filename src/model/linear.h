@@ -38,6 +38,18 @@ typedef struct {
 void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
                 const r2i_prepared *x, int32_t n_tokens);
 
+/* Products of n matrices of one shape, each with its own input: y of (token t, matrix g) = matrices[g]
+ * x of (t, g). */
+typedef struct {
+    r2i_matrix *matrices; /* [n] */
+    int32_t n;
+    const r2i_prepared *x; /* [n_tokens, n] rows */
+    int32_t n_tokens;
+    float *y; /* [n_tokens, n, y_stride] */
+    size_t y_stride;
+} r2i_linear_each;
+void r2i_linear_run_each(r2i_linear_context *context, const r2i_linear_each *each);
+
 /* One tile of a product, for blocks that fuse something behind it: panels [begin, end), at most
  * R2I_TILE_PANELS of them, by worker `worker` of a region that visits every panel once.
  * is_kept says that this region packs the matrix for good (r2i_matrix_claim). */

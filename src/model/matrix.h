@@ -12,6 +12,7 @@
 
 #include "kernels/kernels.h"
 
+enum { R2I_SHARD_NONE = -1 }; /* rows in memory: made while loading */
 typedef enum { R2I_PACK_NONE, R2I_PACK_CLAIMED, R2I_PACK_DONE } r2i_pack_state;
 
 typedef struct {
@@ -20,7 +21,7 @@ typedef struct {
     r2i_type type;         /* of the stored rows */
     r2i_type layout;       /* of the panels */
     const uint8_t *stored; /* [n_rows, row_bytes] */
-    int32_t shard;         /* file of a sharded model that holds them */
+    int32_t shard;         /* file of a sharded model that holds them, or R2I_SHARD_NONE */
     size_t row_bytes, panel_bytes;
     int32_t
         n_swapped_heads; /* GGUF llama q and k: rows of each head lie as pairs; 0: rows as they are */

@@ -53,7 +53,8 @@ void r2i_mlp_run(r2i_forward *f, int32_t i) {
     r2i_layer *layer = &f->parts.weights->layers[i];
     const int32_t n_rows = f->batch->n_rows, d = f->parts.config->d_model;
     const unsigned mask = r2i_matrix_act_mask(&layer->gate) | r2i_matrix_act_mask(&layer->up);
-    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, layer->ffn_norm, n_rows, d, mask);
+    const r2i_row_norm norm = { layer->ffn_norm, f->parts.config->norm_eps };
+    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, n_rows, d, mask);
     gated_region region = { .f = f,
                             .job = { .gate = &layer->gate,
                                      .up = &layer->up,

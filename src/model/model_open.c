@@ -30,6 +30,7 @@ void r2i_model_log(const r2_model *model, const char *format, ...) {
 
 void r2i_model_on_packed(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows) {
     const r2_model *model = user;
+    if (m->shard == R2I_SHARD_NONE) return;
     const r2i_stored_tensor range = { .bytes = m->stored + (size_t)first_row * m->row_bytes,
                                       .n_bytes = (size_t)n_rows * m->row_bytes,
                                       .shard = m->shard };

@@ -180,7 +180,8 @@ void r2i_moe_run(r2i_forward *f, int32_t i) {
     const unsigned mask =
         r2i_matrix_act_mask(&layer->expert_gate[0]) | r2i_matrix_act_mask(&layer->expert_up[0]);
     const unsigned router_mask = r2i_matrix_act_mask(&layer->router);
-    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, layer->ffn_norm, n_rows, d,
+    const r2i_row_norm norm = { layer->ffn_norm, c->norm_eps };
+    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, n_rows, d,
                         mask | router_mask);
     const r2i_linear_output router = { .matrix = &layer->router,
                                        .y = f->moe.scores,

@@ -22,6 +22,15 @@ static const layer_name v_proj = { "self_attn.v_proj", "attn_v" };
 static const layer_name o_proj = { "self_attn.o_proj", "attn_output" };
 static const layer_name q_norm = { "self_attn.q_norm", "attn_q_norm" };
 static const layer_name k_norm = { "self_attn.k_norm", "attn_k_norm" };
+static const layer_name q_a_proj = { "self_attn.q_a_proj", "attn_q_a" };
+static const layer_name q_a_norm = { "self_attn.q_a_layernorm", "attn_q_a_norm" };
+static const layer_name q_b_proj = { "self_attn.q_b_proj", "attn_q_b" };
+static const layer_name kv_a_proj = { "self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa" };
+static const layer_name kv_a_norm = { "self_attn.kv_a_layernorm", "attn_kv_a_norm" };
+static const layer_name kv_b_proj = { "self_attn.kv_b_proj", "attn_kv_b" };
+/* Files in GGUF's newer form hold the two parts of kv_b on their own. */
+static const layer_name k_b_proj = { "", "attn_k_b" };
+static const layer_name v_b_proj = { "", "attn_v_b" };
 static const layer_name gate_proj = { "mlp.gate_proj", "ffn_gate" };
 static const layer_name up_proj = { "mlp.up_proj", "ffn_up" };
 static const layer_name down_proj = { "mlp.down_proj", "ffn_down" };
@@ -30,6 +39,13 @@ static const layer_name router = { "mlp.gate", "ffn_gate_inp" };
 static const layer_name expert_gate = { "gate_proj", "ffn_gate_exps" };
 static const layer_name expert_up = { "up_proj", "ffn_up_exps" };
 static const layer_name expert_down = { "down_proj", "ffn_down_exps" };
+
+static const layer_name mtp_embedding_norm = { "enorm", "nextn.enorm" };
+static const layer_name mtp_hidden_norm = { "hnorm", "nextn.hnorm" };
+static const layer_name mtp_join = { "eh_proj", "nextn.eh_proj" };
+static const layer_name mtp_output_norm = { "shared_head.norm", "nextn.shared_head_norm" };
+static const layer_name mtp_head = { "shared_head.head", "nextn.shared_head_head" };
+static const layer_name mtp_embedding = { "embed_tokens", "nextn.embed_tokens" };
 
 typedef struct {
     const r2i_config *config;
@@ -148,6 +164,21 @@ static r2_status load_layer_matrix(const loader *l, layer_name name, int32_t lay
     return R2_OK;
 }
 
+/* n matrices stacked in one tensor of a GGUF file. */
+static r2_status load_stacked(const loader *l, layer_name name, int32_t i, int32_t n,
+                              int32_t n_rows, int32_t n_cols, r2i_matrix *matrices) {
+    char text[NAME_BYTES];
+    r2i_stored_tensor t;
+    make_name(l, text, name, i, "weight");
+    R2I_TRY(get_tensor(l, text, &t));
+    R2I_TRY(check_shape(l, text, &t, n_cols, n_rows, n));
+    for (int32_t m = 0; m < n; m++) {
+        set_matrix(&matrices[m], &t, choose_layout(l, t.type), n_rows, n_cols);
+        matrices[m].stored += (size_t)m * (size_t)n_rows * matrices[m].row_bytes;
+    }
+    return R2_OK;
+}
+
 static r2_status load_attention(const loader *l, int32_t i, r2i_layer *layer) {
     const r2i_config *c = l->config;
     const int32_t d_q = c->n_heads * c->d_head, d_kv = c->n_kv_heads * c->d_head;
@@ -167,6 +198,80 @@ static r2_status load_attention(const loader *l, int32_t i, r2i_layer *layer) {
     return load_layer_vector(l, k_norm, i, "weight", c->d_head, &layer->k_norm);
 }
 
+/* ---- latent attention ---- */
+
+/* The part of one head of a stored kv_b [n_heads * (d_nope + d_value), kv_rank], F32 in the arena:
+ * its first d_nope rows are Wk_h, the rest Wv_h. */
+static r2_status split_kv_b(const loader *l, const r2i_stored_tensor *t, r2i_layer *layer) {
+    const r2i_config *c = l->config;
+    const int32_t d_nope = c->d_head - c->rope.d, r = c->kv_rank;
+    const size_t row_bytes = r2i_type_row_bytes(t->type, (size_t)r);
+    const bool is_bf16 = !l->rules->is_f32 && t->type != R2I_TYPE_F32;
+    const r2i_type type = is_bf16 ? R2I_TYPE_BF16 : R2I_TYPE_F32;
+    const size_t element = is_bf16 ? 2 : 4;
+    float *row = R2I_ARENA_ARRAY(l->arena, float, (size_t)r);
+    for (int32_t h = 0; h < c->n_heads; h++) {
+        const uint8_t *rows = t->bytes + (size_t)h * (size_t)(d_nope + c->d_value) * row_bytes;
+        uint8_t *turned = r2i_arena_push_array(l->arena, (size_t)r * (size_t)d_nope, element, 64);
+        if (row == NULL || turned == NULL)
+            return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d attention heads", c->n_heads);
+        for (int32_t i = 0; i < d_nope; i++) {
+            l->rules->kernels->dequantize[t->type](row, rows + (size_t)i * row_bytes, r);
+            for (int32_t j = 0; j < r; j++) {
+                const size_t at = (size_t)j * (size_t)d_nope + (size_t)i;
+                if (is_bf16)
+                    ((uint16_t *)(void *)turned)[at] = r2i_bf16_from_f32(row[j]);
+                else
+                    ((float *)(void *)turned)[at] = row[j];
+            }
+        }
+        const r2i_stored_tensor k = { .type = type, .bytes = turned, .shard = R2I_SHARD_NONE };
+        r2i_stored_tensor v = *t;
+        v.bytes = rows + (size_t)d_nope * row_bytes;
+        set_matrix(&layer->absorb_k[h], &k, choose_layout(l, type), r, d_nope);
+        set_matrix(&layer->expand_v[h], &v, choose_layout(l, t->type), c->d_value, r);
+    }
+    return R2_OK;
+}
+
+static r2_status load_kv_b(const loader *l, int32_t i, r2i_layer *layer) {
+    const r2i_config *c = l->config;
+    const int32_t d_nope = c->d_head - c->rope.d;
+    char text[NAME_BYTES];
+    layer->absorb_k = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)c->n_heads);
+    layer->expand_v = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)c->n_heads);
+    if (layer->absorb_k == NULL || layer->expand_v == NULL)
+        return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d attention heads", c->n_heads);
+    make_name(l, text, k_b_proj, i, "weight");
+    if (l->source->gguf != NULL && has_tensor(l, text)) {
+        R2I_TRY(load_stacked(l, k_b_proj, i, c->n_heads, c->kv_rank, d_nope, layer->absorb_k));
+        return load_stacked(l, v_b_proj, i, c->n_heads, c->d_value, c->kv_rank, layer->expand_v);
+    }
+    r2i_stored_tensor t;
+    make_name(l, text, kv_b_proj, i, "weight");
+    R2I_TRY(get_tensor(l, text, &t));
+    R2I_TRY(check_shape(l, text, &t, c->kv_rank, c->n_heads * (d_nope + c->d_value), 1));
+    return split_kv_b(l, &t, layer);
+}
+
+static r2_status load_latent_attention(const loader *l, int32_t i, r2i_layer *layer) {
+    const r2i_config *c = l->config;
+    const int32_t d_q = c->n_heads * c->d_head, d = c->d_model;
+    R2I_TRY(load_layer_vector(l, attention_norm, i, "weight", d, &layer->attention_norm));
+    if (c->q_rank > 0) {
+        R2I_TRY(load_layer_matrix(l, q_a_proj, i, c->q_rank, d, c->needs_qkv_bias, &layer->q_a));
+        R2I_TRY(load_layer_vector(l, q_a_norm, i, "weight", c->q_rank, &layer->q_a_norm));
+        R2I_TRY(load_layer_matrix(l, q_b_proj, i, d_q, c->q_rank, false, &layer->q));
+    } else {
+        R2I_TRY(load_layer_matrix(l, q_proj, i, d_q, d, false, &layer->q));
+    }
+    R2I_TRY(load_layer_matrix(l, kv_a_proj, i, c->kv_rank + c->rope.d, d, c->needs_qkv_bias,
+                              &layer->kv_a));
+    R2I_TRY(load_layer_vector(l, kv_a_norm, i, "weight", c->kv_rank, &layer->kv_a_norm));
+    R2I_TRY(load_kv_b(l, i, layer));
+    return load_layer_matrix(l, o_proj, i, d, c->n_heads * c->d_value, c->needs_o_bias, &layer->o);
+}
+
 static r2_status load_dense(const loader *l, int32_t i, r2i_layer *layer) {
     const r2i_config *c = l->config;
     R2I_TRY(
@@ -176,27 +281,12 @@ static r2_status load_dense(const loader *l, int32_t i, r2i_layer *layer) {
                              &layer->down);
 }
 
-/* One stacked tensor in GGUF. */
-static r2_status load_stacked_experts(const loader *l, layer_name name, int32_t i, int32_t n_rows,
-                                      int32_t n_cols, r2i_matrix *experts) {
-    char text[NAME_BYTES];
-    r2i_stored_tensor t;
-    make_name(l, text, name, i, "weight");
-    R2I_TRY(get_tensor(l, text, &t));
-    R2I_TRY(check_shape(l, text, &t, n_cols, n_rows, l->config->n_experts));
-    for (int32_t e = 0; e < l->config->n_experts; e++) {
-        set_matrix(&experts[e], &t, choose_layout(l, t.type), n_rows, n_cols);
-        experts[e].stored += (size_t)e * (size_t)n_rows * experts[e].row_bytes;
-    }
-    return R2_OK;
-}
-
 static r2_status load_experts(const loader *l, layer_name name, int32_t i, int32_t n_rows,
                               int32_t n_cols, r2i_matrix **out) {
     const int32_t n = l->config->n_experts;
     *out = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)n);
     if (*out == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d experts", n);
-    if (l->source->gguf != NULL) return load_stacked_experts(l, name, i, n_rows, n_cols, *out);
+    if (l->source->gguf != NULL) return load_stacked(l, name, i, n, n_rows, n_cols, *out);
     for (int32_t e = 0; e < n; e++) {
         char text[NAME_BYTES];
         (void)snprintf(text, sizeof text, "model.layers.%d.mlp.experts.%d.%s.weight", i, e,
@@ -227,8 +317,99 @@ static r2_status load_ends(const loader *l, r2i_weights *w) {
                        &w->output_norm);
 }
 
+/* Fills `own` and says so if the module has a matrix of its own. */
+static r2_status load_own(const loader *l, layer_name name, r2i_matrix *own, bool *is_there) {
+    const r2i_config *c = l->config;
+    char text[NAME_BYTES];
+    make_name(l, text, name, c->n_layers, "weight");
+    *is_there = has_tensor(l, text);
+    return *is_there ? load_matrix(l, text, c->n_vocab, c->d_model, own) : R2_OK;
+}
+
+static r2_status load_layer(const loader *l, int32_t i, r2i_layer *layer) {
+    const r2i_layer_config *kinds = &l->config->layers[i];
+    R2I_TRY(kinds->attention == R2I_ATTENTION_MLA ? load_latent_attention(l, i, layer)
+                                                  : load_attention(l, i, layer));
+    R2I_TRY(load_layer_vector(l, ffn_norm, i, "weight", l->config->d_model, &layer->ffn_norm));
+    return kinds->ffn == R2I_FFN_MOE ? load_moe(l, i, layer) : load_dense(l, i, layer);
+}
+
+/* Files without the module's first tensor have none of it; others must have it whole. */
+static r2_status load_mtp(const loader *l, r2i_weights *w) {
+    const int32_t i = l->config->n_layers, d = l->config->d_model;
+    char text[NAME_BYTES];
+    if (l->config->n_mtp == 0) return R2_OK;
+    make_name(l, text, mtp_join, i, "weight");
+    if (!has_tensor(l, text)) return R2_OK;
+    w->has_mtp = true;
+    R2I_TRY(load_layer_vector(l, mtp_embedding_norm, i, "weight", d, &w->mtp.embedding_norm));
+    R2I_TRY(load_layer_vector(l, mtp_hidden_norm, i, "weight", d, &w->mtp.hidden_norm));
+    R2I_TRY(load_layer_vector(l, mtp_output_norm, i, "weight", d, &w->mtp.output_norm));
+    R2I_TRY(load_layer_matrix(l, mtp_join, i, d, 2 * d, false, &w->mtp.join));
+    bool has_embedding, has_head;
+    R2I_TRY(load_own(l, mtp_embedding, &w->mtp.own_embedding, &has_embedding));
+    R2I_TRY(load_own(l, mtp_head, &w->mtp.own_head, &has_head));
+    w->mtp.embedding = has_embedding ? &w->mtp.own_embedding : &w->embedding;
+    w->mtp.head = has_head ? &w->mtp.own_head : &w->head;
+    return load_layer(l, i, &w->layers[i]);
+}
+
+static void visit_attention(r2i_layer *layer, const r2i_config *config, int32_t i,
+                            void (*visit)(void *user, r2i_matrix *m), void *user) {
+    visit(user, &layer->q);
+    visit(user, &layer->o);
+    if (config->layers[i].attention == R2I_ATTENTION_GQA) {
+        visit(user, &layer->k);
+        visit(user, &layer->v);
+        return;
+    }
+    if (config->q_rank > 0) visit(user, &layer->q_a);
+    visit(user, &layer->kv_a);
+    for (int32_t h = 0; h < config->n_heads; h++) {
+        visit(user, &layer->absorb_k[h]);
+        visit(user, &layer->expand_v[h]);
+    }
+}
+
+static void visit_moe(r2i_layer *layer, int32_t n_experts, void (*visit)(void *user, r2i_matrix *m),
+                      void *user) {
+    visit(user, &layer->router);
+    for (int32_t e = 0; e < n_experts; e++) {
+        visit(user, &layer->expert_gate[e]);
+        visit(user, &layer->expert_up[e]);
+        visit(user, &layer->expert_down[e]);
+    }
+}
+
+static void visit_layer(r2i_layer *layer, const r2i_config *config, int32_t i,
+                        void (*visit)(void *user, r2i_matrix *m), void *user) {
+    visit_attention(layer, config, i, visit, user);
+    if (config->layers[i].ffn == R2I_FFN_MOE) {
+        visit_moe(layer, config->n_experts, visit, user);
+        return;
+    }
+    visit(user, &layer->gate);
+    visit(user, &layer->up);
+    visit(user, &layer->down);
+}
+
+static void visit_main(r2i_weights *weights, const r2i_config *config,
+                       void (*visit)(void *user, r2i_matrix *m), void *user) {
+    for (int32_t i = 0; i < config->n_layers; i++)
+        visit_layer(&weights->layers[i], config, i, visit, user);
+    visit(user, &weights->head);
+}
+
+void r2i_weights_visit(r2i_weights *weights, const r2i_config *config,
+                       void (*visit)(void *user, r2i_matrix *m), void *user) {
+    visit_main(weights, config, visit, user);
+    if (!weights->has_mtp) return;
+    visit(user, &weights->mtp.join);
+    visit_layer(&weights->layers[config->n_layers], config, config->n_layers, visit, user);
+    if (weights->mtp.head != &weights->head) visit(user, weights->mtp.head);
+}
+
 typedef struct {
-    r2i_weights *weights;
     int64_t n_all, stored_all;
 } totals;
 
@@ -236,13 +417,18 @@ static void add_matrix(void *user, r2i_matrix *m) {
     totals *t = user;
     t->n_all += (int64_t)m->n_rows * m->n_cols;
     t->stored_all += (int64_t)m->n_rows * (int64_t)m->row_bytes;
-    t->weights->packed_bytes += (size_t)m->n_panels * m->panel_bytes + 63;
+}
+
+static void add_packed_bytes(void *user, r2i_matrix *m) {
+    r2i_weights *w = user;
+    w->packed_bytes += (size_t)m->n_panels * m->panel_bytes + 63;
 }
 
 /* Of the experts, one token uses n_active of n_experts. */
 static void count(r2i_weights *w, const r2i_config *c) {
-    totals t = { .weights = w };
-    r2i_weights_visit(w, c, add_matrix, &t);
+    totals t = { 0, 0 };
+    r2i_weights_visit(w, c, add_packed_bytes, w);
+    visit_main(w, c, add_matrix, &t);
     int64_t idle = 0, idle_bytes = 0;
     for (int32_t i = 0; i < c->n_layers; i++) {
         const r2i_layer *layer = &w->layers[i];
@@ -265,46 +451,13 @@ r2_status r2i_weights_load(r2i_weights *out, const r2i_config *config,
                            r2i_arena *arena, r2_error *err) {
     const loader l = { config, source, rules, arena, err };
     memset(out, 0, sizeof *out);
-    out->layers = R2I_ARENA_ARRAY(arena, r2i_layer, (size_t)config->n_layers);
+    out->layers = R2I_ARENA_ARRAY(arena, r2i_layer, (size_t)(config->n_layers + config->n_mtp));
     if (out->layers == NULL)
         return r2i_fail(err, R2_E_NOMEM, "no memory for %d layers", config->n_layers);
     R2I_TRY(load_ends(&l, out));
-    for (int32_t i = 0; i < config->n_layers; i++) {
-        r2i_layer *layer = &out->layers[i];
-        R2I_TRY(load_attention(&l, i, layer));
-        R2I_TRY(load_layer_vector(&l, ffn_norm, i, "weight", config->d_model, &layer->ffn_norm));
-        R2I_TRY(config->layers[i].ffn == R2I_FFN_MOE ? load_moe(&l, i, layer)
-                                                     : load_dense(&l, i, layer));
-    }
+    for (int32_t i = 0; i < config->n_layers; i++)
+        R2I_TRY(load_layer(&l, i, &out->layers[i]));
+    R2I_TRY(load_mtp(&l, out));
     count(out, config);
     return R2_OK;
-}
-
-static void visit_moe(r2i_layer *layer, int32_t n_experts, void (*visit)(void *user, r2i_matrix *m),
-                      void *user) {
-    visit(user, &layer->router);
-    for (int32_t e = 0; e < n_experts; e++) {
-        visit(user, &layer->expert_gate[e]);
-        visit(user, &layer->expert_up[e]);
-        visit(user, &layer->expert_down[e]);
-    }
-}
-
-void r2i_weights_visit(r2i_weights *weights, const r2i_config *config,
-                       void (*visit)(void *user, r2i_matrix *m), void *user) {
-    for (int32_t i = 0; i < config->n_layers; i++) {
-        r2i_layer *layer = &weights->layers[i];
-        visit(user, &layer->q);
-        visit(user, &layer->k);
-        visit(user, &layer->v);
-        visit(user, &layer->o);
-        if (config->layers[i].ffn == R2I_FFN_MOE) {
-            visit_moe(layer, config->n_experts, visit, user);
-            continue;
-        }
-        visit(user, &layer->gate);
-        visit(user, &layer->up);
-        visit(user, &layer->down);
-    }
-    visit(user, &weights->head);
 }

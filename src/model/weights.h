@@ -33,11 +33,24 @@ typedef struct {
     r2i_matrix shared_gate, shared_up, shared_down; /* as dense, n_shared_experts * d_expert wide */
 } r2i_layer;
 
+/* Multi-token prediction (DeepSeek-V3, arXiv:2412.19437, 2.2): what stands around its block, which is
+ * layer n_layers. */
+typedef struct {
+    float *embedding_norm, *hidden_norm, *output_norm; /* [d_model] */
+    r2i_matrix join; /* [d_model, 2 d_model]: of [embedding ; hidden row] */
+    /* The model's, or the module's own (usually copies). */
+    const r2i_matrix *embedding;
+    r2i_matrix *head;
+    r2i_matrix own_embedding, own_head;
+} r2i_mtp_weights;
+
 typedef struct {
     r2i_matrix embedding; /* [n_vocab, d_model], rows are read one by one */
     r2i_matrix head;      /* [n_vocab, d_model]; the same stored rows when tied */
     float *output_norm;   /* [d_model] */
-    r2i_layer *layers;    /* [n_layers] */
+    r2i_layer *layers;    /* [n_layers + n_mtp] */
+    bool has_mtp;         /* the file holds the module that the configuration speaks of */
+    r2i_mtp_weights mtp;
     int64_t n_parameters, n_active_parameters;
     int64_t bytes_per_token; /* stored weight bytes that one token needs */
     size_t packed_bytes;     /* room for all panels */

@@ -23,7 +23,8 @@
 
 enum { PATH_BYTES = 1024, N_GREEDY = 16, LAST = 4 };
 static const double tolerance = 2e-4;
-static const char *const families[] = { "llama", "qwen2", "qwen3", "qwen3_moe" };
+static const char *const families[] = { "llama",     "qwen2",       "qwen3",
+                                        "qwen3_moe", "deepseek_v2", "deepseek_v3" };
 
 static const char *golden_folder(void) {
     const char *folder = getenv("R2LM_GOLDEN_DIR");
