@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
+#include "base/half.h"
 
 enum { NAME_BYTES = 128 };
 
