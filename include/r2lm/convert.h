@@ -36,6 +36,84 @@ typedef struct {
     r2_host host;                 /* memory; `log` receives notes; `user` is given to `progress` too */
 } r2_convert_options;
 
+/* ---- plan: parameters, memory and speed of a model that need not be here ---------------------- */
+
+typedef enum {
+    R2_PART_EMBEDDING,
+    R2_PART_ATTENTION,
+    R2_PART_DENSE_FFN,
+    R2_PART_EXPERTS,
+    R2_PART_SHARED_EXPERTS,
+    R2_PART_ROUTER,
+    R2_PART_HEAD,
+    R2_PART_OTHER, /* norms, rope frequencies */
+    R2_PART_MTP,   /* the module that predicts one token more; not counted among the parameters */
+    R2_N_PARTS
+} r2_part;
+
+/* "embedding", "attention", ...; "" outside the list. */
+R2_API const char *r2_part_name(r2_part part);
+
+typedef enum {
+    R2_FIT_UNKNOWN,  /* memory_bytes was 0 */
+    R2_FIT_PACKED,   /* everything, weights arranged for the processor */
+    R2_FIT_UNPACKED, /* only with r2_model_options.is_unpacked: the file's pages are used in place */
+    R2_FIT_NONE      /* weights would be read from the disk again and again */
+} r2_fit;
+
+typedef struct {
+    /* How weights are stored: a stored type ("Q8_0", "BF16", "FP8") or a mixed recipe ("Q4_K_M").
+     * NULL: as they are; of a configuration alone, as it says it is published. */
+    const char *type;
+    const char *cache_type; /* "bf16" (also NULL), "f16", "q8" or "f32" */
+    int32_t n_context;      /* tokens of each sequence; 0: the model's, at most 32768 */
+    int32_t n_sequences;    /* at once; 0: 1 */
+    int32_t n_threads;      /* 0: one per processor this process may use */
+    int64_t memory_bytes;   /* to fit into; 0: do not judge */
+    double read_bytes_per_s; /* of memory, as measured; 0: do not estimate what it bounds */
+    double products_per_s;   /* r2_measure_products; 0: likewise */
+} r2_plan_options;
+
+typedef struct {
+    char architecture[32];
+    char types[160];  /* "Q4_K 92 %, Q6_K 8 %": of the weights' bytes */
+    char main_type[16]; /* the one with most bytes */
+    bool is_assumed;  /* no weights were there, or another type was asked for */
+    int32_t n_layers, n_dense_layers, d_model, n_experts, n_active_experts;
+    int32_t n_context_made_for; /* tokens that the model was made for */
+    struct {
+        int64_t n_parameters, n_bytes;
+    } parts[R2_N_PARTS];
+    int64_t n_parameters;        /* without R2_PART_MTP */
+    int64_t n_active_parameters; /* multiplied with for one token: without the embedding's rows */
+    int64_t weight_bytes;        /* all parts as stored */
+    int64_t bytes_per_token;     /* of these, read to produce one token alone */
+    int64_t cache_bytes_per_token;
+    int32_t n_context, n_sequences; /* as planned for */
+    int64_t cache_bytes;            /* n_sequences of n_context tokens, in whole pages */
+    int64_t scratch_bytes;          /* activations and logits, about */
+    int64_t packed_bytes, unpacked_bytes; /* memory for everything in each configuration */
+    r2_fit fit;
+    int32_t longest_context;   /* of n_sequences each, that fits; 0: none, or not judged */
+    /* Upper bounds in tokens per second; 0: unknown. */
+    double decode_tok_s;       /* one sequence, little context */
+    double full_decode_tok_s;  /* one sequence, n_context behind it */
+    double batch_decode_tok_s; /* n_sequences together, little context */
+    double prefill_tok_s;      /* of a long prompt, attention not counted */
+} r2_plan_result;
+
+/* Plans for `path`: a GGUF file, a Hugging Face folder with or without weights, or a config.json.
+ * Weights are not read.  `options` may be NULL.  R2_E_ARGUMENT an unknown type; R2_E_RANGE;
+ * otherwise as r2_model_open. */
+R2_API R2_CHECKED r2_status r2_plan(r2_plan_result *out, const char *path,
+                                    const r2_plan_options *options, r2_error *err);
+
+/* Multiplications and additions per second of this machine's best kernel for a stored type (NULL:
+ * "BF16") on 256 tokens, over about `seconds`, with n_threads (0: as above).  R2_E_ARGUMENT an
+ * unknown type; R2_E_NOMEM. */
+R2_API R2_CHECKED r2_status r2_measure_products(double *out, const char *type, int32_t n_threads,
+                                                double seconds, r2_error *err);
+
 #ifdef __cplusplus
 }
 #endif

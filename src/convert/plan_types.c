@@ -1,0 +1,146 @@
+#define _POSIX_C_SOURCE 200809L /* strcasecmp */
+#include "convert/plan_types.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "base/failure.h"
+
+enum { FP8_BLOCK = 128 };
+
+static const char fp8_name[] = "FP8";
+
+const char *r2i_stored_as_name(int32_t as) {
+    if (as == R2I_STORED_FP8) return fp8_name;
+    const r2i_type_info *info = as < R2I_STORED_FP8 ? r2i_type_find((uint64_t)as) : NULL;
+    return info != NULL ? info->name : "other";
+}
+
+static bool find_type(const char *name, int32_t *out) {
+    for (int32_t as = 0; as <= R2I_STORED_FP8; as++) {
+        if (as < R2I_STORED_FP8 && r2i_type_find((uint64_t)as) == NULL) continue;
+        if (strcasecmp(r2i_stored_as_name(as), name) != 0) continue;
+        *out = as;
+        return true;
+    }
+    return false;
+}
+
+r2_status r2i_plan_types_find(r2i_plan_types *out, const char *name, r2_error *err) {
+    static const struct {
+        const char *name;
+        r2i_type base, fine;
+    } recipes[] = { { "Q4_K_M", R2I_TYPE_Q4_K, R2I_TYPE_Q6_K },
+                    { "Q5_K_M", R2I_TYPE_Q5_K, R2I_TYPE_Q6_K } };
+    *out = (r2i_plan_types){ 0 };
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        if (strcasecmp(recipes[i].name, name) != 0) continue;
+        out->base = out->ends = (int32_t)recipes[i].base;
+        out->fine = (int32_t)recipes[i].fine;
+        out->is_mixed = true;
+        return R2_OK;
+    }
+    if (!find_type(name, &out->base)) {
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "type: expected a stored type such as Q8_0 or BF16, FP8, Q4_K_M or Q5_K_M, "
+                        "found \"%.40s\"",
+                        name);
+    }
+    out->fine = out->base;
+    out->ends = out->base == R2I_STORED_FP8 ? (int32_t)R2I_TYPE_BF16 : out->base;
+    return R2_OK;
+}
+
+void r2i_plan_types_published(r2i_plan_types *out, const json_t *config) {
+    static const struct {
+        const char *name;
+        r2i_type type;
+    } dtypes[] = { { "float32", R2I_TYPE_F32 },
+                   { "float16", R2I_TYPE_F16 },
+                   { "bfloat16", R2I_TYPE_BF16 } };
+    const char *method = json_string_value(
+        json_object_get(json_object_get(config, "quantization_config"), "quant_method"));
+    const char *dtype = json_string_value(json_object_get(config, "torch_dtype"));
+    if (dtype == NULL) dtype = json_string_value(json_object_get(config, "dtype"));
+    int32_t plain = R2I_TYPE_BF16;
+    for (size_t i = 0; dtype != NULL && i < sizeof dtypes / sizeof *dtypes; i++) {
+        if (strcmp(dtype, dtypes[i].name) == 0) plain = (int32_t)dtypes[i].type;
+    }
+    const bool is_fp8 = method != NULL && strcmp(method, "fp8") == 0;
+    const int32_t base = is_fp8 ? (int32_t)R2I_STORED_FP8 : plain;
+    *out = (r2i_plan_types){ .base = base, .fine = base, .ends = plain, .is_published = true };
+}
+
+/* llama.cpp's rule for the layers that keep values and down projections finer. */
+static bool is_fine_layer(int32_t layer, int32_t n_layers) {
+    return layer < n_layers / 8 || layer >= 7 * n_layers / 8 || (layer - n_layers / 8) % 3 == 2;
+}
+
+static bool is_fine(const r2i_planned_tensor *t, int32_t n_layers) {
+    if (t->part == R2_PART_HEAD) return true;
+    const bool is_fine_role =
+        strcmp(t->name, "attn_v") == 0 || strncmp(t->name, "ffn_down", strlen("ffn_down")) == 0;
+    return is_fine_role && is_fine_layer(t->layer, n_layers);
+}
+
+static bool is_end(const r2i_planned_tensor *t) {
+    return t->part == R2_PART_EMBEDDING || t->part == R2_PART_HEAD || t->part == R2_PART_ROUTER ||
+           strncmp(t->name, "nextn.", 6) == 0;
+}
+
+/* What llama.cpp takes when a row is no whole number of blocks. */
+static int32_t narrower(int32_t as) {
+    switch (as) {
+    case R2I_TYPE_Q2_K:
+    case R2I_TYPE_Q3_K:
+    case R2I_TYPE_IQ4_XS:
+        return R2I_TYPE_IQ4_NL;
+    case R2I_TYPE_Q4_K:
+        return R2I_TYPE_Q5_0;
+    case R2I_TYPE_Q5_K:
+        return R2I_TYPE_Q5_1;
+    case R2I_TYPE_Q6_K:
+        return R2I_TYPE_Q8_0;
+    default:
+        return R2I_TYPE_F16;
+    }
+}
+
+int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_planned_tensor *t,
+                              int32_t n_layers) {
+    if (t->n_rows == 1 && t->n_stacked == 1) return R2I_TYPE_F32;
+    if (t->part == R2_PART_ROUTER && !types->is_published) return R2I_TYPE_F32;
+    int32_t as = is_end(t) ? types->ends : types->base;
+    if (types->is_mixed && is_fine(t, n_layers)) as = types->fine;
+    while (as < R2I_STORED_FP8 && t->n_cols % r2i_type_get((r2i_type)as)->block_elements != 0)
+        as = narrower(as);
+    return as;
+}
+
+int32_t r2i_stored_as_of_dtype(r2i_dtype dtype) {
+    switch (dtype) {
+    case R2I_DTYPE_F8_E4M3:
+        return R2I_STORED_FP8;
+    case R2I_DTYPE_F16:
+        return R2I_TYPE_F16;
+    case R2I_DTYPE_BF16:
+        return R2I_TYPE_BF16;
+    case R2I_DTYPE_F32:
+        return R2I_TYPE_F32;
+    default:
+        return R2I_STORED_OTHER;
+    }
+}
+
+int64_t r2i_stored_as_bytes(int32_t as, int64_t n_rows, int64_t n_cols) {
+    if (as < R2I_STORED_FP8)
+        return n_rows * (int64_t)r2i_type_row_bytes((r2i_type)as, (size_t)n_cols);
+    const int64_t row_blocks = (n_rows + FP8_BLOCK - 1) / FP8_BLOCK,
+                  col_blocks = (n_cols + FP8_BLOCK - 1) / FP8_BLOCK;
+    return n_rows * n_cols + 4 * row_blocks * col_blocks;
+}
+
+int64_t r2i_stored_as_panel_bytes(int32_t as, int64_t n_rows, int64_t n_cols) {
+    const bool is_bf16 = as == R2I_TYPE_F32 || as >= R2I_STORED_FP8;
+    return r2i_stored_as_bytes(is_bf16 ? (int32_t)R2I_TYPE_BF16 : as, n_rows, n_cols);
+}

@@ -1,0 +1,36 @@
+/* plan_types.h - how the weights of a plan are stored: as a file has them, or as assumed. */
+#ifndef R2I_PLAN_TYPES_H
+#define R2I_PLAN_TYPES_H
+#include <jansson.h>
+
+#include "base/types.h"
+#include "convert/plan_shapes.h"
+#include "files/safetensors.h"
+
+/* An r2i_type, or one of these. */
+enum {
+    R2I_STORED_FP8 = R2I_TYPE_LIMIT, /* E4M3 with an F32 scale for each block of 128 x 128 */
+    R2I_STORED_OTHER,                /* a type of safetensors files that holds no weights alone */
+    R2I_N_STORED_AS
+};
+
+typedef struct {
+    int32_t base; /* most matrices */
+    int32_t fine; /* values, down projections and the head of mixed recipes */
+    int32_t ends; /* embedding, head, router of what is published in FP8; otherwise base */
+    bool is_mixed, is_published;
+} r2i_plan_types;
+
+/* By a type's or a recipe's name, in any letters.  R2_E_ARGUMENT. */
+R2_CHECKED r2_status r2i_plan_types_find(r2i_plan_types *out, const char *name, r2_error *err);
+/* As a config.json says that its weights are published; BF16 where it says nothing. */
+void r2i_plan_types_published(r2i_plan_types *out, const json_t *config);
+/* What a tensor is stored as.  Rows that a type's blocks do not divide take a finer type. */
+int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_planned_tensor *tensor,
+                              int32_t n_layers);
+int32_t r2i_stored_as_of_dtype(r2i_dtype dtype);
+const char *r2i_stored_as_name(int32_t as);
+int64_t r2i_stored_as_bytes(int32_t as, int64_t n_rows, int64_t n_cols);
+/* The same matrix arranged for the kernels (R2_ARITHMETIC_FAST). */
+int64_t r2i_stored_as_panel_bytes(int32_t as, int64_t n_rows, int64_t n_cols);
+#endif
