@@ -33,17 +33,6 @@ static void read_huge_pages(char *out, size_t cap) {
         (void)snprintf(out, cap, "%.*s", (int)(close - open - 1), open + 1);
 }
 
-static double read_free_gb(void) {
-    char line[LINE_BYTES];
-    long long kib = 0;
-    FILE *file = fopen("/proc/meminfo", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "MemAvailable: %lld", &kib) == 1) break;
-    }
-    if (file != NULL) (void)fclose(file);
-    return (double)kib * 1024e-9;
-}
-
 static r2_status look(findings *f, r2i_program *p, r2_error *err) {
     static const struct {
         uint32_t bit;
@@ -60,7 +49,7 @@ static r2_status look(findings *f, r2i_program *p, r2_error *err) {
     }
     f->n_threads = p->options->threads > 0 ? p->options->threads : r2i_cpu_count();
     f->memory_gb = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE) * 1e-9;
-    f->free_gb = read_free_gb();
+    f->free_gb = (double)r2i_available_memory() * 1e-9;
     read_huge_pages(f->huge_pages, sizeof f->huge_pages);
     R2I_TRY(r2i_models_find(&found, p, err));
     f->n_models = found.n_models;

@@ -32,6 +32,12 @@ const r2i_command r2i_command_table[] = {
       "Here -p and -n are numbers of tokens.  Each figure is the best of --repeat; read_gb_s is a "
       "plain reader's\n"
       "rate on this machine with as many threads, before and after." },
+    { "plan", NULL, "[MODEL|CONFIG]", "say what a model needs and how fast it can be", R2I_FOR_PLAN,
+      r2i_plan_command,
+      "MODEL is a GGUF file, a Hugging Face folder with or without weights, or a config.json.  "
+      "Speeds are upper\n"
+      "bounds: bytes to be read or products to be formed per token, over the rates measured on this "
+      "machine." },
     { "doctor", NULL, "", "say whether this machine is ready", R2I_FOR_DOCTOR, r2i_doctor_command,
       "Reads only: processor, memory, bandwidth, models." },
     { "version", NULL, "", "print the version", R2I_FOR_VERSION, r2i_version_command, NULL },

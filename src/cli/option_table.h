@@ -23,18 +23,21 @@ enum {
     R2I_FOR_HELP = 1 << 9,
     R2I_FOR_COMPLETION = 1 << 10,
     R2I_FOR_LICENSES = 1 << 11,
-    R2I_FOR_ALL = (1 << 12) - 1
+    R2I_FOR_PLAN = 1 << 12,
+    R2I_FOR_ALL = (1 << 13) - 1
 };
 
 /* The values.  Field names follow the long options. */
 typedef struct {
     const char *model, *models, *prompt, *file, *system, *cpu, *arithmetic, *color, *load;
+    const char *type, *cache_type;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t prompt_tokens, streams, depth, repeat, long_prompt;
+    double memory; /* GB */
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
     bool is_packed, is_raw, thinks, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;
-    bool wants_help, wants_man, has_special, ignores_end, unfolds;
+    bool wants_help, wants_man, has_special, ignores_end, unfolds, measures;
     int32_t hides_thinking; /* -1: shown on a terminal */
 } r2i_options;
 

@@ -68,6 +68,7 @@ int r2i_show_command(r2i_program *program);
 int r2i_tokenize_command(r2i_program *program);
 int r2i_ppl_command(r2i_program *program);
 int r2i_bench_command(r2i_program *program);
+int r2i_plan_command(r2i_program *program);
 int r2i_doctor_command(r2i_program *program);
 int r2i_version_command(r2i_program *program);
 int r2i_help_command(r2i_program *program);

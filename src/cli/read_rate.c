@@ -1,7 +1,9 @@
 #define _POSIX_C_SOURCE 200809L /* fork, pipe */
 #include "cli/read_rate.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,13 +91,38 @@ double r2i_read_rate(int32_t n_threads, double seconds) {
     return rate;
 }
 
-int64_t r2i_peak_memory(void) {
-    FILE *file = fopen("/proc/self/status", "r");
+/* The number behind `key` at the start of a line; 0: none. */
+static int64_t read_field(const char *path, const char *key) {
+    FILE *file = fopen(path, "r");
     char line[256];
-    long long kib = 0;
+    long long n = 0;
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "VmHWM: %lld", &kib) == 1) break;
+        if (strncmp(line, key, strlen(key)) != 0) continue;
+        n = strtoll(line + strlen(key), NULL, 10);
+        break;
     }
     if (file != NULL) (void)fclose(file);
-    return kib * 1024;
+    return n;
+}
+
+int64_t r2i_peak_memory(void) {
+    return read_field("/proc/self/status", "VmHWM:") * 1024;
+}
+
+/* A file that holds one number; `otherwise` when it does not ("max"). */
+static int64_t read_number(const char *path, int64_t otherwise) {
+    FILE *file = fopen(path, "r");
+    long long n = 0;
+    const bool is_read = file != NULL && fscanf(file, "%lld", &n) == 1;
+    if (file != NULL) (void)fclose(file);
+    return is_read ? n : otherwise;
+}
+
+int64_t r2i_available_memory(void) {
+    const int64_t all = read_field("/proc/meminfo", "MemAvailable:") * 1024;
+    const int64_t most = read_number("/sys/fs/cgroup/memory.max", INT64_MAX),
+                  used = read_number("/sys/fs/cgroup/memory.current", 0) -
+                         read_field("/sys/fs/cgroup/memory.stat", "inactive_file ");
+    const int64_t allowed = most > used ? most - used : 0;
+    return allowed < all ? allowed : all;
 }

@@ -9,4 +9,7 @@
 double r2i_read_rate(int32_t n_threads, double seconds);
 /* Most memory held at once so far, in bytes; 0 where the system does not say. */
 int64_t r2i_peak_memory(void);
+/* Bytes that a program may take now without driving others out, limits of a control group included;
+ * 0 where the system does not say. */
+int64_t r2i_available_memory(void);
 #endif

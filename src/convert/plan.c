@@ -27,10 +27,9 @@ enum {
 };
 
 const char *r2_part_name(r2_part part) {
-    static const char *const names[R2_N_PARTS] = {
-        "embedding", "attention", "dense_ffn", "experts", "shared_experts",
-        "router",    "head",      "other",     "mtp"
-    };
+    static const char *const names[R2_N_PARTS] = { "embedding", "attention",      "dense_ffn",
+                                                   "experts",   "shared_experts", "router",
+                                                   "head",      "other",          "mtp" };
     return part >= 0 && part < R2_N_PARTS ? names[part] : "";
 }
 
@@ -96,7 +95,7 @@ typedef struct {
     const r2i_config *config;
     r2_plan_result *out;
     r2i_plan_types assumed;
-    int64_t type_bytes[R2I_N_STORED_AS]; /* of matrices */
+    int64_t type_bytes[R2I_N_STORED_AS];       /* of matrices */
     int64_t n_expert_parameters, expert_bytes; /* of all experts together */
     int64_t panel_bytes, kept_bytes; /* arranged for the kernels; used as they lie in the file */
 } counting;
@@ -158,15 +157,14 @@ static void count_planned(void *user, const r2i_planned_tensor *t) {
 static void count_stored(counting *c, const char *name, int32_t as, int64_t n_elements,
                          int64_t n_cols, size_t n_bytes) {
     const bool is_scale = strstr(name, "_scale_inv") != NULL; /* part of how FP8 is stored */
-    const counted_tensor counted = { .part = r2i_part_of_name(name, c->config->n_layers),
-                                     .stored_as = as,
-                                     .is_vector = is_scale || n_elements == n_cols,
-                                     .n_elements = is_scale ? 0 : n_elements,
-                                     .n_bytes = (int64_t)n_bytes,
-                                     .n_panel_bytes =
-                                         is_scale ? 0
-                                                  : r2i_stored_as_panel_bytes(
-                                                        as, n_elements / n_cols, n_cols) };
+    const counted_tensor counted = {
+        .part = r2i_part_of_name(name, c->config->n_layers),
+        .stored_as = as,
+        .is_vector = is_scale || n_elements == n_cols,
+        .n_elements = is_scale ? 0 : n_elements,
+        .n_bytes = (int64_t)n_bytes,
+        .n_panel_bytes = is_scale ? 0 : r2i_stored_as_panel_bytes(as, n_elements / n_cols, n_cols)
+    };
     count(c, &counted);
 }
 
@@ -202,13 +200,12 @@ static void describe_types(counting *c) {
         for (int32_t as = 1; as < R2I_N_STORED_AS; as++) {
             if (c->type_bytes[as] > c->type_bytes[best]) best = as;
         }
-        if (c->type_bytes[best] == 0) return;
+        if (c->type_bytes[best] == 0 || (double)c->type_bytes[best] < 0.005 * (double)all) return;
         const char *name = r2i_stored_as_name(best);
         const size_t room = sizeof c->out->types - used;
         const int n = snprintf(c->out->types + used, room, "%s%s %.0f %%", used > 0 ? ", " : "",
                                name, 100.0 * (double)c->type_bytes[best] / (double)all);
-        if (used == 0)
-            (void)snprintf(c->out->main_type, sizeof c->out->main_type, "%s", name);
+        if (used == 0) (void)snprintf(c->out->main_type, sizeof c->out->main_type, "%s", name);
         if (n < 0 || (size_t)n >= room) return;
         used += (size_t)n;
         c->type_bytes[best] = 0;
@@ -243,8 +240,7 @@ static r2_status cache_bytes_of(const r2i_config *c, const char *type, int64_t *
     int64_t n = 0;
     for (int32_t i = 0; i < c->n_layers; i++) {
         const bool is_latent = c->layers[i].attention == R2I_ATTENTION_MLA;
-        n += is_latent ? c->kv_rank + c->rope.d
-                       : (int64_t)c->n_kv_heads * (c->d_head + c->d_value);
+        n += is_latent ? c->kv_rank + c->rope.d : (int64_t)c->n_kv_heads * (c->d_head + c->d_value);
     }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(type != NULL ? type : "bf16", kinds[i].name) != 0) continue;
@@ -263,14 +259,14 @@ static int64_t scratch_bytes_of(const r2i_config *c, int32_t n_sequences, int32_
     const int64_t d_row = (int64_t)c->d_model + d_q + d_o + c->rope.d +
                           (c->kv_rank > 0 ? c->kv_rank + c->rope.d
                                           : (int64_t)c->n_kv_heads * (c->d_head + c->d_value));
-    int64_t row = 4 * d_row + (int64_t)(r2i_act_row_bytes(kind, c->d_model) +
-                                        r2i_act_row_bytes(kind, d_o) +
-                                        r2i_act_row_bytes(kind, c->d_ffn));
+    int64_t row =
+        4 * d_row + (int64_t)(r2i_act_row_bytes(kind, c->d_model) + r2i_act_row_bytes(kind, d_o) +
+                              r2i_act_row_bytes(kind, c->d_ffn));
     if (c->n_experts > 0) {
         row += 4 * (int64_t)c->n_experts +
-               c->n_active * (4 * (int64_t)c->d_model +
-                              (int64_t)(r2i_act_row_bytes(kind, c->d_model) +
-                                        r2i_act_row_bytes(kind, c->d_expert)));
+               c->n_active *
+                   (4 * (int64_t)c->d_model + (int64_t)(r2i_act_row_bytes(kind, c->d_model) +
+                                                        r2i_act_row_bytes(kind, c->d_expert)));
     }
     const int64_t sampler = 25 * (int64_t)c->n_vocab; /* adjusted, candidates, weights */
     const int64_t logits = 4 * (int64_t)c->n_vocab * r2i_max_i32(n_sequences, 32);
@@ -285,8 +281,8 @@ static int64_t in_pages(int64_t n_tokens) {
 
 static void judge_memory(r2_plan_result *out, const counting *c, int64_t memory_bytes) {
     const int64_t rest = out->scratch_bytes + PROGRAM_BYTES;
-    const int64_t packed = c->panel_bytes + c->kept_bytes + rest, unpacked = out->weight_bytes -
-        out->parts[R2_PART_MTP].n_bytes + rest;
+    const int64_t packed = c->panel_bytes + c->kept_bytes + rest,
+                  unpacked = out->weight_bytes - out->parts[R2_PART_MTP].n_bytes + rest;
     out->packed_bytes = packed + out->cache_bytes;
     out->unpacked_bytes = unpacked + out->cache_bytes;
     if (memory_bytes == 0) return;
@@ -317,7 +313,8 @@ static double step_rate(double n_tokens, double n_bytes, const r2_plan_result *o
     if (o->read_bytes_per_s <= 0) return 0;
     double seconds = n_bytes / o->read_bytes_per_s;
     if (o->products_per_s > 0)
-        seconds = fmax(seconds, 2 * n_tokens * (double)out->n_active_parameters / o->products_per_s);
+        seconds =
+            fmax(seconds, 2 * n_tokens * (double)out->n_active_parameters / o->products_per_s);
     return n_tokens / seconds;
 }
 
@@ -359,8 +356,8 @@ static r2_status make_plan(r2_plan_result *out, const plan_source *s, const r2_p
     R2I_TRY(choose("context", o->n_context, r2i_min_i32(c->n_context, DEFAULT_CONTEXT), 1 << 24,
                    &out->n_context, err));
     R2I_TRY(choose("sequences", o->n_sequences, 1, MAX_SEQUENCES, &out->n_sequences, err));
-    R2I_TRY(choose("threads", o->n_threads, r2i_min_i32(r2i_cpu_count(), 256), 256, &n_threads,
-                   err));
+    R2I_TRY(
+        choose("threads", o->n_threads, r2i_min_i32(r2i_cpu_count(), 256), 256, &n_threads, err));
     R2I_TRY(count_all(&counted, s, o, err));
     R2I_TRY(cache_bytes_of(c, o->cache_type, &out->cache_bytes_per_token, err));
     const int64_t n_tokens = in_pages(out->n_context) * out->n_sequences;
@@ -385,8 +382,7 @@ r2_status r2_plan(r2_plan_result *out, const char *path, const r2_plan_options *
     r2i_heap_init(&s.heap);
     r2i_arena_init(&s.arena, &s.heap, ARENA_BLOCK_BYTES, 0);
     r2_status status = open_source(&s, path, err);
-    if (status == R2_OK)
-        status = make_plan(out, &s, options != NULL ? options : &defaults, err);
+    if (status == R2_OK) status = make_plan(out, &s, options != NULL ? options : &defaults, err);
     close_source(&s);
     if (status != R2_OK) *out = (r2_plan_result){ 0 };
     return status;

@@ -13,12 +13,9 @@ typedef struct {
 
 static void put_stacked(const visitor *v, r2_part part, const char *name, int32_t n_stacked,
                         int32_t n_rows, int32_t n_cols) {
-    const r2i_planned_tensor tensor = { v->is_mtp ? R2_PART_MTP : part,
-                                        name,
-                                        v->layer,
-                                        n_stacked,
-                                        n_rows,
-                                        n_cols };
+    const r2i_planned_tensor tensor = {
+        v->is_mtp ? R2_PART_MTP : part, name, v->layer, n_stacked, n_rows, n_cols
+    };
     v->visit(v->user, &tensor);
 }
 

@@ -30,8 +30,8 @@ static void multiply(void *context, int32_t begin, int32_t end, int32_t worker) 
     const product *p = context;
     (void)worker;
     for (int32_t tile = begin; tile < end; tile++) {
-        const r2i_matmul_job job = { .panels = p->panels +
-                                               (size_t)(tile * TILE_PANELS) * p->panel_bytes,
+        const r2i_matmul_job job = { .panels =
+                                         p->panels + (size_t)(tile * TILE_PANELS) * p->panel_bytes,
                                      .n_panels = TILE_PANELS,
                                      .n_rows = TILE_PANELS * R2I_PANEL_ROWS,
                                      .n_cols = N_COLS,

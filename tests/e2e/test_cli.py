@@ -9,7 +9,7 @@ SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.pa
 PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
 TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
 OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
-COMMANDS = "run chat list show tokenize ppl bench doctor version help completion licenses".split()
+COMMANDS = "run chat list show tokenize ppl bench plan doctor version help completion licenses".split()
 
 
 @pytest.fixture(autouse=True)
@@ -224,7 +224,7 @@ def test_saving_on_a_full_disk_leaves_nothing(tmp_path):
 
 
 # ---------------------------------------------------------------- other commands
-@pytest.mark.parametrize("command", [["list"], ["show", TOY], ["tokenize", "-m", TOY, "-p", "x"], ["version"], ["help"], ["licenses"], ["doctor"]])
+@pytest.mark.parametrize("command", [["list"], ["show", TOY], ["tokenize", "-m", TOY, "-p", "x"], ["version"], ["help"], ["licenses"], ["doctor"], ["plan", TOY, "--no-measure"]])
 def test_json_is_one_object(command):
     assert isinstance(json.loads(r2lm(*command, "--json").out), dict)
 
@@ -255,6 +255,27 @@ def test_bench():
         assert said[key] > 0, key
     assert (said["streams"], said["depth"], said["threads"]) == (3, 40, 1) and said["cpu_level"] in ("portable", "avx2", "avx512", "amx")
     assert said["peak_rss_mb"] < 400       # the bandwidth's buffer is not ours
+
+
+def test_plan(tmp_path):
+    config = os.path.join(SOURCE, "tests", "golden", "deepseek_r1_config.json")
+    said = json.loads(r2lm("plan", config, "--type", "Q4_K_M", "--streams", 4, "-c", 1000, "--memory", 1000, "--json").out)
+    assert said["parameters"] // 10**9 == 671 and said["cache_bytes_per_token"] == 70272 and said["fit"] == "packed" and said["is_assumed"]
+    assert said["cache_bytes"] == 4 * 1024 * 70272 and sum(p["bytes"] for p in said["parts"].values()) == said["weight_bytes"]
+    for key in ("read_gb_s", "products_gops", "decode_tok_s", "batch_decode_tok_s", "prefill_tok_s"): assert said[key] > 0, key
+    small = json.loads(r2lm("plan", config, "--type", "Q4_K_M", "--memory", 20, "--no-measure", "--cache-type", "q8", "--json").out)
+    assert small["fit"] == "no" and small["longest_context"] == 0 and small["decode_tok_s"] == 0 and small["cache_bytes_per_token"] == 35136 * 34 // 32
+    text = r2lm("plan", config, "--no-measure", "--memory", 20).out
+    assert "671.0 billion" in text and "36.6 billion" in text and "does not fit" in text and "70272 bytes per token" in text
+    folder = tmp_path / "only-config"       # a folder that has no weights yet
+    folder.mkdir()
+    shutil.copy(config, folder / "config.json")
+    assert json.loads(r2lm("plan", folder, "--no-measure", "--json").out)["types"] == "FP8 99 %, BF16 1 %"
+    toy, shown = (json.loads(r2lm(*c, TOY, "--json").out) for c in (["plan", "--no-measure"], ["show"]))
+    assert not toy["is_assumed"] and toy["fit"] == "packed" and toy["cache_bytes_per_token"] == shown["cache_bytes_per_token"]
+    assert "Q9" in one_line(r2lm("plan", config, "--type", "Q9", code=USAGE).err)
+    (folder / "config.json").write_text("{")
+    assert "config.json" in one_line(r2lm("plan", folder, code=DATA).err)
 
 
 def test_list_finds_models_where_they_lie(home, tmp_path):
