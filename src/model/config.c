@@ -5,13 +5,7 @@
 #include "base/failure.h"
 #include "kernels/kernels.h"
 
-enum {
-    MAX_LAYERS = 1024,
-    MAX_CONTEXT = 1 << 24,
-    MAX_EXPERTS = 1024,
-    MAX_WIDTH = 1 << 20,
-    MAX_VOCAB = 1 << 22
-};
+enum { MAX_LAYERS = 1024, MAX_CONTEXT = 1 << 24, MAX_WIDTH = 1 << 20, MAX_VOCAB = 1 << 22 };
 
 typedef struct {
     const char *name;
@@ -98,10 +92,10 @@ static r2_status check_attention(const r2i_config *c, const char *where, r2_erro
 
 static r2_status check_experts(const r2i_config *c, const char *where, r2_error *err) {
     const whole_range ranges[] = {
-        { "experts", c->n_experts, 1, MAX_EXPERTS },
+        { "experts", c->n_experts, 1, R2I_MAX_EXPERTS },
         { "experts used", c->n_active, 1, c->n_experts },
         { "expert size", c->d_expert, 1, MAX_WIDTH },
-        { "shared experts", c->n_shared_experts, 0, MAX_EXPERTS },
+        { "shared experts", c->n_shared_experts, 0, R2I_MAX_EXPERTS },
         { "size of the shared experts", (int64_t)c->n_shared_experts * c->d_expert, 0, MAX_WIDTH },
         { "groups of experts", c->n_groups, 1, c->n_experts },
         { "groups used", c->n_active_groups, 1, c->n_groups },

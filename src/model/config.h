@@ -11,6 +11,8 @@
 #include "base/arena.h"
 #include "r2lm/status.h"
 
+enum { R2I_MAX_EXPERTS = 1024 };
+
 typedef enum {
     R2I_FAMILY_LLAMA,
     R2I_FAMILY_QWEN2,

@@ -125,7 +125,7 @@ static r2_status read_routing(r2i_config *c, const r2i_gguf *gguf, r2_error *err
 
 static r2_status read_experts(r2i_config *c, const r2i_gguf *gguf, r2_error *err) {
     int32_t n_dense = 0;
-    R2I_TRY(r2i_gguf_try_i32(gguf, ".expert_count", 0, 1024, &c->n_experts, err));
+    R2I_TRY(r2i_gguf_try_i32(gguf, ".expert_count", 0, R2I_MAX_EXPERTS, &c->n_experts, err));
     if (c->family != R2I_FAMILY_QWEN3_MOE && !is_deepseek(c)) {
         if (c->n_experts == 0) return R2_OK;
         return r2i_fail(err, R2_E_UNSUPPORTED, "%s: experts are not supported for architecture %s",

@@ -89,7 +89,22 @@ static void take_mtp(taker *t, r2i_forward *f, const needs *need) {
     take_prepared(t, &f->mtp.join_act, need->mask, rows, (int32_t)(2 * d));
 }
 
-static void take_moe(taker *t, r2i_forward *f, const needs *need) {
+/* Forms of the experts' inputs alone: there are n_active of them per row, and the router's F32 would
+ * cost more memory than all else. */
+static unsigned expert_mask(const r2i_forward *f, bool is_down) {
+    const int32_t n_layers = f->parts.config->n_layers + (f->parts.weights->has_mtp ? 1 : 0);
+    unsigned mask = 0;
+    for (int32_t i = 0; i < n_layers; i++) {
+        const r2i_layer *layer = &f->parts.weights->layers[i];
+        if (f->parts.config->layers[i].ffn != R2I_FFN_MOE) continue;
+        mask |= is_down ? r2i_matrix_act_mask(layer->expert_down)
+                        : r2i_matrix_act_mask(layer->expert_gate) |
+                              r2i_matrix_act_mask(layer->expert_up);
+    }
+    return mask;
+}
+
+static void take_moe(taker *t, r2i_forward *f) {
     const r2i_config *c = f->parts.config;
     if (c->n_experts == 0) return;
     const size_t rows = (size_t)f->limits.cap_rows, experts = (size_t)c->n_experts,
@@ -101,8 +116,8 @@ static void take_moe(taker *t, r2i_forward *f, const needs *need) {
     f->moe.first_entry = take(t, experts + 1, sizeof(int32_t));
     f->moe.first_tile = take(t, experts + 1, sizeof(int32_t));
     f->moe.is_kept = take(t, 3 * experts, sizeof(bool));
-    take_prepared(t, &f->moe.x, need->mask, rows * active, c->d_model);
-    take_prepared(t, &f->moe.inner, need->mask, rows * active, c->d_expert);
+    take_prepared(t, &f->moe.x, expert_mask(f, false), rows * active, c->d_model);
+    take_prepared(t, &f->moe.inner, expert_mask(f, true), rows * active, c->d_expert);
     f->moe.y = take_floats(t, rows * active, (size_t)c->d_model);
 }
 
@@ -180,7 +195,8 @@ static void take_rows(taker *t, r2i_forward *f, const needs *need) {
     f->tiles = take(t, rows, sizeof *f->tiles);
     take_prepared(t, &f->input, need->mask, rows, c->d_model);
     take_prepared(t, &f->attended_act, need->mask, rows, (int32_t)d_out);
-    take_prepared(t, &f->inner, need->mask, rows, c->d_ffn);
+    take_prepared(t, &f->inner, need->mask, rows,
+                  r2i_max_i32(c->d_ffn, c->n_shared_experts * c->d_expert));
     f->n_partial_floats = partial_floats(f);
     f->partials = take(t, f->n_partial_floats, sizeof(float));
     f->hidden = take_floats(t, 1, (size_t)c->d_model);
@@ -211,7 +227,7 @@ r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
         take_workers(&t, f, &need, panel_scratch);
         take_rows(&t, f, &need);
         take_mla(&t, f, &need);
-        take_moe(&t, f, &need);
+        take_moe(&t, f);
         take_mtp(&t, f, &need);
     }
     if (t.has_failed)

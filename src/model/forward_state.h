@@ -30,7 +30,7 @@ typedef struct {
     int32_t *first_entry; /* [n_experts + 1] */
     int32_t *first_tile;  /* [n_experts + 1] of the region in work */
     bool *is_kept;        /* [3, n_experts] matrices being packed by the region */
-    r2i_prepared x;       /* [cap_entries] */
+    r2i_prepared x;       /* [cap_entries]; a single row stays in f->input */
     r2i_prepared inner;   /* [cap_entries] of d_expert columns */
     float *y;             /* [cap_entries, d_model] */
 } r2i_moe_scratch;
@@ -69,7 +69,7 @@ struct r2i_forward {
     float *q, *k, *v;     /* [cap_rows, heads * d_head]; MLA: k holds latent rows */
     float *attended;      /* [cap_rows, n_heads * d_value] */
     r2i_prepared attended_act;
-    r2i_prepared inner;     /* [cap_rows] of d_ffn columns */
+    r2i_prepared inner;     /* [cap_rows] of d_ffn columns, or of the shared experts' */
     r2i_attend_tile *tiles; /* [cap_rows] */
     int32_t n_tiles;
     float *partials; /* [n_partial_floats] attention results of chunks */
@@ -104,7 +104,9 @@ void r2i_gqa_run(r2i_forward *f, int32_t layer);
 void r2i_mla_run(r2i_forward *f, int32_t layer);
 /* x += down(silu(gate x) * up x) of RMSNorm(x), Shazeer 2020. */
 void r2i_mlp_run(r2i_forward *f, int32_t layer);
-/* x += sum over the chosen experts, softmax routing. */
+/* The same for rows that lie prepared in f->input; inner layers up to what f->inner has room for. */
+void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down);
+/* x += sum over the chosen experts (router.h) + shared experts, DeepSeekMoE (arXiv:2401.06066). */
 void r2i_moe_run(r2i_forward *f, int32_t layer);
 
 /* Columns [16 begin, 16 end) of silu(gate x) * up x, prepared as input of `down`. */
@@ -114,7 +116,7 @@ typedef struct {
     const r2i_prepared *x;
     r2i_prepared *inner;
     r2i_act_kind inner_kind;
-    int32_t first_row, n_rows; /* of x and inner */
+    int32_t first_x_row, first_row, n_rows; /* of x, of inner, of both */
 } r2i_gated_job;
 void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end,
                     int32_t worker);

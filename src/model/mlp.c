@@ -21,9 +21,9 @@ void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begi
     };
     const size_t gate_stride = job->x->stride[gate_kind], up_stride = job->x->stride[up_kind];
     r2i_linear_tile(&f->linear, &gate,
-                    job->x->rows[gate_kind] + (size_t)job->first_row * gate_stride, gate_stride,
+                    job->x->rows[gate_kind] + (size_t)job->first_x_row * gate_stride, gate_stride,
                     job->n_rows, begin, end, job->is_gate_kept, worker);
-    r2i_linear_tile(&f->linear, &up, job->x->rows[up_kind] + (size_t)job->first_row * up_stride,
+    r2i_linear_tile(&f->linear, &up, job->x->rows[up_kind] + (size_t)job->first_x_row * up_stride,
                     up_stride, job->n_rows, begin, end, job->is_up_kept, worker);
     const size_t inner_stride = job->inner->stride[job->inner_kind];
     for (int32_t i = 0; i < job->n_rows; i++) {
@@ -49,28 +49,33 @@ static void run_gated(void *argument, int32_t begin, int32_t end, int32_t worker
     }
 }
 
-void r2i_mlp_run(r2i_forward *f, int32_t i) {
-    r2i_layer *layer = &f->parts.weights->layers[i];
-    const int32_t n_rows = f->batch->n_rows, d = f->parts.config->d_model;
-    const unsigned mask = r2i_matrix_act_mask(&layer->gate) | r2i_matrix_act_mask(&layer->up);
-    const r2i_row_norm norm = { layer->ffn_norm, f->parts.config->norm_eps };
-    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, n_rows, d, mask);
+void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down) {
+    const int32_t n_rows = f->batch->n_rows;
     gated_region region = { .f = f,
-                            .job = { .gate = &layer->gate,
-                                     .up = &layer->up,
-                                     .is_gate_kept = r2i_matrix_claim(&f->linear, &layer->gate),
-                                     .is_up_kept = r2i_matrix_claim(&f->linear, &layer->up),
+                            .job = { .gate = gate,
+                                     .up = up,
+                                     .is_gate_kept = r2i_matrix_claim(&f->linear, gate),
+                                     .is_up_kept = r2i_matrix_claim(&f->linear, up),
                                      .x = &f->input,
                                      .inner = &f->inner,
-                                     .inner_kind = r2i_act_kind_of(layer->down.layout),
+                                     .inner_kind = r2i_act_kind_of(down->layout),
                                      .n_rows = n_rows } };
-    const int32_t n_tiles = r2i_div_up_i32(layer->gate.n_panels, R2I_TILE_PANELS);
+    const int32_t n_tiles = r2i_div_up_i32(gate->n_panels, R2I_TILE_PANELS);
     const int32_t grain = r2i_max_i32(1, n_tiles / (f->n_workers * 8));
     r2i_pool_run(f->parts.pool, n_tiles, grain, run_gated, &region);
-    if (region.job.is_gate_kept) r2i_matrix_publish(&f->linear, &layer->gate);
-    if (region.job.is_up_kept) r2i_matrix_publish(&f->linear, &layer->up);
-    const r2i_linear_output down = {
-        .matrix = &layer->down, .y = f->x, .y_stride = (size_t)d, .is_added = true
+    if (region.job.is_gate_kept) r2i_matrix_publish(&f->linear, gate);
+    if (region.job.is_up_kept) r2i_matrix_publish(&f->linear, up);
+    const r2i_linear_output output = {
+        .matrix = down, .y = f->x, .y_stride = (size_t)f->parts.config->d_model, .is_added = true
     };
-    r2i_linear(&f->linear, &down, 1, &f->inner, n_rows);
+    r2i_linear(&f->linear, &output, 1, &f->inner, n_rows);
+}
+
+void r2i_mlp_run(r2i_forward *f, int32_t i) {
+    r2i_layer *layer = &f->parts.weights->layers[i];
+    const int32_t d = f->parts.config->d_model;
+    const unsigned mask = r2i_matrix_act_mask(&layer->gate) | r2i_matrix_act_mask(&layer->up);
+    const r2i_row_norm norm = { layer->ffn_norm, f->parts.config->norm_eps };
+    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, f->batch->n_rows, d, mask);
+    r2i_mlp(f, &layer->gate, &layer->up, &layer->down);
 }

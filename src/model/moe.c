@@ -1,37 +1,33 @@
-/* moe.c - mixture of experts:  x += sum over chosen e of p_e expert_e(n),  n = RMSNorm(x).
+/* moe.c - mixture of experts:  x += sum over chosen e of w_e expert_e(n) + shared(n),  n = RMSNorm(x).
  *
- * p = softmax(router n) over all experts in F32; the n_active likeliest are chosen (the lower index
- * on ties) and, if the model says so, divided by their sum.  Rows are grouped by expert, so that a
- * batch costs one product per expert and a single token reads only the experts it needs.  A row's
- * results are added in the order of its choices, whatever else is in the batch. */
+ * Which and how much: router.h.  Rows are grouped by expert, so that a batch costs one product per
+ * expert and a single token reads only the experts it needs.  A row's results are added in the order
+ * of its choices, whatever else is in the batch. */
 #include <string.h>
 
 #include "base/checked.h"
 #include "model/forward_state.h"
+#include "model/router.h"
 
-enum { TAKEN = -1 }; /* below every probability */
+enum { GRAIN_ROWS = 8 };
 
-static void choose_experts(r2i_forward *f, int32_t row) {
+typedef struct {
+    r2i_forward *f;
+    r2i_layer *layer;
+    unsigned mask; /* forms that the experts need */
+} expert_region;
+
+static void choose_experts(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const expert_region *region = argument;
+    const r2i_forward *f = region->f;
     const r2i_config *c = f->parts.config;
-    float *p = f->moe.scores + (size_t)row * (size_t)c->n_experts;
-    int32_t *chosen = f->moe.chosen + (size_t)row * (size_t)c->n_active;
-    float *weights = f->moe.weights + (size_t)row * (size_t)c->n_active, sum = 0;
-    f->parts.kernels->softmax(p, p, c->n_experts);
-    for (int32_t k = 0; k < c->n_active; k++) {
-        int32_t best = -1;
-        for (int32_t e = 0; e < c->n_experts; e++) {
-            /* Scores that are no numbers: any expert not taken yet, the result is no number either. */
-            const bool is_free = p[e] != TAKEN;
-            if (is_free && (best < 0 || p[e] > p[best])) best = e;
-        }
-        chosen[k] = best;
-        weights[k] = p[best];
-        sum += p[best];
-        p[best] = TAKEN;
+    (void)worker;
+    for (int32_t row = begin; row < end; row++) {
+        const size_t first = (size_t)row * (size_t)c->n_active;
+        r2i_router_choose(c, f->parts.kernels, region->layer->score_bias,
+                          f->moe.scores + (size_t)row * (size_t)c->n_experts, f->moe.chosen + first,
+                          f->moe.weights + first);
     }
-    if (!c->is_renormalized) return;
-    for (int32_t k = 0; k < c->n_active; k++)
-        weights[k] /= sum;
 }
 
 /* Counting sort of all (row, choice) by expert. */
@@ -51,22 +47,20 @@ static void sort_entries(r2i_forward *f) {
     first[0] = 0;
 }
 
-static void copy_entries(r2i_forward *f, unsigned mask) {
+static void copy_entries(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const expert_region *region = argument;
+    r2i_forward *f = region->f;
     const int32_t n_active = f->parts.config->n_active;
-    for (int32_t i = 0; i < f->batch->n_rows * n_active; i++) {
+    (void)worker;
+    for (int32_t i = begin * n_active; i < end * n_active; i++) {
         for (int kind = 0; kind < 3; kind++) {
-            if ((mask >> kind & 1u) == 0) continue;
+            if ((region->mask >> kind & 1u) == 0) continue;
             const size_t stride = f->input.stride[kind];
             memcpy(f->moe.x.rows[kind] + (size_t)f->moe.entry_of[i] * stride,
                    f->input.rows[kind] + (size_t)(i / n_active) * stride, stride);
         }
     }
 }
-
-typedef struct {
-    r2i_forward *f;
-    r2i_layer *layer;
-} expert_region;
 
 /* Lays the tiles of all experts that have rows one after the other; returns how many there are. */
 static int32_t plan_tiles(r2i_forward *f, const r2i_matrix *experts) {
@@ -93,6 +87,7 @@ static void run_expert_gated(void *argument, int32_t begin, int32_t end, int32_t
     const expert_region *region = argument;
     r2i_forward *f = region->f;
     const int32_t n_experts = f->parts.config->n_experts;
+    const bool is_single = f->batch->n_rows == 1;
     int32_t e = find_expert(f, begin);
     for (int32_t tile = begin; tile < end; tile++) {
         while (tile >= f->moe.first_tile[e + 1])
@@ -102,10 +97,11 @@ static void run_expert_gated(void *argument, int32_t begin, int32_t end, int32_t
                                     .up = &region->layer->expert_up[e],
                                     .is_gate_kept = f->moe.is_kept[e],
                                     .is_up_kept = f->moe.is_kept[n_experts + e],
-                                    .x = &f->moe.x,
+                                    .x = is_single ? &f->input : &f->moe.x,
                                     .inner = &f->moe.inner,
                                     .inner_kind =
                                         r2i_act_kind_of(region->layer->expert_down[e].layout),
+                                    .first_x_row = is_single ? 0 : f->moe.first_entry[e],
                                     .first_row = f->moe.first_entry[e],
                                     .n_rows = f->moe.first_entry[e + 1] - f->moe.first_entry[e] };
         const int32_t panel = (tile - f->moe.first_tile[e]) * R2I_TILE_PANELS;
@@ -152,12 +148,11 @@ static void publish_all(r2i_forward *f, r2i_matrix *experts, int32_t kind) {
     }
 }
 
-static void run_region(r2i_forward *f, r2i_layer *layer, const r2i_matrix *experts,
-                       r2i_pool_work work) {
-    expert_region region = { f, layer };
+static void run_region(expert_region *region, const r2i_matrix *experts, r2i_pool_work work) {
+    r2i_forward *f = region->f;
     const int32_t n_tiles = plan_tiles(f, experts);
     r2i_pool_run(f->parts.pool, n_tiles, r2i_max_i32(1, n_tiles / (f->n_workers * 8)), work,
-                 &region);
+                 region);
 }
 
 static void add_results(void *argument, int32_t begin, int32_t end, int32_t worker) {
@@ -173,31 +168,42 @@ static void add_results(void *argument, int32_t begin, int32_t end, int32_t work
     }
 }
 
-void r2i_moe_run(r2i_forward *f, int32_t i) {
+/* Normed rows in all forms needed, scores, choices, and the rows in the experts' order. */
+static void route(expert_region *region) {
+    r2i_forward *f = region->f;
+    r2i_layer *layer = region->layer;
     const r2i_config *c = f->parts.config;
-    r2i_layer *layer = &f->parts.weights->layers[i];
     const int32_t n_rows = f->batch->n_rows, d = c->d_model;
-    const unsigned mask =
-        r2i_matrix_act_mask(&layer->expert_gate[0]) | r2i_matrix_act_mask(&layer->expert_up[0]);
-    const unsigned router_mask = r2i_matrix_act_mask(&layer->router);
+    unsigned mask = region->mask | r2i_matrix_act_mask(&layer->router);
+    if (c->n_shared_experts > 0) {
+        mask |= r2i_matrix_act_mask(&layer->shared_gate) | r2i_matrix_act_mask(&layer->shared_up);
+    }
     const r2i_row_norm norm = { layer->ffn_norm, c->norm_eps };
-    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, n_rows, d,
-                        mask | router_mask);
+    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, n_rows, d, mask);
     const r2i_linear_output router = { .matrix = &layer->router,
                                        .y = f->moe.scores,
                                        .y_stride = (size_t)c->n_experts };
     r2i_linear(&f->linear, &router, 1, &f->input, n_rows);
-    for (int32_t row = 0; row < n_rows; row++)
-        choose_experts(f, row);
+    r2i_pool_run(f->parts.pool, n_rows, GRAIN_ROWS, choose_experts, region);
     sort_entries(f);
-    copy_entries(f, mask);
+    if (n_rows > 1) r2i_pool_run(f->parts.pool, n_rows, GRAIN_ROWS, copy_entries, region);
+}
+
+void r2i_moe_run(r2i_forward *f, int32_t i) {
+    r2i_layer *layer = &f->parts.weights->layers[i];
+    expert_region region = { f, layer,
+                             r2i_matrix_act_mask(&layer->expert_gate[0]) |
+                                 r2i_matrix_act_mask(&layer->expert_up[0]) };
+    route(&region);
     claim_all(f, layer->expert_gate, 0);
     claim_all(f, layer->expert_up, 1);
-    run_region(f, layer, layer->expert_gate, run_expert_gated);
+    run_region(&region, layer->expert_gate, run_expert_gated);
     publish_all(f, layer->expert_gate, 0);
     publish_all(f, layer->expert_up, 1);
     claim_all(f, layer->expert_down, 2);
-    run_region(f, layer, layer->expert_down, run_expert_down);
+    run_region(&region, layer->expert_down, run_expert_down);
     publish_all(f, layer->expert_down, 2);
-    r2i_pool_run(f->parts.pool, n_rows, 8, add_results, f);
+    r2i_pool_run(f->parts.pool, f->batch->n_rows, GRAIN_ROWS, add_results, f);
+    if (f->parts.config->n_shared_experts > 0)
+        r2i_mlp(f, &layer->shared_gate, &layer->shared_up, &layer->shared_down);
 }

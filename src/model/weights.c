@@ -40,6 +40,9 @@ static const layer_name router = { "mlp.gate", "ffn_gate_inp" };
 static const layer_name expert_gate = { "gate_proj", "ffn_gate_exps" };
 static const layer_name expert_up = { "up_proj", "ffn_up_exps" };
 static const layer_name expert_down = { "down_proj", "ffn_down_exps" };
+static const layer_name shared_gate = { "mlp.shared_experts.gate_proj", "ffn_gate_shexp" };
+static const layer_name shared_up = { "mlp.shared_experts.up_proj", "ffn_up_shexp" };
+static const layer_name shared_down = { "mlp.shared_experts.down_proj", "ffn_down_shexp" };
 
 static const layer_name mtp_embedding_norm = { "enorm", "nextn.enorm" };
 static const layer_name mtp_hidden_norm = { "hnorm", "nextn.hnorm" };
@@ -293,8 +296,28 @@ static r2_status load_experts(const loader *l, layer_name name, int32_t i, int32
         (void)snprintf(text, sizeof text, "model.layers.%d.mlp.experts.%d.%s.weight", i, e,
                        name.hf);
         R2I_TRY(load_matrix(l, text, n_rows, n_cols, &(*out)[e]));
+        /* The rows of a layer's input are prepared for all of its experts at once. */
+        if (r2i_act_kind_of((*out)[e].layout) == r2i_act_kind_of((*out)[0].layout)) continue;
+        return r2i_fail(l->err, R2_E_UNSUPPORTED, "%s: %s: expected the type of expert 0, found %s",
+                        source_label(l), text, r2i_type_get((*out)[e].type)->name);
     }
     return R2_OK;
+}
+
+static r2_status load_score_bias(const loader *l, int32_t i, r2i_layer *layer) {
+    char text[NAME_BYTES];
+    (void)snprintf(text, sizeof text,
+                   l->source->gguf != NULL ? "blk.%d.exp_probs_b.bias"
+                                           : "model.layers.%d.mlp.gate.e_score_correction_bias",
+                   i);
+    return load_vector(l, text, l->config->n_experts, &layer->score_bias);
+}
+
+static r2_status load_shared_experts(const loader *l, int32_t i, r2i_layer *layer) {
+    const int32_t d = l->config->d_model, width = l->config->n_shared_experts * l->config->d_expert;
+    R2I_TRY(load_layer_matrix(l, shared_gate, i, width, d, false, &layer->shared_gate));
+    R2I_TRY(load_layer_matrix(l, shared_up, i, width, d, false, &layer->shared_up));
+    return load_layer_matrix(l, shared_down, i, d, width, false, &layer->shared_down);
 }
 
 static r2_status load_moe(const loader *l, int32_t i, r2i_layer *layer) {
@@ -302,6 +325,8 @@ static r2_status load_moe(const loader *l, int32_t i, r2i_layer *layer) {
     R2I_TRY(load_layer_matrix(l, router, i, c->n_experts, c->d_model, false, &layer->router));
     layer->router.layout = R2I_TYPE_F32; /* a rounded score could choose another expert */
     layer->router.panel_bytes = r2i_panel_bytes(R2I_TYPE_F32, c->d_model);
+    if (c->has_score_bias) R2I_TRY(load_score_bias(l, i, layer));
+    if (c->n_shared_experts > 0) R2I_TRY(load_shared_experts(l, i, layer));
     R2I_TRY(load_experts(l, expert_gate, i, c->d_expert, c->d_model, &layer->expert_gate));
     R2I_TRY(load_experts(l, expert_up, i, c->d_expert, c->d_model, &layer->expert_up));
     return load_experts(l, expert_down, i, c->d_model, c->d_expert, &layer->expert_down);
@@ -372,10 +397,15 @@ static void visit_attention(r2i_layer *layer, const r2i_config *config, int32_t 
     }
 }
 
-static void visit_moe(r2i_layer *layer, int32_t n_experts, void (*visit)(void *user, r2i_matrix *m),
-                      void *user) {
+static void visit_moe(r2i_layer *layer, const r2i_config *config,
+                      void (*visit)(void *user, r2i_matrix *m), void *user) {
     visit(user, &layer->router);
-    for (int32_t e = 0; e < n_experts; e++) {
+    if (config->n_shared_experts > 0) {
+        visit(user, &layer->shared_gate);
+        visit(user, &layer->shared_up);
+        visit(user, &layer->shared_down);
+    }
+    for (int32_t e = 0; e < config->n_experts; e++) {
         visit(user, &layer->expert_gate[e]);
         visit(user, &layer->expert_up[e]);
         visit(user, &layer->expert_down[e]);
@@ -386,7 +416,7 @@ static void visit_layer(r2i_layer *layer, const r2i_config *config, int32_t i,
                         void (*visit)(void *user, r2i_matrix *m), void *user) {
     visit_attention(layer, config, i, visit, user);
     if (config->layers[i].ffn == R2I_FFN_MOE) {
-        visit_moe(layer, config->n_experts, visit, user);
+        visit_moe(layer, config, visit, user);
         return;
     }
     visit(user, &layer->gate);
