@@ -1,12 +1,13 @@
 /* bench_attend.c - speed of attention over cache pages, one line of CSV per measurement.
  *
- *   bench_attend [--cpu LEVEL] [--threads N] [--ms MILLISECONDS]
+ *   bench_attend [--cpu LEVEL] [--threads N] [--ms MILLISECONDS] [--key WIDTH --value WIDTH]
  *
  * Decoding is a few query rows (the heads that share one key-value head) that read every page
  * from memory once; prefill is a full block of rows that find the pages of their chunk in the
- * cache.  Every figure is the best of many short rounds.  gflops = 4 * rows * d * tokens / time;
- * gb_s = page bytes / time; of_product and of_bandwidth divide them by what the level's own BF16
- * product (256 tokens, 896 columns) and a plain reader reached on the same threads just before. */
+ * cache.  Every figure is the best of many short rounds.  gflops = 2 * rows * (d_key + d_value) *
+ * tokens / time; gb_s = page bytes / time; of_product and of_bandwidth divide them by what the
+ * level's own BF16 product (256 tokens, 896 columns) and a plain reader reached on the same threads
+ * just before. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,9 @@ enum {
     ROUND_NS = 1000000, /* short: on a busy machine some rounds are not interrupted */
     N_TOKENS = 256,     /* of the product */
     N_COLS = 896,
-    N_PANELS = 64
+    N_PANELS = 64,
+    LATENT_KEY = 576, /* the widths of multi-head latent attention in DeepSeek V2 to V3.2 */
+    LATENT_VALUE = 512
 };
 
 typedef struct {
@@ -32,9 +35,11 @@ typedef struct {
     r2i_level cap;
     int32_t n_threads;
     int64_t n_ms;
+    int32_t d_key, d_value; /* the only widths to measure; 0: the usual ones */
     uint8_t *cache, *act;
     float *y; /* the product's results, or each worker's result and query rows */
     size_t cache_bytes, act_bytes, y_bytes;
+    double product, read; /* GFLOPS, GB/s: what the shares are of */
     uint64_t sink[MAX_THREADS];
 } bench;
 
@@ -42,7 +47,7 @@ typedef struct {
 typedef struct {
     bench *b;
     r2i_row_kind rows;
-    int32_t n_rows, d, n_pages;
+    int32_t n_rows, d_key, d_value, n_pages;
     size_t key_bytes, value_bytes;
     int32_t n_chunks; /* that fit into the cache memory */
     int32_t next;
@@ -144,17 +149,17 @@ static void attend_chunk(const shape *s, int32_t chunk, int32_t worker) {
     float *mine = b->y + (size_t)worker * 2 * R2I_ATTEND_ROWS * R2I_MAX_HEAD;
     const r2i_attend_job job = {
         .rows = s->rows,
-        .d_key = s->d,
-        .d_value = s->d,
+        .d_key = s->d_key,
+        .d_value = s->d_value,
         .key_pages = keys,
         .value_pages = values,
         .n_pages = s->n_pages,
         .n_rows = s->n_rows,
         .q = mine + (size_t)R2I_ATTEND_ROWS * R2I_MAX_HEAD,
-        .q_stride = (size_t)s->d,
+        .q_stride = (size_t)s->d_key,
         .first_key = first,
         .end_key = end,
-        .scale = 1.0f / (float)s->d,
+        .scale = 1.0f / (float)s->d_key,
         .out_max = max,
         .out_sum = sum,
         .out = mine,
@@ -168,44 +173,54 @@ static void attend_work(void *context, int32_t begin, int32_t end, int32_t worke
         attend_chunk(s, s->is_cold ? s->next + i : worker, worker);
 }
 
-static void measure(bench *b, r2i_row_kind rows, int32_t n_rows, int32_t d, bool is_cold,
-                    double product, double read) {
+static void measure(bench *b, r2i_row_kind rows, int32_t n_rows, int32_t d_key, int32_t d_value,
+                    bool is_cold) {
     shape s = { .b = b,
                 .rows = rows,
                 .n_rows = n_rows,
-                .d = d,
+                .d_key = d_key,
+                .d_value = d_value,
                 .n_pages = R2I_CHUNK_PAGES,
                 .is_cold = is_cold };
-    s.key_bytes = r2i_key_page_bytes(rows, d);
-    s.value_bytes = r2i_value_page_bytes(rows, d);
+    s.key_bytes = r2i_key_page_bytes(rows, d_key);
+    s.value_bytes = r2i_value_page_bytes(rows, d_value);
     const size_t chunk_bytes = (size_t)s.n_pages * (s.key_bytes + s.value_bytes);
     s.n_chunks = (int32_t)(b->cache_bytes / chunk_bytes);
     const int32_t n = 4 * b->n_threads;
     const double seconds = best_seconds(b, n, attend_work, &s, &s.next) / n;
-    const double gflops = 4e-9 * n_rows * d * s.n_pages * R2I_PAGE_TOKENS / seconds;
+    const double gflops = 2e-9 * n_rows * (d_key + d_value) * s.n_pages * R2I_PAGE_TOKENS / seconds;
     const double gb_s = (double)chunk_bytes * 1e-9 / seconds;
-    printf("%s,%s,%d,%d,%d,%s,%d,%.1f,%.1f,%.2f,%.2f\n", r2i_level_name(b->kernels.level),
-           rows == R2I_ROWS_F32 ? "F32" : "BF16", n_rows, d, s.n_pages,
+    printf("%s,%s,%d,%d,%d,%d,%s,%d,%.1f,%.1f,%.2f,%.2f\n", r2i_level_name(b->kernels.level),
+           rows == R2I_ROWS_F32 ? "F32" : "BF16", n_rows, d_key, d_value, s.n_pages,
            is_cold ? "memory" : "cache", b->n_threads, gflops, gb_s,
-           product > 0 ? gflops / product : 0, gb_s / read);
+           b->product > 0 ? gflops / b->product : 0, gb_s / b->read);
     fflush(stdout);
+}
+
+/* Few rows read their pages from memory; many find them in the cache. */
+static void measure_rows(bench *b, int32_t d_key, int32_t d_value) {
+    static const int32_t few[] = { 1, 7, 8, 16 }, many[] = { 32, 56, 64 };
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++)
+        measure(b, R2I_ROWS_BF16, few[i], d_key, d_value, true);
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+        measure(b, R2I_ROWS_BF16, many[i], d_key, d_value, false);
 }
 
 static void run_all(bench *b) {
     static const int32_t widths[] = { 64, 128, 256 };
-    static const int32_t few[] = { 1, 7, 8, 16 }, many[] = { 32, 56, 64 };
-    const double product = product_gflops(b), read = read_gb_s(b);
-    printf("# bf16 product %.0f GFLOPS, reading %.1f GB/s\n", product, read);
-    printf("level,page_rows,rows,d,pages,source,threads,gflops,gb_s,of_product,of_bandwidth\n");
-    for (size_t d = 0; d < sizeof widths / sizeof *widths; d++) {
-        for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
-            measure(b, R2I_ROWS_BF16, few[i], widths[d], true, product, read);
-        }
-        for (size_t i = 0; i < sizeof many / sizeof *many; i++) {
-            measure(b, R2I_ROWS_BF16, many[i], widths[d], false, product, read);
-        }
+    b->product = product_gflops(b);
+    b->read = read_gb_s(b);
+    printf("# bf16 product %.0f GFLOPS, reading %.1f GB/s\n", b->product, b->read);
+    printf("level,page_rows,rows,d_key,d_value,pages,source,threads,gflops,gb_s,of_product,"
+           "of_bandwidth\n");
+    if (b->d_key > 0) {
+        measure_rows(b, b->d_key, b->d_value);
+        return;
     }
-    measure(b, R2I_ROWS_F32, 64, 128, false, product, read);
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        measure_rows(b, widths[i], widths[i]);
+    measure_rows(b, LATENT_KEY, LATENT_VALUE);
+    measure(b, R2I_ROWS_F32, 64, 128, 128, false);
 }
 
 /* Ordinary numbers as BF16 and as F32: 2^-8 to 2^-3. */
@@ -255,12 +270,18 @@ int main(int argc, char **argv) {
             b.n_ms = n;
         } else if (strcmp(argv[i], "--cpu") == 0 && r2i_level_find(argv[i + 1]) >= 0) {
             b.cap = (r2i_level)r2i_level_find(argv[i + 1]);
+        } else if (strcmp(argv[i], "--key") == 0 && n >= 1 && n <= R2I_MAX_HEAD) {
+            b.d_key = (int32_t)n;
+        } else if (strcmp(argv[i], "--value") == 0 && n >= 1 && n <= R2I_MAX_HEAD) {
+            b.d_value = (int32_t)n;
         } else {
-            fprintf(stderr,
-                    "usage: bench_attend [--cpu LEVEL] [--threads N] [--ms MILLISECONDS]\n");
+            fprintf(stderr, "usage: bench_attend [--cpu LEVEL] [--threads N] [--ms MILLISECONDS] "
+                            "[--key WIDTH --value WIDTH]\n");
             return 2;
         }
     }
+    if (b.d_value == 0) b.d_value = b.d_key;
+    if (b.d_key == 0) b.d_key = b.d_value;
     const int failed = prepare(&b);
     if (!failed) run_all(&b);
     r2i_pool_destroy(b.pool);

@@ -46,10 +46,9 @@ R2I_INLINE void transpose_elements(__m256i v[8]) {
     }
 }
 
-/* Values of 8 channels from c on of latent rows. */
-static void latent_f32(uint8_t *values, const uint8_t *keys, int32_t n_slots, int32_t c,
-                       int32_t d) {
-    for (int32_t slot = 0; slot < n_slots; slot += 8) {
+/* Values of 8 tokens from slot on of latent rows, line by line. */
+static void latent_f32(uint8_t *values, const uint8_t *keys, int32_t slot, int32_t d) {
+    for (int32_t c = 0; c < d; c += 8) {
         const uint8_t *from = keys + 4 * ((size_t)c * SLOTS + (size_t)slot);
         uint8_t *to = values + 4 * ((size_t)slot * (size_t)d + (size_t)c);
         __m256i v[8];
@@ -65,11 +64,10 @@ static void latent_f32(uint8_t *values, const uint8_t *keys, int32_t n_slots, in
 
 /* The same in BF16: 64 bits hold two tokens of two channels, in keys channel by channel, in values
  * token by token, so the words inside change places too. */
-static void latent_bf16(uint8_t *values, const uint8_t *keys, int32_t n_slots, int32_t c,
-                        int32_t d) {
+static void latent_bf16(uint8_t *values, const uint8_t *keys, int32_t slot, int32_t d) {
     const __m256i swap = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
-    for (int32_t slot = 0; slot < n_slots; slot += 8) {
+    for (int32_t c = 0; c < d; c += 8) {
         const uint8_t *from = keys + 4 * ((size_t)(c / 2) * SLOTS + (size_t)slot);
         uint8_t *to = values + 4 * ((size_t)(slot / 2) * (size_t)d + (size_t)c);
         __m256i v[4];
@@ -88,11 +86,11 @@ static void latent_bf16(uint8_t *values, const uint8_t *keys, int32_t n_slots, i
 static void latent_values(r2i_row_kind kind, uint8_t *value_page, const uint8_t *key_page,
                           int32_t n_slots, int32_t d_value) {
     const int32_t end = (n_slots + SLOT_STEP - 1) / SLOT_STEP * SLOT_STEP;
-    for (int32_t c = 0; c < d_value; c += 8) {
+    for (int32_t slot = 0; slot < end; slot += 8) {
         if (kind == R2I_ROWS_F32) {
-            latent_f32(value_page, key_page, end, c, d_value);
+            latent_f32(value_page, key_page, slot, d_value);
         } else {
-            latent_bf16(value_page, key_page, end, c, d_value);
+            latent_bf16(value_page, key_page, slot, d_value);
         }
     }
 }
