@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/act_rows.h"
+#include "kernels/page_rows.h"
 
 static size_t round_up_64(size_t n) { return (n + 63) & ~(size_t)63; }
 
@@ -25,13 +26,30 @@ size_t r2i_act_row_bytes(r2i_act_kind kind, int32_t n_cols) {
     return n / R2I_GROUP * sizeof(r2i_act_group);
 }
 
+const char *r2i_row_kind_name(r2i_row_kind kind) {
+    static const char *const names[] = { "F32", "BF16", "F16", "Q8" };
+    return names[kind];
+}
+
+r2i_row_kind r2i_attended_rows(r2i_row_kind kind) {
+    return kind == R2I_ROWS_F16 ? R2I_ROWS_F32 : kind == R2I_ROWS_Q8 ? R2I_ROWS_BF16 : kind;
+}
+
 size_t r2i_key_page_bytes(r2i_row_kind kind, int32_t d_key) {
-    const size_t d = (size_t)d_key, element = kind == R2I_ROWS_F32 ? 4 : 2;
-    return (kind == R2I_ROWS_F32 ? d : d + (d & 1)) * R2I_PAGE_TOKENS * element;
+    const size_t d = (size_t)d_key, even = d + (d & 1);
+    switch (kind) {
+    case R2I_ROWS_F32: return 4 * d * R2I_PAGE_TOKENS;
+    case R2I_ROWS_BF16: return 2 * even * R2I_PAGE_TOKENS;
+    case R2I_ROWS_F16: return 2 * d * R2I_PAGE_TOKENS;
+    default: return (2 * (size_t)r2i_q8_groups(d_key) + even) * R2I_PAGE_TOKENS;
+    }
 }
 
 size_t r2i_value_page_bytes(r2i_row_kind kind, int32_t d_value) {
-    return (size_t)d_value * R2I_PAGE_TOKENS * (kind == R2I_ROWS_F32 ? 4 : 2);
+    const size_t d = (size_t)d_value;
+    if (kind == R2I_ROWS_F32) return 4 * d * R2I_PAGE_TOKENS;
+    if (kind != R2I_ROWS_Q8) return 2 * d * R2I_PAGE_TOKENS;
+    return (2 * (size_t)r2i_q8_groups(d_value) + d) * R2I_PAGE_TOKENS;
 }
 
 void r2i_kernels_init(r2i_kernels *kernels, const r2i_cpu *cpu, r2i_level cap) {

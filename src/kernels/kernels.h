@@ -68,9 +68,15 @@ typedef struct {
 /* Cached keys and values of one (layer, kv head).  A page holds R2I_PAGE_TOKENS tokens:
  *     rows BF16:  keys [ceil(d_key/2)][128][2] bf16   values [64][d_value][2] bf16 (pairs of tokens)
  *     rows F32:   keys [d_key][128] f32               values [128][d_value] f32
+ *     rows F16, Q8: the same elements in half of the bytes (page_rows.h)
  * so that keys are read 16 tokens at a time and values 16 channels at a time, both without
- * transposing, by vector and by tile instructions alike.  Unused slots hold finite numbers. */
-typedef enum { R2I_ROWS_F32, R2I_ROWS_BF16 } r2i_row_kind;
+ * transposing, by vector and by tile instructions alike.  F16 and Q8 rows are only stored: for
+ * attention a page is expanded to F32 or BF16 rows.  Unused slots hold finite numbers. */
+typedef enum { R2I_ROWS_F32, R2I_ROWS_BF16, R2I_ROWS_F16, R2I_ROWS_Q8 } r2i_row_kind;
+/* "F32", "BF16", "F16", "Q8". */
+const char *r2i_row_kind_name(r2i_row_kind kind);
+/* The kind that attend reads pages of `kind` as: F16 as F32, Q8 as BF16, the others as they are. */
+r2i_row_kind r2i_attended_rows(r2i_row_kind kind);
 size_t r2i_key_page_bytes(r2i_row_kind kind, int32_t d_key);     /* multiple of 64 */
 size_t r2i_value_page_bytes(r2i_row_kind kind, int32_t d_value); /* multiple of 64 */
 
@@ -82,7 +88,7 @@ size_t r2i_value_page_bytes(r2i_row_kind kind, int32_t d_value); /* multiple of 
  * BF16 in both sums, q rounded to BF16).  Pages are taken in order, each with its own maximum, and
  * combined pairwise; a row that sees no key of the chunk gets max -INFINITY, sum 0 and zeros. */
 typedef struct {
-    r2i_row_kind rows;
+    r2i_row_kind rows; /* F32 or BF16 */
     int32_t d_key, d_value;
     const uint8_t *const *key_pages;   /* [n_pages] pages of this chunk, n_pages <= R2I_CHUNK_PAGES */
     const uint8_t *const *value_pages; /* [n_pages] aligned to 64 bytes */
@@ -128,9 +134,14 @@ typedef struct r2i_kernels {
      * its page may be NULL. */
     void (*store_row)(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page, int32_t slot,
                       const float *key, const float *value, int32_t d_key, int32_t d_value);
-    /* Latent attention, whose value is the first d_value channels of the key: value page of a key page
-     * (both aligned to 64 bytes).  Slots below n_slots, 1..128, rounded up to a multiple of 32 are
-     * written, which is what attend may read; the rest of the page stays as it was. */
+    /* Page of r2i_attended_rows(kind) from a stored page of kind F16 or Q8, both aligned to 64 bytes.
+     * Slots below n_slots, 1..128, rounded up to a multiple of 32 are written, which is what attend may
+     * read; the rest of the page stays as it was.  Equal in every level. */
+    void (*expand_keys)(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots, int32_t d_key);
+    void (*expand_values)(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
+                          int32_t d_value);
+    /* Latent attention, whose value is the first d_value channels of the key: value page of a key page,
+     * F32 or BF16, with slots and alignment as above. */
     void (*latent_values)(r2i_row_kind kind, uint8_t *value_page, const uint8_t *key_page, int32_t n_slots,
                           int32_t d_value);
     void (*attend)(const r2i_attend_job *job);

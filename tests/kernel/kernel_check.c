@@ -41,7 +41,9 @@ static int count_own(const r2i_kernels *kernels) {
     n += (kernels->rmsnorm != portable->rmsnorm) + (kernels->silu_mul != portable->silu_mul);
     n += (kernels->rope != portable->rope) + (kernels->store_row != portable->store_row);
     n += (kernels->attend != portable->attend) + (kernels->attend_merge != portable->attend_merge);
-    n += kernels->latent_values != portable->latent_values;
+    n += (kernels->expand_keys != portable->expand_keys);
+    n += (kernels->expand_values != portable->expand_values);
+    n += (kernels->latent_values != portable->latent_values);
     n += (kernels->log_sum_exp != portable->log_sum_exp) + (kernels->softmax != portable->softmax);
     return n;
 }

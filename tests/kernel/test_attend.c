@@ -190,8 +190,8 @@ static void check_store(const check_table *table, r2i_row_kind kind, int32_t d_k
         values[i] = check_take(value_bytes, true);
     }
     float *key = check_take(4 * (size_t)d_key, true), *value = check_take(4 * (size_t)d_value, true);
-    check_case("%s: store_row %s, d_key %d, d_value %d", table->name, kind == R2I_ROWS_F32 ? "F32" : "BF16",
-               (int)d_key, (int)d_value);
+    check_case("%s: store_row %s, d_key %d, d_value %d", table->name, r2i_row_kind_name(kind), (int)d_key,
+               (int)d_value);
     for (int k = 0; k < 70; k++) {
         const int32_t slot = check_below(&random, R2I_PAGE_TOKENS);
         check_fill(&random, key, (size_t)d_key, 1.0F);
@@ -211,8 +211,8 @@ static void test_store_row(void **state) {
     const int n_tables = check_tables(&tables);
     for (int i = 0; i < n_tables; i++) {
         for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
-            check_store(&tables[i], R2I_ROWS_F32, widths[k], widths[(k * 5 + 3) % 12]);
-            check_store(&tables[i], R2I_ROWS_BF16, widths[k], widths[(k * 5 + 3) % 12]);
+            for (int kind = R2I_ROWS_F32; kind <= R2I_ROWS_Q8; kind++)
+                check_store(&tables[i], (r2i_row_kind)kind, widths[k], widths[(k * 5 + 3) % 12]);
         }
     }
 }

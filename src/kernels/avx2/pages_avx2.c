@@ -1,8 +1,9 @@
-/* pages_avx2.c - cache pages: values of latent rows. */
+/* pages_avx2.c - cache pages: expanding rows, values of latent rows. */
 #include "kernels/avx2/avx2_parts.h"
 #include "kernels/avx2/avx2_vectors.h"
+#include "kernels/page_rows.h"
 
-enum { SLOTS = R2I_PAGE_TOKENS, SLOT_STEP = 32 };
+enum { SLOTS = R2I_PAGE_TOKENS };
 
 /* A line of 8 elements of 4 bytes, or zeros if it is not there. */
 R2I_INLINE __m256i load_line(const uint8_t *p, int is_there) {
@@ -14,6 +15,94 @@ R2I_INLINE void store_line(uint8_t *p, __m256i v, int32_t n_lanes) {
         r2i_store_i8x32(p, v);
     } else {
         _mm256_maskstore_epi32((int *)(void *)p, r2i_first_lanes(n_lanes), v);
+    }
+}
+
+/* n elements, a multiple of 32. */
+static void expand_f16(uint8_t *to, const uint8_t *from, size_t n) {
+    float *y = (float *)(void *)to;
+    for (size_t i = 0; i < n; i += 8)
+        _mm256_storeu_ps(y + i, r2i_f32x8_from_f16(from + 2 * i));
+}
+
+/* 8 pairs of codes times their scales, as pairs of BF16.  Scales are NaN, 0 or far from the limits of
+ * F32, so that adding to the bits is all that rounding needs. */
+R2I_INLINE __m256i expand_pairs(__m128i codes, __m256 even_scale, __m256 odd_scale) {
+    const __m256i words = _mm256_cvtepi8_epi16(codes), one = _mm256_set1_epi32(1);
+    const __m256i bias = _mm256_set1_epi32(0x7fff);
+    const __m256i even = _mm256_srai_epi32(_mm256_slli_epi32(words, 16), 16);
+    const __m256i odd = _mm256_srai_epi32(words, 16);
+    __m256i a = _mm256_castps_si256(_mm256_mul_ps(_mm256_cvtepi32_ps(even), even_scale));
+    __m256i b = _mm256_castps_si256(_mm256_mul_ps(_mm256_cvtepi32_ps(odd), odd_scale));
+    const __m256i up_a = _mm256_and_si256(_mm256_srli_epi32(a, 16), one);
+    const __m256i up_b = _mm256_and_si256(_mm256_srli_epi32(b, 16), one);
+    a = _mm256_add_epi32(_mm256_add_epi32(a, bias), up_a);
+    b = _mm256_add_epi32(_mm256_add_epi32(b, bias), up_b);
+    return _mm256_blend_epi16(b, _mm256_srli_epi32(a, 16), 0x55);
+}
+
+static void expand_keys_q8(uint8_t *page, const uint8_t *stored, int32_t n_slots, int32_t d_key) {
+    for (int32_t c = 0; c < d_key; c += R2I_Q8_GROUP) {
+        const uint8_t *scales = stored + r2i_q8_key_scale_at(c / R2I_Q8_GROUP);
+        const int32_t n_pairs = d_key - c < R2I_Q8_GROUP ? (d_key - c + 1) / 2 : R2I_Q8_GROUP / 2;
+        uint8_t *to = page + 2 * (size_t)c * SLOTS;
+        for (int32_t slot = 0; slot < n_slots; slot += 8) {
+            const uint8_t *from = scales + 2 * slot;
+            const __m256i bits = _mm256_cvtepu16_epi32(r2i_load_i8x16(from));
+            const __m256 scale = _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+            for (int32_t i = 0; i < n_pairs; i++) {
+                from += R2I_Q8_KEY_LINE;
+                r2i_store_i8x32(to + 4 * (i * SLOTS + slot),
+                                expand_pairs(r2i_load_i8x16(from), scale, scale));
+            }
+        }
+    }
+}
+
+/* 8 pairs of codes, or the first n of them. */
+R2I_INLINE __m128i load_codes(const uint8_t *p, int32_t n) {
+    if (n >= 8) return r2i_load_i8x16(p);
+    uint8_t some[16] = { 0 };
+    memcpy(some, p, 2 * (size_t)n);
+    return r2i_load_i8x16(some);
+}
+
+static void expand_values_q8(uint8_t *page, const uint8_t *stored, int32_t n_slots,
+                             int32_t d_value) {
+    const uint8_t *codes = stored + r2i_q8_value_code_at(0, d_value);
+    for (int32_t pair = 0; pair < n_slots / 2; pair++) {
+        const uint8_t *scales = stored + r2i_q8_value_scale_at(pair, 0, d_value);
+        for (int32_t c = 0; c < d_value; c += 8) {
+            uint32_t both;
+            memcpy(&both, scales + 4 * (c / R2I_Q8_GROUP), sizeof both);
+            const __m256 even = _mm256_castsi256_ps(_mm256_set1_epi32((int)(both << 16)));
+            const __m256 odd = _mm256_castsi256_ps(_mm256_set1_epi32((int)(both & 0xffff0000u)));
+            const __m128i x = load_codes(codes + 2 * c, d_value - c);
+            store_line(page + 4 * c, expand_pairs(x, even, odd), d_value - c);
+        }
+        codes += 2 * d_value;
+        page += 4 * (size_t)d_value;
+    }
+}
+
+static void expand_keys(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
+                        int32_t d_key) {
+    const int32_t end = r2i_page_slots(n_slots);
+    if (kind == R2I_ROWS_Q8) {
+        expand_keys_q8(page, stored, end, d_key);
+        return;
+    }
+    for (size_t at = 0; at < (size_t)d_key * SLOTS; at += SLOTS)
+        expand_f16(page + 4 * at, stored + 2 * at, (size_t)end);
+}
+
+static void expand_values(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
+                          int32_t d_value) {
+    const int32_t end = r2i_page_slots(n_slots);
+    if (kind == R2I_ROWS_Q8) {
+        expand_values_q8(page, stored, end, d_value);
+    } else {
+        expand_f16(page, stored, (size_t)end * (size_t)d_value);
     }
 }
 
@@ -85,7 +174,7 @@ static void latent_bf16(uint8_t *values, const uint8_t *keys, int32_t slot, int3
 
 static void latent_values(r2i_row_kind kind, uint8_t *value_page, const uint8_t *key_page,
                           int32_t n_slots, int32_t d_value) {
-    const int32_t end = (n_slots + SLOT_STEP - 1) / SLOT_STEP * SLOT_STEP;
+    const int32_t end = r2i_page_slots(n_slots);
     for (int32_t slot = 0; slot < end; slot += 8) {
         if (kind == R2I_ROWS_F32) {
             latent_f32(value_page, key_page, slot, d_value);
@@ -96,5 +185,7 @@ static void latent_values(r2i_row_kind kind, uint8_t *value_page, const uint8_t 
 }
 
 void r2i_avx2_add_pages(r2i_kernels *kernels) {
+    kernels->expand_keys = expand_keys;
+    kernels->expand_values = expand_values;
     kernels->latent_values = latent_values;
 }
