@@ -103,8 +103,8 @@ R2_API R2_CHECKED r2_status r2_engine_create(r2_engine **out, r2_model *model,
 /* All its sequences must be destroyed before.  NULL is allowed. */
 R2_API void r2_engine_destroy(r2_engine *engine);
 
-/* Advances the sequences by one batch: one token of each that writes, then as many prompt tokens as
- * fit.  *n_active is the number of sequences that still have work (0: nothing was done).  What
+/* Advances the sequences by one batch: one token of each that writes (more where drafts came true),
+ * then as many prompt tokens as fit.  *n_active is the number of sequences that still have work (0: nothing was done).  What
  * concerns one sequence (cache full, canceled) ends that sequence and shows in its status; an error
  * returned here concerns the engine.  Allocates nothing. */
 R2_API R2_CHECKED r2_status r2_engine_step(r2_engine *engine, int32_t *n_active, r2_error *err);
@@ -114,7 +114,9 @@ typedef struct {
     int64_t n_prompt_tokens; /* computed */
     int64_t n_cached_tokens; /* taken from the prefix cache instead */
     int64_t n_generated_tokens;
-    int64_t step_ns; /* time spent in r2_engine_step */
+    int64_t n_drafted_tokens;  /* guesses computed along with the last token */
+    int64_t n_accepted_tokens; /* of these, right */
+    int64_t step_ns;           /* time spent in r2_engine_step */
     int32_t n_pages, n_pages_used,
         n_pages_kept; /* cache pages: all; held by sequences; reusable prefixes */
     int32_t page_tokens;
@@ -172,6 +174,11 @@ typedef struct {
     bool is_manual;   /* never draw tokens: the caller uses r2_sequence_logits or _sample */
     bool ignores_end; /* go on after end-of-text tokens (benchmarks) */
     bool wants_prompt_logprobs;
+    /* Most tokens guessed ahead and computed in one step, 0 to 32; 0: none.  Guesses come from what
+     * followed the same words earlier in the sequence.  Fewer are tried, down to none, where past
+     * guesses were wrong or rows cost more than they promise.  The tokens are the same as without; a
+     * step may add several.  Sequences with is_manual or n_top_logprobs draft nothing. */
+    int32_t n_draft;
     r2_mask_callback mask;     /* may be NULL */
     r2_hidden_callback hidden; /* may be NULL */
     void *user;                /* for both callbacks */
@@ -221,7 +228,9 @@ typedef struct {
     int32_t n_generated; /* drawn since the last r2_sequence_set_options or the start */
     int32_t n_thinking;  /* of these, inside <think> */
     bool is_thinking;
-    bool is_think_cut; /* the budget closed the block */
+    bool is_think_cut;  /* the budget closed the block */
+    int32_t n_drafted;  /* tokens guessed ahead, counted like n_generated */
+    int32_t n_accepted; /* of these, right */
 } r2_sequence_status;
 
 R2_API void r2_sequence_get_status(const r2_sequence *sequence, r2_sequence_status *out);

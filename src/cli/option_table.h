@@ -32,7 +32,7 @@ typedef struct {
     const char *model, *models, *prompt, *file, *system, *cpu, *arithmetic, *color, *load;
     const char *type, *cache_type;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
-    int32_t prompt_tokens, streams, depth, repeat, long_prompt;
+    int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory; /* GB */
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
@@ -59,7 +59,7 @@ typedef struct {
     size_t offset;          /* of the field in r2i_options */
     const char *fallback;   /* default in text, or NULL: empty */
     double low, high;       /* range of numbers */
-    const char *choices;    /* "a|b|c" */
+    const char *choices;    /* "a|b|c"; of a number: words for 0 */
     const char *value_name; /* "FILE" in the help, NULL for switches */
     const char *help;
     unsigned commands; /* R2I_FOR_* */

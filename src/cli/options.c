@@ -111,6 +111,7 @@ static r2_status set_value(r2i_options *values, const r2i_option *o, const char 
     case R2I_OPTION_REAL:
         break;
     }
+    if (o->choices != NULL && is_choice(o->choices, text)) text = "0";
     if (!read_number(text, o->kind != R2I_OPTION_REAL, &number) || number < o->low ||
         number > o->high) {
         return r2i_fail(err, R2_E_ARGUMENT,

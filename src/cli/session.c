@@ -81,7 +81,8 @@ void r2i_session_sequence_options(const r2i_session *s, r2_sequence_options *out
                                   .max_new_tokens = o->predict,
                                   .think = o->thinks ? R2_THINK_AUTO : R2_THINK_OFF,
                                   .think_budget = o->budget,
-                                  .ignores_end = o->ignores_end };
+                                  .ignores_end = o->ignores_end,
+                                  .n_draft = o->draft };
 }
 
 r2_status r2i_session_tokenize(r2i_session *s, const char *text, size_t n_bytes, int flags,
@@ -183,6 +184,8 @@ static r2_status step_to_end(writing *w, r2_error *err) {
     w->out->decode_s = (double)(end_ns - first_ns) * 1e-9;
     w->out->n_cached = status.n_cached;
     w->out->n_generated = status.n_generated;
+    w->out->n_drafted = status.n_drafted;
+    w->out->n_accepted = status.n_accepted;
     w->out->is_think_cut = status.is_think_cut;
     w->out->finish = status.finish;
     w->out->was_stopped = status.finish == R2_FINISH_CANCELED;
@@ -230,16 +233,19 @@ static double rate(int32_t n, double seconds) {
 }
 
 json_t *r2i_answer_timings(const r2i_answer *a) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "prompt_ms", a->prompt_s * 1e3, "prompt_tok_s",
-                     rate(a->n_prompt - a->n_cached, a->prompt_s), "decode_ms", a->decode_s * 1e3,
-                     "decode_tok_s", rate(a->n_generated - 1, a->decode_s), "think_ms",
-                     a->think_s * 1e3);
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:i, s:i}", "prompt_ms", a->prompt_s * 1e3,
+                     "prompt_tok_s", rate(a->n_prompt - a->n_cached, a->prompt_s), "decode_ms",
+                     a->decode_s * 1e3, "decode_tok_s", rate(a->n_generated - 1, a->decode_s),
+                     "think_ms", a->think_s * 1e3, "drafted_tokens", a->n_drafted,
+                     "accepted_tokens", a->n_accepted);
 }
 
 void r2i_answer_print_timings(const r2i_program *program, const r2i_answer *a) {
     const char *dim = r2i_terminal_dim(&program->terminal),
                *plain = r2i_terminal_plain(&program->terminal);
-    fprintf(stderr, "%sprompt %d tokens (%d cached), %.1f tok/s; answer %d tokens, %.1f tok/s%s\n",
-            dim, a->n_prompt, a->n_cached, rate(a->n_prompt - a->n_cached, a->prompt_s),
-            a->n_generated, rate(a->n_generated - 1, a->decode_s), plain);
+    fprintf(stderr, "%sprompt %d tokens (%d cached), %.1f tok/s; answer %d tokens, %.1f tok/s", dim,
+            a->n_prompt, a->n_cached, rate(a->n_prompt - a->n_cached, a->prompt_s), a->n_generated,
+            rate(a->n_generated - 1, a->decode_s));
+    if (a->n_drafted > 0) fprintf(stderr, "; %d of %d guesses right", a->n_accepted, a->n_drafted);
+    fprintf(stderr, "%s\n", plain);
 }

@@ -26,7 +26,7 @@ typedef enum { R2I_PART_THINKING, R2I_PART_ANSWER } r2i_part;
 typedef void (*r2i_text_sink)(void *user, r2i_part part, const char *text);
 
 typedef struct {
-    int32_t n_prompt, n_cached, n_generated, n_thinking;
+    int32_t n_prompt, n_cached, n_generated, n_thinking, n_drafted, n_accepted;
     bool is_think_cut, was_stopped;
     r2_finish finish;
     double prompt_s, decode_s, think_s;

@@ -14,7 +14,6 @@ enum {
     DEFAULT_SEQUENCES = 64,
     MAX_SEQUENCES = 4096,
     MAX_BATCH_TOKENS = 8192,
-    PROMPT_LOGIT_ROWS = 32, /* rows of logits held at once for prompt log-probabilities */
     ARENA_BLOCK_BYTES = 1 << 20,
     PACK_STEP_BYTES = 48 << 20, /* weights packed for good in a step, at least ... */
     PACK_STEPS = 8              /* ... and so much that this many steps suffice */
@@ -62,12 +61,12 @@ static r2_status take_batch_arrays(r2_engine *e, r2_error *err) {
     e->runs = R2I_ARENA_ARRAY(&e->arena, r2i_run, sequences);
     e->scheduled = R2I_ARENA_ARRAY(&e->arena, r2i_scheduled, sequences);
     e->logit_rows = R2I_ARENA_ARRAY(&e->arena, int32_t, logits);
-    e->logit_owners = R2I_ARENA_ARRAY(&e->arena, r2_sequence *, logits);
+    e->drawings = R2I_ARENA_ARRAY(&e->arena, r2i_drawing, sequences);
     e->logits_bytes = logits * n_vocab * sizeof(float);
     e->logits = r2i_pages_take(&e->model->heap, e->logits_bytes);
     const bool is_complete = e->sequences != NULL && e->batch_tokens != NULL && e->runs != NULL &&
-                             e->scheduled != NULL && e->logit_rows != NULL &&
-                             e->logit_owners != NULL && e->logits != NULL;
+                             e->scheduled != NULL && e->logit_rows != NULL && e->drawings != NULL &&
+                             e->logits != NULL;
     return is_complete
                ? R2_OK
                : r2i_fail(err, R2_E_NOMEM, "no memory for batches of %d tokens", e->cap_rows);
@@ -97,9 +96,10 @@ static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error
     R2I_TRY(choose("sequences", o->n_sequences, DEFAULT_SEQUENCES, MAX_SEQUENCES, &e->cap_sequences,
                    err));
     e->has_prefix_cache = !o->has_no_prefix_cache;
+    r2i_engine_set_drafter(e, NULL);
     e->cap_pages = r2i_div_up_i32(e->n_context, R2I_PAGE_TOKENS);
     e->cap_logits = r2i_max_i32(r2i_min_i32(e->cap_sequences, e->cap_rows),
-                                r2i_min_i32(PROMPT_LOGIT_ROWS, e->cap_rows));
+                                r2i_min_i32(R2I_LOGIT_ROWS, e->cap_rows));
     R2I_TRY(r2i_pool_create(&e->pool, n_threads, &e->model->heap, err));
     R2I_TRY(r2i_cache_layout_create(&e->cache, c, r2i_model_cache_rows(e->model), &e->arena, err));
     R2I_TRY(choose_pages(e, o->cache_bytes, &n_pages, err));
@@ -155,14 +155,19 @@ void r2_engine_get_stats(const r2_engine *e, r2_engine_stats *out) {
 
 /* ---- putting a batch together ---- */
 
-static bool schedule(r2_engine *e, r2_sequence *s, int32_t n_rows) {
+/* n_known tokens of the sequence, then the first n_draft of its draft, as far as there is room. */
+static bool schedule(r2_engine *e, r2_sequence *s, int32_t n_known, int32_t n_draft) {
+    if (n_known < 1) return false;
+    const int32_t wanted = n_known + n_draft;
+    const int32_t n_rows = r2i_sequence_make_room(s, s->n_computed + wanted) - s->n_computed;
     if (n_rows < 1) return false;
-    n_rows = r2i_sequence_make_room(s, s->n_computed + n_rows) - s->n_computed;
-    if (n_rows < 1) return false;
+    n_known = r2i_min_i32(n_known, n_rows);
+    s->n_draft = n_rows - n_known;
     e->runs[e->n_runs] = (r2i_run){ e->n_rows, n_rows, s->n_computed, s->page_memory };
-    e->scheduled[e->n_runs++] = (r2i_scheduled){ s, n_rows };
-    memcpy(e->batch_tokens + e->n_rows, s->tokens + s->n_computed,
-           (size_t)n_rows * sizeof *s->tokens);
+    e->scheduled[e->n_runs++] = (r2i_scheduled){ s, n_known, s->n_draft };
+    int32_t *out = e->batch_tokens + e->n_rows;
+    memcpy(out, s->tokens + s->n_computed, (size_t)n_known * sizeof *out);
+    memcpy(out + n_known, s->draft, (size_t)s->n_draft * sizeof *out);
     e->n_rows += n_rows;
     return true;
 }
@@ -175,12 +180,13 @@ static void cancel_where_asked(r2_engine *e) {
     }
 }
 
-/* Writers first, a row each; then prompts, beginning with the one whose turn it is.  A sequence for
- * which no page is left waits while others go on. */
+/* Writers first, a row each and their drafts; then prompts, beginning with the one whose turn it is.
+ * A sequence for which no page is left waits while others go on. */
 static r2_sequence *put_together(r2_engine *e) {
     r2_sequence *starved = NULL;
     e->n_rows = 0;
     e->n_runs = 0;
+    r2i_draft_begin(e);
     for (int pass = 0; pass < 2; pass++) {
         for (int32_t i = 0; i < e->cap_sequences && e->n_rows < e->cap_rows; i++) {
             r2_sequence *s = e->sequences[(i + e->next_turn) % e->cap_sequences];
@@ -188,92 +194,14 @@ static r2_sequence *put_together(r2_engine *e) {
             if ((s->state == R2_STATE_WRITING) != (pass == 0)) continue;
             if (pass == 1) r2i_sequence_take_prefix(s);
             const int32_t n = r2i_min_i32(s->n_tokens - s->n_computed, e->cap_rows - e->n_rows);
-            if (!schedule(e, s, n)) starved = s;
+            if (!schedule(e, s, n, r2i_draft_collect(e, s))) starved = s;
         }
     }
     e->next_turn = (e->next_turn + 1) % e->cap_sequences;
     return starved;
 }
 
-/* ---- using the results ---- */
-
-static void give_hidden(r2_engine *e, const r2_sequence *s, const r2i_run *run) {
-    for (int32_t i = 0; i < run->n_rows; i++) {
-        s->options.hidden(s->options.user, run->first_position + i,
-                          r2i_forward_hidden(e->forward, run->first_row + i),
-                          e->model->config.d_model);
-    }
-}
-
-/* Rows whose next token is known: log-probability of that token. */
-static void give_prompt_logprobs(r2_engine *e, r2_sequence *s, const r2i_run *run) {
-    const int32_t n_vocab = e->model->config.n_vocab;
-    const int32_t n = r2i_min_i32(run->n_rows, s->n_tokens - 1 - run->first_position);
-    for (int32_t begin = 0; begin < n; begin += PROMPT_LOGIT_ROWS) {
-        const int32_t n_block =
-            r2i_min_i32(r2i_min_i32(PROMPT_LOGIT_ROWS, e->cap_logits), n - begin);
-        for (int32_t i = 0; i < n_block; i++)
-            e->logit_rows[i] = run->first_row + begin + i;
-        r2i_forward_logits(e->forward, e->logit_rows, n_block, e->logits);
-        for (int32_t i = 0; i < n_block; i++) {
-            const float *logits = e->logits + (size_t)i * (size_t)n_vocab;
-            const int32_t position = run->first_position + begin + i,
-                          token = s->tokens[position + 1];
-            s->logprobs[position + 1] =
-                logits[token] - e->model->kernels.log_sum_exp(logits, n_vocab);
-        }
-    }
-    s->n_prompt_logprobs = r2i_max_i32(s->n_prompt_logprobs, run->first_position + n);
-}
-
-static void finish_rows(r2_engine *e) {
-    for (int32_t r = 0; r < e->n_runs; r++) {
-        r2_sequence *s = e->scheduled[r].sequence;
-        const r2i_run *run = &e->runs[r];
-        if (s->options.hidden != NULL) give_hidden(e, s, run);
-        if (s->options.wants_prompt_logprobs) give_prompt_logprobs(e, s, run);
-        if (s->state == R2_STATE_READING) e->stats.n_prompt_tokens += run->n_rows;
-        r2i_sequence_advance(s, run->n_rows);
-    }
-}
-
-static void choose_tokens(void *argument, int32_t begin, int32_t end, int32_t worker) {
-    r2_engine *e = argument;
-    for (int32_t i = begin; i < end; i++) {
-        r2_sequence *s = e->logit_owners[i];
-        if (s->options.is_manual || s->options.mask != NULL) continue;
-        r2i_sequence_choose(s, &e->drawers[worker],
-                            e->logits + (size_t)i * (size_t)e->model->config.n_vocab);
-    }
-}
-
-static void write_token(r2_engine *e, r2_sequence *s, const float *logits) {
-    if (s->options.is_manual) {
-        s->logits = logits;
-        s->state = R2_STATE_IDLE;
-        return;
-    }
-    if (s->options.mask != NULL) r2i_sequence_choose(s, &e->drawers[0], logits);
-    r2i_sequence_write(s);
-}
-
-/* Logits of the sequences that have read all their tokens; the next ones are drawn from them. */
-static void write_tokens(r2_engine *e) {
-    int32_t n = 0;
-    for (int32_t r = 0; r < e->n_runs; r++) {
-        r2_sequence *s = e->scheduled[r].sequence;
-        if (s->n_computed < s->n_tokens) continue;
-        e->logit_rows[n] = e->runs[r].first_row + e->runs[r].n_rows - 1;
-        e->logit_owners[n++] = s;
-    }
-    if (n == 0) return;
-    r2i_forward_logits(e->forward, e->logit_rows, n, e->logits);
-    r2i_pool_run(e->pool, n, 1, choose_tokens, e);
-    for (int32_t i = 0; i < n; i++) {
-        write_token(e, e->logit_owners[i],
-                    e->logits + (size_t)i * (size_t)e->model->config.n_vocab);
-    }
-}
+/* ---- the step ---- */
 
 static void forget_logits(r2_engine *e) {
     for (int32_t i = 0; i < e->cap_sequences; i++) {
@@ -295,6 +223,24 @@ static size_t pack_budget(const r2_engine *e) {
     return r2i_max_size(PACK_STEP_BYTES, e->model->weights.packed_bytes / PACK_STEPS);
 }
 
+/* Steps in which weights were packed, or prompts read, say nothing about what a draft costs. */
+static bool is_typical(const r2_engine *e, size_t budget) {
+    int32_t n_logits = 0;
+    for (int32_t r = 0; r < e->n_runs; r++)
+        n_logits += 1 + e->scheduled[r].n_draft;
+    return n_logits == e->n_rows && r2i_forward_pack_budget(e->forward) == budget;
+}
+
+static void compute(r2_engine *e) {
+    const r2i_batch batch = { e->batch_tokens, e->n_rows, e->runs, e->n_runs };
+    const size_t budget = pack_budget(e);
+    const int64_t start_ns = r2i_clock_ns();
+    r2i_forward_set_pack_budget(e->forward, budget);
+    r2i_forward_run(e->forward, &batch);
+    const int64_t run_ns = r2i_clock_ns() - start_ns, logits_ns = r2i_results_use(e);
+    if (is_typical(e, budget)) r2i_step_cost_note(&e->cost, e->n_rows, run_ns + logits_ns);
+}
+
 r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
     const int64_t start_ns = r2i_clock_ns();
     *n_active = 0;
@@ -310,11 +256,7 @@ r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
         *n_active = count_active(e);
         return R2_OK;
     }
-    const r2i_batch batch = { e->batch_tokens, e->n_rows, e->runs, e->n_runs };
-    r2i_forward_set_pack_budget(e->forward, pack_budget(e));
-    r2i_forward_run(e->forward, &batch);
-    finish_rows(e);
-    write_tokens(e);
+    compute(e);
     e->stats.n_steps++;
     e->stats.step_ns += r2i_clock_ns() - start_ns;
     *n_active = count_active(e);

@@ -3,12 +3,17 @@
 #define R2I_ENGINE_STATE_H
 #include <stdatomic.h>
 
+#include "engine/drafter.h"
 #include "engine/pages.h"
 #include "model/model.h"
 #include "r2lm/engine.h"
 #include "sampler/sampler.h"
 
-enum { R2I_MAX_TOP_LOGPROBS = 20 };
+enum {
+    R2I_MAX_TOP_LOGPROBS = 20,
+    R2I_LOGIT_ROWS =
+        32 /* rows of logits held at once, at least: for prompts, drafts of few sequences */
+};
 
 struct r2_sequence {
     r2_engine *engine;
@@ -40,13 +45,37 @@ struct r2_sequence {
     r2_top_logprob top[R2I_MAX_TOP_LOGPROBS];
     int32_t n_top;
     atomic_bool is_canceled;
+    /* Drafting. */
+    r2i_lookup lookup;
+    r2i_draft_record record;
+    int32_t draft[R2I_MAX_DRAFT]; /* guesses that the current batch computes */
+    int32_t n_draft, draft_grade;
+    int32_t n_drafted, n_accepted; /* under the current options */
 };
 
-/* Rows of one sequence in the current batch. */
+/* Rows of one sequence in the current batch: tokens it has, then its draft. */
 typedef struct {
     r2_sequence *sequence;
-    int32_t n_rows;
+    int32_t n_known, n_draft;
 } r2i_scheduled;
+
+/* A sequence whose tokens are drawn from rows of logits: behind its last token, behind each draft. */
+typedef struct {
+    r2_sequence *sequence;
+    const r2i_run *run;
+    int32_t first_logits, n_rows;
+    int32_t n_drawn;    /* tokens written from them */
+    int32_t n_true;     /* of the draft */
+    int32_t n_computed; /* of the draft: rows that count, each has a token drawn from it */
+} r2i_drawing;
+
+/* What a step may still add, and what it has: draft.c. */
+typedef struct {
+    int32_t n_free;    /* rows */
+    int32_t n_rows;    /* so far */
+    double n_expected; /* tokens of them that will count */
+    bool is_short_of_pages;
+} r2i_draft_plan;
 
 /* What a worker needs to draw tokens. */
 typedef struct {
@@ -71,10 +100,13 @@ struct r2_engine {
     r2i_run *runs;            /* [cap_sequences] */
     r2i_scheduled *scheduled; /* [cap_sequences] */
     int32_t n_rows, n_runs;
-    int32_t *logit_rows;        /* [cap_logits] */
-    r2_sequence **logit_owners; /* [cap_logits] */
-    float *logits;              /* [cap_logits, n_vocab] */
+    int32_t *logit_rows;   /* [cap_logits] */
+    r2i_drawing *drawings; /* [cap_sequences] */
+    float *logits;         /* [cap_logits, n_vocab] */
     size_t logits_bytes;
+    r2i_drafter drafter;
+    r2i_draft_plan plan;
+    r2i_step_cost cost;
     r2_engine_stats stats;
 };
 
@@ -85,6 +117,8 @@ bool r2i_sequence_has_work(const r2_sequence *s);
 int32_t r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens);
 /* Gives all pages back; the tokens stay and are computed again when the sequence goes on. */
 void r2i_sequence_give_pages(r2_sequence *s);
+/* Gives back pages that hold nothing but rejected rows. */
+void r2i_sequence_trim_pages(r2_sequence *s);
 /* Takes known pages for the beginning of a sequence that has none yet. */
 void r2i_sequence_take_prefix(r2_sequence *s);
 /* n more tokens are in the cache: full pages become known. */
@@ -98,11 +132,22 @@ R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine,
 /* Chooses the next token and notes its log-probabilities; touches nothing but the sequence, so workers
  * may choose for several at once.  A mask callback is the caller's code and must run on its thread. */
 void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *logits);
-/* Appends the chosen token. */
+/* Appends the chosen token; touches nothing but the sequence either. */
 void r2i_sequence_write(r2_sequence *s);
 /* Looks whether the tokens end in a thinking block, and how much of it there is. */
 void r2i_sequence_read_markers(r2_sequence *s);
 /* By the options alone, with a mask for this call; -1: nothing allowed. */
 int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
                           r2_mask_callback mask, void *user);
+
+/* draft.c */
+/* Looks at all sequences before a batch is put together. */
+void r2i_draft_begin(r2_engine *e);
+/* Fills s->draft with what is worth trying in this batch and returns how many. */
+int32_t r2i_draft_collect(r2_engine *e, r2_sequence *s);
+
+/* results.c */
+/* After the forward pass: hidden rows and prompt log-probabilities go out, rows count as computed,
+ * tokens are drawn.  Returns the time the logits took. */
+int64_t r2i_results_use(r2_engine *e);
 #endif

@@ -134,7 +134,6 @@ void r2i_sequence_write(r2_sequence *s) {
     s->tokens[s->n_tokens++] = token;
     s->n_generated++;
     s->state = R2_STATE_WRITING;
-    s->engine->stats.n_generated_tokens++;
     const bool is_long =
         s->options.max_new_tokens > 0 && s->n_generated >= s->options.max_new_tokens;
     if (is_end(s, token))

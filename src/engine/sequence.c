@@ -24,6 +24,9 @@ static r2_sequence *take_sequence(r2_engine *engine, int32_t n_biases) {
     const size_t logprobs = place(&used, n * sizeof(float)), thought = place(&used, n);
     const size_t ids = place(&used, pages * sizeof(int32_t)),
                  memory = place(&used, pages * sizeof(uint8_t *));
+    const uint32_t n_slots = r2i_lookup_slots(engine->n_context);
+    const size_t slots = place(&used, n_slots * sizeof(int32_t)),
+                 before = place(&used, n * sizeof(int32_t));
     uint8_t *block = r2i_pages_take(&engine->model->heap, used);
     if (block == NULL) return NULL;
     r2_sequence *s = (void *)(block + self);
@@ -34,6 +37,9 @@ static r2_sequence *take_sequence(r2_engine *engine, int32_t n_biases) {
     s->is_thought = block + thought;
     s->pages = (void *)(block + ids);
     s->page_memory = (void *)(block + memory);
+    s->lookup = (r2i_lookup){ .last = (void *)(block + slots),
+                              .before = (void *)(block + before),
+                              .n_slots = n_slots };
     if (n_biases == 0) return s;
     s->biases = r2i_heap_take(&engine->model->heap, (size_t)n_biases * sizeof *s->biases);
     if (s->biases != NULL) return s;
@@ -70,6 +76,7 @@ r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_
         { "n_top_logprobs", (float)p->n_top_logprobs, 0, R2I_MAX_TOP_LOGPROBS },
         { "n_penalty_tokens", (float)p->n_penalty_tokens, 0, 1e9f },
         { "max_new_tokens", (float)o->max_new_tokens, 0, 1e9f },
+        { "n_draft", (float)o->n_draft, 0, R2I_MAX_DRAFT },
         { "n_biases", (float)p->n_biases, 0, (float)engine->model->config.n_vocab },
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
@@ -105,6 +112,8 @@ static void set_options(r2_sequence *s, const r2_sequence_options *options) {
     s->n_thinking = 0;
     s->n_block_thinking = 0;
     s->is_think_cut = false;
+    s->n_drafted = 0;
+    s->n_accepted = 0;
     if (s->finish == R2_FINISH_LENGTH && s->n_tokens < s->engine->n_context) {
         s->finish = R2_FINISH_NONE;
         s->state = R2_STATE_READING;
@@ -246,6 +255,10 @@ void r2i_sequence_give_pages(r2_sequence *s) {
     s->n_cached = 0;
 }
 
+void r2i_sequence_trim_pages(r2_sequence *s) {
+    release_pages(s, r2i_div_up_i32(s->n_computed, R2I_PAGE_TOKENS));
+}
+
 /* The last token is always computed: its logits are wanted. */
 void r2i_sequence_take_prefix(r2_sequence *s) {
     const bool wants_all_rows = s->options.wants_prompt_logprobs || s->options.hidden != NULL;
@@ -309,6 +322,7 @@ r2_status r2_sequence_rewind(r2_sequence *s, int32_t n_tokens, r2_error *err) {
         return r2i_fail(err, R2_E_RANGE, "rewind: expected 0 to %d tokens, found %d", s->n_tokens,
                         n_tokens);
     }
+    r2i_lookup_rewind(&s->lookup, s->tokens, n_tokens);
     s->n_tokens = n_tokens;
     s->n_computed = r2i_min_i32(s->n_computed, r2i_max_i32(n_tokens - 1, 0));
     s->n_cached = r2i_min_i32(s->n_cached, s->n_computed);
@@ -338,7 +352,9 @@ void r2_sequence_get_status(const r2_sequence *s, r2_sequence_status *out) {
                                  .n_generated = s->n_generated,
                                  .n_thinking = s->n_thinking,
                                  .is_thinking = s->is_thinking,
-                                 .is_think_cut = s->is_think_cut };
+                                 .is_think_cut = s->is_think_cut,
+                                 .n_drafted = s->n_drafted,
+                                 .n_accepted = s->n_accepted };
 }
 
 int32_t r2_sequence_read(r2_sequence *s, r2_generated *out, int32_t cap) {

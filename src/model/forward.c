@@ -324,6 +324,10 @@ void r2i_forward_set_pack_budget(r2i_forward *f, size_t n_bytes) {
     f->linear.pack_budget = n_bytes;
 }
 
+size_t r2i_forward_pack_budget(const r2i_forward *f) {
+    return f->linear.pack_budget;
+}
+
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
     const r2i_config *c = f->parts.config;
     r2i_forward_start(f, batch);
