@@ -103,10 +103,10 @@ R2_API R2_CHECKED r2_status r2_engine_create(r2_engine **out, r2_model *model,
 /* All its sequences must be destroyed before.  NULL is allowed. */
 R2_API void r2_engine_destroy(r2_engine *engine);
 
-/* Advances the sequences by one batch: one token of each that writes (more where drafts came true),
- * then as many prompt tokens as fit.  *n_active is the number of sequences that still have work (0: nothing was done).  What
- * concerns one sequence (cache full, canceled) ends that sequence and shows in its status; an error
- * returned here concerns the engine.  Allocates nothing. */
+/* Advances the sequences by one batch: one token of each that writes (more where guesses came true,
+ * see n_draft), then as many prompt tokens as fit.  *n_active is the number of sequences that still
+ * have work (0: nothing was done).  What concerns one sequence (cache full, canceled) ends that
+ * sequence and shows in its status; an error returned here concerns the engine.  Allocates nothing. */
 R2_API R2_CHECKED r2_status r2_engine_step(r2_engine *engine, int32_t *n_active, r2_error *err);
 
 typedef struct {

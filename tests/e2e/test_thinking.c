@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "engine/drafter.h"
 #include "r2lm/text.h"
 
 enum { CAP = 256, N_NEW = 48 };
@@ -70,7 +71,22 @@ static void summarize(r2_sequence *s, outcome *out) {
     out->n_counted = status.n_thinking;
 }
 
-static void go(const r2_prompt *prompt, const r2_sequence_options *options, outcome *out) {
+/* Guesses what was drawn without guesses, every fifth time something else; what comes behind a budget
+ * is guessed like any other. */
+static int32_t propose(void *user, r2_sequence *s, int32_t cap, int32_t *out, int32_t *grade) {
+    const outcome *truth = user;
+    r2_sequence_status status;
+    int32_t n = 0;
+    r2_sequence_get_status(s, &status);
+    for (; n < cap && status.n_generated + n < truth->n; n++) {
+        const r2_token token = truth->items[status.n_generated + n].token;
+        out[n] = (status.n_generated + n) % 5 == 4 ? (token + 1) % 100 : token;
+    }
+    *grade = 0;
+    return n;
+}
+
+static void go_once(const r2_prompt *prompt, const r2_sequence_options *options, outcome *out) {
     r2_error err;
     r2_sequence *s;
     must(r2_sequence_create(&s, engine, options, &err), &err);
@@ -79,6 +95,28 @@ static void go(const r2_prompt *prompt, const r2_sequence_options *options, outc
         must(r2_engine_step(engine, &n_active, &err), &err);
     summarize(s, out);
     r2_sequence_destroy(s);
+}
+
+/* Every run is repeated with drafts, made-up ones and looked-up ones: nothing may change. */
+static void go(const r2_prompt *prompt, const r2_sequence_options *options, outcome *out) {
+    const r2i_drafter drafter = { .propose = propose, .user = out, .is_eager = true };
+    r2_sequence_options drafting = *options;
+    outcome again;
+    drafting.n_draft = 7;
+    go_once(prompt, options, out);
+    for (int is_lookup = 0; is_lookup < 2; is_lookup++) {
+        r2i_engine_set_drafter(engine, is_lookup ? NULL : &drafter);
+        go_once(prompt, &drafting, &again);
+        r2i_engine_set_drafter(engine, NULL);
+        assert_int_equal(again.n, out->n);
+        for (int32_t i = 0; i < out->n; i++) {
+            assert_int_equal(again.items[i].token, out->items[i].token);
+            assert_int_equal(again.items[i].is_thinking, out->items[i].is_thinking);
+            assert_true(again.items[i].logprob == out->items[i].logprob);
+        }
+        assert_int_equal(again.n_counted, out->n_counted);
+        assert_int_equal(again.was_forced, out->was_forced);
+    }
 }
 
 static r2_prompt *ask(r2_think_mode think) {
@@ -245,6 +283,30 @@ static void test_every_block_is_held(void **state) {
     r2_prompt_destroy(prompt);
 }
 
+/* The model ends its text somewhere inside a draft: nothing behind it is drawn. */
+static void test_end_inside_a_draft(void **state) {
+    r2_prompt *prompt = ask(R2_THINK_OFF);
+    outcome out;
+    const r2_token end = r2_token_find(model, "<|im_end|>");
+    int n_ended = 0;
+    (void)state;
+    assert_true(end >= 0);
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        const r2_logit_bias wish = { end, 4.5f };
+        const r2_sequence_options options = {
+            .sampling = { .temperature = 1, .seed = seed, .biases = &wish, .n_biases = 1 },
+            .max_new_tokens = N_NEW
+        };
+        go(prompt, &options, &out);
+        assert_true(out.n > 0);
+        for (int32_t i = 0; i + 1 < out.n; i++)
+            assert_int_not_equal(out.items[i].token, end);
+        n_ended += out.n > 2 && out.items[out.n - 1].token == end;
+    }
+    assert_true(n_ended > 3);
+    r2_prompt_destroy(prompt);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prompt_ends_in_an_open_block),
@@ -255,6 +317,7 @@ int main(void) {
         cmocka_unit_test(test_think_off),
         cmocka_unit_test(test_think_off_closes_an_open_prompt),
         cmocka_unit_test(test_every_block_is_held),
+        cmocka_unit_test(test_end_inside_a_draft),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
