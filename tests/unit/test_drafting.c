@@ -221,7 +221,8 @@ static const r2_sequence_options warm = { .sampling = { .temperature = 0.8f, .se
 static const r2_engine_options two_threads = { .n_threads = 2, .n_context = CAP };
 
 static void test_every_family(void **state) {
-    static const char *const names[] = { "llama", "qwen2_yarn", "qwen3", "qwen3_moe" };
+    static const char *const names[] = { "llama",     "qwen2_yarn",  "qwen3",
+                                         "qwen3_moe", "deepseek_v2", "deepseek_v3" };
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         r2_model *model = open_model(names[i]);
