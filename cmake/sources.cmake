@@ -31,6 +31,7 @@ foreach(folder model sampler)
     set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS -O3)
   endif()
 endforeach()
+r2lm_kernel_flags(. ${R2LM_HOT})
 r2lm_kernel_flags(portable ${R2LM_HOT})
 r2lm_kernel_flags(avx2 ${R2LM_HOT} -mavx2 -mfma -mf16c)
 file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/avx2/*_avxvnni.c") # likewise

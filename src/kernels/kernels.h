@@ -115,6 +115,11 @@ typedef struct r2i_kernels {
                                  int32_t n_cols);
     /* One row of n stored elements to f32.  n is a multiple of the type's block. */
     void (*dequantize[R2I_TYPE_LIMIT])(float *y, const uint8_t *row, int32_t n);
+    /* The other way: n floats to one stored row.  importance [n] (>= 0) says how much the error of a
+     * column counts, NULL: the type's own weighing.  n is a multiple of the type's block.  Every level
+     * writes the same bytes; values that are no finite numbers give a block without meaning.  NULL
+     * for types that are only read (Q2_K, Q3_K). */
+    void (*quantize[R2I_TYPE_LIMIT])(uint8_t *row, const float *x, const float *importance, int32_t n);
     /* Prepares columns [begin, end) of an activation row of n_cols columns; begin is a multiple of
      * 32, end too or equal to n_cols.  x points to column `begin`.  int8: per group of 32, with
      * 0 among the values, scale = (max - min) / 255 and x ~= scale * (q + zero), equal in every
@@ -159,6 +164,8 @@ typedef struct r2i_kernels {
  * smaller of cpu->level and cap. */
 void r2i_kernels_init(r2i_kernels *kernels, const r2i_cpu *cpu, r2i_level cap);
 
+/* Fills `quantize` of a table with plain C; lies in portable/, serves ref too. */
+void r2i_kernels_add_quantize(r2i_kernels *kernels);
 /* Each level's additions, called in order by r2i_kernels_init. */
 void r2i_kernels_add_ref(r2i_kernels *kernels);
 void r2i_kernels_add_portable(r2i_kernels *kernels);

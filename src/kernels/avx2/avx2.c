@@ -4,6 +4,7 @@
 void r2i_kernels_add_avx2(r2i_kernels *kernels) {
     r2i_avx2_add_quant(kernels);
     if (kernels->features & R2I_CPU_AVX_VNNI) r2i_avx2_add_quant_vnni(kernels);
+    r2i_avx2_add_quantize(kernels);
     r2i_avx2_add_dense(kernels);
     r2i_avx2_add_act(kernels);
     r2i_avx2_add_rows(kernels);

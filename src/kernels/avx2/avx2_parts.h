@@ -8,6 +8,7 @@ void r2i_avx2_add_attend(r2i_kernels *kernels);
 void r2i_avx2_add_pages(r2i_kernels *kernels);
 void r2i_avx2_add_dense(r2i_kernels *kernels);
 void r2i_avx2_add_rows(r2i_kernels *kernels);
+void r2i_avx2_add_quantize(r2i_kernels *kernels);
 void r2i_avx2_add_quant(r2i_kernels *kernels);
 void r2i_avx2_add_quant_vnni(r2i_kernels *kernels); /* only with R2I_CPU_AVX_VNNI */
 #endif

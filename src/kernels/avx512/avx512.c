@@ -4,6 +4,7 @@
 
 void r2i_kernels_add_avx512(r2i_kernels *kernels) {
     r2i_avx512_add_vector(kernels);
+    r2i_avx512_add_quantize(kernels);
     r2i_avx512_add_dense(kernels);
     r2i_avx512_add_attend(kernels);
     r2i_avx512_add_pages(kernels);

@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 
 void r2i_avx512_add_vector(r2i_kernels *kernels);
+void r2i_avx512_add_quantize(r2i_kernels *kernels);
 void r2i_avx512_add_dense(r2i_kernels *kernels);
 void r2i_avx512_add_attend(r2i_kernels *kernels);
 void r2i_avx512_add_pages(r2i_kernels *kernels);

@@ -4,6 +4,7 @@
 
 void r2i_kernels_add_portable(r2i_kernels *kernels) {
     r2i_kernels_add_dequantize(kernels);
+    r2i_kernels_add_quantize(kernels);
     r2i_portable_add_pack(kernels);
     r2i_portable_add_act(kernels);
     r2i_portable_add_int8(kernels);

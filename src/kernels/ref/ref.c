@@ -4,6 +4,7 @@
 
 void r2i_kernels_add_ref(r2i_kernels *kernels) {
     r2i_kernels_add_dequantize(kernels);
+    r2i_kernels_add_quantize(kernels);
     r2i_ref_add_matrix(kernels);
     r2i_ref_add_rows(kernels);
     r2i_ref_add_attend(kernels);
