@@ -285,8 +285,11 @@ static inline void fit_affine(quantize_unit *u, int lane, float top, bool is_fre
     if (!is_free) least = lanes_min(least, lanes_of(0));
     const lanes_f range = greatest - least, per_level = inverse_of(range);
     affine_fit fit = { range / top, least, lanes_of(INFINITY) };
-    for (int k = -10; k <= 9; k++)
-        try_affine(&fit, u, lane, (top + 0.1F * (float)k) * per_level, least, top, is_free);
+    /* A free minimum has blocks of 32 for itself: finer steps cost little there. */
+    const int n_steps = is_free ? 20 : 10;
+    const float step = 1.0F / (float)n_steps;
+    for (int k = -n_steps; k < n_steps; k++)
+        try_affine(&fit, u, lane, (top + step * (float)k) * per_level, least, top, is_free);
     for (int k = 0; k < 2; k++)
         try_affine(&fit, u, lane, inverse_of(fit.scale), fit.minimum, top, is_free);
     lanes_store(&u->scale[lane], fit.scale);
