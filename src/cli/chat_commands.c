@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "cli/chat_state.h"
+#include "cli/text_edit.h"
 #include "cli/text_input.h"
 
 typedef struct {
@@ -115,6 +116,49 @@ static bool run_undo(r2i_chat *c, const char *argument) {
     return say(c, "the last question and its answer are forgotten");
 }
 
+/* A line per message, as far as it goes. */
+static bool run_list(r2i_chat *c, const char *argument) {
+    enum { SHOWN_BYTES = 60 };
+    const size_t n = r2i_conversation_count(&c->conversation);
+    (void)argument;
+    for (size_t i = 0; i < n; i++) {
+        const char *text = r2i_conversation_content(&c->conversation, i);
+        char shown[SHOWN_BYTES + 1];
+        size_t n_bytes = strcspn(text, "\n");
+        const bool is_cut = text[n_bytes] != '\0' || n_bytes > SHOWN_BYTES;
+        if (n_bytes > SHOWN_BYTES) n_bytes = SHOWN_BYTES;
+        while (n_bytes > 0 && ((unsigned char)text[n_bytes] & 0xc0) == 0x80)
+            n_bytes--; /* not inside a character */
+        memcpy(shown, text, n_bytes);
+        shown[n_bytes] = '\0';
+        r2i_text_strip_controls(shown);
+        r2i_program_note(c->session.program, "%3zu %-9s %s%s", i + 1,
+                         r2i_conversation_role(&c->conversation, i), shown, is_cut ? " ..." : "");
+    }
+    return n > 0 ? false : say(c, "nothing was said yet");
+}
+
+/* Takes the last question back and asks the text given, or what the user makes of the old one. */
+static bool run_edit(r2i_chat *c, const char *argument) {
+    r2_error err = { R2_OK, "" };
+    size_t n = r2i_conversation_count(&c->conversation);
+    r2i_buffer *text = &c->message;
+    while (n > 0 && !is_role(c, n - 1, "user"))
+        n--;
+    if (n == 0) return say(c, "there is nothing to edit");
+    r2i_buffer_clear(text);
+    r2_status status = r2i_buffer_append_text(
+        text, argument[0] != '\0' ? argument : r2i_conversation_content(&c->conversation, n - 1),
+        &err);
+    if (status == R2_OK && argument[0] == '\0') status = r2i_text_edit(text, &err);
+    if (status == R2_OK) status = r2i_prompt_check(text, &err);
+    if (status == R2_OK && text->n_bytes == 0) return say(c, "an empty text: nothing is changed");
+    if (status != R2_OK) return report(c, status, &err, "");
+    r2i_conversation_cut(&c->conversation, n - 1);
+    status = r2i_conversation_add(&c->conversation, "user", text->bytes, text->n_bytes, &err);
+    return status == R2_OK ? true : report(c, status, &err, "");
+}
+
 static bool run_ctx(r2i_chat *c, const char *argument) {
     const int32_t n = r2i_chat_count_tokens(c), wish = c->session.program->options->ctx_size;
     const int32_t n_context = wish > 0                            ? wish
@@ -132,11 +176,11 @@ static bool run_stats(r2i_chat *c, const char *argument) {
     r2_engine_get_stats(c->session.engine, &stats);
     r2i_answer_print_timings(c->session.program, &c->last);
     r2i_program_note(c->session.program,
-                     "%lld answers, %lld tokens read, %lld from the cache, %lld written; cache %d "
-                     "of %d pages of %d tokens",
+                     "%lld answers, %lld tokens read, %lld from the cache, %lld written; kept for "
+                     "the next question: %d full pages of %d tokens, of %d in the cache",
                      (long long)c->n_turns, (long long)stats.n_prompt_tokens,
                      (long long)stats.n_cached_tokens, (long long)stats.n_generated_tokens,
-                     stats.n_pages_used + stats.n_pages_kept, stats.n_pages, stats.page_tokens);
+                     stats.n_pages_used + stats.n_pages_kept, stats.page_tokens, stats.n_pages);
     return false;
 }
 
@@ -164,6 +208,9 @@ static const chat_command commands[] = {
     { "save", "FILE", "keep the conversation in a file", run_save },
     { "load", "FILE", "go on with a conversation from a file", run_load },
     { "regen", "", "answer the last question again", run_regen },
+    { "edit", "[TEXT]", "ask the last question otherwise: as TEXT, or as changed in $EDITOR",
+      run_edit },
+    { "list", "", "what was said", run_list },
     { "undo", "", "forget the last question and its answer", run_undo },
     { "ctx", "", "how much of the context is used", run_ctx },
     { "stats", "", "speed and cache", run_stats },

@@ -14,7 +14,7 @@ const r2i_command r2i_command_table[] = {
     { "chat", NULL, "[MODEL]", "talk with a model", R2I_FOR_CHAT, r2i_chat_command,
       "Commands in the conversation: /help /think [N] /nothink /read FILE /system [TEXT] /save "
       "FILE /load FILE\n"
-      "/regen /undo /ctx /stats /clear /exit.  A line of three quotation marks begins and ends "
+      "/regen /edit [TEXT] /list /undo /ctx /stats /clear /exit.  A line of three quotation marks begins and ends "
       "text of several\n"
       "lines.  Ctrl-C stops the answer, twice ends the program; Ctrl-D ends it.  Standard input "
       "may be a file." },

@@ -1,16 +1,15 @@
-#define _XOPEN_SOURCE 700 /* mkstemp, fsync */
+#define _POSIX_C_SOURCE 200809L /* stat */
 #include "cli/conversation.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/failure.h"
+#include "cli/text_write.h"
 
-enum { MAX_FILE_BYTES = 64 << 20, PATH_BYTES = 4096 };
+enum { MAX_FILE_BYTES = 64 << 20 };
 
 r2_status r2i_conversation_init(r2i_conversation *c, r2_error *err) {
     c->messages = json_array();
@@ -80,49 +79,13 @@ void r2i_conversation_clear(r2i_conversation *c) {
 
 /* ---- files ---- */
 
-static r2_status write_all(int file, const char *text, const char *path, r2_error *err) {
-    for (size_t n = strlen(text); n > 0;) {
-        const ssize_t n_written = write(file, text, n);
-        if (n_written < 0 && errno == EINTR) continue;
-        if (n_written <= 0) return r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
-        text += n_written;
-        n -= (size_t)n_written;
-    }
-    return fsync(file) == 0 ? R2_OK : r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
-}
-
-/* Beside the final name first: the rename leaves either the old file or the whole new one. */
-static r2_status write_file(const char *path, const char *text, r2_error *err) {
-    char part[PATH_BYTES];
-    const int n = snprintf(part, sizeof part, "%s.XXXXXX", path);
-    if (n < 0 || (size_t)n >= sizeof part)
-        return r2i_fail(err, R2_E_ARGUMENT, "%.100s: name too long", path);
-    const int file = mkstemp(part);
-    if (file < 0) return r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
-    r2_status status = write_all(file, text, path, err);
-    if (close(file) != 0 && status == R2_OK)
-        status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
-    if (status == R2_OK && rename(part, path) != 0)
-        status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
-    if (status != R2_OK) (void)unlink(part);
-    return status;
-}
-
-/* A device or pipe cannot be replaced; renaming over it would put a file in its place. */
-static r2_status check_target(const char *path, r2_error *err) {
-    struct stat info;
-    if (stat(path, &info) != 0 || S_ISREG(info.st_mode)) return R2_OK;
-    return r2i_fail(err, R2_E_ARGUMENT, "%.150s: expected a file, found something else", path);
-}
-
 r2_status r2i_conversation_save(const r2i_conversation *c, const char *path, r2_error *err) {
-    R2I_TRY(check_target(path, err));
     json_t *root = json_pack("{s:s, s:i, s:O}", "format", "r2lm conversation", "version", 1,
                              "messages", c->messages);
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (text == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory to write the conversation");
-    const r2_status status = write_file(path, text, err);
+    const r2_status status = r2i_text_write(path, text, strlen(text), err);
     free(text); /* jansson's own */
     return status;
 }

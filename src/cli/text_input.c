@@ -1,8 +1,10 @@
+#define _POSIX_C_SOURCE 200809L /* fileno, fstat */
 #include "cli/text_input.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/failure.h"
 #include "base/utf8_valid.h"
@@ -30,7 +32,11 @@ r2_status r2i_file_append(r2i_buffer *out, const char *path, r2_error *err) {
         return r2i_fail(err, why == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "%.150s: %s", path,
                         strerror(why));
     }
-    const r2_status status = append_stream(out, file, path, err);
+    struct stat info;
+    const bool is_folder = fstat(fileno(file), &info) == 0 && S_ISDIR(info.st_mode);
+    const r2_status status =
+        is_folder ? r2i_fail(err, R2_E_FORMAT, "%.150s: expected a file, found a folder", path)
+                  : append_stream(out, file, path, err);
     (void)fclose(file);
     return status;
 }

@@ -6,7 +6,8 @@
 
 /* An empty text buffer with the program's limit for texts. */
 void r2i_prompt_buffer_init(r2i_buffer *buffer, r2i_program *program);
-/* Appends a whole file; "-" is standard input.  R2_E_NOT_FOUND, R2_E_IO, R2_E_LIMIT. */
+/* Appends a whole file; "-" is standard input.  R2_E_NOT_FOUND, R2_E_FORMAT a
+ * folder, R2_E_IO, R2_E_LIMIT. */
 R2_CHECKED r2_status r2i_file_append(r2i_buffer *out, const char *path, r2_error *err);
 /* The text a command works on: -p, words from first_word on, -f, and standard input if nothing else
  * is given or behind words.  -p alone leaves standard input alone: a script's own stays untouched.

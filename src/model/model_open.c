@@ -82,10 +82,12 @@ static r2_status choose_kernels(r2_model *model, const r2_model_options *options
 static r2_status open_files(r2_model *model, const char *path, r2_error *err) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        R2I_TRY(r2i_model_folder_open(&model->folder, path, true, &model->arena, err));
+        /* What is not supported is said before what is missing. */
+        R2I_TRY(r2i_model_folder_open(&model->folder, path, false, &model->arena, err));
         model->has_folder = true;
-        return r2i_config_from_json(&model->config, model->folder.config, "config.json",
-                                    &model->arena, err);
+        R2I_TRY(r2i_config_from_json(&model->config, model->folder.config, "config.json",
+                                     &model->arena, err));
+        return r2i_safetensors_open(&model->folder.weights, path, &model->arena, err);
     }
     R2I_TRY(r2i_gguf_open(&model->gguf, path, &model->arena, err));
     return r2i_config_from_gguf(&model->config, model->gguf, &model->arena, err);

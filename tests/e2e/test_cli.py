@@ -180,6 +180,13 @@ def test_missing_models(tmp_path):
     assert "tmp" in one_line(r2lm("ppl", "-m", TOY, "-f", tmp_path / "none", code=DATA).err)
 
 
+def test_folder_complains_about_its_configuration_first(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(dict(model_type="zebra", hidden_act="silu")))
+    assert "zebra" in one_line(r2lm("show", tmp_path, code=DATA).err)
+    shutil.copy(os.path.join(SOURCE, "tests", "golden", "llama", "config.json"), tmp_path)
+    assert "safetensors" in one_line(r2lm("show", tmp_path, code=DATA).err)
+
+
 def test_full_context():
     done = r2lm("run", "-m", TOY, "-p", "word " * 600, code=MEMORY)
     assert "-c" in done.err
@@ -200,6 +207,7 @@ def test_errors_name_the_likely_mistake():
     assert "behind -p" in r2lm("run", "What is this?", stdin="text", code=DATA).err
     done = r2lm("run", "-m", TOY, "-f", "/nonexistent", code=DATA)
     assert "r2lm list" not in done.err       # the model is not what is missing
+    assert "expected a file, found a folder" in one_line(r2lm("run", "-m", TOY, "-f", "/tmp", code=DATA).err)
     assert "no models here" in r2lm("list").err
     assert 'found "more"' in one_line(r2lm("list", "more", code=USAGE).err)
 
@@ -380,6 +388,22 @@ def test_chat_refuses_bad_files_and_words(tmp_path):
     r2lm("chat", "-m", TOY, stdin="/save /dev/full\n", code=USAGE)
     assert "/help" in r2lm("chat", "-m", TOY, stdin="/hepl\n", code=USAGE).err
     assert r2lm("chat", "-m", TOY, stdin="").out == ""
+
+
+def test_chat_edits_and_lists(tmp_path):
+    kept, editor = tmp_path / "talk.json", tmp_path / "editor"
+    editor.write_text('#!/bin/sh\ntest "$1" = --flag && sed -i s/hello/farewell/ "$2"\n')
+    editor.chmod(0o755)
+    flags = ["chat", "-m", TOY, "-n", 4, "--temp", 0, "--no-think"]
+    lines = ["/list", "/edit", "hello\x1b friend", "/edit", f"/save {kept}", "/list", "/edit quite another", f"/save {kept}2", "/stats"]
+    done = r2lm(*flags, stdin="\n".join(lines) + "\n", env=dict(EDITOR=f"{editor} --flag", TMPDIR=str(tmp_path)))
+    said = lambda path: [m["content"] for m in json.loads(open(path).read())["messages"]]
+    assert said(kept) == ["farewell\x1b friend", "an" * 4] and said(f"{kept}2") == ["quite another", "an" * 4]
+    assert done.out.splitlines() == ["an" * 4] * 3 and "nothing was said yet" in done.err and "nothing to edit" in done.err
+    assert re.search(r"^  1 user      farewell friend$", done.err, flags=re.M) and "3 answers" in done.err and "full pages" in done.err
+    assert sorted(os.listdir(tmp_path)) == ["editor", "home", "talk.json", "talk.json2"]
+    done = r2lm(*flags, stdin=f"hello\n/edit\n/save {kept}\n", env=dict(EDITOR="false"), code=FAILED)
+    assert "editor" in done.err and said(kept) == ["hello", "an" * 4]
 
 
 class Terminal:
