@@ -14,8 +14,8 @@
 #include "convert/plan_shapes.h"
 #include "convert/plan_types.h"
 #include "files/model_folder.h"
-#include "kernels/kernels.h"
 #include "model/config_read.h"
+#include "model/forward.h"
 
 enum {
     ARENA_BLOCK_BYTES = 1 << 20,
@@ -231,24 +231,41 @@ static r2_status count_all(counting *c, const plan_source *s, const r2_plan_opti
 
 /* ---- cache and scratch ---- */
 
-static r2_status cache_bytes_of(const r2i_config *c, const char *type, int64_t *out,
-                                r2_error *err) {
-    static const struct {
-        const char *name;
-        int64_t bytes, elements; /* of so many elements */
-    } kinds[] = { { "bf16", 2, 1 }, { "f16", 2, 1 }, { "q8", 34, 32 }, { "f32", 4, 1 } };
-    int64_t n = 0;
-    for (int32_t i = 0; i < c->n_layers; i++) {
-        const bool is_latent = c->layers[i].attention == R2I_ATTENTION_MLA;
-        n += is_latent ? c->kv_rank + c->rope.d : (int64_t)c->n_kv_heads * (c->d_head + c->d_value);
-    }
+static r2_status find_rows(const char *name, r2i_row_kind *out, r2_error *err) {
+    static const r2i_row_kind kinds[] = { R2I_ROWS_BF16, R2I_ROWS_F16, R2I_ROWS_Q8, R2I_ROWS_F32 };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (strcmp(type != NULL ? type : "bf16", kinds[i].name) != 0) continue;
-        *out = n * kinds[i].bytes / kinds[i].elements;
+        if (name != NULL && strcasecmp(name, r2i_row_kind_name(kinds[i])) != 0) continue;
+        *out = kinds[i];
         return R2_OK;
     }
     return r2i_fail(err, R2_E_ARGUMENT,
-                    "cache type: expected bf16, f16, q8 or f32, found \"%.40s\"", type);
+                    "cache type: expected bf16, f16, q8 or f32, found \"%.40s\"", name);
+}
+
+/* Pages as the engine lays them out, without the prediction module's. */
+static r2_status plan_cache(r2_plan_result *out, const r2i_config *config, const char *type,
+                            r2_error *err) {
+    r2i_heap heap;
+    r2i_arena arena;
+    r2i_cache_layout layout;
+    r2i_row_kind rows;
+    r2i_config main_model = *config;
+    main_model.n_mtp = 0;
+    R2I_TRY(find_rows(type, &rows, err));
+    r2i_heap_init(&heap);
+    r2i_arena_init(&arena, &heap, ARENA_BLOCK_BYTES, 0);
+    const r2_status status = r2i_cache_layout_create(&layout, &main_model, rows, &arena, err);
+    const int64_t page_bytes = status == R2_OK ? (int64_t)layout.page_bytes : 0;
+    r2i_arena_destroy(&arena);
+    R2I_TRY(status);
+    const int64_t n_pages =
+        (int64_t)r2i_div_up_i32(out->n_context, R2I_PAGE_TOKENS) * out->n_sequences;
+    out->cache_bytes_per_token = page_bytes / R2I_PAGE_TOKENS;
+    if (!__builtin_mul_overflow(n_pages, page_bytes, &out->cache_bytes) &&
+        out->cache_bytes < (int64_t)1 << 58)
+        return R2_OK;
+    return r2i_fail(err, R2_E_RANGE, "cache: no machine holds %lld pages of %lld bytes",
+                    (long long)n_pages, (long long)page_bytes);
 }
 
 /* What the forward pass, the logits and the samplers take for a batch: their largest arrays. */
@@ -274,10 +291,6 @@ static int64_t scratch_bytes_of(const r2i_config *c, int32_t n_sequences, int32_
 }
 
 /* ---- memory ---- */
-
-static int64_t in_pages(int64_t n_tokens) {
-    return (n_tokens + R2I_PAGE_TOKENS - 1) / R2I_PAGE_TOKENS * R2I_PAGE_TOKENS;
-}
 
 static void judge_memory(r2_plan_result *out, const counting *c, int64_t memory_bytes) {
     const int64_t rest = out->scratch_bytes + PROGRAM_BYTES;
@@ -359,12 +372,7 @@ static r2_status make_plan(r2_plan_result *out, const plan_source *s, const r2_p
     R2I_TRY(
         choose("threads", o->n_threads, r2i_min_i32(r2i_cpu_count(), 256), 256, &n_threads, err));
     R2I_TRY(count_all(&counted, s, o, err));
-    R2I_TRY(cache_bytes_of(c, o->cache_type, &out->cache_bytes_per_token, err));
-    const int64_t n_tokens = in_pages(out->n_context) * out->n_sequences;
-    if (__builtin_mul_overflow(n_tokens, out->cache_bytes_per_token, &out->cache_bytes) ||
-        out->cache_bytes > (int64_t)1 << 58)
-        return r2i_fail(err, R2_E_RANGE, "cache: no machine holds %lld tokens of %lld bytes",
-                        (long long)n_tokens, (long long)out->cache_bytes_per_token);
+    R2I_TRY(plan_cache(out, c, o->cache_type, err));
     const char *main_type = out->main_type;
     const bool is_float = strcmp(main_type, "F32") == 0 || strcmp(main_type, "BF16") == 0 ||
                           strcmp(main_type, "F16") == 0 || strcmp(main_type, "FP8") == 0;
