@@ -248,7 +248,7 @@ static r2_status plan_cache(r2_plan_result *out, const r2i_config *config, const
     r2i_heap heap;
     r2i_arena arena;
     r2i_cache_layout layout;
-    r2i_row_kind rows;
+    r2i_row_kind rows = R2I_ROWS_BF16;
     r2i_config main_model = *config;
     main_model.n_mtp = 0;
     R2I_TRY(find_rows(type, &rows, err));
