@@ -48,11 +48,20 @@ typedef enum {
     R2_ARITHMETIC_F32 /* weights dequantized to F32, F32 products and cache: slow, for comparison */
 } r2_arithmetic;
 
+/* Latent attention (DeepSeek) can be computed in two ways that differ by rounding alone. */
+typedef enum {
+    R2_LATENT_EXACT, /* one way for all rows: the same bits whatever is computed with whatever */
+    R2_LATENT_FAST   /* prompts of more than 1,024 tokens expand keys and values, which costs about
+                        half there.  Not less accurate, but bits then depend on how a prompt was cut
+                        into steps */
+} r2_latent_form;
+
 typedef struct {
     r2_host host;
     const char *cpu; /* highest kernel level to use: "ref", "portable", "avx2", "avx512",
                                  "amx"; NULL: the best the machine has.  "ref" implies F32. */
     r2_arithmetic arithmetic;
+    r2_latent_form latent_form;
     bool is_unpacked; /* keep weights only as they are in the file: less memory, slower */
 } r2_model_options;
 

@@ -107,7 +107,8 @@ static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error
     const r2i_forward_parts parts = { c,       &e->model->weights, &e->model->kernels,
                                       e->pool, &e->cache,          r2i_model_on_packed,
                                       e->model };
-    const r2i_forward_limits limits = { e->cap_rows, e->cap_logits, e->n_context };
+    const r2i_forward_limits limits = { e->cap_rows, e->cap_logits, e->n_context,
+                                        e->model->is_expanding };
     R2I_TRY(r2i_forward_create(&e->forward, &parts, &limits, &e->arena, err));
     R2I_TRY(create_drawers(e, n_threads, err));
     return take_batch_arrays(e, err);

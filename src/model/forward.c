@@ -37,6 +37,10 @@ r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *confi
     return R2_OK;
 }
 
+static bool has_latents(const r2i_config *c) {
+    return c->kv_rank > 0;
+}
+
 /* ---- scratch memory ---- */
 
 /* Remembers the first failure, so that a list of allocations is checked once at its end. */
@@ -121,10 +125,6 @@ static void take_moe(taker *t, r2i_forward *f) {
     f->moe.y = take_floats(t, rows * active, (size_t)c->d_model);
 }
 
-static bool has_latents(const r2i_config *c) {
-    return c->kv_rank > 0;
-}
-
 /* Widths of what a query is compared with and of what is summed. */
 static size_t cached_key_width(const r2i_config *c) {
     return (size_t)(has_latents(c) ? c->kv_rank + c->rope.d : c->d_head);
@@ -132,6 +132,22 @@ static size_t cached_key_width(const r2i_config *c) {
 
 static size_t cached_value_width(const r2i_config *c) {
     return (size_t)(has_latents(c) ? c->kv_rank : c->d_value);
+}
+
+static void take_expanded(taker *t, r2i_forward *f, const needs *need) {
+    const r2i_config *c = f->parts.config;
+    const r2i_row_kind rows = f->parts.cache->rows;
+    const size_t heads = (size_t)c->n_heads, tokens = R2I_EXPAND_TOKENS,
+                 cap = (size_t)f->limits.cap_rows;
+    f->mla.latents = take_floats(t, tokens, cached_key_width(c));
+    take_prepared(t, &f->mla.latent_act, need->mask, tokens, c->kv_rank);
+    f->mla.k = take_floats(t, tokens, heads * (size_t)(c->d_head - c->rope.d));
+    f->mla.v = take_floats(t, tokens, heads * (size_t)c->d_value);
+    f->mla.pages =
+        take(t, R2I_EXPAND_PAGES * heads,
+             r2i_key_page_bytes(rows, c->d_head) + r2i_value_page_bytes(rows, c->d_value));
+    f->mla.max = take_floats(t, cap, heads);
+    f->mla.sum = take_floats(t, cap, heads);
 }
 
 static void take_mla(taker *t, r2i_forward *f, const needs *need) {
@@ -146,10 +162,11 @@ static void take_mla(taker *t, r2i_forward *f, const needs *need) {
     f->mla.z = take_floats(t, rows * heads, cached_value_width(c));
     take_prepared(t, &f->mla.head_act, need->mask, rows * heads,
                   r2i_max_i32(c->kv_rank, c->d_head - c->rope.d));
+    if (f->limits.is_expanding) take_expanded(t, f, need);
     for (int32_t i = 0; i < f->n_workers; i++) {
         r2i_worker_scratch *w = &f->workers[i];
         w->page_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
-        w->values = take(t, 1, r2i_value_page_bytes(f->parts.cache->rows, c->kv_rank));
+        w->values = take(t, 1, r2i_value_page_bytes(f->parts.cache->rows, c->kv_rank + c->rope.d));
     }
 }
 
@@ -211,6 +228,11 @@ r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
     needs need = { 0, 0, 0 };
     *out = NULL;
     r2i_weights_visit(parts->weights, parts->config, collect_needs, &need);
+    /* Matrices made of others are not visited; they have this layout. */
+    if (has_latents(parts->config)) {
+        need.mask |= r2i_matrix_act_mask(parts->weights->layers[0].absorb_k) |
+                     r2i_matrix_act_mask(parts->weights->layers[0].expand_k);
+    }
     r2i_forward *f = take(&t, 1, sizeof *f);
     r2i_worker_scratch *workers = take(&t, (size_t)n_workers, sizeof *workers);
     uint8_t **panel_scratch = take(&t, (size_t)n_workers, sizeof *panel_scratch);

@@ -56,6 +56,7 @@ typedef struct {
     int32_t cap_rows;      /* rows per batch */
     int32_t cap_logits;    /* rows of one r2i_forward_logits */
     int32_t cap_positions; /* longest sequence */
+    bool is_expanding;     /* latent attention of long prompts expands keys and values */
 } r2i_forward_limits;
 
 typedef struct r2i_forward r2i_forward;

@@ -42,7 +42,14 @@ typedef struct {
     float *q;               /* [cap_rows, n_heads, kv_rank + rope.d] */
     float *z;               /* [cap_rows, n_heads, kv_rank] sums of latent rows */
     r2i_prepared head_act;  /* [cap_rows, n_heads] of kv_rank or d_head - rope.d columns */
+    /* Expanded form. */
+    float *latents;          /* [R2I_EXPAND_TOKENS, kv_rank + rope.d] */
+    r2i_prepared latent_act; /* [R2I_EXPAND_TOKENS] of kv_rank columns */
+    float *k, *v;            /* [R2I_EXPAND_TOKENS, n_heads, d_head - rope.d or d_value] */
+    uint8_t *pages;          /* r2i_attention_pages of R2I_EXPAND_PAGES */
+    float *max, *sum;        /* [cap_rows, n_heads] */
 } r2i_mla_scratch;
+enum { R2I_EXPAND_PAGES = 2, R2I_EXPAND_TOKENS = R2I_EXPAND_PAGES * R2I_PAGE_TOKENS };
 
 /* Multi-token prediction; NULL without. */
 typedef struct {
@@ -100,7 +107,9 @@ void r2i_forward_head(r2i_forward *f, const r2i_row_norm *norm, r2i_matrix *head
                       float *logits);
 /* x += Attention(RMSNorm(x)) over cached keys and values. */
 void r2i_gqa_run(r2i_forward *f, int32_t layer);
-/* The same over cached latent rows. */
+/* The same over cached latent rows.  Runs of many rows over long contexts may expand keys and values of
+ * every head from the latent rows, which costs less then but rounds otherwise. */
+bool r2i_mla_is_expanded(const r2i_forward *f, const r2i_run *run);
 void r2i_mla_run(r2i_forward *f, int32_t layer);
 /* x += down(silu(gate x) * up x) of RMSNorm(x), Shazeer 2020. */
 void r2i_mlp_run(r2i_forward *f, int32_t layer);

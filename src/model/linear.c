@@ -138,13 +138,15 @@ static void run_each_tiles(void *argument, int32_t begin, int32_t end, int32_t w
     const int32_t n_tiles = tiles_of(each->matrices);
     const r2i_act_kind kind = r2i_act_kind_of(each->matrices->layout);
     const size_t stride = each->x->stride[kind], n = (size_t)each->n;
+    const size_t matrix_step = each->is_shared ? 0 : stride,
+                 token_step = each->is_shared ? stride : n * stride;
     for (int32_t item = begin; item < end; item++) {
         const size_t g = (size_t)(item / n_tiles);
         const int32_t panel = item % n_tiles * R2I_TILE_PANELS;
         const r2i_linear_output output = { .matrix = &each->matrices[g],
                                            .y = each->y + g * each->y_stride,
                                            .y_stride = n * each->y_stride };
-        r2i_linear_tile(region->context, &output, each->x->rows[kind] + g * stride, n * stride,
+        r2i_linear_tile(region->context, &output, each->x->rows[kind] + g * matrix_step, token_step,
                         each->n_tokens, panel,
                         r2i_min_i32(panel + R2I_TILE_PANELS, each->matrices->n_panels),
                         region->is_kept, worker);

@@ -43,7 +43,8 @@ void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, i
 typedef struct {
     r2i_matrix *matrices; /* [n] */
     int32_t n;
-    const r2i_prepared *x; /* [n_tokens, n] rows */
+    const r2i_prepared *x; /* [n_tokens, n] rows, [n_tokens] if is_shared */
+    bool is_shared;        /* one input for all matrices */
     int32_t n_tokens;
     float *y; /* [n_tokens, n, y_stride] */
     size_t y_stride;

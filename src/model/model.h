@@ -19,7 +19,7 @@ struct r2_model {
     r2i_arena arena; /* everything that lives as long as the model */
     r2i_cpu cpu;
     r2i_kernels kernels;
-    bool is_f32;
+    bool is_f32, is_expanding; /* R2_ARITHMETIC_F32, R2_LATENT_FAST */
     r2i_gguf *gguf; /* one of the two is open */
     r2i_model_folder folder;
     bool has_folder;

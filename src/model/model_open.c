@@ -175,7 +175,8 @@ static r2_status open_all(r2_model *model, const char *path, const r2_model_opti
     R2I_TRY(open_files(model, path, err));
     const r2i_tensor_source source = { model->gguf,
                                        model->has_folder ? model->folder.weights : NULL };
-    const r2i_weight_rules rules = { &model->kernels, model->is_f32 };
+    model->is_expanding = options->latent_form == R2_LATENT_FAST;
+    const r2i_weight_rules rules = { &model->kernels, model->is_f32, model->is_expanding };
     R2I_TRY(r2i_weights_load(&model->weights, &model->config, &source, &rules, &model->arena, err));
     if (!model->weights.has_mtp) model->config.n_mtp = 0; /* checkpoints often leave it out */
     if (!options->is_unpacked) R2I_TRY(reserve_panels(model, err));

@@ -204,58 +204,76 @@ static r2_status load_attention(const loader *l, int32_t i, r2i_layer *layer) {
 
 /* ---- latent attention ---- */
 
-/* The part of one head of a stored kv_b [n_heads * (d_nope + d_value), kv_rank], F32 in the arena:
- * its first d_nope rows are Wk_h, the rest Wv_h. */
-static r2_status split_kv_b(const loader *l, const r2i_stored_tensor *t, r2i_layer *layer) {
-    const r2i_config *c = l->config;
-    const int32_t d_nope = c->d_head - c->rope.d, r = c->kv_rank;
-    const size_t row_bytes = r2i_type_row_bytes(t->type, (size_t)r);
-    const bool is_bf16 = !l->rules->is_f32 && t->type != R2I_TYPE_F32;
-    const r2i_type type = is_bf16 ? R2I_TYPE_BF16 : R2I_TYPE_F32;
-    const size_t element = is_bf16 ? 2 : 4;
-    float *row = R2I_ARENA_ARRAY(l->arena, float, (size_t)r);
-    for (int32_t h = 0; h < c->n_heads; h++) {
-        const uint8_t *rows = t->bytes + (size_t)h * (size_t)(d_nope + c->d_value) * row_bytes;
-        uint8_t *turned = r2i_arena_push_array(l->arena, (size_t)r * (size_t)d_nope, element, 64);
-        if (row == NULL || turned == NULL)
-            return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d attention heads", c->n_heads);
-        for (int32_t i = 0; i < d_nope; i++) {
-            l->rules->kernels->dequantize[t->type](row, rows + (size_t)i * row_bytes, r);
-            for (int32_t j = 0; j < r; j++) {
-                const size_t at = (size_t)j * (size_t)d_nope + (size_t)i;
-                if (is_bf16)
-                    ((uint16_t *)(void *)turned)[at] = r2i_bf16_from_f32(row[j]);
-                else
-                    ((float *)(void *)turned)[at] = row[j];
-            }
-        }
-        const r2i_stored_tensor k = { .type = type, .bytes = turned, .shard = R2I_SHARD_NONE };
-        r2i_stored_tensor v = *t;
-        v.bytes = rows + (size_t)d_nope * row_bytes;
-        set_matrix(&layer->absorb_k[h], &k, choose_layout(l, type), r, d_nope);
-        set_matrix(&layer->expand_v[h], &v, choose_layout(l, t->type), c->d_value, r);
+/* out = transpose of m, as panels alone. */
+static r2_status make_turned(const loader *l, const r2i_matrix *m, float *scratch,
+                             r2i_matrix *out) {
+    const size_t n = (size_t)m->n_rows;
+    float *row = scratch + n * (size_t)m->n_cols;
+    for (int32_t i = 0; i < m->n_rows; i++) {
+        l->rules->kernels->dequantize[m->type](row, m->stored + (size_t)i * m->row_bytes,
+                                               m->n_cols);
+        for (int32_t j = 0; j < m->n_cols; j++)
+            scratch[(size_t)j * n + (size_t)i] = row[j];
     }
+    const r2i_stored_tensor turned = { .type = R2I_TYPE_F32,
+                                       .bytes = (const uint8_t *)scratch,
+                                       .shard = R2I_SHARD_NONE };
+    set_matrix(out, &turned, choose_layout(l, R2I_TYPE_F32), m->n_cols, m->n_rows);
+    out->panels = r2i_arena_push_array(l->arena, (size_t)out->n_panels, out->panel_bytes, 64);
+    if (out->panels == NULL)
+        return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d attention heads", l->config->n_heads);
+    r2i_matrix_pack(out, l->rules->kernels, 0, out->n_panels, out->panels);
+    out->stored = NULL;
+    atomic_init(&out->pack_state, R2I_PACK_DONE);
     return R2_OK;
 }
 
-static r2_status load_kv_b(const loader *l, int32_t i, r2i_layer *layer) {
+static r2_status make_all_turned(const loader *l, const r2i_matrix *matrices, r2i_matrix *out) {
+    const size_t n_floats = ((size_t)matrices->n_rows + 1) * (size_t)matrices->n_cols;
+    float *scratch = r2i_heap_take(l->arena->heap, n_floats * sizeof *scratch);
+    if (scratch == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory to turn a matrix");
+    r2_status status = R2_OK;
+    for (int32_t h = 0; status == R2_OK && h < l->config->n_heads; h++)
+        status = make_turned(l, &matrices[h], scratch, &out[h]);
+    r2i_heap_give(l->arena->heap, scratch, n_floats * sizeof *scratch);
+    return status;
+}
+
+/* Each head of a whole kv_b has first the rows that expand its key, then those of its value. */
+static r2_status load_whole_kv_b(const loader *l, int32_t i, r2i_layer *layer) {
     const r2i_config *c = l->config;
-    const int32_t d_nope = c->d_head - c->rope.d;
+    const int32_t d_nope = c->d_head - c->rope.d, d_head = d_nope + c->d_value;
     char text[NAME_BYTES];
-    layer->absorb_k = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)c->n_heads);
-    layer->expand_v = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)c->n_heads);
-    if (layer->absorb_k == NULL || layer->expand_v == NULL)
-        return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d attention heads", c->n_heads);
-    make_name(l, text, k_b_proj, i, "weight");
-    if (l->source->gguf != NULL && has_tensor(l, text)) {
-        R2I_TRY(load_stacked(l, k_b_proj, i, c->n_heads, c->kv_rank, d_nope, layer->absorb_k));
-        return load_stacked(l, v_b_proj, i, c->n_heads, c->d_value, c->kv_rank, layer->expand_v);
-    }
     r2i_stored_tensor t;
     make_name(l, text, kv_b_proj, i, "weight");
     R2I_TRY(get_tensor(l, text, &t));
-    R2I_TRY(check_shape(l, text, &t, c->kv_rank, c->n_heads * (d_nope + c->d_value), 1));
-    return split_kv_b(l, &t, layer);
+    R2I_TRY(check_shape(l, text, &t, c->kv_rank, c->n_heads * d_head, 1));
+    const size_t row_bytes = r2i_type_row_bytes(t.type, (size_t)c->kv_rank);
+    for (int32_t h = 0; h < c->n_heads; h++) {
+        r2i_stored_tensor part = t;
+        part.bytes += (size_t)h * (size_t)d_head * row_bytes;
+        set_matrix(&layer->expand_k[h], &part, choose_layout(l, t.type), d_nope, c->kv_rank);
+        part.bytes += (size_t)d_nope * row_bytes;
+        set_matrix(&layer->expand_v[h], &part, choose_layout(l, t.type), c->d_value, c->kv_rank);
+    }
+    return make_all_turned(l, layer->expand_k, layer->absorb_k);
+}
+
+/* GGUF's newer form has the parts on their own, that of the keys already turned. */
+static r2_status load_kv_b(const loader *l, int32_t i, r2i_layer *layer) {
+    const r2i_config *c = l->config;
+    const int32_t d_nope = c->d_head - c->rope.d, n = c->n_heads;
+    char text[NAME_BYTES];
+    layer->absorb_k = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)n);
+    layer->expand_k = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)n);
+    layer->expand_v = R2I_ARENA_ARRAY(l->arena, r2i_matrix, (size_t)n);
+    if (layer->absorb_k == NULL || layer->expand_k == NULL || layer->expand_v == NULL)
+        return r2i_fail(l->err, R2_E_NOMEM, "no memory for %d attention heads", n);
+    make_name(l, text, k_b_proj, i, "weight");
+    if (l->source->gguf == NULL || !has_tensor(l, text)) return load_whole_kv_b(l, i, layer);
+    R2I_TRY(load_stacked(l, k_b_proj, i, n, c->kv_rank, d_nope, layer->absorb_k));
+    R2I_TRY(load_stacked(l, v_b_proj, i, n, c->d_value, c->kv_rank, layer->expand_v));
+    return l->rules->is_expanding ? make_all_turned(l, layer->absorb_k, layer->expand_k) : R2_OK;
 }
 
 static r2_status load_latent_attention(const loader *l, int32_t i, r2i_layer *layer) {
@@ -392,7 +410,8 @@ static void visit_attention(r2i_layer *layer, const r2i_config *config, int32_t 
     if (config->q_rank > 0) visit(user, &layer->q_a);
     visit(user, &layer->kv_a);
     for (int32_t h = 0; h < config->n_heads; h++) {
-        visit(user, &layer->absorb_k[h]);
+        /* Of the keys' part the one that is stored; the other is made from it. */
+        visit(user, layer->absorb_k[h].stored != NULL ? &layer->absorb_k[h] : &layer->expand_k[h]);
         visit(user, &layer->expand_v[h]);
     }
 }

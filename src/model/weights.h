@@ -19,11 +19,12 @@ typedef struct {
     float *q_norm, *k_norm; /* [d_head] or NULL */
     /* MLA: q is [n_heads*d_head, q_rank or d_model] and o [d_model, n_heads*d_value]; k and v are not
      * there.  With u the normed latent row, q~ = absorb_k q_nope scores against u and a sum z of
-     * latent rows becomes a result as expand_v z. */
+     * latent rows becomes a result as expand_v z; expand_k u is the not rotated part of a key. */
     r2i_matrix q_a, kv_a;        /* [q_rank, d_model], [kv_rank + rope.d, d_model] */
     float *q_a_norm, *kv_a_norm; /* [q_rank] or NULL, [kv_rank] */
-    r2i_matrix *absorb_k,
-        *expand_v;             /* [n_heads] of [kv_rank, d_head - rope.d], [d_value, kv_rank] */
+    /* [n_heads] of [kv_rank, d_head - rope.d], its transpose, [d_value, kv_rank]; the one of the first
+     * two that the file does not hold is made of the other, expand_k only for R2_LATENT_FAST. */
+    r2i_matrix *absorb_k, *expand_k, *expand_v;
     float *ffn_norm;           /* [d_model] */
     r2i_matrix gate, up, down; /* dense: [d_ffn, d_model] x2, [d_model, d_ffn] */
     r2i_matrix router;         /* MoE: [n_experts, d_model], F32 products */
@@ -59,7 +60,8 @@ typedef struct {
 /* How stored types become panels. */
 typedef struct {
     const r2i_kernels *kernels;
-    bool is_f32; /* R2_ARITHMETIC_F32, or a level without other products */
+    bool is_f32;       /* R2_ARITHMETIC_F32, or a level without other products */
+    bool is_expanding; /* R2_LATENT_FAST */
 } r2i_weight_rules;
 
 /* Finds every tensor that the configuration asks for and checks its shape.  R2_E_NOT_FOUND,

@@ -53,7 +53,7 @@ static int load_model(const r2i_gguf *g, r2i_arena *arena) {
     r2i_weights weights;
     r2_error err = { 0 };
     r2i_kernels_init(&kernels, &plain, R2I_LEVEL_PORTABLE);
-    const r2i_weight_rules rules = { &kernels, false };
+    const r2i_weight_rules rules = { &kernels, false, false };
     const r2i_tensor_source source = { g, NULL };
     r2_status status = r2i_config_from_gguf(&config, g, arena, &err);
     if (status == R2_OK) status = r2i_weights_load(&weights, &config, &source, &rules, arena, &err);

@@ -54,7 +54,7 @@ static void set_up(rig *t, const char *path) {
                                       .kernels = &m->kernels,
                                       .pool = t->pool,
                                       .cache = &t->cache };
-    const r2i_forward_limits limits = { CAP_ROWS, LAST, CAP_ROWS };
+    const r2i_forward_limits limits = { CAP_ROWS, LAST, CAP_ROWS, false };
     must(r2i_forward_create(&t->forward, &parts, &limits, &m->arena, &err), &err);
     t->page = r2i_arena_push_array(&m->arena, 1, t->cache.page_bytes, 64);
     t->n_vocab = m->config.n_vocab;

@@ -209,7 +209,7 @@ static void reader_open(reader *r, const real_model *real, r2_arithmetic arithme
                                       .kernels = &r->model->kernels,
                                       .pool = r->pool,
                                       .cache = &r->cache };
-    const r2i_forward_limits limits = { WINDOW, N_BLOCK, WINDOW };
+    const r2i_forward_limits limits = { WINDOW, N_BLOCK, WINDOW, false };
     must(r2i_forward_create(&r->forward, &parts, &limits, &r->arena, &err), &err);
     for (int i = 0; i < WINDOW / R2I_PAGE_TOKENS; i++)
         r->pages[i] = r2i_pages_take(&r->heap, r->cache.page_bytes);
