@@ -132,7 +132,7 @@ static void attend_pages(const head_job *job, int32_t first_page, int32_t n_page
                          const uint8_t *const *keys, const uint8_t *const *values,
                          const partial *out) {
     const r2i_attention *a = job->a;
-    const r2i_attend_job attend = { .rows = job->f->parts.cache->rows,
+    const r2i_attend_job attend = { .rows = r2i_attended_rows(job->f->parts.cache->rows),
                                     .d_key = a->d_key,
                                     .d_value = a->d_value,
                                     .key_pages = keys,
@@ -349,7 +349,7 @@ static void add_to_rows(const head_job *job, const pages_region *region, const p
 static void add_pages(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const pages_region *region = argument;
     const r2i_attention *a = region->a;
-    const r2i_row_kind rows = region->f->parts.cache->rows;
+    const r2i_row_kind rows = r2i_attended_rows(region->f->parts.cache->rows);
     const size_t key_bytes = r2i_key_page_bytes(rows, a->d_key),
                  head_bytes = key_bytes + r2i_value_page_bytes(rows, a->d_value);
     const uint8_t *keys[R2I_CHUNK_PAGES], *values[R2I_CHUNK_PAGES];

@@ -136,7 +136,7 @@ static size_t cached_value_width(const r2i_config *c) {
 
 static void take_expanded(taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
-    const r2i_row_kind rows = f->parts.cache->rows;
+    const r2i_row_kind rows = r2i_attended_rows(f->parts.cache->rows);
     const size_t heads = (size_t)c->n_heads, tokens = R2I_EXPAND_TOKENS,
                  cap = (size_t)f->limits.cap_rows;
     f->mla.latents = take_floats(t, tokens, cached_key_width(c));

@@ -160,7 +160,7 @@ static void read_latents(void *argument, int32_t begin, int32_t end, int32_t wor
     const expand_region *region = argument;
     r2i_forward *f = region->f;
     const int32_t d = f->parts.config->kv_rank + f->parts.config->rope.d;
-    const r2i_row_kind kind = f->parts.cache->rows;
+    const r2i_row_kind kind = r2i_attended_rows(f->parts.cache->rows);
     uint8_t *values = f->workers[worker].values; /* in the layout of values rows lie together */
     for (int32_t p = begin; p < end; p++) {
         const int32_t first = p * R2I_PAGE_TOKENS;
@@ -186,7 +186,7 @@ static void store_expanded(void *argument, int32_t begin, int32_t end, int32_t w
     const expand_region *region = argument;
     r2i_forward *f = region->f;
     const r2i_config *c = f->parts.config;
-    const r2i_row_kind kind = f->parts.cache->rows;
+    const r2i_row_kind kind = r2i_attended_rows(f->parts.cache->rows);
     const int32_t d_nope = c->d_head - c->rope.d, d_row = c->kv_rank + c->rope.d;
     const size_t key_bytes = r2i_key_page_bytes(kind, c->d_head),
                  head_bytes = key_bytes + r2i_value_page_bytes(kind, c->d_value);
