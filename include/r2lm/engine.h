@@ -94,6 +94,39 @@ typedef struct {
 
 R2_API void r2_model_get_info(const r2_model *model, r2_model_info *out);
 
+/* ---- adapters ------------------------------------------------------------------------------- */
+
+/* Low-rank additions to a model's matrices (LoRA): y += scale * B (A x).  Several may be open at once;
+ * each sequence chooses its own (r2_sequence_options), also within one batch. */
+typedef struct r2_adapter r2_adapter;
+
+/* Opens a PEFT folder (adapter_config.json, adapter_model.safetensors) or a GGUF file of type
+ * "adapter" for `model`, which must outlive it; the adapter must outlive the sequences that use it.
+ * Its files are read at once and not needed afterwards.  With model NULL the files are checked by
+ * themselves, to be looked at only.
+ * R2_E_NOT_FOUND, R2_E_IO; R2_E_FORMAT a damaged or incomplete adapter; R2_E_MISMATCH one for another
+ * model; R2_E_UNSUPPORTED what is more than low-rank pairs on attention, feed-forward or output
+ * matrices (DoRA, biases, embeddings, experts); R2_E_NOMEM. */
+R2_API R2_CHECKED r2_status r2_adapter_open(r2_adapter **out, r2_model *model, const char *path,
+                                            r2_error *err);
+/* NULL is allowed.  No sequence may use it any more. */
+R2_API void r2_adapter_close(r2_adapter *adapter);
+/* Is there an adapter at `path` (a folder with adapter_config.json, a GGUF file that says so)? */
+R2_API bool r2_adapter_is_at(const char *path);
+
+typedef struct {
+    const char *name;      /* of the folder or file; texts live as long as the adapter */
+    const char *base_name; /* of the model it was made for, as its file says, or "" */
+    const char *targets;   /* kinds of matrices: "q_proj, v_proj" */
+    int32_t rank;          /* the largest */
+    float alpha;           /* scale of a matrix = alpha / its rank, or / the root of it (rsLoRA) */
+    int32_t n_matrices;
+    int64_t n_parameters;
+    int64_t memory_bytes; /* packed for the model; 0 without one */
+} r2_adapter_info;
+
+R2_API void r2_adapter_get_info(const r2_adapter *adapter, r2_adapter_info *out);
+
 /* ---- engine --------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -192,6 +225,8 @@ typedef struct {
     r2_hidden_callback hidden; /* may be NULL */
     void *user;                /* for both callbacks */
     uint64_t cache_domain;     /* prefixes are shared only within a domain (one per client, say) */
+    const r2_adapter *adapter; /* borrowed as long as these options hold; NULL: the model alone */
+    float adapter_scale;       /* times the adapter's own scale; 0: 1 */
 } r2_sequence_options;
 
 /* `options` may be NULL (greedy).  R2_E_FULL: n_sequences reached. */
@@ -206,7 +241,8 @@ R2_API void r2_sequence_destroy(r2_sequence *sequence);
 R2_API R2_CHECKED r2_status r2_sequence_append(r2_sequence *sequence, const r2_token *tokens,
                                                int32_t n_tokens, r2_error *err);
 /* Replaces sampling, limits and callbacks from the next token on; max_new_tokens and the thinking
- * budget count from here.  cache_domain stays. */
+ * budget count from here.  cache_domain stays.  With another adapter or scale than before, what is
+ * computed is given up and the tokens are read again by the next steps. */
 R2_API R2_CHECKED r2_status r2_sequence_set_options(r2_sequence *sequence,
                                                     const r2_sequence_options *options,
                                                     r2_error *err);
@@ -275,7 +311,8 @@ R2_API const float *r2_sequence_logits(const r2_sequence *sequence);
 R2_API R2_CHECKED r2_status r2_sequence_sample(r2_sequence *sequence, r2_mask_callback mask,
                                                void *user, r2_token *out, r2_error *err);
 
-/* A second sequence with the same tokens, sharing the cache pages; both go on independently. */
+/* A second sequence with the same tokens, sharing the cache pages; both go on independently.  With
+ * another adapter than the first one's nothing is shared and the tokens are read again. */
 R2_API R2_CHECKED r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *sequence,
                                              const r2_sequence_options *options, r2_error *err);
 /* Forgets all but the first n_tokens tokens.  R2_E_RANGE if there are fewer. */
@@ -284,7 +321,8 @@ R2_API R2_CHECKED r2_status r2_sequence_rewind(r2_sequence *sequence, int32_t n_
 /* Writes tokens and cache to a file: checksummed, complete or not there at all. */
 R2_API R2_CHECKED r2_status r2_sequence_save(const r2_sequence *sequence, const char *path,
                                              r2_error *err);
-/* Reads such a file.  R2_E_CHECKSUM, R2_E_FORMAT damaged; R2_E_MISMATCH another model or other cache rows. */
+/* Reads such a file.  R2_E_CHECKSUM, R2_E_FORMAT damaged; R2_E_MISMATCH another model, other cache rows,
+ * or options with another adapter or scale than it was saved with. */
 R2_API R2_CHECKED r2_status r2_sequence_load(r2_sequence **out, r2_engine *engine, const char *path,
                                              const r2_sequence_options *options, r2_error *err);
 

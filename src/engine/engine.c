@@ -164,7 +164,13 @@ static bool schedule(r2_engine *e, r2_sequence *s, int32_t n_known, int32_t n_dr
     if (n_rows < 1) return false;
     n_known = r2i_min_i32(n_known, n_rows);
     s->n_draft = n_rows - n_known;
-    e->runs[e->n_runs] = (r2i_run){ e->n_rows, n_rows, s->n_computed, s->page_memory };
+    const r2_adapter *adapter = s->options.adapter;
+    e->runs[e->n_runs] = (r2i_run){ .first_row = e->n_rows,
+                                    .n_rows = n_rows,
+                                    .first_position = s->n_computed,
+                                    .pages = s->page_memory,
+                                    .lora = adapter != NULL ? adapter->content.pairs : NULL,
+                                    .lora_scale = s->options.adapter_scale };
     e->scheduled[e->n_runs++] = (r2i_scheduled){ s, n_known, s->n_draft };
     int32_t *out = e->batch_tokens + e->n_rows;
     memcpy(out, s->tokens + s->n_computed, (size_t)n_known * sizeof *out);

@@ -5,6 +5,7 @@
 
 #include "engine/drafter.h"
 #include "engine/pages.h"
+#include "model/adapter.h"
 #include "model/model.h"
 #include "r2lm/engine.h"
 #include "sampler/sampler.h"
@@ -127,6 +128,9 @@ void r2i_sequence_finish(r2_sequence *s, r2_finish finish);
 /* Checks options against the engine's model. */
 R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine,
                                                 const r2_sequence_options *options, r2_error *err);
+
+/* Whose pages a sequence may take and leaves behind. */
+r2i_page_domain r2i_sequence_domain(const r2_sequence *s);
 
 /* generate.c */
 /* Chooses the next token and notes its log-probabilities; touches nothing but the sequence, so workers

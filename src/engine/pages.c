@@ -13,7 +13,8 @@ typedef struct {
     bool is_dirty; /* memory was written since it was mapped or cleared */
     bool is_known;
     uint64_t serial, before; /* 0: none; before: serial of the page in front */
-    uint64_t domain, hash;
+    r2i_page_domain domain;
+    uint64_t hash;
     int32_t next_in_bucket;
     int32_t older, newer; /* list of kept pages */
     int32_t tokens[R2I_PAGE_TOKENS];
@@ -130,8 +131,8 @@ static int32_t *bucket_of(r2i_pages *p, uint64_t hash) {
     return &p->buckets[hash & (p->n_buckets - 1)];
 }
 
-static uint64_t hash_of(uint64_t before, uint64_t domain, const int32_t *tokens) {
-    const uint64_t head[2] = { before, domain };
+static uint64_t hash_of(uint64_t before, r2i_page_domain domain, const int32_t *tokens) {
+    const uint64_t head[3] = { before, domain.client, domain.variant };
     return r2i_hash_bytes(r2i_hash_bytes(R2I_HASH_SEED, head, sizeof head), tokens,
                           R2I_PAGE_TOKENS * sizeof *tokens);
 }
@@ -145,12 +146,14 @@ static void forget(r2i_pages *p, int32_t page) {
     entry->is_known = false;
 }
 
-static int32_t look_up(r2i_pages *p, uint64_t hash, uint64_t before, uint64_t domain,
+static int32_t look_up(r2i_pages *p, uint64_t hash, uint64_t before, r2i_page_domain domain,
                        const int32_t *tokens) {
     for (int32_t page = *bucket_of(p, hash); page != R2I_NO_PAGE;
          page = p->entries[page].next_in_bucket) {
         const page_entry *entry = &p->entries[page];
-        if (entry->hash != hash || entry->before != before || entry->domain != domain) continue;
+        if (entry->hash != hash || entry->before != before ||
+            entry->domain.client != domain.client || entry->domain.variant != domain.variant)
+            continue;
         if (memcmp(entry->tokens, tokens, sizeof entry->tokens) == 0) return page;
     }
     return R2I_NO_PAGE;
@@ -160,7 +163,7 @@ static uint64_t serial_of(const r2i_pages *p, int32_t page) {
     return page == R2I_NO_PAGE ? 0 : p->entries[page].serial;
 }
 
-void r2i_pages_make_known(r2i_pages *p, int32_t page, int32_t before, uint64_t domain,
+void r2i_pages_make_known(r2i_pages *p, int32_t page, int32_t before, r2i_page_domain domain,
                           const int32_t *tokens) {
     page_entry *entry = &p->entries[page];
     if (entry->is_known || (before != R2I_NO_PAGE && !p->entries[before].is_known)) return;
@@ -175,7 +178,8 @@ void r2i_pages_make_known(r2i_pages *p, int32_t page, int32_t before, uint64_t d
     *bucket_of(p, hash) = page;
 }
 
-int32_t r2i_pages_find(r2i_pages *p, int32_t before, uint64_t domain, const int32_t *tokens) {
+int32_t r2i_pages_find(r2i_pages *p, int32_t before, r2i_page_domain domain,
+                       const int32_t *tokens) {
     const uint64_t serial = serial_of(p, before);
     const int32_t page = look_up(p, hash_of(serial, domain, tokens), serial, domain, tokens);
     if (page != R2I_NO_PAGE) r2i_pages_hold(p, page);

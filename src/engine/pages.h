@@ -17,6 +17,13 @@
 #include "kernels/kernels.h"
 
 typedef struct r2i_pages r2i_pages;
+
+/* Whose pages, and computed by what: pages are shared within a domain only. */
+typedef struct {
+    uint64_t client;
+    uint64_t variant; /* adapter and its scale; 0: the model alone */
+} r2i_page_domain;
+
 enum { R2I_NO_PAGE = -1 };
 
 /* n_pages of page_bytes; memory is mapped here but only touched when a page is used.  R2_E_NOMEM. */
@@ -36,11 +43,12 @@ uint8_t *r2i_pages_memory(const r2i_pages *pages, int32_t page);
 /* Makes a full page known as `tokens` [R2I_PAGE_TOKENS] behind page `before` (known itself, or
  * R2I_NO_PAGE at the start of a sequence of this domain).  If an equal page is known already, this
  * one stays unknown. */
-void r2i_pages_make_known(r2i_pages *pages, int32_t page, int32_t before, uint64_t domain,
+void r2i_pages_make_known(r2i_pages *pages, int32_t page, int32_t before, r2i_page_domain domain,
                           const int32_t *tokens);
 bool r2i_pages_is_known(const r2i_pages *pages, int32_t page);
 /* The known page with these tokens behind `before`, held once more; R2I_NO_PAGE. */
-int32_t r2i_pages_find(r2i_pages *pages, int32_t before, uint64_t domain, const int32_t *tokens);
+int32_t r2i_pages_find(r2i_pages *pages, int32_t before, r2i_page_domain domain,
+                       const int32_t *tokens);
 
 int32_t r2i_pages_total(const r2i_pages *pages);
 int32_t r2i_pages_held(const r2i_pages *pages);

@@ -77,6 +77,7 @@ r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_
         { "n_penalty_tokens", (float)p->n_penalty_tokens, 0, 1e9f },
         { "max_new_tokens", (float)o->max_new_tokens, 0, 1e9f },
         { "n_draft", (float)o->n_draft, 0, R2I_MAX_DRAFT },
+        { "adapter_scale", o->adapter_scale, -1000, 1000 },
         { "n_biases", (float)p->n_biases, 0, (float)engine->model->config.n_vocab },
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
@@ -84,6 +85,9 @@ r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_
         return r2i_fail(err, R2_E_RANGE, "%s: expected %g to %g, found %g", ranges[i].name,
                         (double)ranges[i].low, (double)ranges[i].high, (double)ranges[i].found);
     }
+    if (o->adapter != NULL && o->adapter->model != engine->model)
+        return r2i_fail(err, R2_E_ARGUMENT, "adapter %s: opened for another model",
+                        o->adapter->name);
     for (int32_t i = 0; i < p->n_biases; i++) {
         const r2_logit_bias *b = &p->biases[i];
         if (b->token >= 0 && b->token < engine->model->config.n_vocab && !isnan(b->bias) &&
@@ -95,12 +99,30 @@ r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_
     return R2_OK;
 }
 
+r2i_page_domain r2i_sequence_domain(const r2_sequence *s) {
+    const r2_adapter *adapter = s->options.adapter;
+    uint32_t scale;
+    memcpy(&scale, &s->options.adapter_scale, sizeof scale);
+    return (r2i_page_domain){ s->options.cache_domain,
+                              adapter != NULL ? (uint64_t)adapter->id << 32 | scale : 0 };
+}
+
+/* What was computed with another adapter is of no use any more. */
+static void read_again(r2_sequence *s) {
+    r2i_sequence_give_pages(s);
+    s->n_prompt_logprobs = 0;
+    s->logits = NULL;
+    if (s->finish == R2_FINISH_NONE && s->n_tokens > 0) s->state = R2_STATE_READING;
+}
+
 static void set_options(r2_sequence *s, const r2_sequence_options *options) {
-    const uint64_t domain = s->options.cache_domain;
+    const uint64_t domain = s->options.cache_domain, variant = r2i_sequence_domain(s).variant;
     const bool is_new = s->n_tokens == 0 && s->n_pages == 0 && !s->has_started;
     s->options = *options;
     s->options.sampling.biases = NULL;
     if (!is_new) s->options.cache_domain = domain;
+    if (s->options.adapter == NULL || s->options.adapter_scale == 0) s->options.adapter_scale = 1;
+    if (r2i_sequence_domain(s).variant != variant) read_again(s);
     s->has_started = true;
     s->n_biases = options->sampling.n_biases;
     for (int32_t i = 0; i < s->n_biases; i++) {
@@ -267,7 +289,7 @@ void r2i_sequence_take_prefix(r2_sequence *s) {
     const int32_t n_full = (s->n_tokens - 1) / R2I_PAGE_TOKENS;
     for (int32_t i = 0; i < n_full; i++) {
         const int32_t before = i == 0 ? R2I_NO_PAGE : s->pages[i - 1];
-        const int32_t page = r2i_pages_find(s->engine->pages, before, s->options.cache_domain,
+        const int32_t page = r2i_pages_find(s->engine->pages, before, r2i_sequence_domain(s),
                                             s->tokens + (size_t)i * R2I_PAGE_TOKENS);
         if (page == R2I_NO_PAGE) break;
         s->pages[s->n_pages] = page;
@@ -284,7 +306,7 @@ void r2i_sequence_advance(r2_sequence *s, int32_t n) {
     if (!s->engine->has_prefix_cache) return;
     for (int32_t i = first; i < s->n_computed / R2I_PAGE_TOKENS; i++) {
         r2i_pages_make_known(s->engine->pages, s->pages[i], i == 0 ? R2I_NO_PAGE : s->pages[i - 1],
-                             s->options.cache_domain, s->tokens + (size_t)i * R2I_PAGE_TOKENS);
+                             r2i_sequence_domain(s), s->tokens + (size_t)i * R2I_PAGE_TOKENS);
     }
 }
 
@@ -314,6 +336,7 @@ r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *s, const r2_sequence_
     copy->is_thinking = s->is_thinking;
     copy->n_block_thinking = s->n_block_thinking;
     copy->state = copy->n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
+    if (r2i_sequence_domain(copy).variant != r2i_sequence_domain(s).variant) read_again(copy);
     return R2_OK;
 }
 

@@ -4,7 +4,8 @@
  *
  * Little-endian, as all machines we run on.  The checksum covers everything before it, taken in the
  * portions header, tokens, thought, each page.  The fingerprint ties the file to the model and its
- * row format: cached rows of another model would be silent nonsense. */
+ * row format, the adapter's to what computed the rows: cached rows of another model would be silent
+ * nonsense. */
 #include <stdio.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@
 #include "files/atomic_write.h"
 #include "files/mapping.h"
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 static const char magic[8] = "r2lmSEQ";
 
 typedef struct {
@@ -23,7 +24,14 @@ typedef struct {
     uint32_t version, rows;
     uint64_t fingerprint, page_bytes, boundary_bytes;
     int32_t n_tokens, n_computed, n_pages, is_thinking;
+    uint64_t adapter; /* its fingerprint; 0: none */
+    float adapter_scale;
+    uint32_t unused; /* 0 */
 } file_header;
+
+static uint64_t adapter_of(const r2_sequence_options *options) {
+    return options->adapter != NULL ? options->adapter->content.fingerprint : 0;
+}
 
 static file_header header_of(const r2_sequence *s) {
     file_header h = { .version = VERSION,
@@ -34,7 +42,9 @@ static file_header header_of(const r2_sequence *s) {
                       .n_tokens = s->n_tokens,
                       .n_computed = s->n_computed,
                       .n_pages = r2i_div_up_i32(s->n_computed, R2I_PAGE_TOKENS),
-                      .is_thinking = s->is_thinking };
+                      .is_thinking = s->is_thinking,
+                      .adapter = adapter_of(&s->options),
+                      .adapter_scale = s->options.adapter_scale };
     memcpy(h.magic, magic, sizeof magic);
     return h;
 }
@@ -129,6 +139,20 @@ static r2_status check_parts(const file_parts *p, const r2_engine *engine, r2_er
                                           "%s: checksum differs, the file is damaged", p->label);
 }
 
+static r2_status check_adapter(const r2_sequence *s, const file_header *h, const char *label,
+                               r2_error *err) {
+    const uint64_t found = adapter_of(&s->options);
+    if (found == h->adapter && s->options.adapter_scale == h->adapter_scale) return R2_OK;
+    if (h->adapter == 0)
+        return r2i_fail(err, R2_E_MISMATCH, "%s: saved without an adapter, opened with %s", label,
+                        s->options.adapter->name);
+    return r2i_fail(err, R2_E_MISMATCH,
+                    "%s: saved with adapter %016llx at scale %g, opened with "
+                    "%016llx at scale %g",
+                    label, (unsigned long long)h->adapter, (double)h->adapter_scale,
+                    (unsigned long long)found, (double)s->options.adapter_scale);
+}
+
 static r2_status fill(r2_sequence *s, const file_parts *p, r2_error *err) {
     const size_t n = (size_t)p->header.n_tokens, page_bytes = s->engine->cache.page_bytes;
     memcpy(s->tokens, p->tokens, n * sizeof *s->tokens);
@@ -169,6 +193,7 @@ r2_status r2_sequence_load(r2_sequence **out, r2_engine *engine, const char *pat
     r2_status status = find_parts(&parts, &mapping, engine, err);
     if (status == R2_OK) status = check_parts(&parts, engine, err);
     if (status == R2_OK) status = r2_sequence_create(&s, engine, options, err);
+    if (status == R2_OK) status = check_adapter(s, &parts.header, parts.label, err);
     if (status == R2_OK) status = fill(s, &parts, err);
     r2i_mapping_close(&mapping);
     if (status == R2_OK)

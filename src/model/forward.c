@@ -72,7 +72,8 @@ static void take_prepared(taker *t, r2i_prepared *p, unsigned mask, size_t n_row
 
 /* What the matrices of a model need at most. */
 typedef struct {
-    unsigned mask; /* of activation forms */
+    unsigned mask;      /* of activation forms */
+    unsigned lora_mask; /* of adapters */
     size_t panel_bytes;
     int32_t widest; /* columns */
 } needs;
@@ -156,7 +157,7 @@ static void take_mla(taker *t, r2i_forward *f, const needs *need) {
     const size_t rows = (size_t)f->limits.cap_rows, heads = (size_t)c->n_heads;
     if (c->q_rank > 0) {
         f->mla.q_low = take_floats(t, rows, (size_t)c->q_rank);
-        take_prepared(t, &f->mla.q_low_act, need->mask, rows, c->q_rank);
+        take_prepared(t, &f->mla.q_low_act, need->mask | need->lora_mask, rows, c->q_rank);
     }
     f->mla.q = take_floats(t, rows * heads, cached_key_width(c));
     f->mla.z = take_floats(t, rows * heads, cached_value_width(c));
@@ -188,6 +189,16 @@ static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **
     }
 }
 
+static void take_lora(taker *t, r2i_forward *f) {
+    const r2i_type layout = f->parts.weights->lora_layout;
+    f->lora.layout = layout;
+    f->linear.lora = &f->lora;
+    f->spans = take(t, (size_t)f->limits.cap_rows, sizeof *f->spans);
+    f->logit_spans = take(t, (size_t)f->limits.cap_logits, sizeof *f->logit_spans);
+    for (int32_t i = 0; i < R2I_MAX_LINEAR; i++)
+        f->lora.low[i] = take(t, 1, r2i_lora_low_bytes(layout, f->limits.cap_rows));
+}
+
 static size_t partial_floats(const r2i_forward *f) {
     const r2i_config *c = f->parts.config;
     const size_t chunks = (size_t)f->limits.cap_positions / (R2I_CHUNK_PAGES * R2I_PAGE_TOKENS) + 1;
@@ -200,6 +211,7 @@ static void take_rows(taker *t, r2i_forward *f, const needs *need) {
     const size_t rows = (size_t)f->limits.cap_rows, half = (size_t)c->rope.d / 2;
     const size_t d_q = (size_t)c->n_heads * (size_t)c->d_head,
                  d_out = (size_t)c->n_heads * (size_t)c->d_value;
+    const unsigned mask = need->mask | need->lora_mask;
     f->inv_freq = take(t, half, sizeof(double));
     f->positions = take(t, rows, sizeof(int32_t));
     f->cosine = take_floats(t, rows, half);
@@ -210,22 +222,22 @@ static void take_rows(taker *t, r2i_forward *f, const needs *need) {
     f->v = take_floats(t, rows, (size_t)c->n_kv_heads * cached_value_width(c));
     f->attended = take_floats(t, rows, d_out);
     f->tiles = take(t, rows, sizeof *f->tiles);
-    take_prepared(t, &f->input, need->mask, rows, c->d_model);
-    take_prepared(t, &f->attended_act, need->mask, rows, (int32_t)d_out);
-    take_prepared(t, &f->inner, need->mask, rows,
+    take_prepared(t, &f->input, mask, rows, c->d_model);
+    take_prepared(t, &f->attended_act, mask, rows, (int32_t)d_out);
+    take_prepared(t, &f->inner, mask, rows,
                   r2i_max_i32(c->d_ffn, c->n_shared_experts * c->d_expert));
     f->n_partial_floats = partial_floats(f);
     f->partials = take(t, f->n_partial_floats, sizeof(float));
     f->hidden = take_floats(t, 1, (size_t)c->d_model);
     f->logit_rows = take_floats(t, (size_t)f->limits.cap_logits, (size_t)c->d_model);
-    take_prepared(t, &f->logit_act, need->mask, (size_t)f->limits.cap_logits, c->d_model);
+    take_prepared(t, &f->logit_act, mask, (size_t)f->limits.cap_logits, c->d_model);
 }
 
 r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
                              const r2i_forward_limits *limits, r2i_arena *arena, r2_error *err) {
     taker t = { arena, false };
     const int32_t n_workers = r2i_pool_threads(parts->pool);
-    needs need = { 0, 0, 0 };
+    needs need = { .lora_mask = 1u << r2i_act_kind_of(parts->weights->lora_layout) };
     *out = NULL;
     r2i_weights_visit(parts->weights, parts->config, collect_needs, &need);
     /* Matrices made of others are not visited; they have this layout. */
@@ -251,6 +263,7 @@ r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
         take_mla(&t, f, &need);
         take_moe(&t, f);
         take_mtp(&t, f, &need);
+        take_lora(&t, f);
     }
     if (t.has_failed)
         return r2i_fail(err, R2_E_NOMEM, "no memory for the activations of %d rows",
@@ -275,15 +288,19 @@ typedef struct {
 static void prepare_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const prepare_region *region = argument;
     const r2i_kernels *kernels = region->f->parts.kernels;
+    const r2i_lora_work *lora = &region->f->lora;
+    const r2i_act_kind lora_kind = r2i_act_kind_of(lora->layout);
+    const unsigned lora_mask = region->out->rows[lora_kind] != NULL ? 1u << lora_kind : 0;
     for (int32_t row = begin; row < end; row++) {
         const float *x = region->x + (size_t)row * region->x_stride;
+        const unsigned mask = region->mask | (r2i_lora_has_row(lora, row) ? lora_mask : 0);
         if (region->norm != NULL) {
             float *normed = region->f->workers[worker].row;
             kernels->rmsnorm(normed, x, region->norm->weight, region->n_cols, region->norm->eps);
             x = normed;
         }
         for (int kind = 0; kind < 3; kind++) {
-            if ((region->mask >> kind & 1u) == 0) continue;
+            if ((mask >> kind & 1u) == 0) continue;
             uint8_t *out = region->out->rows[kind] + (size_t)row * region->out->stride[kind];
             kernels->act[kind](out, x, region->n_cols, 0, region->n_cols);
         }
@@ -310,6 +327,36 @@ static void start_rows(void *argument, int32_t begin, int32_t end, int32_t worke
     }
 }
 
+/* ---- adapters of rows ---- */
+
+/* Appends rows [row, row + n_rows) of a run, to the span before them where they continue it. */
+static void add_span(r2i_lora_span *spans, int32_t *n, const r2i_run *run, int32_t row,
+                     int32_t n_rows) {
+    r2i_lora_span *last = *n > 0 ? &spans[*n - 1] : NULL;
+    if (run->lora == NULL) return;
+    if (last != NULL && last->pairs == run->lora && last->scale == run->lora_scale &&
+        last->first_row + last->n_rows == row)
+        last->n_rows += n_rows;
+    else
+        spans[(*n)++] = (r2i_lora_span){ run->lora, run->lora_scale, row, n_rows };
+}
+
+static void plan_spans(r2i_forward *f, const r2i_batch *batch) {
+    f->n_spans = 0;
+    for (int32_t r = 0; r < batch->n_runs; r++)
+        add_span(f->spans, &f->n_spans, &batch->runs[r], batch->runs[r].first_row,
+                 batch->runs[r].n_rows);
+    f->lora.spans = f->spans;
+    f->lora.n_spans = f->n_spans;
+}
+
+void r2i_forward_select(r2i_forward *f, const int32_t *rows, int32_t n) {
+    f->lora.n_spans = 0;
+    f->lora.spans = f->logit_spans;
+    for (int32_t i = 0; f->n_spans > 0 && i < n; i++)
+        add_span(f->logit_spans, &f->lora.n_spans, r2i_batch_find_run(f->batch, rows[i]), i, 1);
+}
+
 void r2i_forward_start(r2i_forward *f, const r2i_batch *batch) {
     R2I_ASSERT(batch->n_rows >= 1 && batch->n_rows <= f->limits.cap_rows);
     f->batch = batch;
@@ -323,6 +370,7 @@ void r2i_forward_start(r2i_forward *f, const r2i_batch *batch) {
     else
         r2i_pool_run(f->parts.pool, batch->n_rows, PARALLEL_ROWS, start_rows, f);
     r2i_attention_plan(f);
+    plan_spans(f, batch);
 }
 
 void r2i_forward_embed(const r2i_forward *f, const r2i_matrix *embedding, int32_t token, float *x) {
@@ -375,6 +423,7 @@ void r2i_forward_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *l
         memcpy(f->logit_rows + (size_t)i * d, f->x + (size_t)rows[i] * d, d * sizeof *f->x);
     }
     const r2i_row_norm norm = { f->parts.weights->output_norm, c->norm_eps };
+    r2i_forward_select(f, rows, n);
     r2i_forward_head(f, &norm, &f->parts.weights->head, n, logits);
 }
 

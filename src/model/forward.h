@@ -7,7 +7,7 @@
 #ifndef R2I_FORWARD_H
 #define R2I_FORWARD_H
 #include "base/arena.h"
-#include "model/linear.h"
+#include "model/lora.h"
 #include "model/weights.h"
 
 /* One stream of cache rows inside a page: all R2I_PAGE_TOKENS / stride rows of one layer lie
@@ -43,6 +43,8 @@ typedef struct {
     int32_t first_row, n_rows; /* in the batch */
     int32_t first_position;    /* of the first row; all tokens before are in the pages */
     uint8_t *const *pages; /* page i holds positions [128 i, 128 i + 128), up to the run's last */
+    const r2i_lora_pair *lora; /* the adapter's pairs [n_matrices]; NULL: none */
+    float lora_scale;          /* times the pairs' own */
 } r2i_run;
 
 typedef struct {

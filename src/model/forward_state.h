@@ -63,6 +63,9 @@ struct r2i_forward {
     r2i_forward_parts parts;
     r2i_forward_limits limits;
     r2i_linear_context linear;
+    r2i_lora_work lora;                 /* linear.lora */
+    r2i_lora_span *spans, *logit_spans; /* [cap_rows], [cap_logits] */
+    int32_t n_spans;                    /* of the batch */
     int32_t n_workers;
     r2i_worker_scratch *workers;
     double *inv_freq; /* [d_rope / 2] */
@@ -93,11 +96,14 @@ typedef struct {
     const float *weight;
     float eps;
 } r2i_row_norm;
-/* Normalises (norm not NULL) and prepares n rows of n_cols columns in each form of `mask`. */
+/* Normalises (norm not NULL) and prepares n rows of n_cols columns in each form of `mask`, rows with
+ * an adapter in its form too, where `out` has room for it. */
 void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride,
                          const r2i_row_norm *norm, int32_t n_rows, int32_t n_cols, unsigned mask);
-/* Makes a batch the current one: positions, rotations, tiles. */
+/* Makes a batch the current one: positions, rotations, tiles, adapters. */
 void r2i_forward_start(r2i_forward *f, const r2i_batch *batch);
+/* The next products are of these rows of the batch: with their adapters. */
+void r2i_forward_select(r2i_forward *f, const int32_t *rows, int32_t n);
 /* One layer: attention, then feed-forward. */
 void r2i_forward_layer(r2i_forward *f, int32_t layer);
 /* One row of the embedding. */
@@ -126,6 +132,7 @@ typedef struct {
     r2i_prepared *inner;
     r2i_act_kind inner_kind;
     int32_t first_x_row, first_row, n_rows; /* of x, of inner, of both */
+    bool has_lora; /* rows are the batch's own: r2i_lora_lower was called for gate, up */
 } r2i_gated_job;
 void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end,
                     int32_t worker);

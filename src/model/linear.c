@@ -1,6 +1,7 @@
 #include "model/linear.h"
 
 #include "base/checked.h"
+#include "model/lora.h"
 
 enum { PORTION_BYTES = 4 << 20 };
 
@@ -105,16 +106,20 @@ static void run_tiles(void *argument, int32_t begin, int32_t end, int32_t worker
         const int32_t panel_end = r2i_min_i32(panel + R2I_TILE_PANELS, output->matrix->n_panels);
         r2i_linear_tile(region->context, output, region->x->rows[kind], region->x->stride[kind],
                         region->n_tokens, panel, panel_end, region->is_kept[o], worker);
+        r2i_lora_raise(region->context, o, output, panel, panel_end);
     }
 }
 
 void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
                 const r2i_prepared *x, int32_t n_tokens) {
     linear_region region = { .context = context, .outputs = outputs, .x = x, .n_tokens = n_tokens };
+    const r2i_matrix *matrices[R2I_MAX_LINEAR] = { NULL };
     for (int32_t o = 0; o < n_outputs; o++) {
+        matrices[o] = outputs[o].matrix;
         region.first_tile[o + 1] = region.first_tile[o] + tiles_of(outputs[o].matrix);
         region.is_kept[o] = r2i_matrix_claim(context, outputs[o].matrix);
     }
+    r2i_lora_lower(context, matrices, n_outputs, x);
     const int32_t n_tiles = region.first_tile[n_outputs];
     /* Several pieces per worker, so that one that is slow for a while does not hold up the rest. */
     const int32_t grain = r2i_max_i32(1, n_tiles / (r2i_pool_threads(context->pool) * 8));

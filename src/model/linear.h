@@ -15,6 +15,8 @@ typedef struct {
     size_t stride[3];
 } r2i_prepared;
 
+typedef struct r2i_lora_work r2i_lora_work; /* lora.h */
+
 /* What every product needs besides its operands. */
 typedef struct {
     const r2i_kernels *kernels;
@@ -23,7 +25,8 @@ typedef struct {
     /* Told, on any worker, which stored rows have been packed for good and are not needed any more. */
     void (*packed)(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows);
     void *packed_user;
-    size_t pack_budget; /* bytes of panels that may still be packed for good: new memory is slow */
+    size_t pack_budget;  /* bytes of panels that may still be packed for good: new memory is slow */
+    r2i_lora_work *lora; /* adapters of the rows, or NULL */
 } r2i_linear_context;
 
 typedef struct {
@@ -34,7 +37,7 @@ typedef struct {
     int32_t first_row; /* row of the matrix that y's column 0 takes; 0 unless y holds a tile only */
 } r2i_linear_output;
 
-/* outputs[i].y = matrix_i x (+ bias) for the prepared rows [0, n_tokens). */
+/* outputs[i].y = matrix_i x (+ bias) for the prepared rows [0, n_tokens), adapters included. */
 void r2i_linear(r2i_linear_context *context, const r2i_linear_output *outputs, int32_t n_outputs,
                 const r2i_prepared *x, int32_t n_tokens);
 
@@ -53,7 +56,8 @@ void r2i_linear_run_each(r2i_linear_context *context, const r2i_linear_each *eac
 
 /* One tile of a product, for blocks that fuse something behind it: panels [begin, end), at most
  * R2I_TILE_PANELS of them, by worker `worker` of a region that visits every panel once.
- * is_kept says that this region packs the matrix for good (r2i_matrix_claim). */
+ * is_kept says that this region packs the matrix for good (r2i_matrix_claim).  Adapters are not
+ * included: r2i_lora_lower before the region and r2i_lora_raise behind the tile add them. */
 void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output,
                      const uint8_t *act, size_t act_stride, int32_t n_tokens, int32_t begin,
                      int32_t end, bool is_kept, int32_t worker);

@@ -26,6 +26,7 @@ typedef struct {
     int32_t
         n_swapped_heads; /* GGUF llama q and k: rows of each head lie as pairs; 0: rows as they are */
     const float *bias;   /* [n_rows] or NULL */
+    int32_t index;       /* its place in the order of r2i_weights_visit */
     uint8_t *panels;     /* [n_panels, panel_bytes], room reserved; NULL: never kept */
     _Atomic int pack_state; /* r2i_pack_state */
 } r2i_matrix;

@@ -5,6 +5,12 @@
 #include "base/checked.h"
 #include "model/forward_state.h"
 
+/* Forms in which `down`, and its adapter, want a row. */
+static unsigned inner_mask(const r2i_forward *f, const r2i_gated_job *job, int32_t row) {
+    const bool has_lora = job->has_lora && r2i_lora_has_row(&f->lora, row);
+    return 1u << job->inner_kind | (has_lora ? 1u << r2i_act_kind_of(f->lora.layout) : 0);
+}
+
 void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end,
                     int32_t worker) {
     const r2i_worker_scratch *scratch = &f->workers[worker];
@@ -25,13 +31,20 @@ void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begi
                     job->n_rows, begin, end, job->is_gate_kept, worker);
     r2i_linear_tile(&f->linear, &up, job->x->rows[up_kind] + (size_t)job->first_x_row * up_stride,
                     up_stride, job->n_rows, begin, end, job->is_up_kept, worker);
-    const size_t inner_stride = job->inner->stride[job->inner_kind];
+    if (job->has_lora) {
+        r2i_lora_raise(&f->linear, 0, &gate, begin, end);
+        r2i_lora_raise(&f->linear, 1, &up, begin, end);
+    }
     for (int32_t i = 0; i < job->n_rows; i++) {
         float *g = scratch->gate + (size_t)i * (size_t)width;
         kernels->silu_mul(g, g, scratch->up + (size_t)i * (size_t)width, column_end - column);
-        uint8_t *row =
-            job->inner->rows[job->inner_kind] + (size_t)(job->first_row + i) * inner_stride;
-        kernels->act[job->inner_kind](row, g, job->gate->n_rows, column, column_end);
+        const unsigned mask = inner_mask(f, job, i);
+        for (int kind = 0; kind < 3; kind++) {
+            if ((mask >> kind & 1u) == 0) continue;
+            uint8_t *row = job->inner->rows[kind] +
+                           (size_t)(job->first_row + i) * job->inner->stride[kind];
+            kernels->act[kind](row, g, job->gate->n_rows, column, column_end);
+        }
     }
 }
 
@@ -59,7 +72,10 @@ void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down)
                                      .x = &f->input,
                                      .inner = &f->inner,
                                      .inner_kind = r2i_act_kind_of(down->layout),
-                                     .n_rows = n_rows } };
+                                     .n_rows = n_rows,
+                                     .has_lora = true } };
+    const r2i_matrix *const gated[] = { gate, up };
+    r2i_lora_lower(&f->linear, gated, 2, &f->input);
     const int32_t n_tiles = r2i_div_up_i32(gate->n_panels, R2I_TILE_PANELS);
     const int32_t grain = r2i_max_i32(1, n_tiles / (f->n_workers * 8));
     r2i_pool_run(f->parts.pool, n_tiles, grain, run_gated, &region);

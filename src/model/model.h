@@ -2,6 +2,7 @@
 #ifndef R2I_MODEL_H
 #define R2I_MODEL_H
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "files/gguf.h"
 #include "files/model_folder.h"
@@ -35,6 +36,7 @@ struct r2_model {
     int32_t think_open, think_close; /* ids of <think> and </think>; -1 without */
     char name[R2I_MODEL_NAME_BYTES], weight_types[R2I_WEIGHT_TYPES_BYTES];
     uint64_t fingerprint; /* of configuration and weights, to recognise saved sequences */
+    atomic_uint n_adapters; /* opened so far: numbers them */
 };
 
 /* Row kind of the cache that fits the model's arithmetic. */

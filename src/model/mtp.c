@@ -57,5 +57,6 @@ void r2i_mtp_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *logit
         memcpy(f->logit_rows + (size_t)i * d, f->mtp.own + (size_t)rows[i] * d,
                d * sizeof *f->mtp.own);
     }
+    r2i_forward_select(f, rows, n);
     r2i_forward_head(f, NULL, f->parts.weights->mtp.head, n, logits);
 }

@@ -472,6 +472,7 @@ static void add_matrix(void *user, r2i_matrix *m) {
 static void add_packed_bytes(void *user, r2i_matrix *m) {
     r2i_weights *w = user;
     w->packed_bytes += (size_t)m->n_panels * m->panel_bytes + 63;
+    m->index = w->n_matrices++;
 }
 
 /* Of the experts, one token uses n_active of n_experts. */
@@ -509,5 +510,6 @@ r2_status r2i_weights_load(r2i_weights *out, const r2i_config *config,
         R2I_TRY(load_layer(&l, i, &out->layers[i]));
     R2I_TRY(load_mtp(&l, out));
     count(out, config);
+    out->lora_layout = choose_layout(&l, R2I_TYPE_F32);
     return R2_OK;
 }

@@ -55,6 +55,8 @@ typedef struct {
     int64_t n_parameters, n_active_parameters;
     int64_t bytes_per_token; /* stored weight bytes that one token needs */
     size_t packed_bytes;     /* room for all panels */
+    int32_t n_matrices;      /* that r2i_weights_visit visits */
+    r2i_type lora_layout;    /* panels of adapters (lora.h): F32 or BF16 */
 } r2i_weights;
 
 /* How stored types become panels. */
