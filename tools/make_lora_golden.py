@@ -15,13 +15,14 @@ from make_gguf import GOLDEN, SUB, TOP, permute
 ATTENTION = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
 DENSE = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
 MLA = ["self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_a_proj_with_mqa", "self_attn.o_proj"]
+SHARED = [m.replace("mlp", "shared_experts") for m in DENSE]
 # case: base, modules, rank, alpha, dtype, further fields of the configuration, whether there is a GGUF twin
 CASES = {
     "lora_qwen2": ("qwen2", ATTENTION + DENSE + ["lm_head"], 5, 10, "F32", dict(rank_pattern={"q_proj": 40, "layers.1.mlp.down_proj": 33}, alpha_pattern={"self_attn.v_proj": 3, "^model.layers.2.mlp.gate_proj": -4.5}), False),
     "lora_qwen2_rs": ("qwen2", ["self_attn.q_proj", "mlp.down_proj"], 8, 4, "BF16", dict(use_rslora=True), False),
     "lora_llama": ("llama", ATTENTION + DENSE, 6, 9, "F32", {}, True),
     "lora_qwen3_moe": ("qwen3_moe", ATTENTION, 16, 32, "F32", {}, False),
-    "lora_deepseek_v3": ("deepseek_v3", MLA + DENSE, 8, 16, "F32", {}, True),
+    "lora_deepseek_v3": ("deepseek_v3", MLA + DENSE + SHARED, 8, 6, "F32", {}, True),
 }
 
 
@@ -34,7 +35,7 @@ def make_pairs(case, T, n_layers):
     base, modules, rank, alpha, dtype, more, _ = CASES[case]
     rng, pairs = np.random.default_rng(sum(case.encode())), {}
     for name in sorted(k[:-7] for k in T if k.endswith(".weight")):
-        if not any(is_named(name, m) for m in modules) or ".experts." in name or "shared_experts" in name: continue
+        if not any(is_named(name, m) for m in modules) or ".experts." in name: continue
         if name.startswith("model.layers.") and int(name.split(".")[2]) >= n_layers: continue   # a prediction module
         d_out, d_in = T[name + ".weight"].shape; r = pick(more.get("rank_pattern"), name, rank); a = pick(more.get("alpha_pattern"), name, alpha)
         A = rng.normal(0, 1 / np.sqrt(d_in), (r, d_in)); B = rng.normal(0, 0.06 / np.sqrt(r), (d_out, r))
