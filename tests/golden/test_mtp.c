@@ -72,7 +72,7 @@ static void tear_down(rig *t) {
 static void run_piece(rig *t, const int32_t *ids, int32_t begin, int32_t end) {
     int32_t sources[CAP_ROWS];
     uint8_t *pages[1] = { t->page };
-    const r2i_run run = { 0, end - begin, begin, pages };
+    const r2i_run run = { .n_rows = end - begin, .first_position = begin, .pages = pages };
     const r2i_batch main_batch = { ids + begin, end - begin, &run, 1 };
     r2i_forward_run(t->forward, &main_batch);
     r2i_mtp_keep_rows(t->forward);

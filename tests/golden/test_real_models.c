@@ -228,7 +228,7 @@ static void reader_close(reader *r) {
 
 static void reader_run(reader *r, const r2_token *tokens, int32_t n) {
     r2i_forward_set_pack_budget(r->forward, SIZE_MAX);
-    const r2i_run whole = { 0, n, 0, r->pages };
+    const r2i_run whole = { .n_rows = n, .pages = r->pages };
     const r2i_batch batch = { tokens, n, &whole, 1 };
     r2i_forward_run(r->forward, &batch);
 }
