@@ -1,4 +1,4 @@
-/* half.h - scalar conversions of the 16-bit floating-point formats (bit patterns in uint16_t).
+/* half.h - scalar conversions of the 16-bit and 8-bit floating-point formats (bit patterns).
  * Kernels convert whole rows; these serve headers, scales and the plain path. */
 #ifndef R2I_HALF_H
 #define R2I_HALF_H
@@ -34,6 +34,14 @@ static inline float r2i_f32_from_f16(uint16_t h) {
     if (exponent != 0u) return r2i_f32_from_bits(sign | (exponent + 112u) << 23 | mantissa << 13);
     const float tiny = (float)mantissa * 0x1p-24f;
     return r2i_f32_from_bits(sign | r2i_bits_from_f32(tiny));
+}
+
+/* 8 bits without infinities (Micikevicius et al. 2022): exponent 4 bits, bias 7.  The shifted bits are
+ * the number times 2^-120, subnormals included; 0x7f and 0xff are no numbers. */
+static inline float r2i_f32_from_e4m3(uint8_t b) {
+    const float f =
+        r2i_f32_from_bits((uint32_t)(b & 0x80u) << 24 | (uint32_t)(b & 0x7fu) << 20) * 0x1p120f;
+    return (b & 0x7fu) == 0x7fu ? r2i_f32_from_bits(0x7fc00000u) : f;
 }
 
 /* Round to nearest even, overflow to infinity. */

@@ -9,7 +9,7 @@ static const r2i_type_info type_table[R2I_TYPE_LIMIT] = {
 };
 
 const r2i_type_info *r2i_type_find(uint64_t id) {
-    return id < R2I_TYPE_LIMIT && type_table[id].name != NULL ? &type_table[id] : NULL;
+    return id < R2I_TYPE_GGUF_LIMIT && type_table[id].name != NULL ? &type_table[id] : NULL;
 }
 
 const r2i_type_info *r2i_type_get(r2i_type type) {

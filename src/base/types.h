@@ -1,4 +1,4 @@
-/* types.h - element types of stored tensors.  Numbers are those of GGUF files. */
+/* types.h - element types of stored tensors.  Numbers are those of GGUF files, from 64 on our own. */
 #ifndef R2I_TYPES_H
 #define R2I_TYPES_H
 #include <stddef.h>
@@ -21,13 +21,15 @@
     X(R2I_TYPE_IQ4_NL, 20, "IQ4_NL", 32, 18)   \
     X(R2I_TYPE_IQ4_XS, 23, "IQ4_XS", 256, 136) \
     X(R2I_TYPE_BF16, 30, "BF16", 1, 2)         \
-    X(R2I_TYPE_MXFP4, 39, "MXFP4", 32, 17)
+    X(R2I_TYPE_MXFP4, 39, "MXFP4", 32, 17)     \
+    X(R2I_TYPE_F8_E4M3, 64, "F8_E4M3", 1, 1)
 
 typedef enum {
 #define R2I_TYPE_ENUM(name, id, text, n, bytes) name = id,
     R2I_TYPE_LIST(R2I_TYPE_ENUM)
 #undef R2I_TYPE_ENUM
-        R2I_TYPE_LIMIT = 40 /* above every id: size of tables indexed by type */
+        R2I_TYPE_GGUF_LIMIT = 64, /* above every id of a GGUF file */
+    R2I_TYPE_LIMIT = 65           /* above every id: size of tables indexed by type */
 } r2i_type;
 
 typedef struct {
@@ -36,7 +38,7 @@ typedef struct {
     int32_t block_bytes;
 } r2i_type_info;
 
-/* NULL when `id` (any number from a file) is not a supported type. */
+/* NULL when `id` (any number from a GGUF file) is not a supported type of such files. */
 const r2i_type_info *r2i_type_find(uint64_t id);
 /* For ids already checked. */
 const r2i_type_info *r2i_type_get(r2i_type type);

@@ -327,7 +327,7 @@ r2_status r2i_safetensors_get(const r2i_safetensors *file, const char *name, r2i
     }
     const int32_t type = r2i_dtype_type(t->dtype);
     if (type < 0) {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: %s: dtype: expected F32, F16 or BF16, found %s",
+        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: %s: dtype: expected F32, F16, BF16 or F8_E4M3, found %s",
                         file->label, name, r2i_dtype_name(t->dtype));
     }
     if (t->n_dims > R2I_TENSOR_DIMS) {

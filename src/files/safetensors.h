@@ -4,7 +4,7 @@
  *
  * Checked when opened: offsets cover the data without hole or overlap, every size follows from
  * shape and dtype, names are unique over all shards, the index lists exactly the tensors there are.
- * Tensors of a dtype that r2lm does not compute with (F8_E4M3, I64, ...) are listed, but only
+ * Tensors of a dtype that r2lm does not compute with (F8_E5M2, I64, ...) are listed, but only
  * refused when they are asked for. */
 #ifndef R2I_SAFETENSORS_H
 #define R2I_SAFETENSORS_H
@@ -17,7 +17,7 @@
     X(R2I_DTYPE_BOOL, "BOOL", 8, -1)             \
     X(R2I_DTYPE_U8, "U8", 8, -1)                 \
     X(R2I_DTYPE_I8, "I8", 8, -1)                 \
-    X(R2I_DTYPE_F8_E4M3, "F8_E4M3", 8, -1)       \
+    X(R2I_DTYPE_F8_E4M3, "F8_E4M3", 8, R2I_TYPE_F8_E4M3) \
     X(R2I_DTYPE_F8_E5M2, "F8_E5M2", 8, -1)       \
     X(R2I_DTYPE_F8_E8M0, "F8_E8M0", 8, -1)       \
     X(R2I_DTYPE_I16, "I16", 16, -1)              \

@@ -94,6 +94,10 @@ static void read_bf16(float *y, const uint8_t *row, int32_t n) {
     }
 }
 
+static void read_e4m3(float *y, const uint8_t *row, int32_t n) {
+    for (int32_t i = 0; i < n; i++) y[i] = r2i_f32_from_e4m3(row[i]);
+}
+
 void r2i_stored_row_read(float *y, r2i_type type, const uint8_t *row, int32_t n) {
     if (n <= 0) return;
     if (type == R2I_TYPE_F32) {
@@ -102,6 +106,8 @@ void r2i_stored_row_read(float *y, r2i_type type, const uint8_t *row, int32_t n)
         read_f16(y, row, n);
     } else if (type == R2I_TYPE_BF16) {
         read_bf16(y, row, n);
+    } else if (type == R2I_TYPE_F8_E4M3) {
+        read_e4m3(y, row, n);
     } else {
         read_blocks(y, type, row, n);
     }

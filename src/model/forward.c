@@ -374,8 +374,7 @@ void r2i_forward_start(r2i_forward *f, const r2i_batch *batch) {
 }
 
 void r2i_forward_embed(const r2i_forward *f, const r2i_matrix *embedding, int32_t token, float *x) {
-    f->parts.kernels->dequantize[embedding->type](
-        x, embedding->stored + (size_t)token * embedding->row_bytes, embedding->n_cols);
+    r2i_matrix_read_row(embedding, f->parts.kernels, token, x);
 }
 
 void r2i_forward_layer(r2i_forward *f, int32_t i) {

@@ -5,20 +5,6 @@
 
 enum { PORTION_BYTES = 4 << 20 };
 
-void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end,
-                     uint8_t *out) {
-    for (int32_t p = begin; p < end; p++) {
-        const uint8_t *rows[R2I_PANEL_ROWS];
-        for (int32_t i = 0; i < R2I_PANEL_ROWS; i++) {
-            const int32_t r = p * R2I_PANEL_ROWS + i;
-            rows[i] = r < m->n_rows ? m->stored + (size_t)r2i_matrix_stored_row(m, r) * m->row_bytes
-                                    : NULL;
-        }
-        kernels->pack[m->layout](out + (size_t)(p - begin) * m->panel_bytes, m->type, rows,
-                                 m->n_cols);
-    }
-}
-
 bool r2i_matrix_claim(r2i_linear_context *context, r2i_matrix *m) {
     const size_t n_bytes = (size_t)m->n_panels * m->panel_bytes;
     if (m->panels == NULL || context->pack_budget == 0) return false;

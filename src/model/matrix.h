@@ -12,7 +12,8 @@
 
 #include "kernels/kernels.h"
 
-enum { R2I_SHARD_NONE = -1 }; /* rows in memory: made while loading */
+enum { R2I_SCALE_BLOCK = 128 }; /* rows and columns that share a scale */
+enum { R2I_SHARD_NONE = -1 };   /* rows in memory: made while loading */
 typedef enum { R2I_PACK_NONE, R2I_PACK_CLAIMED, R2I_PACK_DONE } r2i_pack_state;
 
 typedef struct {
@@ -23,6 +24,9 @@ typedef struct {
     const uint8_t *stored; /* [n_rows, row_bytes] */
     int32_t shard;         /* file of a sharded model that holds them, or R2I_SHARD_NONE */
     size_t row_bytes, panel_bytes;
+    /* F8_E4M3: F32 factors of unknown alignment [rows / 128, ceil(n_cols / 128)]; NULL otherwise. */
+    const uint8_t *scales;
+    int32_t first_scale_row; /* place of row 0 in the matrix that the factors are of */
     int32_t
         n_swapped_heads; /* GGUF llama q and k: rows of each head lie as pairs; 0: rows as they are */
     const float *bias;   /* [n_rows] or NULL */
@@ -39,6 +43,8 @@ static inline int32_t r2i_matrix_stored_row(const r2i_matrix *m, int32_t r) {
     return head * d + (i % (d / 2)) * 2 + i / (d / 2);
 }
 
+/* Row `r` [n_cols] as F32, scaled. */
+void r2i_matrix_read_row(const r2i_matrix *m, const r2i_kernels *kernels, int32_t r, float *out);
 /* Packs panels [begin, end) to `out`. */
 void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end,
                      uint8_t *out);

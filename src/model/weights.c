@@ -102,6 +102,10 @@ static r2_status load_vector(const loader *l, const char *name, int32_t n, float
     r2i_stored_tensor t;
     R2I_TRY(get_tensor(l, name, &t));
     R2I_TRY(check_shape(l, name, &t, n, 1, 1));
+    if (t.type == R2I_TYPE_F8_E4M3) {
+        return r2i_fail(l->err, R2_E_UNSUPPORTED,
+                        "%s: %s: expected F32, F16 or BF16, found F8_E4M3", source_label(l), name);
+    }
     float *copy = r2i_arena_push_array(l->arena, (size_t)n, sizeof *copy, 64);
     if (copy == NULL) return r2i_fail(l->err, R2_E_NOMEM, "no memory for %s", name);
     l->rules->kernels->dequantize[t.type](copy, t.bytes, n);
@@ -118,7 +122,8 @@ static r2_status load_layer_vector(const loader *l, layer_name name, int32_t lay
 
 static r2i_type choose_layout(const loader *l, r2i_type type) {
     if (l->rules->is_f32) return R2I_TYPE_F32;
-    const r2i_type layout = type == R2I_TYPE_F32 ? R2I_TYPE_BF16 : type;
+    const bool is_widened = type == R2I_TYPE_F32 || type == R2I_TYPE_F8_E4M3;
+    const r2i_type layout = is_widened ? R2I_TYPE_BF16 : type;
     return l->rules->kernels->matmul[layout] != NULL ? layout : R2I_TYPE_F32;
 }
 
@@ -135,13 +140,29 @@ static void set_matrix(r2i_matrix *m, const r2i_stored_tensor *t, r2i_type layou
     m->panel_bytes = r2i_panel_bytes(layout, n_cols);
 }
 
+/* The factors of a matrix of F8_E4M3, one for each block of 128 x 128. */
+static r2_status load_scales(const loader *l, const char *name, r2i_matrix *m) {
+    char text[NAME_BYTES + 16];
+    r2i_stored_tensor t;
+    (void)snprintf(text, sizeof text, "%s_scale_inv", name);
+    R2I_TRY(get_tensor(l, text, &t));
+    R2I_TRY(check_shape(l, text, &t, r2i_div_up_i32(m->n_cols, R2I_SCALE_BLOCK),
+                        r2i_div_up_i32(m->n_rows, R2I_SCALE_BLOCK), 1));
+    if (t.type != R2I_TYPE_F32) {
+        return r2i_fail(l->err, R2_E_UNSUPPORTED, "%s: %s: expected F32, found %s", source_label(l),
+                        text, r2i_type_get(t.type)->name);
+    }
+    m->scales = t.bytes;
+    return R2_OK;
+}
+
 static r2_status load_matrix(const loader *l, const char *name, int32_t n_rows, int32_t n_cols,
                              r2i_matrix *out) {
     r2i_stored_tensor t;
     R2I_TRY(get_tensor(l, name, &t));
     R2I_TRY(check_shape(l, name, &t, n_cols, n_rows, 1));
     set_matrix(out, &t, choose_layout(l, t.type), n_rows, n_cols);
-    return R2_OK;
+    return t.type == R2I_TYPE_F8_E4M3 ? load_scales(l, name, out) : R2_OK;
 }
 
 /* GGUF stores the biases of llama's q and k in the same swapped order as their rows. */
@@ -210,8 +231,7 @@ static r2_status make_turned(const loader *l, const r2i_matrix *m, float *scratc
     const size_t n = (size_t)m->n_rows;
     float *row = scratch + n * (size_t)m->n_cols;
     for (int32_t i = 0; i < m->n_rows; i++) {
-        l->rules->kernels->dequantize[m->type](row, m->stored + (size_t)i * m->row_bytes,
-                                               m->n_cols);
+        r2i_matrix_read_row(m, l->rules->kernels, i, row);
         for (int32_t j = 0; j < m->n_cols; j++)
             scratch[(size_t)j * n + (size_t)i] = row[j];
     }
@@ -239,22 +259,27 @@ static r2_status make_all_turned(const loader *l, const r2i_matrix *matrices, r2
     return status;
 }
 
+/* Rows [first, first + n) of a matrix as one of their own. */
+static void set_part(r2i_matrix *part, const r2i_matrix *whole, int32_t first, int32_t n) {
+    const r2i_stored_tensor t = { .type = whole->type,
+                                  .bytes = whole->stored + (size_t)first * whole->row_bytes,
+                                  .shard = whole->shard };
+    set_matrix(part, &t, whole->layout, n, whole->n_cols);
+    part->scales = whole->scales;
+    part->first_scale_row = first;
+}
+
 /* Each head of a whole kv_b has first the rows that expand its key, then those of its value. */
 static r2_status load_whole_kv_b(const loader *l, int32_t i, r2i_layer *layer) {
     const r2i_config *c = l->config;
     const int32_t d_nope = c->d_head - c->rope.d, d_head = d_nope + c->d_value;
     char text[NAME_BYTES];
-    r2i_stored_tensor t;
+    r2i_matrix whole = { 0 };
     make_name(l, text, kv_b_proj, i, "weight");
-    R2I_TRY(get_tensor(l, text, &t));
-    R2I_TRY(check_shape(l, text, &t, c->kv_rank, c->n_heads * d_head, 1));
-    const size_t row_bytes = r2i_type_row_bytes(t.type, (size_t)c->kv_rank);
+    R2I_TRY(load_matrix(l, text, c->n_heads * d_head, c->kv_rank, &whole));
     for (int32_t h = 0; h < c->n_heads; h++) {
-        r2i_stored_tensor part = t;
-        part.bytes += (size_t)h * (size_t)d_head * row_bytes;
-        set_matrix(&layer->expand_k[h], &part, choose_layout(l, t.type), d_nope, c->kv_rank);
-        part.bytes += (size_t)d_nope * row_bytes;
-        set_matrix(&layer->expand_v[h], &part, choose_layout(l, t.type), c->d_value, c->kv_rank);
+        set_part(&layer->expand_k[h], &whole, h * d_head, d_nope);
+        set_part(&layer->expand_v[h], &whole, h * d_head + d_nope, c->d_value);
     }
     return make_all_turned(l, layer->expand_k, layer->absorb_k);
 }

@@ -103,7 +103,32 @@ static void test_random(void **state) {
     }
 }
 
+/* All codes of F8_E4M3 by the words of its paper: bias 7, subnormals of 2^-6 / 8, no infinity. */
+static void test_e4m3(void **state) {
+    (void)state;
+    const check_table *tables;
+    const int n_tables = check_tables(&tables);
+    uint8_t row[256];
+    float y[256];
+    for (int b = 0; b < 256; b++) row[b] = (uint8_t)b;
+    for (int k = -1; k < n_tables; k++) {
+        const r2i_kernels *kernels = k < 0 ? check_ref() : &tables[k].kernels;
+        check_case("%s: F8_E4M3", k < 0 ? "ref" : tables[k].name);
+        kernels->dequantize[R2I_TYPE_F8_E4M3](y, row, 256);
+        for (int b = 0; b < 256; b++) {
+            const int exponent = b >> 3 & 15, mantissa = b & 7;
+            const double size = exponent == 0 ? ldexp(mantissa, -9) : ldexp(8 + mantissa, exponent - 10);
+            const double value = b >= 128 ? -size : size;
+            if ((b & 127) == 127)
+                CHECK(isnan(y[b]), "code %d is no number, found %g", b, (double)y[b]);
+            else
+                CHECK((double)y[b] == value, "code %d: expected %g, found %g", b, value, (double)y[b]);
+        }
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_random)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_e4m3)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,7 +62,7 @@ static void test_ref(void **state) {
     assert_int_equal(ref->level, R2I_LEVEL_REF);
     for (int type = 0; type < R2I_TYPE_LIMIT; type++) {
         assert_true((ref->matmul[type] != NULL) == (type == R2I_TYPE_F32));
-        assert_true((ref->dequantize[type] != NULL) == (r2i_type_find((uint64_t)type) != NULL));
+        assert_true((ref->dequantize[type] != NULL) == (r2i_type_get((r2i_type)type)->name != NULL));
     }
     /* W = [[1, 2, 3], [4, 5, 6]], x = [1, 10, 100]. */
     const float w[2][3] = {{1, 2, 3}, {4, 5, 6}}, x[3] = {1, 10, 100}, bias[2] = {0.5F, 0.25F};

@@ -65,7 +65,8 @@ static const char good_header[] =
     "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
     "\"scalar\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[20,22]},"
     "\"empty\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[22,22]},"
-    "\"fp8\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[22,24]}}  ";
+    "\"fp8\":{\"dtype\":\"F8_E4M3\",\"shape\":[1],\"data_offsets\":[22,23]},"
+    "\"other8\":{\"dtype\":\"F8_E5M2\",\"shape\":[1],\"data_offsets\":[23,24]}}  ";
 
 static void test_reads_what_is_there(void **state) {
     (void)state;
@@ -75,7 +76,7 @@ static void test_reads_what_is_there(void **state) {
     open_bytes(&o, bytes, make_file(bytes, good_header, 24));
     assert_string_equal(o.err.text, "");
     assert_int_equal(o.status, R2_OK);
-    assert_int_equal(r2i_safetensors_n_tensors(o.file), 5);
+    assert_int_equal(r2i_safetensors_n_tensors(o.file), 6);
     assert_string_equal(r2i_safetensors_metadata(o.file, "format"), "pt");
     assert_null(r2i_safetensors_metadata(o.file, "other"));
     assert_int_equal(r2i_safetensors_get(o.file, "w", &t, &o.err), R2_OK);
@@ -88,10 +89,12 @@ static void test_reads_what_is_there(void **state) {
     assert_int_equal(t.bytes[0], 8);
     assert_int_equal(r2i_safetensors_get(o.file, "scalar", &t, &o.err), R2_OK);
     assert_int_equal(t.n_bytes, 2);
-    assert_int_equal(r2i_safetensors_find(o.file, "fp8")->dtype, R2I_DTYPE_F8_E4M3);
-    assert_int_equal(r2i_safetensors_get(o.file, "fp8", &t, &o.err), R2_E_UNSUPPORTED);
-    assert_string_equal(o.err.text,
-                        "toy.safetensors: fp8: dtype: expected F32, F16 or BF16, found F8_E4M3");
+    assert_int_equal(r2i_safetensors_get(o.file, "fp8", &t, &o.err), R2_OK);
+    assert_int_equal(t.type, R2I_TYPE_F8_E4M3);
+    assert_int_equal(r2i_safetensors_find(o.file, "other8")->dtype, R2I_DTYPE_F8_E5M2);
+    assert_int_equal(r2i_safetensors_get(o.file, "other8", &t, &o.err), R2_E_UNSUPPORTED);
+    assert_string_equal(o.err.text, "toy.safetensors: other8: dtype: expected F32, F16, BF16 or "
+                                    "F8_E4M3, found F8_E5M2");
     assert_int_equal(r2i_safetensors_get(o.file, "empty", &t, &o.err), R2_E_FORMAT);
     assert_int_equal(r2i_safetensors_get(o.file, "absent", &t, &o.err), R2_E_NOT_FOUND);
     close_bytes(&o);
