@@ -119,7 +119,10 @@ static r2_status read_half(r2i_lora_half *out, const r2i_safetensors *file, cons
         const char *matrix = r2i_arena_copy_text(arena, name + n_prefix, n - n_prefix - n_suffix);
         if (matrix == NULL) return r2i_fail(err, R2_E_NOMEM, "%s: no memory for names", where);
         *out = (r2i_lora_half){ .matrix = matrix, .is_b = b == 1 };
-        return r2i_safetensors_get(file, name, &out->tensor, err);
+        R2I_TRY(r2i_safetensors_get(file, name, &out->tensor, err));
+        if (out->tensor.type != R2I_TYPE_F8_E4M3) return R2_OK;
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%s: %.120s: expected F32, F16 or BF16, found F8_E4M3", where, name);
     }
     const char *what = strstr(name, "lora_embedding") != NULL ? "adapters of the embedding"
                        : strstr(name, "lora_magnitude") != NULL

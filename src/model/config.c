@@ -74,6 +74,7 @@ static r2_status check_attention(const r2i_config *c, const char *where, r2_erro
         { "head size", c->d_head, 2, R2I_MAX_HEAD },
         { "value head size", c->d_value, 1, R2I_MAX_HEAD },
         { "key/value rank", c->kv_rank, 0, R2I_MAX_HEAD },
+        { "latent row", is_latent ? (int64_t)c->kv_rank + c->rope.d : 0, 0, R2I_MAX_HEAD },
         { "query rank", c->q_rank, 0, is_latent ? MAX_WIDTH : 0 },
     };
     R2I_TRY(check_whole(ranges, (int)(sizeof ranges / sizeof *ranges), where, err));

@@ -6,7 +6,6 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
-#include "base/half.h"
 
 enum { NAME_BYTES = 128 };
 

@@ -200,6 +200,7 @@ static const struct {
     { "n_shared_experts", "1024", "size of the shared experts" },
     { "kv_lora_rank", "null", "kv_lora_rank" },
     { "kv_lora_rank", "100000", "key/value rank" },
+    { "kv_lora_rank", "640", "latent row: expected 0 to 640, found 704" },
     { "q_lora_rank", "-1", "q_lora_rank" },
     { "qk_rope_head_dim", "63", "rotated dimensions" },
     { "qk_nope_head_dim", "0", "qk_nope_head_dim" },
