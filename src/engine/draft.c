@@ -137,13 +137,19 @@ int32_t r2i_draft_collect(r2_engine *e, r2_sequence *s) {
     return n;
 }
 
-static int32_t propose_lookup(void *user, r2_sequence *s, int32_t cap, int32_t *out,
-                              int32_t *grade) {
+static int32_t propose_best(void *user, r2_sequence *s, int32_t cap, int32_t *out, int32_t *grade) {
     (void)user;
-    return r2i_lookup_propose(&s->lookup, s->tokens, s->n_tokens, cap, out, grade);
+    const int32_t n = r2i_lookup_propose(&s->lookup, s->tokens, s->n_tokens, cap, out, grade);
+    const bool is_found = n > 0 && r2i_draft_chance(&s->record, *grade) >
+                                       r2i_draft_chance(&s->record, R2I_MODULE_GRADE);
+    if (is_found) return n;
+    const int32_t n_module = r2i_predictor_propose(s, cap, out);
+    if (n_module == 0) return n;
+    *grade = R2I_MODULE_GRADE;
+    return n_module;
 }
 
 void r2i_engine_set_drafter(r2_engine *e, const r2i_drafter *drafter) {
-    static const r2i_drafter lookup = { .propose = propose_lookup };
-    e->drafter = drafter != NULL ? *drafter : lookup;
+    static const r2i_drafter best = { .propose = propose_best };
+    e->drafter = drafter != NULL ? *drafter : best;
 }

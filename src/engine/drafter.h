@@ -16,7 +16,13 @@
 
 #include "r2lm/engine.h"
 
-enum { R2I_MAX_DRAFT = 32, R2I_LOOKUP_GRADES = 7, R2I_DRAFT_GRADES = 8 };
+enum {
+    R2I_MAX_DRAFT = 32,
+    R2I_LOOKUP_GRADES = 7,
+    R2I_MODULE_GRADE = R2I_LOOKUP_GRADES, /* of the model's own prediction module */
+    R2I_DRAFT_GRADES,
+    R2I_MAX_MODULE_DRAFT = 4
+};
 
 typedef struct {
     /* Writes up to cap tokens that may follow the sequence's last one, best guess first in time, and
@@ -30,7 +36,8 @@ typedef struct {
     bool is_eager; /* tests: as many as fit are tried, whatever they cost */
 } r2i_drafter;
 
-/* Replaces the engine's drafter; prompt lookup to begin with. */
+/* Replaces the engine's drafter; to begin with the better of prompt lookup and the model's prediction
+ * module, where it has one. */
 void r2i_engine_set_drafter(r2_engine *engine, const r2i_drafter *drafter);
 
 /* ---- prompt lookup ---- */

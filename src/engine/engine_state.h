@@ -52,6 +52,8 @@ struct r2_sequence {
     int32_t draft[R2I_MAX_DRAFT]; /* guesses that the current batch computes */
     int32_t n_draft, draft_grade;
     int32_t n_drafted, n_accepted; /* under the current options */
+    int32_t module_draft[R2I_MAX_MODULE_DRAFT], n_module_draft;
+    int32_t module_draft_at; /* n_tokens that they go on from */
 };
 
 /* Rows of one sequence in the current batch: tokens it has, then its draft. */
@@ -77,6 +79,19 @@ typedef struct {
     double n_expected; /* tokens of them that will count */
     bool is_short_of_pages;
 } r2i_draft_plan;
+
+/* The prediction module at work: predict.c. */
+typedef struct {
+    bool is_there;
+    int32_t *tokens, *sources; /* [cap_rows] of the module's batch */
+    r2i_run *runs;             /* [cap_sequences] */
+    /* Sequences that a draft is made for, and the row it is behind; both [cap_sequences]. */
+    r2_sequence **owners;
+    int32_t *owner_rows;
+    int32_t n_owners;
+    float *logits; /* [cap_logits, n_vocab] */
+    int32_t cap_logits;
+} r2i_predictor;
 
 /* What a worker needs to draw tokens. */
 typedef struct {
@@ -108,6 +123,7 @@ struct r2_engine {
     r2i_drafter drafter;
     r2i_draft_plan plan;
     r2i_step_cost cost;
+    r2i_predictor predictor;
     r2_engine_stats stats;
 };
 
@@ -149,6 +165,14 @@ int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float 
 void r2i_draft_begin(r2_engine *e);
 /* Fills s->draft with what is worth trying in this batch and returns how many. */
 int32_t r2i_draft_collect(r2_engine *e, r2_sequence *s);
+
+/* predict.c */
+R2_CHECKED r2_status r2i_predictor_create(r2i_predictor *p, r2_engine *e, r2_error *err);
+/* Whether a sequence of the batch wants drafts and the model has the module. */
+bool r2i_predictor_is_wanted(const r2_engine *e);
+/* After the step's tokens are drawn; needs the batch's hidden rows (r2i_mtp_keep_rows). */
+void r2i_predictor_run(r2_engine *e);
+int32_t r2i_predictor_propose(const r2_sequence *s, int32_t cap, int32_t *out);
 
 /* results.c */
 /* After the forward pass: hidden rows and prompt log-probabilities go out, rows count as computed,

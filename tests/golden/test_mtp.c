@@ -2,7 +2,8 @@
  *
  * Row i of the files' `mtp` is made from the hidden row of position i and token i + 1; the last four
  * rows of each prompt are given.  All rows are computed at once, then again in two pieces over the
- * same cache. */
+ * same cache.  In the engine, a sequence that is made to write the prompt's second half must get the
+ * module's likeliest tokens as drafts. */
 #include <dirent.h>
 #include <jansson.h>
 #include <math.h>
@@ -16,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "engine/engine_state.h"
 #include "model/model.h"
 #include "r2lm/engine.h"
 
@@ -118,6 +120,67 @@ static void check_prompt(rig *t, const char *name, const json_t *prompt, const j
     assert_true(whole <= tolerance && pieces <= tolerance);
 }
 
+/* ---- in the engine ---- */
+
+typedef struct {
+    const int32_t *ids;
+    int32_t n;
+} dictation;
+
+static bool allow_dictated(void *user, const r2_sequence *s, uint32_t *allowed, int32_t n_vocab) {
+    const dictation *d = user;
+    int32_t n_tokens;
+    (void)r2_sequence_tokens(s, &n_tokens);
+    for (int32_t i = 0; i < n_vocab; i++) {
+        if (n_tokens >= d->n || i != d->ids[n_tokens])
+            allowed[i / 32] &= ~((uint32_t)1 << (i % 32));
+    }
+    return true;
+}
+
+static int32_t propose_nothing(void *user, r2_sequence *s, int32_t cap, int32_t *out,
+                               int32_t *grade) {
+    (void)user, (void)s, (void)cap, (void)out, (void)grade;
+    return 0;
+}
+
+/* One token a step, so that behind every position the module's guess can be seen. */
+static void check_drafts(const char *path, const json_t *prompt, const json_t *mtp) {
+    static const r2i_drafter none = { .propose = propose_nothing };
+    const json_t *list = json_object_get(prompt, "input_ids"),
+                 *likeliest = json_object_get(mtp, "argmax_all");
+    int32_t ids[CAP_ROWS];
+    const int32_t n = (int32_t)json_array_size(list);
+    for (int32_t i = 0; i < n; i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+    dictation d = { ids, n };
+    const r2_model_options options = { .cpu = "ref" };
+    const r2_sequence_options drafting = { .mask = allow_dictated, .user = &d, .n_draft = 4 };
+    const r2_engine_options small = { .n_batch_tokens = 5, .n_sequences = 2 };
+    r2_error err;
+    r2_model *model;
+    r2_engine *engine;
+    r2_sequence *s;
+    must(r2_model_open(&model, path, &options, &err), &err);
+    must(r2_engine_create(&engine, model, &small, &err), &err);
+    r2i_engine_set_drafter(engine, &none);
+    must(r2_sequence_create(&s, engine, &drafting, &err), &err);
+    must(r2_sequence_append(s, ids, n / 2, &err), &err);
+    int32_t n_seen = 0, n_active = 1;
+    while (n_active > 0 && s->n_tokens < n) {
+        must(r2_engine_step(engine, &n_active, &err), &err);
+        if (s->module_draft_at != s->n_tokens) continue;
+        const size_t row = (size_t)(s->n_tokens - 2);
+        assert_true(s->n_module_draft >= 1);
+        assert_int_equal(s->module_draft[0], json_integer_value(json_array_get(likeliest, row)));
+        n_seen++;
+    }
+    assert_int_equal(n_seen, n - n / 2);
+    r2_sequence_destroy(s);
+    r2_engine_destroy(engine);
+    r2_model_close(model);
+}
+
 /* Returns how many prompts were checked. */
 static size_t check_case(const char *folder, const char *name) {
     char path[PATH_BYTES], file[PATH_BYTES];
@@ -135,8 +198,10 @@ static size_t check_case(const char *folder, const char *name) {
         rig t = { 0 };
         set_up(&t, path);
         assert_true(r2i_mtp_is_there(t.forward));
-        for (size_t p = 0; p < n; p++)
+        for (size_t p = 0; p < n; p++) {
             check_prompt(&t, name, json_array_get(prompts, p), json_array_get(mtp, p));
+            check_drafts(path, json_array_get(prompts, p), json_array_get(mtp, p));
+        }
         tear_down(&t);
     }
     json_decref(expected);
