@@ -60,7 +60,10 @@ static int32_t collect_rows(r2_engine *e, int32_t *n_runs) {
         const r2i_run *run = &e->runs[r];
         const int32_t n = wants_module(s) ? rows_of_run(s, run) : 0;
         if (n <= 0) continue;
-        p->runs[(*n_runs)++] = (r2i_run){ n_rows, n, run->first_position, s->page_memory };
+        p->runs[(*n_runs)++] = (r2i_run){ .first_row = n_rows,
+                                          .n_rows = n,
+                                          .first_position = run->first_position,
+                                          .pages = s->page_memory };
         for (int32_t i = 0; i < n; i++) {
             p->tokens[n_rows + i] = s->tokens[run->first_position + i + 1];
             p->sources[n_rows + i] = run->first_row + i;
@@ -120,7 +123,10 @@ static int32_t collect_guesses(r2_engine *e) {
         if (!goes_further(e, s)) continue;
         p->tokens[n] = s->module_draft[s->n_module_draft - 1];
         p->sources[n] = p->owner_rows[i];
-        p->runs[n] = (r2i_run){ n, 1, s->n_tokens - 2 + s->n_module_draft, s->page_memory };
+        p->runs[n] = (r2i_run){ .first_row = n,
+                                .n_rows = 1,
+                                .first_position = s->n_tokens - 2 + s->n_module_draft,
+                                .pages = s->page_memory };
         p->owners[n++] = s;
     }
     for (int32_t i = 0; i < n; i++)
