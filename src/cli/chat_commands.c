@@ -35,20 +35,31 @@ static bool lacks(r2i_chat *c, const char *argument, const char *what) {
 }
 
 static bool run_think(r2i_chat *c, const char *argument) {
+    static const char *const efforts[] = { "low", "high", "max" };
+    r2i_effort effort = R2I_EFFORT_MODEL;
     char *end;
-    const long budget = strtol(argument, &end, 10);
+    long budget = 0;
     r2_error err;
-    if (*end != '\0' || budget < 0 || budget > 1 << 24) {
-        return report(c,
-                      r2i_fail(&err, R2_E_ARGUMENT,
-                               "/think: expected a number of tokens, found \"%.60s\"", argument),
-                      &err, "");
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(argument, efforts[i]) == 0) effort = (r2i_effort)(R2I_EFFORT_LOW + i);
     }
-    c->thinks = true;
+    if (effort == R2I_EFFORT_MODEL) {
+        budget = strtol(argument, &end, 10);
+        if (*end != '\0' || budget < 0 || budget > 1 << 24) {
+            return report(c,
+                          r2i_fail(&err, R2_E_ARGUMENT,
+                                   "/think: expected a number of tokens, low, high or max, found "
+                                   "\"%.60s\"",
+                                   argument),
+                          &err, "");
+        }
+    }
+    c->effort = effort;
     c->budget = (int32_t)budget;
     if (!c->session.info.can_think) return say(c, "this model has no tokens for thinking");
-    if (budget > 0)
-        r2i_program_note(c->session.program, "thinks, at most %ld tokens", budget);
+    const int32_t most = r2i_think_budget(effort, c->budget);
+    if (most > 0)
+        r2i_program_note(c->session.program, "thinks, at most %d tokens", most);
     else
         r2i_program_note(c->session.program, "thinks, without a limit");
     return false;
@@ -56,7 +67,7 @@ static bool run_think(r2i_chat *c, const char *argument) {
 
 static bool run_nothink(r2i_chat *c, const char *argument) {
     (void)argument;
-    c->thinks = false;
+    c->effort = R2I_EFFORT_OFF;
     return say(c, "does not think");
 }
 
@@ -201,7 +212,7 @@ static bool run_help(r2i_chat *chat, const char *argument);
 
 static const chat_command commands[] = {
     { "help", "", "this list", run_help },
-    { "think", "[N]", "let the model think, at most N tokens", run_think },
+    { "think", "[N]", "let the model think, at most N tokens, or low, high, max", run_think },
     { "nothink", "", "do not let it think", run_nothink },
     { "read", "FILE", "put a file's text in front of the next message", run_read },
     { "system", "[TEXT]", "set the system message, or remove it", run_system },

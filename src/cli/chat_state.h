@@ -10,8 +10,9 @@ typedef struct {
     r2i_conversation conversation;
     r2i_line_input *input;
     r2i_buffer line, message, answer, attached; /* attached: files for the next message */
-    bool thinks, is_over;
-    int32_t budget;
+    bool is_over;
+    r2i_effort effort;
+    int32_t budget; /* 0: as the effort says */
     int exit_code;
     /* the answer being written */
     int64_t think_start_ns, think_shown_ns;

@@ -28,7 +28,9 @@ r2_status r2i_chat_render(r2i_chat *c, bool opens_answer, r2_prompt **out, r2_er
         messages[i] = (r2_chat_message){ r2i_conversation_role(&c->conversation, i),
                                          r2i_conversation_content(&c->conversation, i) };
     }
-    const r2_chat_options options = { .think = c->thinks ? R2_THINK_AUTO : R2_THINK_OFF,
+    const r2_chat_options options = { .think = c->effort != R2I_EFFORT_OFF ? R2_THINK_AUTO
+                                                                           : R2_THINK_OFF,
+                                      .extra_json = r2i_effort_json(c->effort),
                                       .has_no_answer_prompt = !opens_answer };
     const r2_status status =
         r2_chat_render(out, c->session.model, messages, (int32_t)n, &options, err);
@@ -103,8 +105,8 @@ static r2_status write_answer(r2i_chat *c, r2_error *err) {
     r2_sequence_options options;
     R2I_TRY(r2i_chat_render(c, true, &prompt, err));
     r2i_session_sequence_options(&c->session, &options);
-    options.think = c->thinks ? R2_THINK_AUTO : R2_THINK_OFF;
-    options.think_budget = c->budget;
+    options.think = c->effort != R2I_EFFORT_OFF ? R2_THINK_AUTO : R2_THINK_OFF;
+    options.think_budget = r2i_think_budget(c->effort, c->budget);
     options.sampling.seed += (uint64_t)c->n_turns; /* an answer again is another answer */
     const r2_status status = r2i_session_answer(&c->session, prompt->tokens, prompt->n_tokens,
                                                 &options, on_text, c, &c->last, err);
@@ -276,7 +278,7 @@ static void greet(const r2i_chat *c) {
 
 int r2i_chat_command(r2i_program *p) {
     r2i_chat c = { .session = { .program = p },
-                   .thinks = p->options->thinks,
+                   .effort = (r2i_effort)p->options->think,
                    .budget = p->options->budget };
     r2_error err = { R2_OK, "" };
     r2i_buffer *buffers[] = { &c.line, &c.message, &c.answer, &c.attached };

@@ -66,7 +66,8 @@ static r2_status make_tokens(run_state *s, r2_token **tokens, int32_t *n_tokens,
     R2I_TRY(r2i_prompt_check(&s->prompt, err));
     const r2_chat_message messages[] = { { "system", o->system }, { "user", text } };
     const int skip = o->system == NULL;
-    const r2_chat_options chat = { .think = o->thinks ? R2_THINK_AUTO : R2_THINK_OFF };
+    const r2_chat_options chat = { .think = o->think ? R2_THINK_AUTO : R2_THINK_OFF,
+                                   .extra_json = r2i_effort_json((r2i_effort)o->think) };
     r2_prompt *prompt;
     R2I_TRY(r2_chat_render(&prompt, s->session.model, messages + skip, 2 - skip, &chat, err));
     *n_tokens = prompt->n_tokens;

@@ -14,7 +14,8 @@ const r2i_command r2i_command_table[] = {
     { "chat", NULL, "[MODEL]", "talk with a model", R2I_FOR_CHAT, r2i_chat_command,
       "Commands in the conversation: /help /think [N] /nothink /read FILE /system [TEXT] /save "
       "FILE /load FILE\n"
-      "/regen /edit [TEXT] /list /undo /ctx /stats /clear /exit.  A line of three quotation marks begins and ends "
+      "/regen /edit [TEXT] /list /undo /ctx /stats /clear /exit.  A line of three quotation marks "
+      "begins and ends "
       "text of several\n"
       "lines.  Ctrl-C stops the answer, twice ends the program; Ctrl-D ends it.  Standard input "
       "may be a file." },
@@ -36,12 +37,22 @@ const r2i_command r2i_command_table[] = {
       r2i_plan_command,
       "MODEL is a GGUF file, a Hugging Face folder with or without weights, or a config.json.  "
       "Speeds are upper\n"
-      "bounds: bytes to be read or products to be formed per token, over the rates measured on this "
+      "bounds: bytes to be read or products to be formed per token, over the rates measured on "
+      "this "
       "machine." },
+    { "config", NULL, "[list|get|set|unset] [FLAG] [VALUE]", "keep flags in a file", R2I_FOR_CONFIG,
+      r2i_config_command,
+      "FLAG is the long name of a flag, for all commands, or COMMAND.FLAG.  Read are, the stronger "
+      "first:\n"
+      "./r2lm.ini, $XDG_CONFIG_HOME/r2lm/config.ini (~/.config/...), /etc/r2lm/config.ini.  A line "
+      "is "
+      "FLAG = VALUE;\n"
+      "behind a line [COMMAND] it counts for that command alone.  Variables and flags are "
+      "stronger." },
     { "doctor", NULL, "", "say whether this machine is ready", R2I_FOR_DOCTOR, r2i_doctor_command,
       "Reads only: processor, memory, bandwidth, models." },
     { "version", NULL, "", "print the version", R2I_FOR_VERSION, r2i_version_command, NULL },
-    { "help", NULL, "[COMMAND]", "show help; --man writes the man page", R2I_FOR_HELP,
+    { "help", NULL, "[COMMAND]", "show a command's man page; --man writes it", R2I_FOR_HELP,
       r2i_help_command, NULL },
     { "completion", NULL, "bash|zsh|fish", "write completions for a shell", R2I_FOR_COMPLETION,
       r2i_completion_command, NULL },

@@ -14,6 +14,11 @@ static bool is_switch(const r2i_option *o) {
     return o->value_name == NULL;
 }
 
+/* The value goes behind =, or is left out. */
+static bool has_levels(const r2i_option *o) {
+    return o->kind == R2I_OPTION_LEVEL;
+}
+
 static void print_words_of(const r2i_command *c) {
     const char *between = "";
     for (size_t i = 0; i < r2i_n_options; i++) {
@@ -22,6 +27,10 @@ static void print_words_of(const r2i_command *c) {
         printf("%s--%s", between, o->name);
         between = " ";
         if (is_switch(o) && !o->has_no_env) printf(" --no-%s", o->name);
+        for (const char *at = has_levels(o) ? o->choices : NULL; at != NULL; at = strchr(at, '|')) {
+            at += *at == '|';
+            printf(" --%s=%.*s", o->name, (int)strcspn(at, "|"), at);
+        }
     }
 }
 
@@ -38,7 +47,7 @@ static void print_bash(void) {
     printf("\"\n    else\n        case $before in\n        -m|--model) words=$(r2lm list --quiet "
            "2>/dev/null | cut -f 1) ;;\n");
     for (size_t i = 0; i < r2i_n_options; i++) {
-        if (r2i_option_table[i].choices == NULL) continue;
+        if (r2i_option_table[i].choices == NULL || has_levels(&r2i_option_table[i])) continue;
         printf("        --%s) words=\"", r2i_option_table[i].name);
         print_choices(&r2i_option_table[i]);
         printf("\" ;;\n");
@@ -84,11 +93,11 @@ static void print_zsh(void) {
         for (size_t j = 0; j < r2i_n_options; j++) {
             const r2i_option *o = &r2i_option_table[j];
             if ((o->commands & r2i_command_table[i].bit) == 0) continue;
-            printf(" \\\n        '--%s[", o->name);
+            printf(" \\\n        '--%s%s[", o->name, has_levels(o) ? "=-" : "");
             print_quoted(o->help);
             printf("]");
             if (o->choices != NULL) {
-                printf(":%s:(", o->name);
+                printf("%s:%s:(", has_levels(o) ? ":" : "", o->name);
                 print_choices(o);
                 printf(")");
             } else if (o->value_name != NULL) {
@@ -114,7 +123,7 @@ static void print_fish(void) {
             printf("complete -c r2lm -n '__fish_seen_subcommand_from %s' -l %s", c->name, o->name);
             if (o->letter != 0) printf(" -s %c", o->letter);
             if (o->choices != NULL) {
-                printf(" -x -a '");
+                printf("%s -a '", has_levels(o) ? "" : " -x");
                 print_choices(o);
                 printf("'");
             } else if (o->value_name != NULL) {

@@ -41,10 +41,16 @@ static int fail_unknown(const char *name) {
 
 static int run_command(r2i_program *p, int argc, char **argv) {
     r2_error err = { R2_OK, "" };
-    const r2_status status = r2i_arguments_parse(&p->arguments, p->command->bit, argc, argv, &err);
+    r2_status status = r2i_settings_load(&p->settings, &p->arena, &err);
+    if (status != R2_OK) p->settings.n_items = 0; /* --json and --help still count */
+    const r2_status parsed =
+        r2i_arguments_parse(&p->arguments, p->command->bit, p->command->name, &p->settings, argc,
+                            argv, status == R2_OK ? &err : NULL);
+    if (status == R2_OK) status = parsed;
     p->options = &p->arguments.values;
     r2i_terminal_init(&p->terminal, p->options->color, p->options->is_quiet);
     if (status != R2_OK) return r2i_program_fail(p, status, &err);
+    r2i_settings_warn(p);
     if (p->options->wants_help) {
         r2i_help_print(p->command);
         return R2I_EXIT_OK;

@@ -1,13 +1,22 @@
 /* option_table.h - every flag of every command, once.
  *
  * Parsing, environment variables, --help, the man page and the completions are all read from this
- * table, so they cannot disagree.  A value comes from the flag, else from R2LM_<FLAG>, else from the
- * row's default. */
+ * table, so they cannot disagree.  A value comes from the flag, else from R2LM_<FLAG>, else from a
+ * file (settings.h), else from the row's default. */
 #ifndef R2I_OPTION_TABLE_H
 #define R2I_OPTION_TABLE_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* How much a model may think. */
+typedef enum {
+    R2I_EFFORT_OFF,
+    R2I_EFFORT_MODEL, /* as it does by itself */
+    R2I_EFFORT_LOW,
+    R2I_EFFORT_HIGH,
+    R2I_EFFORT_MAX
+} r2i_effort;
 
 /* One bit per command: where a flag applies. */
 enum {
@@ -24,7 +33,8 @@ enum {
     R2I_FOR_COMPLETION = 1 << 10,
     R2I_FOR_LICENSES = 1 << 11,
     R2I_FOR_PLAN = 1 << 12,
-    R2I_FOR_ALL = (1 << 13) - 1
+    R2I_FOR_CONFIG = 1 << 13,
+    R2I_FOR_ALL = (1 << 14) - 1
 };
 
 /* The values.  Field names follow the long options. */
@@ -36,14 +46,17 @@ typedef struct {
     double memory; /* GB */
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
-    bool is_packed, is_raw, thinks, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;
+    bool is_packed, is_raw, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;
     bool wants_help, wants_man, has_special, ignores_end, unfolds, measures;
+    bool is_local, is_system;
     int32_t hides_thinking; /* -1: shown on a terminal */
+    int32_t think;          /* r2i_effort */
 } r2i_options;
 
 typedef enum {
     R2I_OPTION_SWITCH,   /* bool; --name and --no-name */
     R2I_OPTION_TRISTATE, /* int32_t -1, 0, 1; --name and --no-name */
+    R2I_OPTION_LEVEL,    /* int32_t: 0 --no-name, 1 --name, 2.. --name=CHOICE in their order */
     R2I_OPTION_TEXT,     /* const char * */
     R2I_OPTION_CHOICE,   /* const char *, one of `choices` */
     R2I_OPTION_COUNT,    /* int32_t within low..high */
@@ -64,7 +77,7 @@ typedef struct {
     const char *help;
     unsigned commands; /* R2I_FOR_* */
     bool is_common;    /* shown in the short help */
-    bool has_no_env;
+    bool has_no_env;   /* nor a setting in files */
 } r2i_option;
 
 extern const r2i_option r2i_option_table[];

@@ -7,7 +7,7 @@
 
 #include "base/failure.h"
 
-enum { MAX_WORD = 40, ENV_NAME_BYTES = 64 };
+enum { MAX_WORD = 40 };
 
 int r2i_word_distance(const char *a, const char *b) {
     const size_t n = strlen(a), m = strlen(b);
@@ -51,14 +51,16 @@ static r2_status fail_unknown(unsigned command, const char *name, r2_error *err)
                     best);
 }
 
-static bool is_choice(const char *choices, const char *text) {
+/* The place of a text in "a|b|c", or -1. */
+static int32_t find_choice(const char *choices, const char *text) {
     const size_t n = strlen(text);
-    for (const char *at = choices; at != NULL; at = strchr(at, '|')) {
+    int32_t i = 0;
+    for (const char *at = choices; at != NULL; at = strchr(at, '|'), i++) {
         at += *at == '|';
         const size_t width = strcspn(at, "|");
-        if (width == n && memcmp(at, text, n) == 0) return true;
+        if (width == n && memcmp(at, text, n) == 0) return i;
     }
-    return false;
+    return -1;
 }
 
 static bool read_number(const char *text, bool is_whole, double *out) {
@@ -74,7 +76,9 @@ static bool read_number(const char *text, bool is_whole, double *out) {
 }
 
 static bool read_switch(const char *text, int32_t *out) {
-    *out = is_choice("1|true|yes|on", text) ? 1 : is_choice("0|false|no|off", text) ? 0 : -1;
+    *out = find_choice("1|true|yes|on", text) >= 0    ? 1
+           : find_choice("0|false|no|off", text) >= 0 ? 0
+                                                      : -1;
     return *out >= 0 || strcmp(text, "-1") == 0;
 }
 
@@ -89,7 +93,7 @@ static r2_status set_value(r2i_options *values, const r2i_option *o, const char 
         memcpy(field, &text, sizeof text);
         return R2_OK;
     case R2I_OPTION_CHOICE:
-        if (text != NULL && !is_choice(o->choices, text)) {
+        if (text != NULL && find_choice(o->choices, text) < 0) {
             return r2i_fail(err, R2_E_ARGUMENT, "%s: expected %s, found \"%.60s\"", source,
                             o->choices, text);
         }
@@ -106,12 +110,21 @@ static r2_status set_value(r2i_options *values, const r2i_option *o, const char 
         else
             *(bool *)(void *)field = state == 1;
         return R2_OK;
+    case R2I_OPTION_LEVEL:
+        if (find_choice(o->choices, text) >= 0) {
+            state = 2 + find_choice(o->choices, text);
+        } else if (!read_switch(text, &state) || state < 0) {
+            return r2i_fail(err, R2_E_ARGUMENT, "%s: expected %s, 1 or 0, found \"%.60s\"", source,
+                            o->choices, text);
+        }
+        memcpy(field, &state, sizeof state);
+        return R2_OK;
     case R2I_OPTION_COUNT:
     case R2I_OPTION_SEED:
     case R2I_OPTION_REAL:
         break;
     }
-    if (o->choices != NULL && is_choice(o->choices, text)) text = "0";
+    if (o->choices != NULL && find_choice(o->choices, text) >= 0) text = "0";
     if (!read_number(text, o->kind != R2I_OPTION_REAL, &number) || number < o->low ||
         number > o->high) {
         return r2i_fail(err, R2_E_ARGUMENT,
@@ -129,25 +142,42 @@ static r2_status set_value(r2i_options *values, const r2i_option *o, const char 
     return R2_OK;
 }
 
-static const char *environment(const r2i_option *o, char *name) {
-    r2i_option_env_name(o->name, name, ENV_NAME_BYTES);
+const char *r2i_option_env(const r2i_option *o, char name[R2I_ENV_NAME_BYTES]) {
+    r2i_option_env_name(o->name, name, R2I_ENV_NAME_BYTES);
     const char *text = getenv(name);
     if (text == NULL && o->alias != NULL) {
-        r2i_option_env_name(o->alias, name, ENV_NAME_BYTES);
+        r2i_option_env_name(o->alias, name, R2I_ENV_NAME_BYTES);
         text = getenv(name);
     }
     return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
-static r2_status set_defaults(r2i_options *values, unsigned command, r2_error *err) {
+static r2_status set_setting(r2i_options *values, const r2i_option *o, const r2i_setting *setting,
+                             r2_error *err) {
+    const r2_status status = set_value(values, o, setting->key, setting->value, err);
+    return status == R2_OK ? R2_OK : r2i_fail_at(err, status, setting->source);
+}
+
+r2_status r2i_option_check(const r2i_option *o, const char *value, r2_error *err) {
+    r2i_options values;
+    return set_value(&values, o, o->name, value, err);
+}
+
+static r2_status set_defaults(r2i_options *values, unsigned command, const char *command_name,
+                              const r2i_settings *settings, r2_error *err) {
     memset(values, 0, sizeof *values);
     for (size_t i = 0; i < r2i_n_options; i++) {
         const r2i_option *o = &r2i_option_table[i];
-        char name[ENV_NAME_BYTES];
+        char name[R2I_ENV_NAME_BYTES];
         if ((o->commands & command) == 0) continue;
         if (o->fallback != NULL) R2I_TRY(set_value(values, o, o->name, o->fallback, err));
-        const char *text = o->has_no_env ? NULL : environment(o, name);
-        if (text != NULL) R2I_TRY(set_value(values, o, name, text, err));
+        if (o->has_no_env) continue;
+        const r2i_setting *setting = r2i_settings_find(settings, o, command_name);
+        const char *text = r2i_option_env(o, name);
+        if (text != NULL)
+            R2I_TRY(set_value(values, o, name, text, err));
+        else if (setting != NULL)
+            R2I_TRY(set_setting(values, o, setting, err));
     }
     return R2_OK;
 }
@@ -160,7 +190,8 @@ typedef struct {
 } reader;
 
 static bool is_switch(const r2i_option *o) {
-    return o->kind == R2I_OPTION_SWITCH || o->kind == R2I_OPTION_TRISTATE;
+    return o->kind == R2I_OPTION_SWITCH || o->kind == R2I_OPTION_TRISTATE ||
+           o->kind == R2I_OPTION_LEVEL;
 }
 
 static r2_status set_from(reader *r, const r2i_option *o, const char *source,
@@ -218,13 +249,14 @@ static r2_status add_word(r2i_arguments *out, const char *word, r2_error *err) {
     return R2_OK;
 }
 
-r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, int argc, char *const *argv,
+r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, const char *name,
+                              const r2i_settings *settings, int argc, char *const *argv,
                               r2_error *err) {
     reader r = { out, command, argc, 0, argv };
     bool is_over = false;
     out->n_words = 0;
     out->has_model_flag = false;
-    R2I_TRY(set_defaults(&out->values, command, err));
+    R2I_TRY(set_defaults(&out->values, command, name, settings, err));
     for (; r.at < argc; r.at++) {
         const char *word = argv[r.at];
         if (is_over || word[0] != '-' || word[1] == '\0')

@@ -2,9 +2,10 @@
 #ifndef R2I_OPTIONS_H
 #define R2I_OPTIONS_H
 #include "cli/option_table.h"
+#include "cli/settings.h"
 #include "r2lm/status.h"
 
-enum { R2I_MAX_WORDS = 256 };
+enum { R2I_MAX_WORDS = 256, R2I_ENV_NAME_BYTES = 64 };
 
 typedef struct {
     r2i_options values;
@@ -13,10 +14,15 @@ typedef struct {
     bool has_model_flag; /* -m on the command line, not from the environment */
 } r2i_arguments;
 
-/* Sets all values from defaults, R2LM_* and argv (behind the command's name).  Texts are borrowed
- * from argv and the environment.  R2_E_ARGUMENT with one line that names the nearest flag. */
-R2_CHECKED r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, int argc,
-                                         char *const *argv, r2_error *err);
+/* Sets all values of a command from defaults, settings, R2LM_* and argv (behind the command's name).
+ * Texts are borrowed from all of these.  R2_E_ARGUMENT with one line that names the nearest flag. */
+R2_CHECKED r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, const char *name,
+                                         const r2i_settings *settings, int argc, char *const *argv,
+                                         r2_error *err);
+/* The value of a flag's variable, or NULL, and the variable's name. */
+const char *r2i_option_env(const r2i_option *option, char name[R2I_ENV_NAME_BYTES]);
+/* R2_E_ARGUMENT: the flag does not take this value. */
+R2_CHECKED r2_status r2i_option_check(const r2i_option *option, const char *value, r2_error *err);
 /* The number of edits between two words: insertions, deletions, replacements, swaps of neighbours. */
 int r2i_word_distance(const char *a, const char *b);
 #endif

@@ -35,6 +35,7 @@ extern const size_t r2i_n_commands;
 
 struct r2i_program {
     const r2i_command *command;
+    r2i_settings settings;
     r2i_arguments arguments;
     const r2i_options *options; /* arguments.values */
     r2i_terminal terminal;
@@ -69,11 +70,15 @@ int r2i_tokenize_command(r2i_program *program);
 int r2i_ppl_command(r2i_program *program);
 int r2i_bench_command(r2i_program *program);
 int r2i_plan_command(r2i_program *program);
+int r2i_config_command(r2i_program *program);
 int r2i_doctor_command(r2i_program *program);
 int r2i_version_command(r2i_program *program);
 int r2i_help_command(r2i_program *program);
 int r2i_completion_command(r2i_program *program);
 int r2i_licenses_command(r2i_program *program);
+
+/* A line on standard error for each variable R2LM_* and each setting that no flag knows. */
+void r2i_settings_warn(const r2i_program *program);
 
 /* Help of one command, or of the program when `command` is NULL. */
 void r2i_help_print(const r2i_command *command);

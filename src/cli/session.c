@@ -66,6 +66,27 @@ static uint64_t fresh_seed(void) {
            11;
 }
 
+int32_t r2i_think_budget(r2i_effort effort, int32_t budget) {
+    enum { LOW_TOKENS = 1024, HIGH_TOKENS = 8192 };
+    if (budget > 0) return budget;
+    return effort == R2I_EFFORT_LOW ? LOW_TOKENS : effort == R2I_EFFORT_HIGH ? HIGH_TOKENS : 0;
+}
+
+const char *r2i_effort_json(r2i_effort effort) {
+    switch (effort) {
+    case R2I_EFFORT_LOW:
+        return "{\"reasoning_effort\": \"low\"}";
+    case R2I_EFFORT_HIGH:
+        return "{\"reasoning_effort\": \"high\"}";
+    case R2I_EFFORT_MAX:
+        return "{\"reasoning_effort\": \"max\"}";
+    case R2I_EFFORT_OFF:
+    case R2I_EFFORT_MODEL:
+        break;
+    }
+    return NULL;
+}
+
 void r2i_session_sequence_options(const r2i_session *s, r2_sequence_options *out) {
     const r2i_options *o = s->program->options;
     *out = (r2_sequence_options){ .sampling = { .temperature = (float)o->temp,
@@ -79,8 +100,8 @@ void r2i_session_sequence_options(const r2i_session *s, r2_sequence_options *out
                                                 .seed = o->seed >= 0 ? (uint64_t)o->seed
                                                                      : fresh_seed() },
                                   .max_new_tokens = o->predict,
-                                  .think = o->thinks ? R2_THINK_AUTO : R2_THINK_OFF,
-                                  .think_budget = o->budget,
+                                  .think = o->think ? R2_THINK_AUTO : R2_THINK_OFF,
+                                  .think_budget = r2i_think_budget((r2i_effort)o->think, o->budget),
                                   .ignores_end = o->ignores_end,
                                   .n_draft = o->draft };
 }

@@ -32,6 +32,11 @@ typedef struct {
     double prompt_s, decode_s, think_s;
 } r2i_answer;
 
+/* The thinking budget that goes with an effort: `budget` if it is given (above 0), else 1024 tokens
+ * for low, 8192 for high, 0 (no limit) for the others. */
+int32_t r2i_think_budget(r2i_effort effort, int32_t budget);
+/* The variable by which chat templates are told, as r2_chat_options.extra_json; NULL: nothing to say. */
+const char *r2i_effort_json(r2i_effort effort);
 /* Sampling, limits and thinking as the flags say. */
 void r2i_session_sequence_options(const r2i_session *session, r2_sequence_options *out);
 /* Reads the tokens and writes an answer into the sink until it ends or a signal comes. */

@@ -9,7 +9,7 @@ SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.pa
 PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
 TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
 OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
-COMMANDS = "run chat list show tokenize ppl bench plan doctor version help completion licenses".split()
+COMMANDS = "run chat list show tokenize ppl bench plan config doctor version help completion licenses".split()
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +141,98 @@ def test_flag_before_environment_before_default():
     assert tokens("--predict=4") == 4
     assert "R2LM_PREDICT" in one_line(r2lm("run", "-m", TOY, "-p", "x", code=USAGE, env=dict(R2LM_PREDICT="x")).err)
     assert json.loads(r2lm("run", "-p", "x", "-n", 1, env=dict(R2LM_MODEL=TOY, R2LM_JSON="1")).out)["model"] == "toy"
+
+
+# ---------------------------------------------------------------- settings in files
+def test_order_of_strength(home, tmp_path):
+    """flag > variable > ./r2lm.ini > the user's file > the system's > default"""
+    system, user, local = tmp_path / "system.ini", home / ".config/r2lm/config.ini", tmp_path / "r2lm.ini"
+    user.parent.mkdir(parents=True)
+    def tokens(*flags, **env):
+        return json.loads(r2lm("run", "-m", TOY, "-p", "x", "--temp", 0, "--json", *flags, env=dict(env, R2LM_SYSTEM_CONFIG=str(system)), cwd=tmp_path).out)["completion_tokens"]
+    system.write_text("predict = 11\n[run]\npredict = 7\n")
+    assert tokens() == 7
+    user.write_text("# mine\n[bench]\npredict = 3\n[run]\n  n-predict =  6  \n\n; over\n")
+    assert tokens() == 6
+    local.write_text('predict="5"')
+    assert tokens() == 5
+    assert tokens(XDG_CONFIG_HOME=str(tmp_path / "nothing")) == 5
+    assert tokens(R2LM_PREDICT="4") == 4
+    assert tokens("-n", 2, R2LM_PREDICT="4") == 2
+    listed = [(s["key"], s["command"], s["value"]) for s in json.loads(r2lm("config", "--json", cwd=tmp_path, env=dict(R2LM_SYSTEM_CONFIG=str(system), R2LM_PREDICT="4")).out)["settings"]]
+    assert listed[:3] == [("predict", None, "4"), ("predict", None, "5"), ("n-predict", "run", "6")] and listed[-1] == ("predict", None, "11")
+    assert r2lm("config", "get", "run.predict", cwd=tmp_path).out == "5\n" and r2lm("config", "get", "bench.predict", cwd="/").out == "3\n"
+    assert r2lm("config", "get", "bench.streams").out == "32\n" and r2lm("config", "get", "prompt", code=FAILED).out == ""
+    local.write_text("predict = x\n")
+    assert one_line(r2lm("run", "-m", TOY, "-p", "x", cwd=tmp_path, code=USAGE).err).startswith("r2lm: ./r2lm.ini:1: predict: expected")
+
+
+def test_config_writes_what_it_should(home, tmp_path):
+    user = home / ".config/r2lm/config.ini"
+    config = lambda *words, **more: r2lm("config", *words, **more)
+    config("set", "temp", "0.3")
+    assert user.read_text() == "temp = 0.3\n" and stat.S_IMODE(user.stat().st_mode) == 0o600 and stat.S_IMODE(user.parent.stat().st_mode) == 0o700
+    user.write_text("; mine\n  temp=0.3 \n\n[run]\nsystem = be brief\n# end")
+    config("set", "temp", "0.5")
+    config("set", "run.predict", "9")
+    config("set", "chat.system", " with spaces ")
+    config("set", "top-k", "4")
+    assert user.read_text() == '; mine\ntemp = 0.5\n\ntop-k = 4\n[run]\nsystem = be brief\n# end\npredict = 9\n\n[chat]\nsystem = " with spaces "\n'
+    assert config("get", "chat.system").out == " with spaces \n"
+    config("unset", "run.predict")
+    config("unset", "temp")
+    assert user.read_text() == '; mine\n\ntop-k = 4\n[run]\nsystem = be brief\n# end\n\n[chat]\nsystem = " with spaces "\n'
+    config("unset", "temp", code=DATA)
+    config("set", "--local", "threads", 1, cwd=tmp_path)
+    assert (tmp_path / "r2lm.ini").read_text() == "threads = 1\n"
+    before = user.read_text()
+    for words, near in ((("set", "tmp", "1"), "temp"), (("set", "temp", "hot"), "temp"), (("set", "rnu.temp", "1"), "command"), (("set", "temp"), "expected"), (("get",), "expected"),
+                        (("set", "system", "a\nb"), "one line"), (("set", "think", "medium"), "low"), (("set", "bench.system", "x"), "bench.system"), (("frobnicate",), "expected"), (("set", "help", "1"), "help")):
+        assert near in one_line(config(*words, code=USAGE).err)
+    target = tmp_path / "kept.ini"          # a link stays a link
+    target.write_text("temp = 1\n")
+    user.unlink()
+    user.symlink_to(target)
+    config("set", "temp", "2")
+    assert target.read_text() == "temp = 2\n" and user.is_symlink() and before
+
+
+def test_settings_that_are_wrong(tmp_path):
+    file = tmp_path / "bad.ini"
+    def listed(text, code=OK, **env):
+        file.write_bytes(text)
+        return r2lm("list", code=code, env=dict(env, R2LM_SYSTEM_CONFIG=str(file)))
+    for text in (b"temp 3\n", b"[run\n", b"= 3\n", b"a = " + b"x" * 5000, b"\0\n"):
+        assert "bad.ini:1: expected" in one_line(listed(text, DATA).err)
+    said = listed(b"tempp = 1\n[run]\nstreams = 3\n[rnu]\ntemp = 1\n").err
+    assert "bad.ini:1: tempp: no such flag; did you mean temp?" in said and "bad.ini:3: streams: no such flag of this command" in said and "[rnu]: no such command" in said
+    assert "x" * 61 not in listed(b"x" * 200 + b" = \x1b[31m\n").err and "\x1b" not in listed(b"\x1bx = 3\n").err
+    assert "is too large" in listed(b"# \n" * (1 << 19)).err
+    assert "no regular file" in r2lm("list", env=dict(R2LM_SYSTEM_CONFIG="/dev/null")).err
+    if os.geteuid() == 0:
+        file.write_text("temp = x\n")
+        os.chown(file, 12345, 12345)
+        assert "another user: ignored" in r2lm("list", env=dict(R2LM_SYSTEM_CONFIG=str(file))).err
+
+
+def test_unknown_variables_are_named():
+    said = r2lm("run", "-m", TOY, "-p", "x", "-n", 1, env=dict(R2LM_TEMPP="1", R2LM_ZZZZZZZZZZZZ="1", R2LM_TOP_K="3", R2LM_TEMPERATURE="1")).err.splitlines()
+    assert "r2lm: R2LM_TEMPP: no such variable; did you mean R2LM_TEMP?" in said and "r2lm: R2LM_ZZZZZZZZZZZZ: no such variable" in said
+    assert len([l for l in said if "variable" in l]) == 2
+    assert r2lm("list", "--quiet", env=dict(R2LM_TEMPP="1")).err == ""
+
+
+# ---------------------------------------------------------------- thinking effort
+def test_think_levels():
+    def said(*flags, **env):
+        return json.loads(r2lm("run", "-m", TOY, "-p", "x", "-n", 1100, "-c", 1200, "--temp", 0, "--json", *flags, env=env).out)["thinking_tokens"]
+    assert said("--think=low") == said(R2LM_THINK="low") == 1024 and said("--think=low", "--budget", 5) == 5
+    assert said("--think=max") > 1090 and said("--think") > 1090 and said("--think=high") > 1090
+    assert said("--no-think") == said("--think=0") == said(R2LM_THINK="off") == 0
+    r2lm("run", "-m", TOY, "-p", "x", "--think=medium", code=USAGE)
+    out = r2lm("chat", "-m", TOY, "-n", 1100, "-c", 4000, "--temp", 0, "--json", stdin="/think low\nhi\n/think 3\nhi\n/nothink\nhi\n").out
+    assert [json.loads(l)["thinking_tokens"] for l in out.splitlines()] == [1024, 3, 0]
+    assert "low, high or max" in r2lm("chat", "-m", TOY, stdin="/think hard\n", code=USAGE).err
 
 
 # ---------------------------------------------------------------- bad models
@@ -471,6 +563,19 @@ def test_chat_interrupted_at_the_prompt_twice():
     t.send("\x03")
     t.expect("again")
     assert t.end("\x03") == 130
+
+
+def test_help_is_a_man_page_on_a_terminal(tmp_path):
+    t = Terminal("help", "run", PAGER="cat", MANPAGER="cat")
+    assert t.end() == OK and "--temp" in re.sub(".\x08", "", t.text.replace("\u2010", "-"))
+    none = tmp_path / "bin"
+    none.mkdir()
+    t = Terminal("help", "run", PAGER="/bin/cat", PATH=str(none))    # no man, no shell by name: as it is
+    assert t.end() == OK and "usage: r2lm run" in t.text
+    (none / "sh").symlink_to("/bin/sh")
+    t = Terminal("help", "run", PAGER="echo paged; /bin/cat", PATH=str(none))
+    assert t.end() == OK and "paged" in t.text and "usage: r2lm run" in t.text
+    assert ".SH SYNOPSIS" in r2lm("help", "--man", "run").out and "R2LM\\-RUN" not in r2lm("help", "--man").out
 
 
 def test_colours():
