@@ -36,6 +36,40 @@ typedef struct {
     r2_host host;                 /* memory; `log` receives notes; `user` is given to `progress` too */
 } r2_convert_options;
 
+/* Writes the model `in` as `out`: a Hugging Face folder becomes a GGUF file, a GGUF file (or the
+ * first shard of several) a folder with safetensors, config.json and tokenizer files.  `options` may
+ * be NULL.  Families: llama, qwen2, qwen3, qwen3_moe, deepseek_v2, deepseek_v3.
+ * R2_E_NOT_FOUND: no such input, a shard or tensor missing; R2_E_FORMAT, R2_E_MISMATCH: bad input;
+ * R2_E_UNSUPPORTED: a family, element type, tokenizer or setting that the other side cannot hold;
+ * R2_E_ARGUMENT: `out` exists; R2_E_FULL: no room on the disk; R2_E_CANCELED, R2_E_NOMEM, R2_E_IO. */
+R2_API R2_CHECKED r2_status r2_convert(const char *in, const char *out,
+                                       const r2_convert_options *options, r2_error *err);
+
+/* ---- verify: is a model file what it should be? ---- */
+
+typedef struct {
+    int32_t n_threads; /* 0: one per processor this process may use */
+    /* One line for every fault, up to 20; may be NULL. */
+    void (*fault)(void *user, const char *line);
+    r2_convert_progress progress; /* may be NULL; counts bytes of weights */
+    r2_host host;                 /* memory; `user` is given to all of these */
+} r2_verify_options;
+
+typedef struct {
+    char architecture[32];
+    int64_t n_tensors, n_values; /* looked at */
+    int64_t n_bytes;             /* of weights */
+    int64_t n_bad_tensors;       /* holding a value, or the scale of a block, that is no finite number */
+    int32_t n_files;             /* of weights */
+} r2_verify_report;
+
+/* Opens `path` (as r2_model_open does: header, bounds, names and shapes against the configuration,
+ * tokenizer), then reads every tensor and looks for NaN and infinity.  `options` may be NULL.
+ * *report holds what was looked at so far, also on failure.  R2_E_FORMAT: values that are no
+ * numbers; otherwise what r2_model_open says of the first fault. */
+R2_API R2_CHECKED r2_status r2_verify(const char *path, const r2_verify_options *options,
+                                      r2_verify_report *report, r2_error *err);
+
 /* ---- plan: parameters, memory and speed of a model that need not be here ---------------------- */
 
 typedef enum {

@@ -27,6 +27,9 @@ int r2i_licenses_command(r2i_program *p) {
 #ifdef R2LM_HAVE_LIBEDIT
         { "libedit", "BSD-3-Clause", "line editing" },
 #endif
+#ifdef R2LM_HAVE_CRYPTO
+        { "OpenSSL", "Apache-2.0", "checksums" },
+#endif
     };
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {

@@ -40,6 +40,17 @@ const r2i_command r2i_command_table[] = {
       "bounds: bytes to be read or products to be formed per token, over the rates measured on "
       "this "
       "machine." },
+    { "convert", NULL, "INPUT OUTPUT", "turn a Hugging Face folder into a GGUF file, or back",
+      R2I_FOR_CONVERT, r2i_convert_command,
+      "INPUT is a folder with config.json and safetensors, or a GGUF file (the first shard of "
+      "several); OUTPUT\n"
+      "becomes the other of the two.  Tokenizer and chat template go along.  OUTPUT appears when "
+      "it is complete." },
+    { "verify", NULL, "[MODEL]", "check a model's files", R2I_FOR_VERIFY, r2i_verify_command,
+      "Opens the model as the engine does, looks for values that are no numbers in every tensor, "
+      "and compares\n"
+      "checksums with FILE.sha256, SHA256SUMS or what a download cache recorded.  Exit code 3: "
+      "something is wrong." },
     { "config", NULL, "[list|get|set|unset] [FLAG] [VALUE]", "keep flags in a file", R2I_FOR_CONFIG,
       r2i_config_command,
       "FLAG is the long name of a flag, for all commands, or COMMAND.FLAG.  Read are, the stronger "

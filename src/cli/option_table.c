@@ -8,7 +8,8 @@ enum {
         R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_SHOW | R2I_FOR_TOKENIZE | R2I_FOR_PPL | R2I_FOR_BENCH,
     COMPUTES = R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_PPL | R2I_FOR_BENCH,
     TALKS = R2I_FOR_RUN | R2I_FOR_CHAT,
-    FINDS = OPENS_MODEL | R2I_FOR_PLAN | R2I_FOR_LIST | R2I_FOR_DOCTOR,
+    FINDS = OPENS_MODEL | R2I_FOR_PLAN | R2I_FOR_CONVERT | R2I_FOR_VERIFY | R2I_FOR_LIST |
+            R2I_FOR_DOCTOR,
     READS = R2I_FOR_RUN | R2I_FOR_TOKENIZE | R2I_FOR_PPL
 };
 
@@ -19,7 +20,7 @@ enum {
 const r2i_option r2i_option_table[] = {
     { "model", NULL, 'm', R2I_OPTION_TEXT, AT(model), NULL, 0, 0, NULL, "MODEL",
       "a GGUF file, a Hugging Face folder, or a name as `r2lm list` shows it",
-      OPENS_MODEL | R2I_FOR_PLAN | R2I_FOR_DOCTOR, true, false },
+      OPENS_MODEL | R2I_FOR_PLAN | R2I_FOR_VERIFY | R2I_FOR_DOCTOR, true, false },
     { "models", NULL, 0, R2I_OPTION_TEXT, AT(models), NULL, 0, 0, NULL, "DIR",
       "look for models in this folder first", FINDS, false, false },
     { "prompt", NULL, 'p', R2I_OPTION_TEXT, AT(prompt), NULL, 0, 0, NULL, "TEXT",
@@ -46,6 +47,18 @@ const r2i_option r2i_option_table[] = {
     { "type", NULL, 0, R2I_OPTION_TEXT, AT(type), NULL, 0, 0, NULL, "TYPE",
       "plan for weights stored so, such as Q4_K_M, Q8_0 or BF16; as they are otherwise",
       R2I_FOR_PLAN, true, false },
+    { "type", NULL, 0, R2I_OPTION_CHOICE, AT(type), "keep", 0, 0, "keep|f32|f16|bf16", "TYPE",
+      "element type of the matrices; keep: as they are, FP8 and quantized ones as BF16",
+      R2I_FOR_CONVERT, true, false },
+    { "force", NULL, 0, R2I_OPTION_SWITCH, AT(is_forced), "0", 0, 0, NULL, NULL,
+      "replace OUTPUT if it exists", R2I_FOR_CONVERT, true, false },
+    { "mtp", NULL, 0, R2I_OPTION_SWITCH, AT(keeps_mtp), "1", 0, 0, NULL, NULL,
+      "keep multi-token prediction modules", R2I_FOR_CONVERT, true, false },
+    { "shard-size", NULL, 0, R2I_OPTION_REAL, AT(shard_size), "5", 0.000001, 1e6, NULL, "GB",
+      "most of a file of safetensors", R2I_FOR_CONVERT, true, false },
+    { "checksums", NULL, 0, R2I_OPTION_SWITCH, AT(has_checksums), "1", 0, 0, NULL, NULL,
+      "compute the SHA-256 of every file and compare it with what is known", R2I_FOR_VERIFY, true,
+      false },
     { "cache-type", NULL, 0, R2I_OPTION_CHOICE, AT(cache_type), "bf16", 0, 0, "bf16|f16|q8|f32",
       "TYPE", "what attention's cache is stored as", R2I_FOR_PLAN, true, false },
     { "memory", NULL, 0, R2I_OPTION_REAL, AT(memory), "0", 0, 1e6, NULL, "GB",
@@ -54,7 +67,8 @@ const r2i_option r2i_option_table[] = {
       "measure for half a second how fast this machine reads and multiplies", R2I_FOR_PLAN, true,
       false },
     { "threads", NULL, 't', R2I_OPTION_COUNT, AT(threads), "0", 0, 256, NULL, "N",
-      "threads; 0: one per processor", COMPUTES | R2I_FOR_PLAN | R2I_FOR_DOCTOR, true, false },
+      "threads; 0: one per processor",
+      COMPUTES | R2I_FOR_PLAN | R2I_FOR_CONVERT | R2I_FOR_VERIFY | R2I_FOR_DOCTOR, true, false },
     { "temp", "temperature", 0, R2I_OPTION_REAL, AT(temp), "0.7", 0, 100, NULL, "X",
       "temperature; 0: always the likeliest token", TALKS, true, false },
     { "top-k", NULL, 0, R2I_OPTION_COUNT, AT(top_k), "0", 0, 1 << 24, NULL, "N",

@@ -34,7 +34,9 @@ enum {
     R2I_FOR_LICENSES = 1 << 11,
     R2I_FOR_PLAN = 1 << 12,
     R2I_FOR_CONFIG = 1 << 13,
-    R2I_FOR_ALL = (1 << 14) - 1
+    R2I_FOR_CONVERT = 1 << 14,
+    R2I_FOR_VERIFY = 1 << 15,
+    R2I_FOR_ALL = (1 << 16) - 1
 };
 
 /* The values.  Field names follow the long options. */
@@ -43,12 +45,13 @@ typedef struct {
     const char *type, *cache_type;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
-    double memory; /* GB */
+    double memory, shard_size; /* GB */
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
     bool is_packed, is_raw, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;
     bool wants_help, wants_man, has_special, ignores_end, unfolds, measures;
     bool is_local, is_system;
+    bool is_forced, keeps_mtp, has_checksums;
     int32_t hides_thinking; /* -1: shown on a terminal */
     int32_t think;          /* r2i_effort */
 } r2i_options;

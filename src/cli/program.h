@@ -70,6 +70,8 @@ int r2i_tokenize_command(r2i_program *program);
 int r2i_ppl_command(r2i_program *program);
 int r2i_bench_command(r2i_program *program);
 int r2i_plan_command(r2i_program *program);
+int r2i_convert_command(r2i_program *program);
+int r2i_verify_command(r2i_program *program);
 int r2i_config_command(r2i_program *program);
 int r2i_doctor_command(r2i_program *program);
 int r2i_version_command(r2i_program *program);

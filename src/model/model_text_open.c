@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "model/model.h"
+#include "model/model_vocabulary.h"
 
 enum { MAX_TOKENS = 1 << 22, MAX_EOG_IDS = 64 };
 
@@ -86,14 +87,14 @@ static r2_status fill_vocabulary(const r2i_gguf *gguf, r2i_vocabulary *v, r2_err
     return R2_OK;
 }
 
-static r2_status open_gguf_tokenizer(r2_model *model, r2_error *err) {
+r2_status r2i_tokenizer_from_gguf(r2i_tokenizer **out, const r2i_gguf *gguf, r2i_heap *heap,
+                                  r2_error *err) {
     r2i_vocabulary vocabulary;
-    if (r2i_gguf_find(model->gguf, "tokenizer.ggml.tokens") == NULL)
-        return R2_OK; /* a model without vocabulary */
-    R2I_TRY(fill_vocabulary(model->gguf, &vocabulary, err));
-    const r2_status status =
-        r2i_tokenizer_create(&model->tokenizer, &vocabulary, &model->heap, err);
-    return status == R2_OK ? R2_OK : r2i_fail_at(err, status, r2i_gguf_label(model->gguf));
+    *out = NULL;
+    if (r2i_gguf_find(gguf, "tokenizer.ggml.tokens") == NULL) return R2_OK;
+    R2I_TRY(fill_vocabulary(gguf, &vocabulary, err));
+    const r2_status status = r2i_tokenizer_create(out, &vocabulary, heap, err);
+    return status == R2_OK ? R2_OK : r2i_fail_at(err, status, r2i_gguf_label(gguf));
 }
 
 /* ---- from a Hugging Face folder ---- */
@@ -118,9 +119,10 @@ static r2i_text_view view_of_text(const char *text) {
     return (r2i_text_view){ text, text != NULL ? strlen(text) : 0 };
 }
 
-static r2_status open_json_tokenizer(r2_model *model, r2_error *err) {
-    const r2i_model_folder *folder = &model->folder;
+r2_status r2i_tokenizer_from_folder(r2i_tokenizer **out, const r2i_model_folder *folder,
+                                    r2i_heap *heap, r2_error *err) {
     int32_t eog_ids[MAX_EOG_IDS];
+    *out = NULL;
     if (folder->tokenizer.bytes == NULL) return R2_OK;
     const json_t *generation =
         folder->generation_config != NULL ? folder->generation_config : folder->config;
@@ -131,7 +133,7 @@ static r2_status open_json_tokenizer(r2_model *model, r2_error *err) {
         .eog_ids = eog_ids,
         .n_eog_ids = read_eog_ids(generation, eog_ids),
     };
-    return r2i_tokenizer_create_from_json(&model->tokenizer, &files, &model->heap, err);
+    return r2i_tokenizer_create_from_json(out, &files, heap, err);
 }
 
 /* ---- chat template ---- */
@@ -149,17 +151,20 @@ static const char *template_in_config(const json_t *config) {
     return NULL;
 }
 
+r2i_text_view r2i_folder_template(const r2i_model_folder *folder) {
+    const r2i_mapping *file = &folder->chat_template;
+    if (file->bytes != NULL) return (r2i_text_view){ (const char *)file->bytes, file->n_bytes };
+    return view_of_text(template_in_config(folder->tokenizer_config));
+}
+
 static r2_status find_template(const r2_model *model, r2i_text_view *out, r2_error *err) {
     *out = (r2i_text_view){ NULL, 0 };
     if (model->gguf != NULL) {
         r2i_gguf_text text = { NULL, 0 };
         R2I_TRY(r2i_gguf_try_text(model->gguf, "tokenizer.chat_template", &text, err));
         *out = view_of(text);
-    } else if (model->folder.chat_template.bytes != NULL) {
-        *out = (r2i_text_view){ (const char *)model->folder.chat_template.bytes,
-                                model->folder.chat_template.n_bytes };
     } else {
-        *out = view_of_text(template_in_config(model->folder.tokenizer_config));
+        *out = r2i_folder_template(&model->folder);
     }
     return R2_OK;
 }
@@ -181,8 +186,10 @@ static r2_status open_template(r2_model *model, r2_error *err) {
 
 r2_status r2i_model_open_text(r2_model *model, r2_error *err) {
     model->think_open = model->think_close = -1;
-    R2I_TRY(model->gguf != NULL ? open_gguf_tokenizer(model, err)
-                                : open_json_tokenizer(model, err));
+    R2I_TRY(
+        model->gguf != NULL
+            ? r2i_tokenizer_from_gguf(&model->tokenizer, model->gguf, &model->heap, err)
+            : r2i_tokenizer_from_folder(&model->tokenizer, &model->folder, &model->heap, err));
     if (model->tokenizer == NULL) return R2_OK;
     const int32_t n_tokens = r2i_tokenizer_size(model->tokenizer), n_rows = model->config.n_vocab;
     if (n_tokens > n_rows || (model->gguf != NULL && n_tokens != n_rows)) {

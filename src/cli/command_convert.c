@@ -1,0 +1,73 @@
+/* command_convert.c - `r2lm convert`: a Hugging Face folder to GGUF, or back. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "cli/model_find.h"
+#include "r2lm/convert.h"
+
+static void on_log(void *user, const char *line) {
+    r2i_program *p = user;
+    r2i_terminal_clear_progress(&p->terminal);
+    r2i_program_note(p, "%s", line);
+}
+
+static bool on_progress(void *user, int64_t n_done, int64_t n_all) {
+    r2i_program *p = user;
+    r2i_terminal_progress(&p->terminal, "writing MB", n_done / 1000000, n_all / 1000000);
+    return r2i_signals_pending() == 0;
+}
+
+static r2_convert_type type_of(const char *name) {
+    static const char *const names[] = { "keep", "f32", "f16", "bf16" };
+    int i = 0;
+    while (i < 3 && strcmp(name, names[i]) != 0)
+        i++;
+    return (r2_convert_type)i;
+}
+
+static int fail(r2i_program *p, r2_status status, const r2_error *err) {
+    const int code = r2i_program_fail(p, status, err);
+    const r2i_options *o = p->options;
+    if (status == R2_E_ARGUMENT && strstr(err->text, "exists already") != NULL)
+        r2i_program_hint(p, "--force replaces it");
+    else if (status == R2_E_NOT_FOUND && p->is_model_missing)
+        r2i_models_hint(p);
+    else if (status == R2_E_NOT_FOUND && o->keeps_mtp && strstr(err->text, "is missing") != NULL &&
+             strstr(err->text, "eh_proj") != NULL)
+        r2i_program_hint(p, "--no-mtp leaves the prediction module out");
+    return code;
+}
+
+int r2i_convert_command(r2i_program *p) {
+    const r2i_options *o = p->options;
+    const char *in = NULL;
+    r2_error err = { R2_OK, "" };
+    if (p->arguments.n_words != 2) {
+        (void)r2i_fail(&err, R2_E_ARGUMENT, "convert: expected INPUT and OUTPUT, found %d words",
+                       p->arguments.n_words);
+        return r2i_program_fail(p, R2_E_ARGUMENT, &err);
+    }
+    const char *out = p->arguments.words[1];
+    const int64_t start_ns = r2i_clock_ns();
+    const r2_convert_options options = { .type = type_of(o->type),
+                                         .n_threads = o->threads,
+                                         .shard_bytes = (int64_t)(o->shard_size * 1e9),
+                                         .is_forced = o->is_forced,
+                                         .drops_mtp = !o->keeps_mtp,
+                                         .progress = on_progress,
+                                         .host = { .log = on_log, .user = p } };
+    r2i_signals_catch();
+    r2_status status = r2i_model_resolve(&in, p, p->arguments.words[0], &err);
+    if (status == R2_OK) status = r2_convert(in, out, &options, &err);
+    if (status != R2_OK) return fail(p, status, &err);
+    r2i_terminal_clear_progress(&p->terminal);
+    const double seconds = (double)(r2i_clock_ns() - start_ns) * 1e-9;
+    if (o->wants_json) {
+        return r2i_program_print_json(
+            p, json_pack("{s:s, s:s, s:f}", "input", in, "output", out, "seconds", seconds));
+    }
+    r2i_program_note(p, "%s written in %.1f s", out, seconds);
+    return R2I_EXIT_OK;
+}
