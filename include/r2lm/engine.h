@@ -84,7 +84,7 @@ typedef struct {
     int32_t n_vocab;
     int32_t n_context; /* tokens the model was made for */
     int64_t n_parameters;
-    int64_t n_active_parameters; /* used per token */
+    int64_t n_active_parameters; /* multiplied with for one token: not the embedding's rows */
     int64_t file_bytes;
     int64_t bytes_per_token; /* weight bytes read to produce one token */
     int64_t cache_bytes_per_token;

@@ -245,19 +245,9 @@ static r2_status find_rows(const char *name, r2i_row_kind *out, r2_error *err) {
 /* Pages as the engine lays them out, without the prediction module's. */
 static r2_status plan_cache(r2_plan_result *out, const r2i_config *config, const char *type,
                             r2_error *err) {
-    r2i_heap heap;
-    r2i_arena arena;
-    r2i_cache_layout layout;
     r2i_row_kind rows = R2I_ROWS_BF16;
-    r2i_config main_model = *config;
-    main_model.n_mtp = 0;
     R2I_TRY(find_rows(type, &rows, err));
-    r2i_heap_init(&heap);
-    r2i_arena_init(&arena, &heap, ARENA_BLOCK_BYTES, 0);
-    const r2_status status = r2i_cache_layout_create(&layout, &main_model, rows, &arena, err);
-    const int64_t page_bytes = status == R2_OK ? (int64_t)layout.page_bytes : 0;
-    r2i_arena_destroy(&arena);
-    R2I_TRY(status);
+    const int64_t page_bytes = (int64_t)r2i_cache_page_bytes(config, rows);
     const int64_t n_pages =
         (int64_t)r2i_div_up_i32(out->n_context, R2I_PAGE_TOKENS) * out->n_sequences;
     out->cache_bytes_per_token = page_bytes / R2I_PAGE_TOKENS;
@@ -268,32 +258,63 @@ static r2_status plan_cache(r2_plan_result *out, const r2i_config *config, const
                     (long long)n_pages, (long long)page_bytes);
 }
 
-/* What the forward pass, the logits and the samplers take for a batch: their largest arrays. */
+/* Forms of a prepared row: the weights' own, F32 for routers, BF16 for the parts of kv_b. */
+static int64_t prepared_bytes(const r2i_config *c, r2i_act_kind main, int32_t n) {
+    int64_t n_bytes = (int64_t)r2i_act_row_bytes(main, n);
+    if (c->n_experts > 0) n_bytes += (int64_t)r2i_act_row_bytes(R2I_ACT_F32, n);
+    if (c->kv_rank > 0 && main != R2I_ACT_BF16)
+        n_bytes += (int64_t)r2i_act_row_bytes(R2I_ACT_BF16, n);
+    return n_bytes;
+}
+
+/* The largest arrays that the forward pass takes for a row of a batch. */
+static int64_t row_bytes_of(const r2i_config *c, r2i_act_kind main) {
+    const bool is_latent = c->kv_rank > 0;
+    const int32_t d_key = is_latent ? c->kv_rank + c->rope.d : c->d_head,
+                  d_value = is_latent ? c->kv_rank : c->d_value, d_out = c->n_heads * c->d_value;
+    int64_t n_floats = (int64_t)c->d_model + c->n_heads * (int64_t)c->d_head + d_out + c->rope.d +
+                       c->n_kv_heads * ((int64_t)d_key + d_value);
+    int64_t n_prepared =
+        prepared_bytes(c, main, c->d_model) + prepared_bytes(c, main, d_out) +
+        prepared_bytes(c, main, r2i_max_i32(c->d_ffn, c->n_shared_experts * c->d_expert));
+    if (is_latent) {
+        const int32_t widest = r2i_max_i32(c->kv_rank, c->d_head - c->rope.d);
+        n_floats += c->q_rank + c->n_heads * ((int64_t)d_key + d_value);
+        n_prepared +=
+            prepared_bytes(c, main, c->q_rank) + c->n_heads * prepared_bytes(c, main, widest);
+    }
+    if (c->n_experts > 0) {
+        n_floats += c->n_experts + c->n_active * (int64_t)c->d_model;
+        n_prepared += c->n_active * (int64_t)(r2i_act_row_bytes(main, c->d_model) +
+                                              r2i_act_row_bytes(main, c->d_expert));
+    }
+    if (c->n_mtp > 0) {
+        n_floats += 4 * (int64_t)c->d_model;
+        n_prepared += prepared_bytes(c, main, 2 * c->d_model);
+    }
+    return 4 * n_floats + n_prepared;
+}
+
+/* With logits and samplers. */
 static int64_t scratch_bytes_of(const r2i_config *c, int32_t n_sequences, int32_t n_threads,
                                 bool is_float) {
-    const r2i_act_kind kind = is_float ? R2I_ACT_BF16 : R2I_ACT_INT8;
-    const int32_t d_q = c->n_heads * c->d_head, d_o = c->n_heads * c->d_value;
-    const int64_t d_row = (int64_t)c->d_model + d_q + d_o + c->rope.d +
-                          (c->kv_rank > 0 ? c->kv_rank + c->rope.d
-                                          : (int64_t)c->n_kv_heads * (c->d_head + c->d_value));
-    int64_t row =
-        4 * d_row + (int64_t)(r2i_act_row_bytes(kind, c->d_model) + r2i_act_row_bytes(kind, d_o) +
-                              r2i_act_row_bytes(kind, c->d_ffn));
-    if (c->n_experts > 0) {
-        row += 4 * (int64_t)c->n_experts +
-               c->n_active *
-                   (4 * (int64_t)c->d_model + (int64_t)(r2i_act_row_bytes(kind, c->d_model) +
-                                                        r2i_act_row_bytes(kind, c->d_expert)));
-    }
-    const int64_t sampler = 25 * (int64_t)c->n_vocab; /* adjusted, candidates, weights */
-    const int64_t logits = 4 * (int64_t)c->n_vocab * r2i_max_i32(n_sequences, 32);
-    return BATCH_TOKENS * row + logits + n_threads * sampler;
+    const r2i_act_kind main = is_float ? R2I_ACT_BF16 : R2I_ACT_INT8;
+    const int64_t n_logits = r2i_max_i32(r2i_min_i32(n_sequences, BATCH_TOKENS), 32);
+    const int64_t logits =
+        n_logits * (4 * ((int64_t)c->n_vocab + c->d_model) + prepared_bytes(c, main, c->d_model));
+    const int64_t sampler = 20 * (int64_t)c->n_vocab; /* adjusted, candidates, weights */
+    return BATCH_TOKENS * row_bytes_of(c, main) + logits + n_threads * sampler;
 }
 
 /* ---- memory ---- */
 
+/* The part of kv_b that is turned round when a model is opened, in BF16. */
+static int64_t turned_bytes_of(const r2i_config *c) {
+    return 2 * (int64_t)c->n_layers * c->n_heads * c->kv_rank * (c->d_head - c->rope.d);
+}
+
 static void judge_memory(r2_plan_result *out, const counting *c, int64_t memory_bytes) {
-    const int64_t rest = out->scratch_bytes + PROGRAM_BYTES;
+    const int64_t rest = out->scratch_bytes + turned_bytes_of(c->config) + PROGRAM_BYTES;
     const int64_t packed = c->panel_bytes + c->kept_bytes + rest,
                   unpacked = out->weight_bytes - out->parts[R2_PART_MTP].n_bytes + rest;
     out->packed_bytes = packed + out->cache_bytes;
@@ -375,7 +396,7 @@ static r2_status make_plan(r2_plan_result *out, const plan_source *s, const r2_p
     R2I_TRY(plan_cache(out, c, o->cache_type, err));
     const char *main_type = out->main_type;
     const bool is_float = strcmp(main_type, "F32") == 0 || strcmp(main_type, "BF16") == 0 ||
-                          strcmp(main_type, "F16") == 0 || strcmp(main_type, "FP8") == 0;
+                          strcmp(main_type, "F16") == 0 || strcmp(main_type, "F8_E4M3") == 0;
     out->scratch_bytes = scratch_bytes_of(c, out->n_sequences, n_threads, is_float);
     judge_memory(out, &counted, o->memory_bytes);
     judge_speed(out, &counted, o);

@@ -8,20 +8,16 @@
 
 enum { FP8_BLOCK = 128 };
 
-static const char fp8_name[] = "FP8";
-
 const char *r2i_stored_as_name(int32_t as) {
-    if (as == R2I_STORED_FP8) return fp8_name;
-    const r2i_type_info *info = as < R2I_STORED_FP8 ? r2i_type_find((uint64_t)as) : NULL;
-    return info != NULL ? info->name : "other";
+    return as < R2I_STORED_OTHER ? r2i_type_get((r2i_type)as)->name : "other";
 }
 
 static bool find_type(const char *name, int32_t *out) {
-    for (int32_t as = 0; as <= R2I_STORED_FP8; as++) {
-        if (as < R2I_STORED_FP8 && r2i_type_find((uint64_t)as) == NULL) continue;
-        if (strcasecmp(r2i_stored_as_name(as), name) != 0) continue;
-        *out = as;
-        return true;
+    *out = R2I_TYPE_F8_E4M3;
+    if (strcasecmp(name, "FP8") == 0) return true;
+    for (*out = 0; *out < R2I_STORED_OTHER; (*out)++) {
+        const char *known = r2i_type_get((r2i_type)*out)->name;
+        if (known != NULL && strcasecmp(known, name) == 0) return true;
     }
     return false;
 }
@@ -47,7 +43,7 @@ r2_status r2i_plan_types_find(r2i_plan_types *out, const char *name, r2_error *e
                         name);
     }
     out->fine = out->base;
-    out->ends = out->base == R2I_STORED_FP8 ? (int32_t)R2I_TYPE_BF16 : out->base;
+    out->ends = out->base == R2I_TYPE_F8_E4M3 ? (int32_t)R2I_TYPE_BF16 : out->base;
     return R2_OK;
 }
 
@@ -67,7 +63,7 @@ void r2i_plan_types_published(r2i_plan_types *out, const json_t *config) {
         if (strcmp(dtype, dtypes[i].name) == 0) plain = (int32_t)dtypes[i].type;
     }
     const bool is_fp8 = method != NULL && strcmp(method, "fp8") == 0;
-    const int32_t base = is_fp8 ? (int32_t)R2I_STORED_FP8 : plain;
+    const int32_t base = is_fp8 ? (int32_t)R2I_TYPE_F8_E4M3 : plain;
     *out = (r2i_plan_types){ .base = base, .fine = base, .ends = plain, .is_published = true };
 }
 
@@ -112,7 +108,7 @@ int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_planned_ten
     if (t->part == R2_PART_ROUTER && !types->is_published) return R2I_TYPE_F32;
     int32_t as = is_end(t) ? types->ends : types->base;
     if (types->is_mixed && is_fine(t, n_layers)) as = types->fine;
-    while (as < R2I_STORED_FP8 && t->n_cols % r2i_type_get((r2i_type)as)->block_elements != 0)
+    while (t->n_cols % r2i_type_get((r2i_type)as)->block_elements != 0)
         as = narrower(as);
     return as;
 }
@@ -120,7 +116,7 @@ int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_planned_ten
 int32_t r2i_stored_as_of_dtype(r2i_dtype dtype) {
     switch (dtype) {
     case R2I_DTYPE_F8_E4M3:
-        return R2I_STORED_FP8;
+        return R2I_TYPE_F8_E4M3;
     case R2I_DTYPE_F16:
         return R2I_TYPE_F16;
     case R2I_DTYPE_BF16:
@@ -133,7 +129,7 @@ int32_t r2i_stored_as_of_dtype(r2i_dtype dtype) {
 }
 
 int64_t r2i_stored_as_bytes(int32_t as, int64_t n_rows, int64_t n_cols) {
-    if (as < R2I_STORED_FP8)
+    if (as != R2I_TYPE_F8_E4M3)
         return n_rows * (int64_t)r2i_type_row_bytes((r2i_type)as, (size_t)n_cols);
     const int64_t row_blocks = (n_rows + FP8_BLOCK - 1) / FP8_BLOCK,
                   col_blocks = (n_cols + FP8_BLOCK - 1) / FP8_BLOCK;
@@ -141,6 +137,6 @@ int64_t r2i_stored_as_bytes(int32_t as, int64_t n_rows, int64_t n_cols) {
 }
 
 int64_t r2i_stored_as_panel_bytes(int32_t as, int64_t n_rows, int64_t n_cols) {
-    const bool is_bf16 = as == R2I_TYPE_F32 || as >= R2I_STORED_FP8;
+    const bool is_bf16 = as == R2I_TYPE_F32 || as == R2I_TYPE_F8_E4M3 || as == R2I_STORED_OTHER;
     return r2i_stored_as_bytes(is_bf16 ? (int32_t)R2I_TYPE_BF16 : as, n_rows, n_cols);
 }

@@ -7,12 +7,8 @@
 #include "convert/plan_shapes.h"
 #include "files/safetensors.h"
 
-/* An r2i_type, or one of these. */
-enum {
-    R2I_STORED_FP8 = R2I_TYPE_LIMIT, /* E4M3 with an F32 scale for each block of 128 x 128 */
-    R2I_STORED_OTHER,                /* a type of safetensors files that holds no weights alone */
-    R2I_N_STORED_AS
-};
+/* An r2i_type, or R2I_STORED_OTHER: what a safetensors file holds and r2lm does not compute with. */
+enum { R2I_STORED_OTHER = R2I_TYPE_LIMIT, R2I_N_STORED_AS };
 
 typedef struct {
     int32_t base; /* most matrices */
@@ -21,7 +17,7 @@ typedef struct {
     bool is_mixed, is_published;
 } r2i_plan_types;
 
-/* By a type's or a recipe's name, in any letters.  R2_E_ARGUMENT. */
+/* By a type's or a recipe's name, in any letters; FP8 is F8_E4M3.  R2_E_ARGUMENT. */
 R2_CHECKED r2_status r2i_plan_types_find(r2i_plan_types *out, const char *name, r2_error *err);
 /* As a config.json says that its weights are published; BF16 where it says nothing. */
 void r2i_plan_types_published(r2i_plan_types *out, const json_t *config);
@@ -30,6 +26,7 @@ int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_planned_ten
                               int32_t n_layers);
 int32_t r2i_stored_as_of_dtype(r2i_dtype dtype);
 const char *r2i_stored_as_name(int32_t as);
+/* With the F32 factors of F8_E4M3, one for each block of 128 x 128. */
 int64_t r2i_stored_as_bytes(int32_t as, int64_t n_rows, int64_t n_cols);
 /* The same matrix arranged for the kernels (R2_ARITHMETIC_FAST). */
 int64_t r2i_stored_as_panel_bytes(int32_t as, int64_t n_rows, int64_t n_cols);

@@ -80,7 +80,8 @@ r2_status r2_measure_products(double *out, const char *type, int32_t n_threads, 
     r2i_cpu cpu;
     *out = 0;
     R2I_TRY(r2i_plan_types_find(&types, type != NULL ? type : "BF16", err));
-    if (types.base < R2I_STORED_FP8 && types.base != R2I_TYPE_F32) p.layout = (r2i_type)types.base;
+    if (types.base != R2I_TYPE_F8_E4M3 && types.base != R2I_TYPE_F32)
+        p.layout = (r2i_type)types.base;
     r2i_cpu_detect(&cpu);
     r2i_kernels_init(&p.kernels, &cpu, R2I_LEVEL_AMX);
     r2i_heap_init(&p.heap);

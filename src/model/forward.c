@@ -14,6 +14,20 @@ static void add_stream(r2i_cache_layout *out, size_t n_bytes, int32_t window) {
     out->page_bytes += n_bytes;
 }
 
+static size_t layer_page_bytes(const r2i_config *c, r2i_attention_kind attention,
+                               r2i_row_kind rows) {
+    if (attention == R2I_ATTENTION_MLA) return r2i_key_page_bytes(rows, c->kv_rank + c->rope.d);
+    return (size_t)c->n_kv_heads *
+           (r2i_key_page_bytes(rows, c->d_head) + r2i_value_page_bytes(rows, c->d_value));
+}
+
+size_t r2i_cache_page_bytes(const r2i_config *config, r2i_row_kind rows) {
+    size_t n_bytes = 0;
+    for (int32_t i = 0; i < config->n_layers; i++)
+        n_bytes += layer_page_bytes(config, config->layers[i].attention, rows);
+    return n_bytes;
+}
+
 r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *config,
                                   r2i_row_kind rows, r2i_arena *arena, r2_error *err) {
     const size_t n_layers = (size_t)(config->n_layers + config->n_mtp),

@@ -35,6 +35,8 @@ static inline const r2i_cache_stream *r2i_cache_streams_of(const r2i_cache_layou
     return &cache->streams[cache->first_stream[layer]];
 }
 
+/* Bytes of a page that all layers of the main model fill, prediction modules not counted. */
+size_t r2i_cache_page_bytes(const r2i_config *config, r2i_row_kind rows);
 /* Streams of a model in `arena`. */
 R2_CHECKED r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *config,
                                              r2i_row_kind rows, r2i_arena *arena, r2_error *err);

@@ -230,7 +230,6 @@ void r2_model_close(r2_model *model) {
 
 void r2_model_get_info(const r2_model *model, r2_model_info *out) {
     const r2i_config *c = &model->config;
-    const size_t row_bytes = r2i_model_cache_rows(model) == R2I_ROWS_F32 ? 4 : 2;
     const uint64_t file_bytes = model->gguf != NULL
                                     ? r2i_gguf_file_bytes(model->gguf)
                                     : r2i_safetensors_file_bytes(model->folder.weights);
@@ -253,8 +252,8 @@ void r2_model_get_info(const r2_model *model, r2_model_info *out) {
         .n_active_parameters = model->weights.n_active_parameters,
         .file_bytes = (int64_t)file_bytes,
         .bytes_per_token = model->weights.bytes_per_token,
-        .cache_bytes_per_token = (int64_t)(2 * (size_t)c->n_layers * (size_t)c->n_kv_heads *
-                                           (size_t)c->d_head * row_bytes),
+        .cache_bytes_per_token =
+            (int64_t)(r2i_cache_page_bytes(c, r2i_model_cache_rows(model)) / R2I_PAGE_TOKENS),
         .has_chat_template = model->chat_template != NULL,
         .can_think = model->think_open >= 0,
     };

@@ -517,7 +517,7 @@ static void count(r2i_weights *w, const r2i_config *c) {
     }
     const int64_t untied = c->is_tied ? 0 : (int64_t)w->embedding.n_rows * w->embedding.n_cols;
     w->n_parameters = t.n_all + untied;
-    w->n_active_parameters = w->n_parameters - idle;
+    w->n_active_parameters = t.n_all - idle;
     w->bytes_per_token = t.stored_all - idle_bytes;
 }
 

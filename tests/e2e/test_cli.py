@@ -370,7 +370,7 @@ def test_plan(tmp_path):
     folder = tmp_path / "only-config"       # a folder that has no weights yet
     folder.mkdir()
     shutil.copy(config, folder / "config.json")
-    assert json.loads(r2lm("plan", folder, "--no-measure", "--json").out)["types"] == "FP8 99 %, BF16 1 %"
+    assert json.loads(r2lm("plan", folder, "--no-measure", "--json").out)["types"] == "F8_E4M3 99 %, BF16 1 %"
     toy, shown = (json.loads(r2lm(*c, TOY, "--json").out) for c in (["plan", "--no-measure"], ["show"]))
     assert not toy["is_assumed"] and toy["fit"] == "packed" and toy["cache_bytes_per_token"] == shown["cache_bytes_per_token"]
     assert "Q9" in one_line(r2lm("plan", config, "--type", "Q9", code=USAGE).err)
