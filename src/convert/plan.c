@@ -11,7 +11,6 @@
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "base/failure.h"
-#include "convert/plan_shapes.h"
 #include "convert/plan_types.h"
 #include "files/model_folder.h"
 #include "model/config_read.h"
@@ -140,18 +139,30 @@ static void add_active_experts(counting *c) {
     add(&c->out->bytes_per_token, c->expert_bytes / of * used);
 }
 
-static void count_planned(void *user, const r2i_planned_tensor *t) {
-    counting *c = user;
-    const int32_t as = r2i_plan_types_choose(&c->assumed, t, c->config->n_layers);
-    const int64_t n = t->n_stacked;
-    const counted_tensor counted = { .part = t->part,
+/* What the configuration asks for, as if it were all there. */
+static void count_listed(counting *c, const r2i_listed_tensor *t) {
+    const int32_t n_layers = c->config->n_layers;
+    const r2_part part = r2i_part_of_name(t->gguf, n_layers);
+    const int64_t n = t->form == R2I_FORM_EXPERTS ? t->n_parts : 1;
+    const int32_t as = r2i_plan_types_choose(&c->assumed, t, part, n_layers);
+    const counted_tensor counted = { .part = part,
                                      .stored_as = as,
-                                     .is_vector = t->n_rows == 1,
+                                     .is_vector = t->is_vector,
                                      .n_elements = n * t->n_rows * t->n_cols,
                                      .n_bytes = n * r2i_stored_as_bytes(as, t->n_rows, t->n_cols),
                                      .n_panel_bytes =
                                          n * r2i_stored_as_panel_bytes(as, t->n_rows, t->n_cols) };
     count(c, &counted);
+}
+
+static r2_status count_configuration(counting *c, r2i_arena *arena, r2_error *err) {
+    r2i_tensor_list list;
+    R2I_TRY(r2i_tensor_list_make(&list, c->config, true, arena, err));
+    for (size_t i = 0; i < list.n; i++) {
+        const r2i_listed_tensor *t = &list.tensors[i];
+        if (!(t->is_optional && t->is_vector)) count_listed(c, t); /* biases that files may have */
+    }
+    return R2_OK;
 }
 
 static void count_stored(counting *c, const char *name, int32_t as, int64_t n_elements,
@@ -212,14 +223,13 @@ static void describe_types(counting *c) {
     }
 }
 
-static r2_status count_all(counting *c, const plan_source *s, const r2_plan_options *o,
-                           r2_error *err) {
+static r2_status count_all(counting *c, plan_source *s, const r2_plan_options *o, r2_error *err) {
     const bool has_weights = s->gguf != NULL || s->safetensors != NULL;
     c->out->is_assumed = o->type != NULL || !has_weights;
     if (o->type != NULL) R2I_TRY(r2i_plan_types_find(&c->assumed, o->type, err));
     if (o->type == NULL && !has_weights) r2i_plan_types_published(&c->assumed, s->json);
     if (c->out->is_assumed)
-        r2i_planned_tensors_visit(&s->config, count_planned, c);
+        R2I_TRY(count_configuration(c, &s->arena, err));
     else if (s->gguf != NULL)
         count_gguf(c, s->gguf);
     else
@@ -381,7 +391,7 @@ static r2_status choose(const char *name, int32_t asked, int32_t standard, int32
     return r2i_fail(err, R2_E_RANGE, "%s: expected 1 to %d, found %d", name, most, asked);
 }
 
-static r2_status make_plan(r2_plan_result *out, const plan_source *s, const r2_plan_options *o,
+static r2_status make_plan(r2_plan_result *out, plan_source *s, const r2_plan_options *o,
                            r2_error *err) {
     const r2i_config *c = &s->config;
     counting counted = { .config = c, .out = out };

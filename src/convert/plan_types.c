@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L /* strcasecmp */
 #include "convert/plan_types.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -72,16 +73,16 @@ static bool is_fine_layer(int32_t layer, int32_t n_layers) {
     return layer < n_layers / 8 || layer >= 7 * n_layers / 8 || (layer - n_layers / 8) % 3 == 2;
 }
 
-static bool is_fine(const r2i_planned_tensor *t, int32_t n_layers) {
-    if (t->part == R2_PART_HEAD) return true;
+static bool is_fine(const r2i_listed_tensor *t, r2_part part, int32_t n_layers) {
+    if (part == R2_PART_HEAD) return true;
     const bool is_fine_role =
-        strcmp(t->name, "attn_v") == 0 || strncmp(t->name, "ffn_down", strlen("ffn_down")) == 0;
-    return is_fine_role && is_fine_layer(t->layer, n_layers);
+        strstr(t->gguf, ".attn_v.") != NULL || strstr(t->gguf, ".ffn_down") != NULL;
+    return is_fine_role && is_fine_layer((int32_t)strtol(t->gguf + 4, NULL, 10), n_layers);
 }
 
-static bool is_end(const r2i_planned_tensor *t) {
-    return t->part == R2_PART_EMBEDDING || t->part == R2_PART_HEAD || t->part == R2_PART_ROUTER ||
-           strncmp(t->name, "nextn.", 6) == 0;
+static bool is_end(const r2i_listed_tensor *t, r2_part part) {
+    return part == R2_PART_EMBEDDING || part == R2_PART_HEAD || part == R2_PART_ROUTER ||
+           strstr(t->gguf, ".nextn.") != NULL;
 }
 
 /* What llama.cpp takes when a row is no whole number of blocks. */
@@ -102,12 +103,11 @@ static int32_t narrower(int32_t as) {
     }
 }
 
-int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_planned_tensor *t,
+int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_listed_tensor *t, r2_part part,
                               int32_t n_layers) {
-    if (t->n_rows == 1 && t->n_stacked == 1) return R2I_TYPE_F32;
-    if (t->part == R2_PART_ROUTER && !types->is_published) return R2I_TYPE_F32;
-    int32_t as = is_end(t) ? types->ends : types->base;
-    if (types->is_mixed && is_fine(t, n_layers)) as = types->fine;
+    if (t->is_vector || (t->is_plain && !types->is_published)) return R2I_TYPE_F32;
+    int32_t as = is_end(t, part) ? types->ends : types->base;
+    if (types->is_mixed && is_fine(t, part, n_layers)) as = types->fine;
     while (t->n_cols % r2i_type_get((r2i_type)as)->block_elements != 0)
         as = narrower(as);
     return as;
@@ -139,4 +139,42 @@ int64_t r2i_stored_as_bytes(int32_t as, int64_t n_rows, int64_t n_cols) {
 int64_t r2i_stored_as_panel_bytes(int32_t as, int64_t n_rows, int64_t n_cols) {
     const bool is_bf16 = as == R2I_TYPE_F32 || as == R2I_TYPE_F8_E4M3 || as == R2I_STORED_OTHER;
     return r2i_stored_as_bytes(is_bf16 ? (int32_t)R2I_TYPE_BF16 : as, n_rows, n_cols);
+}
+
+/* ---- parts ---- */
+
+/* The first word found decides, so what is special stands first. */
+static const struct {
+    const char *word;
+    r2_part part;
+} words[] = {
+    { "norm", R2_PART_OTHER },
+    { "_shexp", R2_PART_SHARED_EXPERTS },
+    { ".shared_experts.", R2_PART_SHARED_EXPERTS },
+    { "_exps", R2_PART_EXPERTS },
+    { ".experts.", R2_PART_EXPERTS },
+    { "ffn_gate_inp", R2_PART_ROUTER },
+    { "exp_probs_b", R2_PART_ROUTER },
+    { ".mlp.gate.", R2_PART_ROUTER },
+    { ".attn_", R2_PART_ATTENTION },
+    { ".self_attn.", R2_PART_ATTENTION },
+    { ".ffn_", R2_PART_DENSE_FFN },
+    { ".mlp.", R2_PART_DENSE_FFN },
+    { "token_embd.", R2_PART_EMBEDDING },
+    { "embed_tokens.", R2_PART_EMBEDDING },
+    { "lm_head.", R2_PART_HEAD },
+};
+
+r2_part r2i_part_of_name(const char *name, int32_t n_layers) {
+    static const char *const prefixes[] = { "blk.", "model.layers." };
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        const size_t n = strlen(prefixes[i]);
+        if (strncmp(name, prefixes[i], n) == 0 && strtol(name + n, NULL, 10) >= n_layers)
+            return R2_PART_MTP;
+    }
+    if (strncmp(name, "output.", 7) == 0) return R2_PART_HEAD;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strstr(name, words[i].word) != NULL) return words[i].part;
+    }
+    return R2_PART_OTHER;
 }
