@@ -70,6 +70,78 @@ typedef struct {
 R2_API R2_CHECKED r2_status r2_verify(const char *path, const r2_verify_options *options,
                                       r2_verify_report *report, r2_error *err);
 
+/* ---- quantize: a GGUF file's matrices in smaller types ---------------------------------------- */
+
+/* How much the columns of each matrix count, seen while a model read a text. */
+typedef struct r2_importance r2_importance;
+
+typedef struct {
+    /* A recipe: Q4_K_M (also NULL), Q4_K_S, Q5_K_M, Q5_K_S, Q6_K, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1,
+     * IQ4_NL, IQ4_XS, MXFP4, MXFP4_MOE, F16, BF16 or F32. */
+    const char *type;
+    /* "ROLE=TYPE" each, the last one counts: embedding output q k v o q_a q_b kv_a kv_b k_b v_b gate
+     * up down expert_gate expert_up expert_down shared_gate shared_up shared_down join, or a group:
+     * ends attention ffn experts shared mtp. */
+    const char *const *roles;
+    int32_t n_roles;
+    const r2_importance *importance; /* NULL: all columns count alike */
+    int32_t n_threads;               /* 0: one per processor this process may use */
+    bool is_forced;                  /* replace what has the name of the output */
+    r2_convert_progress progress;    /* may be NULL */
+    r2_host host;                    /* memory; `user` is given to `progress` too */
+} r2_quantize_options;
+
+typedef struct {
+    int32_t n_tensors;
+    int32_t n_requantized; /* were quantized before: what that lost stays lost */
+    int32_t n_fallbacks;   /* rows that the recipe's type does not divide took another */
+    int32_t n_weighted;    /* with importance */
+    int64_t n_parameters, source_bytes, written_bytes; /* of tensors */
+    double bits_per_weight, seconds;
+} r2_quantize_result;
+
+/* Writes the model of the GGUF file `in` to `out`.  Vectors, routers and what has no role stay as
+ * they are; so do metadata but for what says how tensors are stored.  The same source, options and
+ * importance give the same bytes on every machine.  `options` and `result` may be NULL.
+ * R2_E_ARGUMENT: an unknown type or role, a role's type whose blocks do not divide its rows, `out`
+ * exists; R2_E_FORMAT: a weight is no finite number, or too large for F16; R2_E_FULL, R2_E_IO,
+ * R2_E_CANCELED. */
+R2_API R2_CHECKED r2_status r2_quantize(const char *in, const char *out,
+                                        const r2_quantize_options *options,
+                                        r2_quantize_result *result, r2_error *err);
+
+typedef struct {
+    int32_t n_window;  /* tokens of a window; 0: 512, and what is left over at the end is not used */
+    int32_t n_threads; /* 0: one per processor this process may use */
+    r2_convert_progress progress; /* tokens; may be NULL */
+    void *user;
+} r2_compare_options;
+
+typedef struct {
+    double perplexity, base_perplexity;
+    double mean_kl;  /* of the base's next-token distribution to the model's, in nats */
+    double same_top; /* share of positions with the same likeliest token */
+    int64_t n_scored; /* positions: the second half of each window */
+} r2_compare_result;
+
+/* How far a model lies from its source on a text.  Both have the same vocabulary (R2_E_MISMATCH).
+ * No engine may use either at the same time. */
+R2_API R2_CHECKED r2_status r2_compare(r2_compare_result *out, r2_model *model, r2_model *base,
+                                       const r2_token *tokens, int32_t n_tokens,
+                                       const r2_compare_options *options, r2_error *err);
+
+/* Reads a text with a model from a GGUF file and keeps the mean square of what each matrix's columns
+ * are multiplied with.  No engine may use the model at the same time. */
+R2_API R2_CHECKED r2_status r2_importance_collect(r2_importance **out, r2_model *model,
+                                                  const r2_token *tokens, int32_t n_tokens,
+                                                  const r2_compare_options *options, r2_error *err);
+/* Files as llama.cpp's imatrix tool reads and writes them. */
+R2_API R2_CHECKED r2_status r2_importance_load(r2_importance **out, const char *path, r2_error *err);
+R2_API R2_CHECKED r2_status r2_importance_save(const r2_importance *importance, const char *path,
+                                               r2_error *err);
+/* NULL is allowed. */
+R2_API void r2_importance_destroy(r2_importance *importance);
+
 /* ---- plan: parameters, memory and speed of a model that need not be here ---------------------- */
 
 typedef enum {

@@ -411,6 +411,11 @@ size_t r2i_forward_pack_budget(const r2i_forward *f) {
     return f->linear.pack_budget;
 }
 
+void r2i_forward_set_observer(r2i_forward *f, r2i_observe observe, void *user) {
+    f->linear.observe = observe;
+    f->linear.observe_user = user;
+}
+
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
     const r2i_config *c = f->parts.config;
     r2i_forward_start(f, batch);

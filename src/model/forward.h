@@ -85,6 +85,8 @@ R2_CHECKED r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_par
 void r2i_forward_set_pack_budget(r2i_forward *f, size_t n_bytes);
 /* What is left of it. */
 size_t r2i_forward_pack_budget(const r2i_forward *f);
+/* Lets somebody see the inputs of all products from now on; NULL: nobody. */
+void r2i_forward_set_observer(r2i_forward *f, r2i_observe observe, void *user);
 /* Runs the layers over a batch and writes the rows' keys and values to their pages. */
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch);
 /* Final hidden row (after the last norm) of a batch row of the last run; valid until the next call. */

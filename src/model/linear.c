@@ -50,6 +50,8 @@ void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output 
                      int32_t end, bool is_kept, int32_t worker) {
     const r2i_matrix *m = output->matrix;
     const int32_t first_row = begin * R2I_PANEL_ROWS;
+    if (context->observe != NULL && begin == 0)
+        context->observe(context->observe_user, m, act, act_stride, n_tokens);
     const r2i_matmul_job job = {
         .panels = get_panels(context, m, begin, end, is_kept, worker),
         .n_panels = end - begin,

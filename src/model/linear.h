@@ -17,6 +17,11 @@ typedef struct {
 
 typedef struct r2i_lora_work r2i_lora_work; /* lora.h */
 
+/* Told of every product, on any worker but each matrix on one at a time: the prepared rows (act_rows.h)
+ * that a matrix is about to be multiplied with. */
+typedef void (*r2i_observe)(void *user, const r2i_matrix *m, const uint8_t *act, size_t act_stride,
+                            int32_t n_tokens);
+
 /* What every product needs besides its operands. */
 typedef struct {
     const r2i_kernels *kernels;
@@ -25,6 +30,8 @@ typedef struct {
     /* Told, on any worker, which stored rows have been packed for good and are not needed any more. */
     void (*packed)(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows);
     void *packed_user;
+    r2i_observe observe; /* NULL: nobody looks */
+    void *observe_user;
     size_t pack_budget;  /* bytes of panels that may still be packed for good: new memory is slow */
     r2i_lora_work *lora; /* adapters of the rows, or NULL */
 } r2i_linear_context;
