@@ -4,6 +4,7 @@
   peer_llama_cpp.py speed MODEL JSON       {"threads", "prefill", "decode", "streams", "depth"} -> tok/s of each, as JSON
   peer_llama_cpp.py start MODEL THREADS    seconds from opening the model to the first token (Python's own start not counted)
   peer_llama_cpp.py tokenize MODEL FILE    MB/s of one thread, in that thread's own time
+  peer_llama_cpp.py quantize MODEL JSON    {"threads", "type": "Q4_K_M", "out"} -> seconds of llama_model_quantize, and of processor time
 
 Settings are llama.cpp's fastest here: flash attention, F16 cache, 512 tokens per micro-batch, no logits but the last.
 """
@@ -113,7 +114,21 @@ def tokenize(path, file):
     return {"mb_s": len(text) / (time.thread_time() - begin) / 1e6, "tokens": n}
 
 
+def quantize(path, want):
+    """llama.cpp's own quantizer; Python's start is not counted."""
+    L.llama_log_set(QUIET, None)
+    L.llama_backend_init()
+    p = L.llama_model_quantize_default_params()
+    p.nthread, p.ftype, p.allow_requantize = want["threads"], getattr(L, "LLAMA_FTYPE_MOSTLY_" + want["type"]), True
+    begin, cpu = time.perf_counter(), time.process_time()
+    code = L.llama_model_quantize(path.encode(), want["out"].encode(), ctypes.byref(p))
+    if code != 0: sys.exit(f"llama_model_quantize returned {code}")
+    return {"seconds": time.perf_counter() - begin, "cpu_s": time.process_time() - cpu}
+
+
 if __name__ == "__main__":
     what, path, rest = sys.argv[1], sys.argv[2], sys.argv[3]
-    result = speed(path, json.loads(rest)) if what == "speed" else start(path, int(rest)) if what == "start" else tokenize(path, rest)
+    measures = dict(speed=lambda: speed(path, json.loads(rest)), start=lambda: start(path, int(rest)), tokenize=lambda: tokenize(path, rest),
+                    quantize=lambda: quantize(path, json.loads(rest)))
+    result = measures[what]()
     print(json.dumps(result))

@@ -60,6 +60,15 @@ const r2i_command r2i_command_table[] = {
       "FLAG = VALUE;\n"
       "behind a line [COMMAND] it counts for that command alone.  Variables and flags are "
       "stronger." },
+    { "quantize", NULL, "MODEL OUTPUT", "store a model in smaller types", R2I_FOR_QUANTIZE,
+      r2i_quantize_command,
+      "MODEL is a GGUF file, best of F32, F16 or BF16; OUTPUT another, which appears when it is "
+      "complete.\n"
+      "Norms and routers stay as they are.  Afterwards both models read a text: perplexity, mean "
+      "KL "
+      "divergence\n"
+      "from the source, how often the likeliest token is the same.  --no-measure leaves that "
+      "out." },
     { "doctor", NULL, "", "say whether this machine is ready", R2I_FOR_DOCTOR, r2i_doctor_command,
       "Reads only: processor, memory, bandwidth, models." },
     { "version", NULL, "", "print the version", R2I_FOR_VERSION, r2i_version_command, NULL },

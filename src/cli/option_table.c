@@ -4,9 +4,9 @@
 #include <string.h>
 
 enum {
-    OPENS_MODEL =
-        R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_SHOW | R2I_FOR_TOKENIZE | R2I_FOR_PPL | R2I_FOR_BENCH,
-    COMPUTES = R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_PPL | R2I_FOR_BENCH,
+    OPENS_MODEL = R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_SHOW | R2I_FOR_TOKENIZE | R2I_FOR_PPL |
+                  R2I_FOR_BENCH | R2I_FOR_QUANTIZE,
+    COMPUTES = R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_PPL | R2I_FOR_BENCH | R2I_FOR_QUANTIZE,
     TALKS = R2I_FOR_RUN | R2I_FOR_CHAT,
     FINDS = OPENS_MODEL | R2I_FOR_PLAN | R2I_FOR_CONVERT | R2I_FOR_VERIFY | R2I_FOR_LIST |
             R2I_FOR_DOCTOR,
@@ -51,13 +51,34 @@ const r2i_option r2i_option_table[] = {
       "element type of the matrices; keep: as they are, FP8 and quantized ones as BF16",
       R2I_FOR_CONVERT, true, false },
     { "force", NULL, 0, R2I_OPTION_SWITCH, AT(is_forced), "0", 0, 0, NULL, NULL,
-      "replace OUTPUT if it exists", R2I_FOR_CONVERT, true, false },
+      "replace OUTPUT if it exists", R2I_FOR_CONVERT | R2I_FOR_QUANTIZE, true, false },
     { "mtp", NULL, 0, R2I_OPTION_SWITCH, AT(keeps_mtp), "1", 0, 0, NULL, NULL,
       "keep multi-token prediction modules", R2I_FOR_CONVERT, true, false },
     { "shard-size", NULL, 0, R2I_OPTION_REAL, AT(shard_size), "5", 0.000001, 1e6, NULL, "GB",
       "most of a file of safetensors", R2I_FOR_CONVERT, true, false },
     { "checksums", NULL, 0, R2I_OPTION_SWITCH, AT(has_checksums), "1", 0, 0, NULL, NULL,
       "compute the SHA-256 of every file and compare it with what is known", R2I_FOR_VERIFY, true,
+      false },
+    { "type", NULL, 0, R2I_OPTION_TEXT, AT(type), "Q4_K_M", 0, 0, NULL, "TYPE",
+      "Q4_K_M Q4_K_S Q5_K_M Q5_K_S Q6_K Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 IQ4_NL IQ4_XS MXFP4 MXFP4_MOE F16 "
+      "BF16 or F32",
+      R2I_FOR_QUANTIZE, true, false },
+    { "role", NULL, 0, R2I_OPTION_LIST, AT(roles), NULL, 0, 0, NULL, "ROLE=TYPE",
+      "another type for a role: embedding output q k v o gate up down expert_gate ... or "
+      "attention, ffn, experts, shared; may be given again",
+      R2I_FOR_QUANTIZE, true, false },
+    { "imatrix-text", NULL, 0, R2I_OPTION_TEXT, AT(imatrix_text), NULL, 0, 0, NULL, "FILE",
+      "let the model read FILE first and weigh errors by what its columns are multiplied with",
+      R2I_FOR_QUANTIZE, true, false },
+    { "imatrix", NULL, 0, R2I_OPTION_TEXT, AT(imatrix), NULL, 0, 0, NULL, "FILE",
+      "importance from a GGUF file of --imatrix-out or of llama.cpp", R2I_FOR_QUANTIZE, false,
+      false },
+    { "imatrix-out", NULL, 0, R2I_OPTION_TEXT, AT(imatrix_out), NULL, 0, 0, NULL, "FILE",
+      "keep what --imatrix-text found", R2I_FOR_QUANTIZE, false, false },
+    { "text", NULL, 0, R2I_OPTION_TEXT, AT(text), NULL, 0, 0, NULL, "FILE",
+      "measure with this text; a short one is built in", R2I_FOR_QUANTIZE, true, false },
+    { "measure", NULL, 0, R2I_OPTION_SWITCH, AT(measures), "1", 0, 0, NULL, NULL,
+      "compare perplexity and distributions with the source afterwards", R2I_FOR_QUANTIZE, true,
       false },
     { "cache-type", NULL, 0, R2I_OPTION_CHOICE, AT(cache_type), "bf16", 0, 0, "bf16|f16|q8|f32",
       "TYPE", "what attention's cache is stored as", R2I_FOR_PLAN, true, false },

@@ -36,13 +36,22 @@ enum {
     R2I_FOR_CONFIG = 1 << 13,
     R2I_FOR_CONVERT = 1 << 14,
     R2I_FOR_VERIFY = 1 << 15,
-    R2I_FOR_ALL = (1 << 16) - 1
+    R2I_FOR_QUANTIZE = 1 << 16,
+    R2I_FOR_ALL = (1 << 17) - 1
 };
+
+/* A flag that may be given several times; the environment's value comes first. */
+enum { R2I_LIST_TEXTS = 16 };
+typedef struct {
+    const char *texts[R2I_LIST_TEXTS];
+    int32_t n;
+} r2i_text_list;
 
 /* The values.  Field names follow the long options. */
 typedef struct {
     const char *model, *models, *prompt, *file, *system, *cpu, *arithmetic, *color, *load;
-    const char *type, *cache_type;
+    const char *type, *cache_type, *text, *imatrix, *imatrix_text, *imatrix_out;
+    r2i_text_list roles;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */
@@ -61,6 +70,7 @@ typedef enum {
     R2I_OPTION_TRISTATE, /* int32_t -1, 0, 1; --name and --no-name */
     R2I_OPTION_LEVEL,    /* int32_t: 0 --no-name, 1 --name, 2.. --name=CHOICE in their order */
     R2I_OPTION_TEXT,     /* const char * */
+    R2I_OPTION_LIST,     /* r2i_text_list: each time one more */
     R2I_OPTION_CHOICE,   /* const char *, one of `choices` */
     R2I_OPTION_COUNT,    /* int32_t within low..high */
     R2I_OPTION_SEED,     /* int64_t within low..high */

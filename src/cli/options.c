@@ -92,6 +92,14 @@ static r2_status set_value(r2i_options *values, const r2i_option *o, const char 
     case R2I_OPTION_TEXT:
         memcpy(field, &text, sizeof text);
         return R2_OK;
+    case R2I_OPTION_LIST: {
+        r2i_text_list *list = (r2i_text_list *)(void *)field;
+        if (list->n == R2I_LIST_TEXTS)
+            return r2i_fail(err, R2_E_ARGUMENT, "%s: expected at most %d of them", source,
+                            R2I_LIST_TEXTS);
+        list->texts[list->n++] = text;
+        return R2_OK;
+    }
     case R2I_OPTION_CHOICE:
         if (text != NULL && find_choice(o->choices, text) < 0) {
             return r2i_fail(err, R2_E_ARGUMENT, "%s: expected %s, found \"%.60s\"", source,

@@ -69,6 +69,7 @@ int r2i_show_command(r2i_program *program);
 int r2i_tokenize_command(r2i_program *program);
 int r2i_ppl_command(r2i_program *program);
 int r2i_bench_command(r2i_program *program);
+int r2i_quantize_command(r2i_program *program);
 int r2i_plan_command(r2i_program *program);
 int r2i_convert_command(r2i_program *program);
 int r2i_verify_command(r2i_program *program);

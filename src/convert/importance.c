@@ -61,12 +61,13 @@ r2_status r2i_importance_add(r2_importance *m, const char *name, size_t name_byt
     return R2_OK;
 }
 
+/* Sums as a file keeps them, so that a file gives the same means. */
 static void settle_slice(float *means, const double *sums, double count, int64_t n) {
     double mean = 0;
     for (int64_t i = 0; i < n && count > 0; i++)
-        mean += sums[i] / count / (double)n;
+        mean += (double)(float)sums[i] / count / (double)n;
     for (int64_t i = 0; i < n; i++)
-        means[i] = mean > 0 ? (float)(sums[i] / count + 1e-4 * mean) : 1.0F;
+        means[i] = mean > 0 ? (float)((double)(float)sums[i] / count + 1e-4 * mean) : 1.0F;
 }
 
 void r2i_importance_settle(r2_importance *m) {

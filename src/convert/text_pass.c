@@ -48,7 +48,9 @@ static r2_status create_parts(r2i_text_pass *p, int32_t n_threads, r2_error *err
                                       .cache = &p->cache,
                                       .packed = r2i_model_on_packed,
                                       .packed_user = model };
-    const r2i_forward_limits limits = { p->n_window, R2I_PASS_LOGITS, p->n_window };
+    const r2i_forward_limits limits = { .cap_rows = p->n_window,
+                                        .cap_logits = R2I_PASS_LOGITS,
+                                        .cap_positions = p->n_window };
     R2I_TRY(r2i_forward_create(&p->forward, &parts, &limits, &p->arena, err));
     r2i_forward_set_pack_budget(p->forward, SIZE_MAX);
     return R2_OK;
