@@ -21,6 +21,9 @@
 
 #include "r2lm/text.h"
 
+/* GGUF files of the same weights; the second as it was written before kv_b was split. */
+static const char *const twins[] = { "model.gguf", "whole_kv_b.gguf" };
+
 enum { PATH_BYTES = 1024, N_GREEDY = 16, LAST = 4 };
 static const double tolerance = 2e-4;
 static const char *const families[] = { "llama",     "qwen2",       "qwen3",
@@ -122,7 +125,7 @@ static int check_model(const char *path, const char *name, const json_t *expecte
         const double e = check_logits(engine, ids, n, json_object_get(prompt, "logits_last4"));
         const int32_t n_equal = count_equal(engine, ids, n, json_object_get(prompt, "greedy_16"));
         const bool is_good = e <= tolerance && n_equal == N_GREEDY;
-        printf("%-28s prompt %zu: %3d tokens, logits within %.2g, greedy %d of %d%s\n", name, p, n,
+        printf("%-32s prompt %zu: %3d tokens, logits within %.2g, greedy %d of %d%s\n", name, p, n,
                e, n_equal, N_GREEDY, is_good ? "" : "  WRONG");
         n_bad += !is_good;
     }
@@ -148,9 +151,10 @@ static int check_case(const char *folder, const char *name, int *n_bad) {
     if (config != NULL && expected != NULL && is_our_family(config)) {
         *n_bad += check_model(path, name, expected);
         n_models++;
-        snprintf(gguf, sizeof gguf, "%.900s/model.gguf", path);
-        snprintf(shown, sizeof shown, "%.300s (GGUF)", name);
-        if (access(gguf, R_OK) == 0) {
+        for (size_t i = 0; i < sizeof twins / sizeof *twins; i++) {
+            snprintf(gguf, sizeof gguf, "%.900s/%s", path, twins[i]);
+            snprintf(shown, sizeof shown, "%.300s/%s", name, twins[i]);
+            if (access(gguf, R_OK) != 0) continue;
             *n_bad += check_model(gguf, shown, expected);
             n_models++;
         }

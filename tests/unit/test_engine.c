@@ -119,25 +119,31 @@ static void test_threads_and_batches(void **state) {
     check_surroundings("llama");
     check_surroundings("qwen2_yarn");
     check_surroundings("qwen3_moe");
+    check_surroundings("deepseek_v3");
 }
 
-static void test_unpacked_same_bits(void **state) {
-    (void)state;
+static void check_unpacked(const char *name) {
     r2_error err;
     output packed, unpacked;
-    r2_model *model = open_model("qwen2");
+    r2_model *model = open_model(name);
     generate(model, NULL, &packed);
     r2_model_close(model);
     const r2_model_options options = { .is_unpacked = true };
-    must(r2_model_open(&model, golden_path("qwen2"), &options, &err), &err);
+    must(r2_model_open(&model, golden_path(name), &options, &err), &err);
     generate(model, NULL, &unpacked);
     r2_model_close(model);
     assert_same(&packed, &unpacked);
 }
 
-static void test_company(void **state) {
+static void test_unpacked_same_bits(void **state) {
     (void)state;
-    r2_model *model = open_model("qwen3");
+    check_unpacked("qwen2");
+    check_unpacked("deepseek_v2");
+    check_unpacked("deepseek_v3/model.gguf");
+}
+
+static void check_company(const char *name) {
+    r2_model *model = open_model(name);
     output alone, among;
     generate(model, NULL, &alone);
     r2_engine *engine = make_engine(model, &(r2_engine_options){ .n_batch_tokens = 64 });
@@ -155,9 +161,14 @@ static void test_company(void **state) {
     r2_model_close(model);
 }
 
-static void test_prefix_cache(void **state) {
+static void test_company(void **state) {
     (void)state;
-    r2_model *model = open_model("llama");
+    check_company("qwen3");
+    check_company("deepseek_v3"); /* latent rows */
+}
+
+static void check_prefix_cache(const char *name) {
+    r2_model *model = open_model(name);
     r2_engine *engine = make_engine(model, NULL);
     output cold, cached, foreign;
     r2_sequence_status status;
@@ -185,10 +196,15 @@ static void test_prefix_cache(void **state) {
     r2_model_close(model);
 }
 
-static void test_fork_and_rewind(void **state) {
+static void test_prefix_cache(void **state) {
     (void)state;
+    check_prefix_cache("llama");
+    check_prefix_cache("deepseek_v3"); /* latent rows */
+}
+
+static void check_fork_and_rewind(const char *name) {
     r2_error err;
-    r2_model *model = open_model("llama");
+    r2_model *model = open_model(name);
     r2_engine *engine = make_engine(model, NULL);
     output first, again, forked;
     r2_sequence *s = start(engine, &warm, N_PROMPT, 1), *fork;
@@ -212,14 +228,19 @@ static void test_fork_and_rewind(void **state) {
     r2_model_close(model);
 }
 
-static void test_save_and_load(void **state) {
+static void test_fork_and_rewind(void **state) {
     (void)state;
+    check_fork_and_rewind("llama");
+    check_fork_and_rewind("deepseek_v3"); /* latent rows */
+}
+
+static void check_save_and_load(const char *name) {
     r2_error err;
     char path[] = "/tmp/r2lm_sequence_XXXXXX";
     const int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    r2_model *model = open_model("llama"), *other = open_model("qwen2");
+    r2_model *model = open_model(name), *other = open_model("qwen2");
     r2_engine *engine = make_engine(model, NULL), *foreign = make_engine(other, NULL);
     output first, loaded;
     r2_sequence *s = start(engine, &warm, N_PROMPT, 1), *restored = NULL;
@@ -262,6 +283,12 @@ static void test_save_and_load(void **state) {
     r2_engine_destroy(engine);
     r2_model_close(other);
     r2_model_close(model);
+}
+
+static void test_save_and_load(void **state) {
+    (void)state;
+    check_save_and_load("llama");
+    check_save_and_load("deepseek_v3");
 }
 
 static void test_cancel_and_limits(void **state) {
