@@ -8,14 +8,6 @@
 
 enum { CHUNK_BYTES = 1 << 18 };
 
-/* e4m3fn: 4 bits of exponent (bias 7), 3 of mantissa, no infinities, 0x7f is NaN. */
-static float f32_from_e4m3(uint8_t x) {
-    const uint32_t sign = (uint32_t)(x & 0x80) << 24, exponent = x >> 3 & 15, mantissa = x & 7;
-    if (exponent == 15 && mantissa == 7) return r2i_f32_from_bits(sign | 0x7fc00000u);
-    if (exponent != 0) return r2i_f32_from_bits(sign | (exponent + 120) << 23 | mantissa << 20);
-    return r2i_f32_from_bits(sign | r2i_bits_from_f32((float)mantissa * 0x1p-9f));
-}
-
 static void read_fp8_row(float *out, const r2i_stored_rows *s, int64_t row) {
     const uint8_t *codes = s->bytes + (size_t)row * s->row_bytes;
     const int64_t n_blocks = (s->n_cols + s->block_cols - 1) / s->block_cols;
@@ -25,7 +17,7 @@ static void read_fp8_row(float *out, const r2i_stored_rows *s, int64_t row) {
         float scale;
         memcpy(&scale, scales + 4 * b, sizeof scale);
         for (int64_t c = first; c < end && c < s->n_cols; c++)
-            out[c] = f32_from_e4m3(codes[c]) * scale;
+            out[c] = r2i_f32_from_e4m3(codes[c]) * scale;
     }
 }
 
