@@ -20,11 +20,13 @@ static void on_log(void *user, const char *line) {
 r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const char *path,
                                  r2_error *err) {
     const r2i_options *o = program->options;
+    const bool is_fast = o->latent != NULL && strcmp(o->latent, "fast") == 0;
     const bool is_f32 = o->arithmetic != NULL && strcmp(o->arithmetic, "f32") == 0;
     const r2_model_options options = { .host = { .log = on_log, .user = program },
                                        .cpu = o->cpu,
                                        .arithmetic =
                                            is_f32 ? R2_ARITHMETIC_F32 : R2_ARITHMETIC_FAST,
+                                       .latent_form = is_fast ? R2_LATENT_FAST : R2_LATENT_EXACT,
                                        .is_unpacked = !o->is_packed };
     const int64_t start_ns = r2i_clock_ns();
     *s = (r2i_session){ .program = program, .path = path };
