@@ -244,9 +244,9 @@ static int prepare(bench *b) {
     const size_t rows_bytes = (size_t)b->n_threads * 8 * R2I_ATTEND_ROWS * R2I_MAX_HEAD;
     const size_t product_bytes = 4 * (size_t)N_TOKENS * N_PANELS * R2I_PANEL_ROWS;
     b->y_bytes = rows_bytes > product_bytes ? rows_bytes : product_bytes;
-    b->cache = r2i_pages_take(&b->heap, b->cache_bytes);
-    b->act = r2i_pages_take(&b->heap, b->act_bytes);
-    b->y = r2i_pages_take(&b->heap, b->y_bytes);
+    b->cache = r2i_memory_map(&b->heap, b->cache_bytes);
+    b->act = r2i_memory_map(&b->heap, b->act_bytes);
+    b->y = r2i_memory_map(&b->heap, b->y_bytes);
     if (b->cache == NULL || b->act == NULL || b->y == NULL) {
         fprintf(stderr, "bench_attend: no memory\n");
         return 1;
@@ -285,8 +285,8 @@ int main(int argc, char **argv) {
     const int failed = prepare(&b);
     if (!failed) run_all(&b);
     r2i_pool_destroy(b.pool);
-    r2i_pages_give(&b.heap, b.cache, b.cache_bytes);
-    r2i_pages_give(&b.heap, b.act, b.act_bytes);
-    r2i_pages_give(&b.heap, b.y, b.y_bytes);
+    r2i_memory_unmap(&b.heap, b.cache, b.cache_bytes);
+    r2i_memory_unmap(&b.heap, b.act, b.act_bytes);
+    r2i_memory_unmap(&b.heap, b.y, b.y_bytes);
     return failed;
 }

@@ -315,9 +315,9 @@ static int bench_open(bench *b, const options *o) {
     b->weights_bytes = (size_t)POOL_MIB << 20;
     b->act_bytes = (size_t)32 << 20;
     b->y_bytes = (size_t)64 << 20;
-    b->weights = r2i_pages_take(&b->heap, b->weights_bytes);
-    b->act = r2i_pages_take(&b->heap, b->act_bytes);
-    b->y = r2i_pages_take(&b->heap, b->y_bytes);
+    b->weights = r2i_memory_map(&b->heap, b->weights_bytes);
+    b->act = r2i_memory_map(&b->heap, b->act_bytes);
+    b->y = r2i_memory_map(&b->heap, b->y_bytes);
     if (b->weights == NULL || b->act == NULL || b->y == NULL) return 0;
     fill_bytes(b->weights, b->weights_bytes);
     for (size_t i = 0; i < b->y_bytes / 4; i++)

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "base/random.h"
-#include "files/gguf.h"
+#include "model/model_vocabulary.h"
 #include "text/detokenizer.h"
 
 enum { N_PASSES = 5, TEXT_BYTES = 5 << 20, MAX_TEXT_BYTES = 64 << 20 };
@@ -21,25 +21,6 @@ static double now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
-static r2i_text_list list_of(const r2i_gguf *gguf, const char *key) {
-    const r2i_gguf_value *value = r2i_gguf_find(gguf, key);
-    if (value == NULL || value->element_type != R2I_GGUF_TEXT) return (r2i_text_list){ 0 };
-    return (r2i_text_list){ value->n_elements, NULL, value->bytes, value->n_bytes };
-}
-
-static void read_vocabulary(const r2i_gguf *gguf, r2i_vocabulary *v) {
-    r2i_gguf_text model = { "", 0 }, pre = { "", 0 };
-    const r2i_gguf_value *types = r2i_gguf_find(gguf, "tokenizer.ggml.token_type");
-    r2i_vocabulary_init(v);
-    if (r2i_gguf_try_text(gguf, "tokenizer.ggml.model", &model, NULL) != R2_OK) model.n_bytes = 0;
-    if (r2i_gguf_try_text(gguf, "tokenizer.ggml.pre", &pre, NULL) != R2_OK) pre.n_bytes = 0;
-    v->model = (r2i_text_view){ model.bytes, model.n_bytes };
-    v->pre = (r2i_text_view){ pre.bytes, pre.n_bytes };
-    v->tokens = list_of(gguf, "tokenizer.ggml.tokens");
-    v->merges = list_of(gguf, "tokenizer.ggml.merges");
-    if (types != NULL && types->n_elements == v->tokens.n) v->types = types->bytes;
 }
 
 /* ---- made-up text ---- */
@@ -136,23 +117,26 @@ static void measure(const r2i_tokenizer *tokenizer, const char *name, const char
     r2i_encoder_destroy(encoder);
 }
 
+static size_t value_bytes(const r2i_gguf *gguf, const char *key) {
+    const r2i_gguf_value *value = r2i_gguf_find(gguf, key);
+    return value != NULL ? value->n_bytes : 0;
+}
+
 static r2i_tokenizer *build(const r2i_gguf *gguf, r2i_heap *heap) {
     r2i_tokenizer *tokenizer = NULL;
-    r2i_vocabulary vocabulary;
     r2_error err = { 0 };
     double best = 1e30;
     for (int pass = 0; pass < N_PASSES; pass++) {
         r2i_tokenizer_destroy(tokenizer);
         const double begin = now_ms();
-        read_vocabulary(gguf, &vocabulary);
-        if (r2i_tokenizer_create(&tokenizer, &vocabulary, heap, &err) != R2_OK) {
-            fprintf(stderr, "bench_tokenizer: %s\n", err.text);
+        if (r2i_tokenizer_from_gguf(&tokenizer, gguf, heap, &err) != R2_OK || tokenizer == NULL) {
+            fprintf(stderr, "bench_tokenizer: no vocabulary: %s\n", err.text);
             exit(1);
         }
         best = now_ms() - begin < best ? now_ms() - begin : best;
     }
     printf("build tables,%zu,%d,%.2f,\n",
-           vocabulary.tokens.n_packed_bytes + vocabulary.merges.n_packed_bytes,
+           value_bytes(gguf, "tokenizer.ggml.tokens") + value_bytes(gguf, "tokenizer.ggml.merges"),
            (int)r2i_tokenizer_size(tokenizer), best);
     return tokenizer;
 }

@@ -60,7 +60,7 @@ static size_t mapped_bytes(size_t n_bytes) {
     return rounded;
 }
 
-void *r2i_pages_take(r2i_heap *heap, size_t n_bytes) {
+void *r2i_memory_map(r2i_heap *heap, size_t n_bytes) {
     const size_t n = mapped_bytes(n_bytes);
     size_t span;
     if (n == 0 || !r2i_add_size(n, HUGE_PAGE_BYTES, &span) || !reserve(heap, n)) return NULL;
@@ -78,7 +78,7 @@ void *r2i_pages_take(r2i_heap *heap, size_t n_bytes) {
     return base + lead;
 }
 
-void r2i_pages_give(r2i_heap *heap, void *memory, size_t n_bytes) {
+void r2i_memory_unmap(r2i_heap *heap, void *memory, size_t n_bytes) {
     if (memory == NULL) return;
     const size_t n = mapped_bytes(n_bytes);
     munmap(memory, n);

@@ -30,6 +30,6 @@ void *r2i_heap_resize(r2i_heap *heap, void *memory, size_t old_bytes, size_t new
 /* Large zeroed memory straight from the kernel, aligned to 2 MiB and advised for huge pages:
  * weights and cache, where page-table misses would cost bandwidth.  Counted against the heap's
  * limit.  NULL on failure. */
-void *r2i_pages_take(r2i_heap *heap, size_t n_bytes);
-void r2i_pages_give(r2i_heap *heap, void *memory, size_t n_bytes);
+void *r2i_memory_map(r2i_heap *heap, size_t n_bytes);
+void r2i_memory_unmap(r2i_heap *heap, void *memory, size_t n_bytes);
 #endif

@@ -147,7 +147,7 @@ r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap *heap, r2_
         return r2i_fail(err, R2_E_RANGE, "threads: expected 1 to %d, found %d", MAX_THREADS,
                         n_threads);
     }
-    r2i_pool *pool = r2i_pages_take(heap, pool_bytes(n_threads));
+    r2i_pool *pool = r2i_memory_map(heap, pool_bytes(n_threads));
     if (pool == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a thread pool");
     pool->heap = heap;
     pool->n_threads = n_threads;
@@ -159,7 +159,7 @@ r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap *heap, r2_
         m->index = i;
         if (pthread_create(&m->thread, NULL, worker_main, m) != 0) {
             stop_workers(pool, i);
-            r2i_pages_give(heap, pool, pool_bytes(n_threads));
+            r2i_memory_unmap(heap, pool, pool_bytes(n_threads));
             return r2i_fail(err, R2_E_IO, "cannot start thread %d of %d", i + 1, n_threads);
         }
     }
@@ -170,7 +170,7 @@ r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap *heap, r2_
 void r2i_pool_destroy(r2i_pool *pool) {
     if (pool == NULL) return;
     stop_workers(pool, pool->n_threads);
-    r2i_pages_give(pool->heap, pool, pool_bytes(pool->n_threads));
+    r2i_memory_unmap(pool->heap, pool, pool_bytes(pool->n_threads));
 }
 
 int32_t r2i_pool_threads(const r2i_pool *pool) {

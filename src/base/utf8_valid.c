@@ -1,27 +1,12 @@
 #include "base/utf8_valid.h"
 
-#include <stdint.h>
 #include <string.h>
 
-/* Bytes of the sequence at p, or 0 when there is none.  The second byte carries the limits that
- * exclude overlong forms, surrogates and code points above 10FFFF. */
+/* Bytes of the sequence at p, or 0 when there is none. */
 static size_t sequence_bytes(const uint8_t *p, size_t n) {
-    const uint8_t c = p[0];
-    uint8_t low = 0x80, high = 0xbf;
-    size_t length;
-    if (c >= 0xc2 && c <= 0xdf) {
-        length = 2;
-    } else if (c >= 0xe0 && c <= 0xef) {
-        length = 3;
-        if (c == 0xe0) low = 0xa0;
-        if (c == 0xed) high = 0x9f;
-    } else if (c >= 0xf0 && c <= 0xf4) {
-        length = 4;
-        if (c == 0xf0) low = 0x90;
-        if (c == 0xf4) high = 0x8f;
-    } else {
-        return 0;
-    }
+    uint8_t low, high;
+    const size_t length = (size_t)r2i_utf8_lead(p[0], &low, &high);
+    if (length < 2) return length;
     if (n < length || p[1] < low || p[1] > high) return 0;
     for (size_t i = 2; i < length; i++) {
         if ((p[i] & 0xc0) != 0x80) return 0;
@@ -65,7 +50,7 @@ bool r2i_utf8_is_valid(const char *text, size_t n_bytes) {
             p += n < 8 ? n : 8 - (lead >> 63); /* a lead at the end begins the next word */
             continue;
         }
-        const size_t n_sequence = *p < 0x80 ? 1 : sequence_bytes(p, n);
+        const size_t n_sequence = sequence_bytes(p, n);
         if (n_sequence == 0) return false;
         p += n_sequence;
     }

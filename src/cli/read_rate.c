@@ -49,7 +49,7 @@ static double measure(int32_t n_threads, double seconds) {
     r2i_pool *pool = NULL;
     double best = 0;
     r2i_heap_init(&heap);
-    uint8_t *bytes = r2i_pages_take(&heap, BUFFER_BYTES + AHEAD_BYTES);
+    uint8_t *bytes = r2i_memory_map(&heap, BUFFER_BYTES + AHEAD_BYTES);
     if (bytes == NULL || n_threads > MAX_THREADS ||
         r2i_pool_create(&pool, n_threads, &heap, NULL) != R2_OK)
         return 0;

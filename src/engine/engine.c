@@ -63,7 +63,7 @@ static r2_status take_batch_arrays(r2_engine *e, r2_error *err) {
     e->logit_rows = R2I_ARENA_ARRAY(&e->arena, int32_t, logits);
     e->drawings = R2I_ARENA_ARRAY(&e->arena, r2i_drawing, sequences);
     e->logits_bytes = logits * n_vocab * sizeof(float);
-    e->logits = r2i_pages_take(&e->model->heap, e->logits_bytes);
+    e->logits = r2i_memory_map(&e->model->heap, e->logits_bytes);
     const bool is_complete = e->sequences != NULL && e->batch_tokens != NULL && e->runs != NULL &&
                              e->scheduled != NULL && e->logit_rows != NULL && e->drawings != NULL &&
                              e->logits != NULL;
@@ -138,7 +138,7 @@ void r2_engine_destroy(r2_engine *e) {
     R2I_ASSERT(e->n_sequences == 0);
     r2i_pool_destroy(e->pool);
     r2i_pages_destroy(e->pages);
-    r2i_pages_give(&e->model->heap, e->logits, e->logits_bytes);
+    r2i_memory_unmap(&e->model->heap, e->logits, e->logits_bytes);
     r2i_arena_destroy(&e->arena);
     r2i_heap_give(&e->model->heap, e, sizeof *e);
 }

@@ -47,9 +47,9 @@ r2_status r2i_pages_create(r2i_pages **out, int32_t n_pages, size_t page_bytes, 
     page_entry *entries = R2I_ARENA_ARRAY(arena, page_entry, (size_t)n_pages);
     int32_t *free_list = R2I_ARENA_ARRAY(arena, int32_t, (size_t)n_pages);
     int32_t *buckets = R2I_ARENA_ARRAY(arena, int32_t, n_buckets);
-    uint8_t *memory = r2i_pages_take(arena->heap, memory_bytes);
+    uint8_t *memory = r2i_memory_map(arena->heap, memory_bytes);
     if (p == NULL || entries == NULL || free_list == NULL || buckets == NULL || memory == NULL) {
-        r2i_pages_give(arena->heap, memory, memory_bytes);
+        r2i_memory_unmap(arena->heap, memory, memory_bytes);
         return r2i_fail(err, R2_E_NOMEM, "no memory for a cache of %d pages of %zu bytes", n_pages,
                         page_bytes);
     }
@@ -74,7 +74,7 @@ r2_status r2i_pages_create(r2i_pages **out, int32_t n_pages, size_t page_bytes, 
 }
 
 void r2i_pages_destroy(r2i_pages *pages) {
-    if (pages != NULL) r2i_pages_give(pages->heap, pages->memory, pages->memory_bytes);
+    if (pages != NULL) r2i_memory_unmap(pages->heap, pages->memory, pages->memory_bytes);
 }
 
 uint8_t *r2i_pages_memory(const r2i_pages *pages, int32_t page) {

@@ -27,7 +27,7 @@ static r2_sequence *take_sequence(r2_engine *engine, int32_t n_biases) {
     const uint32_t n_slots = r2i_lookup_slots(engine->n_context);
     const size_t slots = place(&used, n_slots * sizeof(int32_t)),
                  before = place(&used, n * sizeof(int32_t));
-    uint8_t *block = r2i_pages_take(&engine->model->heap, used);
+    uint8_t *block = r2i_memory_map(&engine->model->heap, used);
     if (block == NULL) return NULL;
     r2_sequence *s = (void *)(block + self);
     s->n_bytes = used;
@@ -43,7 +43,7 @@ static r2_sequence *take_sequence(r2_engine *engine, int32_t n_biases) {
     if (n_biases == 0) return s;
     s->biases = r2i_heap_take(&engine->model->heap, (size_t)n_biases * sizeof *s->biases);
     if (s->biases != NULL) return s;
-    r2i_pages_give(&engine->model->heap, block, used);
+    r2i_memory_unmap(&engine->model->heap, block, used);
     return NULL;
 }
 
@@ -202,7 +202,7 @@ void r2_sequence_destroy(r2_sequence *s) {
     engine->sequences[s->slot] = NULL;
     engine->n_sequences--;
     give_biases(s);
-    r2i_pages_give(&engine->model->heap, s, s->n_bytes);
+    r2i_memory_unmap(&engine->model->heap, s, s->n_bytes);
 }
 
 /* ---- tokens ---- */

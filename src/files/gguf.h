@@ -89,8 +89,6 @@ const r2i_gguf_value *r2i_gguf_find(const r2i_gguf *gguf, const char *key);
 /* Typed getters.  The value must exist (R2_E_NOT_FOUND), be of the right kind (R2_E_FORMAT) and in
  * the closed range (R2_E_RANGE); the text is `file: key: expected ..., found ...`.  Integers may
  * have any width, floats are F32 or F64 and finite. */
-R2_CHECKED r2_status r2i_gguf_get_i64(const r2i_gguf *gguf, const char *key, int64_t min,
-                                      int64_t max, int64_t *out, r2_error *err);
 R2_CHECKED r2_status r2i_gguf_get_i32(const r2i_gguf *gguf, const char *key, int32_t min,
                                       int32_t max, int32_t *out, r2_error *err);
 R2_CHECKED r2_status r2i_gguf_get_f32(const r2i_gguf *gguf, const char *key, float min, float max,
@@ -106,8 +104,6 @@ R2_CHECKED r2_status r2i_gguf_get_array(const r2i_gguf *gguf, const char *key,
                                         const r2i_gguf_value **out, r2_error *err);
 
 /* The same, but *out stays as it is when the key is absent. */
-R2_CHECKED r2_status r2i_gguf_try_i64(const r2i_gguf *gguf, const char *key, int64_t min,
-                                      int64_t max, int64_t *out, r2_error *err);
 R2_CHECKED r2_status r2i_gguf_try_i32(const r2i_gguf *gguf, const char *key, int32_t min,
                                       int32_t max, int32_t *out, r2_error *err);
 R2_CHECKED r2_status r2i_gguf_try_f32(const r2i_gguf *gguf, const char *key, float min, float max,

@@ -96,12 +96,6 @@ static r2_status read_text(const r2i_gguf *g, const r2i_gguf_value *v, r2i_gguf_
     return R2_OK;
 }
 
-r2_status r2i_gguf_try_i64(const r2i_gguf *gguf, const char *key, int64_t min, int64_t max,
-                           int64_t *out, r2_error *err) {
-    const r2i_gguf_value *v = r2i_gguf_find(gguf, key);
-    return v == NULL ? R2_OK : read_i64(gguf, v, min, max, out, err);
-}
-
 r2_status r2i_gguf_try_i32(const r2i_gguf *gguf, const char *key, int32_t min, int32_t max,
                            int32_t *out, r2_error *err) {
     int64_t x = *out;
@@ -126,13 +120,6 @@ r2_status r2i_gguf_try_text(const r2i_gguf *gguf, const char *key, r2i_gguf_text
                             r2_error *err) {
     const r2i_gguf_value *v = r2i_gguf_find(gguf, key);
     return v == NULL ? R2_OK : read_text(gguf, v, out, err);
-}
-
-r2_status r2i_gguf_get_i64(const r2i_gguf *gguf, const char *key, int64_t min, int64_t max,
-                           int64_t *out, r2_error *err) {
-    *out = 0;
-    if (r2i_gguf_find(gguf, key) == NULL) return absent(gguf, key, "an integer", err);
-    return r2i_gguf_try_i64(gguf, key, min, max, out, err);
 }
 
 r2_status r2i_gguf_get_i32(const r2i_gguf *gguf, const char *key, int32_t min, int32_t max,

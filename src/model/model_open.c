@@ -109,7 +109,7 @@ static void place_panels(void *user, r2i_matrix *m) {
 
 static r2_status reserve_panels(r2_model *model, r2_error *err) {
     model->panel_memory_bytes = model->weights.packed_bytes;
-    model->panel_memory = r2i_pages_take(&model->heap, model->panel_memory_bytes);
+    model->panel_memory = r2i_memory_map(&model->heap, model->panel_memory_bytes);
     if (model->panel_memory == NULL) {
         return r2i_fail(err, R2_E_NOMEM, "no memory for %zu bytes of packed weights",
                         model->panel_memory_bytes);
@@ -219,7 +219,7 @@ r2_status r2_model_open(r2_model **out, const char *path, const r2_model_options
 void r2_model_close(r2_model *model) {
     if (model == NULL) return;
     r2i_model_close_text(model);
-    r2i_pages_give(&model->heap, model->panel_memory, model->panel_memory_bytes);
+    r2i_memory_unmap(&model->heap, model->panel_memory, model->panel_memory_bytes);
     r2i_gguf_close(model->gguf);
     if (model->has_folder) r2i_model_folder_close(&model->folder);
     r2i_arena_destroy(&model->arena);

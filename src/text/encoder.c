@@ -50,7 +50,7 @@ r2_status r2i_encoder_create(r2i_encoder **out, const r2i_tokenizer *tokenizer, 
     r2i_merge_scratch_init(&e->scratch, heap);
     /* NFC at most triples UTF-8 (Unicode TR15), a space mark takes three bytes. */
     r2i_buffer_init(&e->rewritten, heap, 3 * (size_t)R2I_MAX_ENCODE_BYTES + 16);
-    e->cache = r2i_pages_take(heap, CACHE_SLOTS * sizeof *e->cache);
+    e->cache = r2i_memory_map(heap, CACHE_SLOTS * sizeof *e->cache);
     r2_status status = R2_OK;
     if (e->cache == NULL)
         status = r2i_fail(err, R2_E_NOMEM, "encoder: no memory for the word cache");
@@ -68,7 +68,7 @@ void r2i_encoder_destroy(r2i_encoder *e) {
     r2i_pretokenizer_state_destroy(e->state);
     r2i_merge_scratch_destroy(&e->scratch);
     r2i_buffer_destroy(&e->rewritten);
-    r2i_pages_give(e->heap, e->cache, CACHE_SLOTS * sizeof *e->cache);
+    r2i_memory_unmap(e->heap, e->cache, CACHE_SLOTS * sizeof *e->cache);
     r2i_heap_give(e->heap, e->ids, e->cap_ids * sizeof *e->ids);
     r2i_heap_give(e->heap, e, sizeof *e);
 }

@@ -21,7 +21,7 @@ static r2_status take_slots(r2i_merge_table *table, size_t n_pairs, r2i_heap *he
     while ((size_t)1 << bits < n_pairs + n_pairs / 2)
         bits++;
     *table = (r2i_merge_table){ .heap = heap, .n_slots = (size_t)1 << bits, .shift = 64 - bits };
-    table->slots = r2i_pages_take(heap, table_bytes(table->n_slots));
+    table->slots = r2i_memory_map(heap, table_bytes(table->n_slots));
     if (table->slots == NULL) {
         return r2i_fail(err, R2_E_NOMEM, "tokenizer: no memory for %zu merges", n_pairs);
     }
@@ -46,7 +46,7 @@ static bool enter(r2i_merge_table *table, int32_t left, int32_t right, int32_t r
 }
 
 void r2i_merge_table_destroy(r2i_merge_table *table) {
-    r2i_pages_give(table->heap, table->slots, table_bytes(table->n_slots));
+    r2i_memory_unmap(table->heap, table->slots, table_bytes(table->n_slots));
     table->slots = NULL;
 }
 

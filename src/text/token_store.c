@@ -197,7 +197,7 @@ r2_status r2i_token_store_init(r2i_token_store *store, const r2i_vocabulary *voc
     uint16_t *lengths = R2I_ARENA_ARRAY(arena, uint16_t, n);
     uint8_t *types = R2I_ARENA_ARRAY(arena, uint8_t, n);
     const size_t n_slots = table_slots(n);
-    r2i_token_slot *slots = r2i_pages_take(arena->heap, n_slots * sizeof *slots);
+    r2i_token_slot *slots = r2i_memory_map(arena->heap, n_slots * sizeof *slots);
     *store = (r2i_token_store){ (int32_t)n, 0,           text,  offsets, lengths,
                                 types,      arena->heap, slots, n_slots, 0 };
     if (text == NULL || offsets == NULL || lengths == NULL || types == NULL || slots == NULL) {
@@ -222,6 +222,6 @@ r2_status r2i_token_store_init(r2i_token_store *store, const r2i_vocabulary *voc
 }
 
 void r2i_token_store_destroy(r2i_token_store *store) {
-    r2i_pages_give(store->heap, store->slots, store->n_slots * sizeof *store->slots);
+    r2i_memory_unmap(store->heap, store->slots, store->n_slots * sizeof *store->slots);
     store->slots = NULL;
 }

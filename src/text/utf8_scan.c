@@ -2,27 +2,12 @@
 
 #include <string.h>
 
-/* Lead byte to number of bytes and the allowed range of the second byte (Unicode table 3-7). */
-static int32_t lead_info(uint8_t lead, uint8_t *low, uint8_t *high) {
-    *low = 0x80;
-    *high = 0xbf;
-    if (lead < 0x80) return 1;
-    if (lead < 0xc2 || lead > 0xf4) return 0;
-    if (lead < 0xe0) return 2;
-    if (lead < 0xf0) {
-        if (lead == 0xe0) *low = 0xa0;
-        if (lead == 0xed) *high = 0x9f;
-        return 3;
-    }
-    if (lead == 0xf0) *low = 0x90;
-    if (lead == 0xf4) *high = 0x8f;
-    return 4;
-}
+#include "base/utf8_valid.h"
 
 r2i_utf8_step r2i_utf8_next(const char *text, size_t n) {
     const uint8_t lead = (uint8_t)text[0];
     uint8_t low, high;
-    const int32_t want = lead_info(lead, &low, &high);
+    const int32_t want = r2i_utf8_lead(lead, &low, &high);
     if (want == 1) return (r2i_utf8_step){ R2I_UTF8_CHAR, 1, lead };
     if (want == 0) return (r2i_utf8_step){ R2I_UTF8_BAD, 1, 0 };
     int32_t code_point = lead & (0x7f >> want);

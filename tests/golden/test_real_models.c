@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "cached_model.h"
 #include "model/model.h"
 #include "r2lm/text.h"
 
@@ -60,24 +61,12 @@ static json_t *read_golden(const char *name) {
     return json;
 }
 
-static void model_path(const char *file, char out[PATH_BYTES]) {
-    const char *folder = getenv("R2LM_MODEL_CACHE"), *cache = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
-    if (folder != NULL && folder[0] != '\0')
-        snprintf(out, PATH_BYTES, "%s/%s", folder, file);
-    else if (cache != NULL && cache[0] != '\0')
-        snprintf(out, PATH_BYTES, "%s/r2lm/models/%s", cache, file);
-    else
-        snprintf(out, PATH_BYTES, "%s/.cache/r2lm/models/%s", home != NULL ? home : "", file);
-}
-
 static r2_model *open_model(const char *file, r2_arithmetic arithmetic) {
     char path[PATH_BYTES];
     r2_error err;
     r2_model *model;
     const r2_model_options options = { .arithmetic = arithmetic };
-    model_path(file, path);
-    if (access(path, R_OK) != 0) {
+    if (!find_cached_model(file, path, sizeof path)) {
         printf("skipped: %s is missing; tools/fetch_models.sh downloads it\n", path);
         skip();
     }
@@ -212,7 +201,7 @@ static void reader_open(reader *r, const real_model *real, r2_arithmetic arithme
     const r2i_forward_limits limits = { WINDOW, N_BLOCK, WINDOW, false };
     must(r2i_forward_create(&r->forward, &parts, &limits, &r->arena, &err), &err);
     for (int i = 0; i < WINDOW / R2I_PAGE_TOKENS; i++)
-        r->pages[i] = r2i_pages_take(&r->heap, r->cache.page_bytes);
+        r->pages[i] = r2i_memory_map(&r->heap, r->cache.page_bytes);
     r->logits = r2i_arena_push_array(&r->arena, (size_t)N_BLOCK * (size_t)r->model->config.n_vocab,
                                      sizeof(float), 64);
     assert_non_null(r->logits);
@@ -221,7 +210,7 @@ static void reader_open(reader *r, const real_model *real, r2_arithmetic arithme
 static void reader_close(reader *r) {
     r2i_pool_destroy(r->pool);
     for (int i = 0; i < WINDOW / R2I_PAGE_TOKENS; i++)
-        r2i_pages_give(&r->heap, r->pages[i], r->cache.page_bytes);
+        r2i_memory_unmap(&r->heap, r->pages[i], r->cache.page_bytes);
     r2i_arena_destroy(&r->arena);
     r2_model_close(r->model);
 }

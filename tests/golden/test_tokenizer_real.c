@@ -11,7 +11,8 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "gguf_vocabulary.h"
+#include "cached_model.h"
+#include "model/model_vocabulary.h"
 #include "text/detokenizer.h"
 
 typedef struct {
@@ -26,7 +27,8 @@ typedef struct {
 static json_t *load_golden(const char *name) {
     char path[4096];
     const char *folder = getenv("R2LM_GOLDEN_DIR");
-    snprintf(path, sizeof path, "%s/%s", folder != NULL ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
+    snprintf(path, sizeof path, "%s/%s",
+             folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
     json_t *golden = json_load_file(path, JSON_ALLOW_NUL, NULL);
     if (golden == NULL) fail_msg("cannot read %s", path);
     return golden;
@@ -36,7 +38,6 @@ static json_t *load_golden(const char *name) {
 static bool open_case(real_case *c, const char *model, const char *golden) {
     char path[4096];
     r2_error err = { 0 };
-    r2i_vocabulary vocabulary;
     memset(c, 0, sizeof *c);
     if (!find_cached_model(model, path, sizeof path)) {
         print_message("SKIPPED: %s is not there; fetch the test models first\n", path);
@@ -45,8 +46,7 @@ static bool open_case(real_case *c, const char *model, const char *golden) {
     r2i_heap_init(&c->heap);
     r2i_arena_init(&c->arena, &c->heap, 1 << 16, 0);
     if (r2i_gguf_open(&c->gguf, path, &c->arena, &err) != R2_OK) fail_msg("%s", err.text);
-    assert_true(read_vocabulary(c->gguf, &vocabulary));
-    if (r2i_tokenizer_create(&c->tokenizer, &vocabulary, &c->heap, &err) != R2_OK)
+    if (r2i_tokenizer_from_gguf(&c->tokenizer, c->gguf, &c->heap, &err) != R2_OK)
         fail_msg("%s", err.text);
     if (r2i_encoder_create(&c->encoder, c->tokenizer, &c->heap, &err) != R2_OK)
         fail_msg("%s", err.text);

@@ -54,7 +54,7 @@ static void test_heap_limit(void **state) {
     assert_non_null(a);
     assert_null(r2i_heap_take(&heap, 600));
     assert_null(r2i_heap_take(&heap, SIZE_MAX));
-    assert_null(r2i_pages_take(&heap, 4096));
+    assert_null(r2i_memory_map(&heap, 4096));
     r2i_heap_give(&heap, a, 600);
     assert_int_equal(heap.used_bytes, 0);
 }
