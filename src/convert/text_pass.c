@@ -23,7 +23,7 @@ struct r2i_text_pass {
 static r2_status take_pages(r2i_text_pass *p, r2_error *err) {
     const int32_t n = r2i_div_up_i32(p->n_window, R2I_PAGE_TOKENS);
     p->page_memory_bytes = (size_t)n * p->cache.page_bytes;
-    p->page_memory = r2i_pages_take(&p->model->heap, p->page_memory_bytes);
+    p->page_memory = r2i_memory_map(&p->model->heap, p->page_memory_bytes);
     p->pages = R2I_ARENA_ARRAY(&p->arena, uint8_t *, (size_t)n);
     p->logits =
         R2I_ARENA_ARRAY(&p->arena, float, R2I_PASS_LOGITS *(size_t)p->model->config.n_vocab);
@@ -80,7 +80,7 @@ r2_status r2i_text_pass_create(r2i_text_pass **out, r2_model *model, int32_t n_w
 void r2i_text_pass_destroy(r2i_text_pass *p) {
     if (p == NULL) return;
     r2i_pool_destroy(p->pool);
-    r2i_pages_give(&p->model->heap, p->page_memory, p->page_memory_bytes);
+    r2i_memory_unmap(&p->model->heap, p->page_memory, p->page_memory_bytes);
     r2i_arena_destroy(&p->arena);
     r2i_heap_give(&p->model->heap, p, sizeof *p);
 }
