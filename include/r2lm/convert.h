@@ -168,7 +168,7 @@ typedef enum {
 } r2_fit;
 
 typedef struct {
-    /* How weights are stored: a stored type ("Q8_0", "BF16", "FP8") or a mixed recipe ("Q4_K_M").
+    /* How weights are stored: a recipe of r2_quantize ("Q4_K_M") or a stored type ("FP8").
      * NULL: as they are; of a configuration alone, as it says it is published. */
     const char *type;
     const char *cache_type; /* "bf16" (also NULL), "f16", "q8" or "f32" */

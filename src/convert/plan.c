@@ -141,10 +141,9 @@ static void add_active_experts(counting *c) {
 
 /* What the configuration asks for, as if it were all there. */
 static void count_listed(counting *c, const r2i_listed_tensor *t) {
-    const int32_t n_layers = c->config->n_layers;
-    const r2_part part = r2i_part_of_name(t->gguf, n_layers);
+    const r2_part part = r2i_part_of_name(t->gguf, c->config->n_layers);
     const int64_t n = t->form == R2I_FORM_EXPERTS ? t->n_parts : 1;
-    const int32_t as = r2i_plan_types_choose(&c->assumed, t, part, n_layers);
+    const int32_t as = r2i_plan_types_choose(&c->assumed, t, c->config);
     const counted_tensor counted = { .part = part,
                                      .stored_as = as,
                                      .is_vector = t->is_vector,

@@ -13,37 +13,21 @@ const char *r2i_stored_as_name(int32_t as) {
     return as < R2I_STORED_OTHER ? r2i_type_get((r2i_type)as)->name : "other";
 }
 
-static bool find_type(const char *name, int32_t *out) {
+r2_status r2i_stored_as_find(int32_t *out, const char *name, r2_error *err) {
     *out = R2I_TYPE_F8_E4M3;
-    if (strcasecmp(name, "FP8") == 0) return true;
+    if (strcasecmp(name, "FP8") == 0) return R2_OK;
     for (*out = 0; *out < R2I_STORED_OTHER; (*out)++) {
         const char *known = r2i_type_get((r2i_type)*out)->name;
-        if (known != NULL && strcasecmp(known, name) == 0) return true;
+        if (known != NULL && strcasecmp(known, name) == 0) return R2_OK;
     }
-    return false;
+    return r2i_fail(err, R2_E_ARGUMENT,
+                    "type: expected a stored type such as Q8_0, found \"%.40s\"", name);
 }
 
 r2_status r2i_plan_types_find(r2i_plan_types *out, const char *name, r2_error *err) {
-    static const struct {
-        const char *name;
-        r2i_type base, fine;
-    } recipes[] = { { "Q4_K_M", R2I_TYPE_Q4_K, R2I_TYPE_Q6_K },
-                    { "Q5_K_M", R2I_TYPE_Q5_K, R2I_TYPE_Q6_K } };
     *out = (r2i_plan_types){ 0 };
-    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
-        if (strcasecmp(recipes[i].name, name) != 0) continue;
-        out->base = out->ends = (int32_t)recipes[i].base;
-        out->fine = (int32_t)recipes[i].fine;
-        out->is_mixed = true;
-        return R2_OK;
-    }
-    if (!find_type(name, &out->base)) {
-        return r2i_fail(err, R2_E_ARGUMENT,
-                        "type: expected a stored type such as Q8_0 or BF16, FP8, Q4_K_M or Q5_K_M, "
-                        "found \"%.40s\"",
-                        name);
-    }
-    out->fine = out->base;
+    const r2_status status = r2i_recipe_find(&out->recipe, name, err);
+    if (status == R2_OK || r2i_stored_as_find(&out->base, name, NULL) != R2_OK) return status;
     out->ends = out->base == R2I_TYPE_F8_E4M3 ? (int32_t)R2I_TYPE_BF16 : out->base;
     return R2_OK;
 }
@@ -65,52 +49,27 @@ void r2i_plan_types_published(r2i_plan_types *out, const json_t *config) {
     }
     const bool is_fp8 = method != NULL && strcmp(method, "fp8") == 0;
     const int32_t base = is_fp8 ? (int32_t)R2I_TYPE_F8_E4M3 : plain;
-    *out = (r2i_plan_types){ .base = base, .fine = base, .ends = plain, .is_published = true };
+    *out = (r2i_plan_types){ .base = base, .ends = plain };
 }
 
-/* llama.cpp's rule for the layers that keep values and down projections finer. */
-static bool is_fine_layer(int32_t layer, int32_t n_layers) {
-    return layer < n_layers / 8 || layer >= 7 * n_layers / 8 || (layer - n_layers / 8) % 3 == 2;
+static bool is_end(r2i_role role) {
+    return role == R2I_ROLE_EMBEDDING || role == R2I_ROLE_OUTPUT || role == R2I_ROLE_ROUTER ||
+           role == R2I_ROLE_JOIN;
 }
 
-static bool is_fine(const r2i_listed_tensor *t, r2_part part, int32_t n_layers) {
-    if (part == R2_PART_HEAD) return true;
-    const bool is_fine_role =
-        strstr(t->gguf, ".attn_v.") != NULL || strstr(t->gguf, ".ffn_down") != NULL;
-    return is_fine_role && is_fine_layer((int32_t)strtol(t->gguf + 4, NULL, 10), n_layers);
-}
-
-static bool is_end(const r2i_listed_tensor *t, r2_part part) {
-    return part == R2_PART_EMBEDDING || part == R2_PART_HEAD || part == R2_PART_ROUTER ||
-           strstr(t->gguf, ".nextn.") != NULL;
-}
-
-/* What llama.cpp takes when a row is no whole number of blocks. */
-static int32_t narrower(int32_t as) {
-    switch (as) {
-    case R2I_TYPE_Q2_K:
-    case R2I_TYPE_Q3_K:
-    case R2I_TYPE_IQ4_XS:
-        return R2I_TYPE_IQ4_NL;
-    case R2I_TYPE_Q4_K:
-        return R2I_TYPE_Q5_0;
-    case R2I_TYPE_Q5_K:
-        return R2I_TYPE_Q5_1;
-    case R2I_TYPE_Q6_K:
-        return R2I_TYPE_Q8_0;
-    default:
-        return R2I_TYPE_F16;
+int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_listed_tensor *t,
+                              const r2i_config *config) {
+    int32_t layer;
+    r2i_role role = r2i_role_of(t->gguf, &layer);
+    if (t->is_vector) return R2I_TYPE_F32;
+    if (types->recipe == NULL) {
+        const r2i_type plain = (r2i_type)(is_end(role) ? types->ends : types->base);
+        return (int32_t)r2i_type_for_width(plain, t->n_cols);
     }
-}
-
-int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_listed_tensor *t, r2_part part,
-                              int32_t n_layers) {
-    if (t->is_vector || (t->is_plain && !types->is_published)) return R2I_TYPE_F32;
-    int32_t as = is_end(t, part) ? types->ends : types->base;
-    if (types->is_mixed && is_fine(t, part, n_layers)) as = types->fine;
-    while (t->n_cols % r2i_type_get((r2i_type)as)->block_elements != 0)
-        as = narrower(as);
-    return as;
+    if (t->is_plain || role >= R2I_ROLE_ROUTER) return R2I_TYPE_F32;
+    if (role == R2I_ROLE_EMBEDDING && config->is_tied) role = R2I_ROLE_OUTPUT;
+    const r2i_type type = r2i_recipe_type(types->recipe, role, layer, config->n_layers);
+    return (int32_t)r2i_type_for_width(type, t->n_cols);
 }
 
 int32_t r2i_stored_as_of_dtype(r2i_dtype dtype) {

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "base/types.h"
+#include "convert/recipes.h"
 #include "convert/tensor_list.h"
 #include "files/safetensors.h"
 #include "r2lm/convert.h"
@@ -13,21 +14,21 @@
 enum { R2I_STORED_OTHER = R2I_TYPE_LIMIT, R2I_N_STORED_AS };
 
 typedef struct {
-    int32_t base; /* most matrices */
-    int32_t fine; /* values, down projections and the head of mixed recipes */
-    int32_t ends; /* embedding, head, router of what is published in FP8; otherwise base */
-    bool is_mixed, is_published;
+    const r2i_recipe *recipe; /* as `r2lm quantize` would write it; NULL: the two below */
+    int32_t base, ends;       /* most matrices; embedding, head, routers and what joins modules */
 } r2i_plan_types;
 
-/* By a type's or a recipe's name, in any letters; FP8 is F8_E4M3.  R2_E_ARGUMENT. */
+/* By a recipe's or a stored type's name, in any letters; FP8 is F8_E4M3.  R2_E_ARGUMENT. */
 R2_CHECKED r2_status r2i_plan_types_find(r2i_plan_types *out, const char *name, r2_error *err);
 /* As a config.json says that its weights are published; BF16 where it says nothing. */
 void r2i_plan_types_published(r2i_plan_types *out, const json_t *config);
-/* What a tensor is stored as.  Rows that a type's blocks do not divide take a finer type. */
+/* What a tensor is stored as.  Rows that a type's blocks do not divide take another. */
 int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_listed_tensor *tensor,
-                              r2_part part, int32_t n_layers);
+                              const r2i_config *config);
 /* The part that a tensor belongs to, by its name in GGUF or Hugging Face files. */
 r2_part r2i_part_of_name(const char *name, int32_t n_layers);
+/* A stored type by its name.  R2_E_ARGUMENT. */
+R2_CHECKED r2_status r2i_stored_as_find(int32_t *out, const char *name, r2_error *err);
 int32_t r2i_stored_as_of_dtype(r2i_dtype dtype);
 const char *r2i_stored_as_name(int32_t as);
 /* With the F32 factors of F8_E4M3, one for each block of 128 x 128. */

@@ -75,15 +75,15 @@ static double best_rate(product *p, r2i_pool *pool, double seconds) {
 r2_status r2_measure_products(double *out, const char *type, int32_t n_threads, double seconds,
                               r2_error *err) {
     product p = { .layout = R2I_TYPE_BF16 };
-    r2i_plan_types types;
+    int32_t as;
     r2i_pool *pool = NULL;
     r2i_cpu cpu;
     *out = 0;
-    R2I_TRY(r2i_plan_types_find(&types, type != NULL ? type : "BF16", err));
-    if (types.base != R2I_TYPE_F8_E4M3 && types.base != R2I_TYPE_F32)
-        p.layout = (r2i_type)types.base;
+    R2I_TRY(r2i_stored_as_find(&as, type != NULL ? type : "BF16", err));
+    if (as != R2I_TYPE_F8_E4M3 && as != R2I_TYPE_F32) p.layout = (r2i_type)as;
     r2i_cpu_detect(&cpu);
     r2i_kernels_init(&p.kernels, &cpu, R2I_LEVEL_AMX);
+    if (p.kernels.matmul[p.layout] == NULL) p.layout = R2I_TYPE_BF16;
     r2i_heap_init(&p.heap);
     r2i_arena_init(&p.arena, &p.heap, 1 << 20, 0);
     r2_status status = take(&p, err);

@@ -186,7 +186,7 @@ def test_config_writes_what_it_should(home, tmp_path):
     config("set", "--local", "threads", 1, cwd=tmp_path)
     assert (tmp_path / "r2lm.ini").read_text() == "threads = 1\n"
     before = user.read_text()
-    for words, near in ((("set", "tmp", "1"), "temp"), (("set", "temp", "hot"), "temp"), (("set", "rnu.temp", "1"), "command"), (("set", "temp"), "expected"), (("get",), "expected"),
+    for words, near in ((("set", "tempp", "1"), "temp"), (("set", "temp", "hot"), "temp"), (("set", "rnu.temp", "1"), "command"), (("set", "temp"), "expected"), (("get",), "expected"),
                         (("set", "system", "a\nb"), "one line"), (("set", "think", "medium"), "low"), (("set", "bench.system", "x"), "bench.system"), (("frobnicate",), "expected"), (("set", "help", "1"), "help")):
         assert near in one_line(config(*words, code=USAGE).err)
     target = tmp_path / "kept.ini"          # a link stays a link
@@ -373,6 +373,10 @@ def test_plan(tmp_path):
     assert json.loads(r2lm("plan", folder, "--no-measure", "--json").out)["types"] == "F8_E4M3 99 %, BF16 1 %"
     toy, shown = (json.loads(r2lm(*c, TOY, "--json").out) for c in (["plan", "--no-measure"], ["show"]))
     assert not toy["is_assumed"] and toy["fit"] == "packed" and toy["cache_bytes_per_token"] == shown["cache_bytes_per_token"]
+    for type in ("Q4_K_M", "Q8_0", "IQ4_XS"):      # what it says before is what quantize writes
+        r2lm("quantize", TOY, tmp_path / "small.gguf", "--type", type, "--no-measure", "--force", "--quiet")
+        before, after = (json.loads(r2lm("plan", *c, "--no-measure", "--json").out) for c in ((TOY, "--type", type), (tmp_path / "small.gguf",)))
+        for key in ("weight_bytes", "bytes_per_token", "parts", "types", "packed_bytes"): assert before[key] == after[key], (type, key)
     assert "Q9" in one_line(r2lm("plan", config, "--type", "Q9", code=USAGE).err)
     (folder / "config.json").write_text("{")
     assert "config.json" in one_line(r2lm("plan", folder, code=DATA).err)
