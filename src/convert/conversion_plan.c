@@ -296,7 +296,8 @@ static int32_t layer_of(const r2i_conversion *c, const char *name) {
 
 /* What follows from other tensors or from the configuration, or was not asked for. */
 static bool may_be_left(const r2i_conversion *c, const char *name) {
-    if (!c->has_mtp && layer_of(c, name) >= c->config.n_layers) return true;
+    if (c->options->drops_mtp && c->config.kv_rank > 0 && layer_of(c, name) >= c->config.n_layers)
+        return true;
     if (c->gguf != NULL)
         return strcmp(name, "rope_freqs.weight") == 0 || ends_with(name, ".attn_kv_b.weight");
     return ends_with(name, ".rotary_emb.inv_freq") ||

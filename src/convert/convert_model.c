@@ -93,5 +93,6 @@ r2_status r2_convert(const char *in, const char *out, const r2_convert_options *
     r2i_gguf_close(c.gguf);
     r2i_model_folder_close(&c.folder);
     r2i_arena_destroy(&c.arena);
+    if (status == R2_OK && err != NULL) *err = (r2_error){ R2_OK, "" }; /* of optional files */
     return status;
 }

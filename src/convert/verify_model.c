@@ -294,5 +294,6 @@ r2_status r2_verify(const char *path, const r2_verify_options *options, r2_verif
     r2i_gguf_close(v.gguf);
     if (v.has_folder) r2i_model_folder_close(&v.folder);
     r2i_arena_destroy(&v.arena);
+    if (status == R2_OK && err != NULL) *err = (r2_error){ R2_OK, "" }; /* of optional files */
     return status;
 }
