@@ -180,10 +180,11 @@ static r2_status put_id(const vocabulary_output *o, const char *key, int32_t id)
     return id < 0 ? R2_OK : r2i_gguf_writer_add_integer(o->writer, key, R2I_GGUF_U32, id, o->err);
 }
 
-static int32_t padding_id(const vocabulary_output *o) {
-    const json_t *value = json_object_get(o->folder->tokenizer_config, "pad_token");
+/* "pad_token" is a text or an object with a content; the first file that has it decides. */
+static int32_t named_id(const vocabulary_output *o, const char *key) {
+    const json_t *value = json_object_get(o->folder->tokenizer_config, key);
     if (value == NULL || json_is_null(value))
-        value = json_object_get(o->folder->special_tokens_map, "pad_token");
+        value = json_object_get(o->folder->special_tokens_map, key);
     if (json_is_object(value)) value = json_object_get(value, "content");
     if (!json_is_string(value)) return -1;
     return r2i_tokenizer_find(o->tokenizer, json_string_value(value), json_string_length(value));
@@ -207,8 +208,9 @@ static r2_status put_special(const vocabulary_output *o) {
     R2I_TRY(put_id(o, KEY("bos_token_id"), t->bos_id));
     R2I_TRY(put_id(o, KEY("eos_token_id"), t->eos_id));
     R2I_TRY(put_id(o, KEY("eot_token_id"), other_end(o)));
-    R2I_TRY(put_id(o, KEY("unknown_token_id"), t->unk_id));
-    R2I_TRY(put_id(o, KEY("padding_token_id"), padding_id(o)));
+    R2I_TRY(
+        put_id(o, KEY("unknown_token_id"), t->unk_id >= 0 ? t->unk_id : named_id(o, "unk_token")));
+    R2I_TRY(put_id(o, KEY("padding_token_id"), named_id(o, "pad_token")));
     R2I_TRY(r2i_gguf_writer_add_bool(o->writer, KEY("add_bos_token"), t->add_bos, o->err));
     if (t->add_eos) {
         R2I_TRY(r2i_gguf_writer_add_bool(o->writer, KEY("add_eos_token"), true, o->err));

@@ -1,0 +1,300 @@
+"""r2lm convert and r2lm verify from outside: what they write, what they refuse, and that nothing half-written stays behind.
+
+R2LM_PROGRAM is the program, R2LM_SOURCE_DIR the tree.
+"""
+import hashlib, json, os, resource, shutil, struct, subprocess
+import pytest
+
+SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
+TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
+GOLDEN = os.path.join(SOURCE, "tests", "golden")
+OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(("R2LM_", "HF_", "XDG_")): monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def work(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+def r2lm(*arguments, code=OK, **more):
+    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=120, stdin=subprocess.DEVNULL, **more)
+    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
+    return done
+
+
+def one_line(text):
+    lines = [l for l in text.splitlines() if l.startswith("r2lm: ")]
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+def refused(*arguments, folder, code=DATA, says="", **more):
+    """One line, the exit code, and nothing that was not there before."""
+    before = sorted(os.listdir(folder))
+    line = one_line(r2lm(*arguments, code=code, **more).err)
+    assert says in line, line
+    assert sorted(os.listdir(folder)) == before
+    return line
+
+
+def header(path):
+    with open(path, "rb") as f:
+        n = struct.unpack("<Q", f.read(8))[0]
+        return json.loads(f.read(n)), 8 + n
+
+
+def copy_case(name, to):
+    shutil.copytree(os.path.join(GOLDEN, name), to)
+    return to
+
+
+# ---------------------------------------------------------------- convert
+def test_folder_and_back_answer_alike(work):
+    r2lm("convert", TOY, work / "toy")
+    assert set(os.listdir(work / "toy")) == {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    r2lm("convert", work / "toy", work / "again.gguf", "-t", 1)
+    said = [r2lm("run", "-m", m, "-p", "Hello", "-n", 12, "--temp", 0, "--json").out for m in (TOY, work / "toy", work / "again.gguf")]
+    texts = [{k: v for k, v in json.loads(s).items() if k in ("text", "thinking", "prompt_tokens", "completion_tokens")} for s in said]
+    assert texts[0] == texts[1] == texts[2] and texts[0]["thinking"]
+    for flags in ([], ["--special"]):
+        ids = {r2lm("tokenize", m, *flags, "-p", "Über <|im_end|> 12 x").out for m in (TOY, work / "toy", work / "again.gguf")}
+        assert len(ids) == 1
+
+
+def test_shards(work):
+    r2lm("convert", TOY, work / "toy", "--shard-size", 0.00005)
+    index = json.load(open(work / "toy" / "model.safetensors.index.json"))
+    files = sorted(set(index["weight_map"].values()))
+    assert len(files) > 2 and files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    total = 0
+    for name in files:
+        tensors, start = header(work / "toy" / name)
+        tensors.pop("__metadata__")
+        assert set(tensors) == {k for k, v in index["weight_map"].items() if v == name}
+        total += os.path.getsize(work / "toy" / name) - start
+    assert total == index["metadata"]["total_size"]
+    r2lm("convert", work / "toy", work / "again.gguf")
+    r2lm("verify", work / "again.gguf")
+
+
+@pytest.mark.parametrize("type, dtype", [("f32", "F32"), ("f16", "F16"), ("bf16", "BF16"), ("keep", "F32")])
+def test_types(work, type, dtype):
+    r2lm("convert", TOY, work / "toy", "--type", type)
+    tensors, _ = header(work / "toy" / "model.safetensors")
+    assert tensors["model.layers.0.self_attn.q_proj.weight"]["dtype"] == dtype
+    assert tensors["model.norm.weight"]["dtype"] == "F32"
+    r2lm("verify", work / "toy", "--no-checksums")
+
+
+def test_fp8_becomes_bf16(work):
+    out = work / "x.gguf"
+    r2lm("convert", os.path.join(GOLDEN, "deepseek_v3_fp8"), out)
+    assert "BF16" in json.loads(r2lm("show", out, "--json").out)["weight_types"]
+
+
+def test_existing_output(work):
+    out = work / "toy"
+    r2lm("convert", TOY, out)
+    (out / "mine").write_text("x")
+    refused("convert", TOY, out, folder=work, code=USAGE, says="exists already")
+    assert (out / "mine").exists()
+    assert "--force" in r2lm("convert", TOY, out, code=USAGE).err
+    r2lm("convert", TOY, out, "--force")                       # a model folder may go
+    assert not (out / "mine").exists() and os.listdir(work) == ["toy"]
+    gguf = work / "x.gguf"
+    gguf.write_text("mine")
+    refused("convert", out, gguf, folder=work, code=USAGE)
+    assert gguf.read_text() == "mine"
+    r2lm("convert", out, gguf, "--force")
+    assert gguf.read_bytes()[:4] == b"GGUF"
+
+
+def test_force_spares_other_folders(work):
+    other = work / "documents"
+    other.mkdir()
+    (other / "letter").write_text("dear")
+    refused("convert", TOY, other, "--force", folder=work, code=USAGE, says="config.json")
+    (other / "config.json").write_text("{}")
+    (other / "more").mkdir()
+    refused("convert", TOY, other, "--force", folder=work, code=USAGE)
+    assert (other / "letter").read_text() == "dear"
+
+
+def test_bad_input(work):
+    refused("convert", TOY, folder=work, code=USAGE)
+    refused("convert", TOY, work / "no" / "such", folder=work, says="no such folder")
+    refused("convert", work / "none.gguf", work / "x", folder=work)
+    refused("convert", TOY, work / "x", "--type", "q4_0", folder=work, code=USAGE)
+    bad = copy_case("qwen2", work / "bad")
+    config = json.load(open(bad / "config.json"))
+    for change, says in ((dict(model_type="gpt_neox"), "model_type"), (dict(num_hidden_layers=9), "is missing"), (dict(num_hidden_layers=1), "has no place"),
+                         (dict(hidden_size=48), "expected ["), (dict(num_attention_heads="x"), "num_attention_heads"), (dict(rope_scaling=dict(rope_type="longrope")), "longrope")):
+        (bad / "config.json").write_text(json.dumps({**config, **change}))
+        refused("convert", bad, work / "x.gguf", folder=work, says=says)
+    (bad / "config.json").unlink()
+    refused("convert", bad, work / "x.gguf", folder=work, says="config.json")
+
+
+def test_missing_shard(work):
+    r2lm("convert", TOY, work / "toy", "--shard-size", 0.00005)
+    (work / "toy" / sorted(f for f in os.listdir(work / "toy") if f.startswith("model-00002"))[0]).unlink()
+    refused("convert", work / "toy", work / "x.gguf", folder=work, says="model-00002")
+
+
+def edit_weights(folder, edit):
+    path = os.path.join(folder, "model.safetensors")
+    tensors, start = header(path)
+    data = open(path, "rb").read()[start:]
+    tensors, data = edit(tensors, data)
+    text = json.dumps(tensors).encode()
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
+
+
+def without(tensors, data, name):
+    begin, end = tensors.pop(name)["data_offsets"]
+    for t in tensors.values():
+        if "data_offsets" in t and t["data_offsets"][0] >= end: t["data_offsets"] = [o - (end - begin) for o in t["data_offsets"]]
+    return tensors, data[:begin] + data[end:]
+
+
+@pytest.mark.parametrize("case, name", [("deepseek_v3_fp8", "model.layers.1.self_attn.o_proj.weight_scale_inv"), ("deepseek_v3", "model.layers.3.eh_proj.weight"),
+                                        ("deepseek_v3", "model.layers.1.mlp.gate.e_score_correction_bias"), ("deepseek_v2", "model.layers.2.mlp.experts.7.up_proj.weight"), ("qwen2", "model.layers.0.self_attn.q_proj.bias")])
+def test_missing_tensor(work, case, name):
+    bad = copy_case(case, work / "bad")
+    edit_weights(bad, lambda tensors, data: without(tensors, data, name))
+    assert name in refused("convert", bad, work / "x.gguf", folder=work)
+
+
+def test_wrong_scales(work):
+    bad = copy_case("deepseek_v3_fp8", work / "bad")
+    def turn(tensors, data):
+        tensors["model.layers.1.self_attn.o_proj.weight_scale_inv"]["shape"].reverse()
+        return tensors, data
+    edit_weights(bad, turn)
+    refused("convert", bad, work / "x.gguf", folder=work, says="weight_scale_inv")
+
+
+def test_full_disk(work):
+    def limit(n): return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))
+    import signal
+    ignore = lambda n: (lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), limit(n)()))
+    for n in (100, 3000, 60000, 120000):
+        refused("convert", TOY, work / "toy", folder=work, code=MEMORY, preexec_fn=ignore(n))
+        refused("convert", os.path.join(GOLDEN, "llama"), work / "x.gguf", folder=work, code=MEMORY, preexec_fn=ignore(n))
+
+
+def test_json_and_quiet(work):
+    said = json.loads(r2lm("convert", TOY, work / "toy", "--json").out)
+    assert said["output"] == str(work / "toy")
+    assert r2lm("convert", TOY, work / "toy", "--force", "-q").err == ""
+    failed = r2lm("convert", TOY, work / "toy", "--json", code=USAGE)
+    assert json.loads(failed.out)["error"]["code"] == "R2_E_ARGUMENT"
+
+
+# ---------------------------------------------------------------- verify
+def sha256(path): return hashlib.sha256(open(path, "rb").read()).hexdigest()
+
+
+def verify(path, *flags, code=OK): return json.loads(r2lm("verify", path, "--json", *flags, code=code).out)
+
+
+def has_checksums(): return not "without OpenSSL" in r2lm("verify", TOY).err
+
+
+needs_checksums = pytest.mark.skipif("not has_checksums()")
+
+
+@pytest.mark.parametrize("case", ["llama", "qwen2", "qwen3", "qwen3_moe", "deepseek_v2", "deepseek_v3", "deepseek_v3_fp8"])
+def test_good_models(case):
+    for path in (os.path.join(GOLDEN, case), os.path.join(GOLDEN, case, "model.gguf")):
+        if not os.path.exists(path): continue
+        said = verify(path)
+        assert said["ok"] and said["faults"] == [] and said["bad_tensors"] == 0 and said["values"] > 1000 and said["architecture"]
+
+
+def test_values_that_are_no_numbers(work):
+    bad = work / "bad.gguf"
+    data = bytearray(open(TOY, "rb").read())
+    data[-8:-4] = struct.pack("<f", float("nan"))
+    bad.write_bytes(data)
+    said = verify(bad, code=DATA)
+    assert not said["ok"] and said["bad_tensors"] == 1 and "finite" in said["faults"][0]
+    assert "finite" in one_line(r2lm("verify", bad, code=DATA).err)
+    data[-8:-4] = struct.pack("<f", float("-inf"))
+    bad.write_bytes(data)
+    assert verify(bad, code=DATA)["bad_tensors"] == 1
+
+
+@pytest.mark.parametrize("case, name, value", [("deepseek_v3_fp8", "model.layers.1.self_attn.o_proj.weight", b"\x7f"), ("deepseek_v3_fp8", "model.layers.1.self_attn.o_proj.weight", b"\xff"),
+                                               ("deepseek_v3_fp8", "lm_head.weight", b"\x80\x7f"), ("deepseek_v3_fp8", "model.layers.1.self_attn.o_proj.weight_scale_inv", struct.pack("<f", float("inf")))])
+def test_each_kind_of_number(work, case, name, value):
+    bad = copy_case(case, work / "bad")
+    def spoil(tensors, data):
+        at = tensors[name]["data_offsets"][0]
+        return tensors, data[:at] + value + data[at + len(value):]
+    edit_weights(bad, spoil)
+    said = verify(bad, code=DATA)
+    assert said["bad_tensors"] == 1 and name in said["faults"][0]
+
+
+def test_structure(work):
+    data = open(TOY, "rb").read()
+    (work / "cut.gguf").write_bytes(data[:-1000])
+    (work / "junk.gguf").write_bytes(b"GGUF" + bytes(range(200)))
+    for name in ("cut.gguf", "junk.gguf"): one_line(r2lm("verify", work / name, code=DATA).err)
+    bad = copy_case("llama", work / "bad")
+    config = json.load(open(bad / "config.json"))
+    (bad / "config.json").write_text(json.dumps({**config, "intermediate_size": 88}))
+    said = verify(bad, code=DATA)
+    assert "expected" in said["faults"][0] and said["tensors"] > 30     # values are looked at all the same
+    r2lm("verify", work / "none.gguf", code=DATA)
+
+
+@needs_checksums
+def test_checksums(work):
+    model = work / "toy.gguf"
+    shutil.copy(TOY, model)
+    good, wrong = sha256(model), "0" * 64
+    assert verify(model)["files"] == [dict(name="toy.gguf", bytes=os.path.getsize(model), sha256=good, expected=None, source=None, ok=True)]
+    (work / "SHA256SUMS").write_text(f"{wrong}  other.gguf\n{good} *toy.gguf\n")
+    assert verify(model)["files"][0]["source"] == "SHA256SUMS"
+    (work / "SHA256SUMS").write_text(f"{wrong}  toy.gguf\n")
+    assert "SHA-256" in one_line(r2lm("verify", model, code=DATA).err)
+    assert verify(model, code=DATA)["files"][0]["ok"] is False
+    assert verify(model, "--no-checksums")["files"] == []
+    (work / "toy.gguf.sha256").write_text(good.upper() + "\n")      # the nearer one counts
+    assert verify(model)["files"][0]["source"] == "FILE.sha256"
+
+
+@needs_checksums
+def test_checksums_of_downloads(work):
+    case = copy_case("llama", work / "case")
+    blobs, snapshot = work / "models--x" / "blobs", work / "models--x" / "snapshots" / "r1"
+    blobs.mkdir(parents=True), snapshot.mkdir(parents=True)
+    good = sha256(case / "model.safetensors")
+    shutil.copy(case / "model.safetensors", blobs / good)
+    shutil.copy(case / "config.json", snapshot / "config.json")
+    os.symlink(f"../../blobs/{good}", snapshot / "model.safetensors")
+    assert {f["source"] for f in verify(snapshot)["files"]} == {None, "cache"}
+    data = bytearray((blobs / good).read_bytes())
+    data[-1] ^= 1
+    (blobs / good).write_bytes(data)
+    assert "model.safetensors" in one_line(r2lm("verify", snapshot, code=DATA).err)
+    record = case / ".cache" / "huggingface" / "download"
+    record.mkdir(parents=True)
+    (record / "model.safetensors.metadata").write_text(f"revision\n{good}\n1.0\n")
+    assert "download record" in {f["source"] for f in verify(case)["files"]}
+    (record / "model.safetensors.metadata").write_text(f"revision\n{'1' * 64}\n1.0\n")
+    r2lm("verify", case, code=DATA)
