@@ -25,7 +25,8 @@ class Reader:
 
 def read_facts(path):
     """dict: file_bytes, block_values (products per prompt token), token_bytes, token_values (with the output
-    matrix), cache_bytes (per token of context, F16), is_float (weights BF16 or F32), tokens (the vocabulary)."""
+    matrix), dense_bytes and expert_bytes (of all blocks), expert_share (of them used by one token), layers,
+    cache_bytes (per token of context, F16), is_float (weights BF16 or F32), tokens (the vocabulary)."""
     with open(path, "rb") as file:
         r = Reader(file)
         if file.read(4) != b"GGUF": raise ValueError(f"{path}: not a GGUF file")
@@ -47,18 +48,22 @@ def read_facts(path):
     get = lambda key, default=None: fields.get(f"{arch}.{key}", default)
     heads = get("attention.head_count")
     d_head = get("attention.key_length") or get("embedding_length") // heads
+    # A latent row (key_length with the rotated part) holds the values too.
+    cache_values = d_head if get("attention.key_length_mla") else get("attention.head_count_kv", heads) * d_head * 2
     output = "output.weight" if "output.weight" in tensors else "token_embd.weight"
     blocks = [t for name, t in tensors.items() if name.startswith("blk.") and t[2] >= 2]
     # Of a mixture of experts only the active share is read.
     share = get("expert_used_count", 1) / get("expert_count", 1) if get("expert_count") else 1
     part = lambda name: share if "_exps." in name else 1
     every = [(name, t) for name, t in tensors.items() if name.startswith("blk.") or name == output or name == "output_norm.weight"]
-    return dict(file_bytes=os.path.getsize(path), tokens=fields.get("tokenizer.ggml.tokens", []),
+    block_bytes = lambda is_expert: sum(t[1] for name, t in tensors.items() if name.startswith("blk.") and ("_exps." in name) == is_expert)
+    return dict(file_bytes=os.path.getsize(path), tokens=fields.get("tokenizer.ggml.tokens", []), layers=get("block_count"),
+                dense_bytes=block_bytes(False), expert_bytes=block_bytes(True), expert_share=share,
                 block_values=sum(t[0] * part(name) for name, t in tensors.items() if name.startswith("blk.") and t[2] >= 2),
                 token_values=sum(t[0] * part(name) for name, t in every if t[2] >= 2),
                 token_bytes=sum(t[1] * part(name) for name, t in every),
                 is_float=bool(blocks) and max(blocks)[3] in (0, 1, 30),
-                cache_bytes=get("block_count") * get("attention.head_count_kv", heads) * d_head * 2 * 2)
+                cache_bytes=get("block_count") * cache_values * 2)
 
 
 if __name__ == "__main__":

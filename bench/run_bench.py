@@ -15,15 +15,23 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "r2lm")
 OURS, LLAMA, IK = "r2lm", "llama.cpp", "ik_llama.cpp"
 ENGINES = (OURS, LLAMA, IK)
-MODELS = dict(q4km="Qwen2.5-Coder-0.5B Q4_K_M", smol="SmolLM2-135M Q4_1", q40="0.5B as Q4_0", bf16="0.5B as BF16", q4k15="1.5B shape, genuine Q4_K")
+MODELS = dict(q4km="Qwen2.5-Coder-0.5B Q4_K_M", smol="SmolLM2-135M Q4_1", q40="0.5B as Q4_0", bf16="0.5B as BF16", q4k15="1.5B shape, genuine Q4_K",
+              r1="R1-shaped layers, Q4_K", v2lite="V2-Lite shape, Q4_K_M", mla="16 heads, latent cache", gqa="16:4 heads", experts="64 experts", dense="no experts")
+# key -> (file, shape of tools/make_random_gguf.py, more arguments)
+RANDOM = dict(q4k15=("r1-distill-qwen-1.5b-random-q4_k.gguf", "r1-distill-qwen-1.5b", "--pure"), r1=("deepseek-r1-layers-random.gguf", "deepseek-r1-layers", "--pure"),
+              v2lite=("deepseek-v2-lite-random.gguf", "deepseek-v2-lite"), mla=("mla-heads-random.gguf", "mla-heads", "--pure"), gqa=("gqa-heads-random.gguf", "gqa-heads", "--pure"),
+              experts=("experts-random.gguf", "experts", "--pure"), dense=("no-experts-random.gguf", "no-experts", "--pure"))
+
+
+LARGE = dict(v2lite=10.4e9, r1=6.8e9)     # bytes: only where they fit twice in memory and once on disk
 
 
 # ---------------------------------------------------------------- rows
 class Row:
-    """group and what is measured: metric of `work` on `model`; goals: ratio to the best peer, share of the limit."""
-    def __init__(self, group, title, model, metric, ratio=None, share=None, unit="tok/s", best=max, **work):
+    """group and what is measured: metric of `work` on `model`; goals: ratio to the best peer, share of the limit.  is_per_layer: shown as ms."""
+    def __init__(self, group, title, model, metric, ratio=None, share=None, is_per_layer=False, **work):
         self.group, self.title, self.model, self.metric, self.ratio, self.share = group, title, model, metric, ratio, share
-        self.unit, self.best, self.work = unit, best, work
+        self.is_per_layer, self.work = is_per_layer, work
 
 
 def make_rows():
@@ -43,6 +51,11 @@ def make_rows():
     add("batch", "decode, 32 streams, {m}", "q4km", "batch_decode_tok_s", 3.5, None, **wide)
     add("batch", "decode, 32 streams, {m}", "q40", "batch_decode_tok_s", 1.6, None, **wide)
     add("batch", "decode, 32 streams, {m}", "smol", "batch_decode_tok_s", 6.0, None, **wide)
+    add("v2lite", "decode, 1 stream, {m}", "v2lite", "decode_tok_s", 1.2, None, **base)
+    add("v2lite", "prefill 256, {m}", "v2lite", "prefill_tok_s", 1.5, None, **base)
+    few = dict(prefill=128, decode=32, streams=1, depth=0)
+    add("r1layers", "decode, ms per layer, {m}", "r1", "decode_tok_s", None, 0.8, is_per_layer=True, **few)
+    add("r1layers", "prefill 128, ms per token and layer, {m}", "r1", "prefill_tok_s", None, None, is_per_layer=True, **few)
     for depth, ratio, prefill in ((4096, None, 1.6), (16384, 2.2, 1.6)):
         deep = dict(prefill=depth, decode=32, streams=1, depth=depth, rounds=1)
         add("depth", f"decode at {depth // 1024}k of context, {{m}}", "q4km", "decode_tok_s", ratio, None, **deep)
@@ -50,7 +63,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch depth long busy start tokenize memory prompt8k".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k mla32k experts".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -124,12 +137,15 @@ class Bench:
         if key == "smol": return fetch("smollm2")
         made = os.path.join(CACHE, "models", "made")
         os.makedirs(made, exist_ok=True)
-        path = os.path.join(made, dict(q40="qwen0.5b-q4_0.gguf", bf16="qwen0.5b-bf16.gguf", q4k15="r1-distill-qwen-1.5b-random-q4_k.gguf")[key])
+        path = os.path.join(made, RANDOM[key][0] if key in RANDOM else dict(q40="qwen0.5b-q4_0.gguf", bf16="qwen0.5b-bf16.gguf")[key])
+        n_bytes = LARGE.get(key, 0)
+        if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 2 * n_bytes: raise Missing(f"needs {2e-9 * n_bytes:.0f} GB of memory")
         if os.path.exists(path): return path
+        if shutil.disk_usage(made).free < n_bytes + 5e9: raise Missing(f"needs {1e-9 * n_bytes + 5:.0f} GB on the disk")
         python = self.peer_python() or sys.executable
         print(f"  making {path}", file=sys.stderr, flush=True)
         part = path[:-5] + ".part.gguf"
-        if key == "q4k15": command = [python, os.path.join(ROOT, "tools", "make_random_gguf.py"), "r1-distill-qwen-1.5b", part, "--tokenizer", self.model("q4km") or "", "--pure"]
+        if key in RANDOM: command = [python, os.path.join(ROOT, "tools", "make_random_gguf.py"), RANDOM[key][1], part, *RANDOM[key][2:]]
         else: command = [python, os.path.join(ROOT, "tools", "requantize_gguf.py"), dict(q40="q4_0", bf16="bf16")[key], self.model("q4km") or "", part]
         if not os.path.exists(command[1]): raise Missing(f"{os.path.relpath(command[1], ROOT)} is not in this tree")
         run(command, timeout=1800)
@@ -222,8 +238,9 @@ class Bench:
         ops = max(self.limits["bf16" if facts and facts["is_float"] else "int8"][mark[1]:] or [0]) * 1e9
         if not facts or not gb_s or not ops: return None
         if row.metric == "prefill_tok_s":
-            # Attention itself: two products over half the context on average.
-            return ops / (2 * facts["block_values"])
+            # The products of the matrices, or reading them once: of the experts, what the tokens can use at most.
+            n_bytes = facts["dense_bytes"] + facts["expert_bytes"] * min(1, work["prefill"] * facts["expert_share"])
+            return 1 / max(2 * facts["block_values"] / ops, n_bytes / work["prefill"] / gb_s)
         if row.metric == "batch_decode_tok_s":
             n = work["streams"]
             return n / max(facts["token_bytes"] / gb_s, 2 * facts["token_values"] * n / ops)
@@ -259,7 +276,7 @@ class Table:
         ours, peers = got.get(OURS), [got[e] for e in (LLAMA, IK) if got.get(e)]
         best = (min if lower_is_better else max)(peers) if peers else None
         ratio = None if not ours or not best else best / ours if lower_is_better else ours / best
-        share = ours / limit if ours and limit else None
+        share = None if not ours or not limit else limit / ours if lower_is_better else ours / limit
         goals, met = [], []
         for value, goal, name in ((ratio, goal_ratio, "x"), (share, goal_share, "% of limit")):
             if goal is None: continue
@@ -298,7 +315,11 @@ def speed_rows(b, table, rows):
             b.machine()
             done[key] = (mark, best)
         mark, best = done[key]
-        table.row(row.title.format(m=MODELS[row.model]), {e: best.get((e, row.metric)) for e in ENGINES}, b.limit(row, mark), row.ratio, row.share)
+        got, limit = {e: best.get((e, row.metric)) for e in ENGINES}, b.limit(row, mark)
+        if row.is_per_layer:
+            ms = lambda rate: rate and 1000 / rate / b.facts[row.model]["layers"]
+            got, limit = {e: ms(rate) for e, rate in got.items()}, ms(limit)
+        table.row(row.title.format(m=MODELS[row.model]), got, limit, row.ratio, row.share, lower_is_better=row.is_per_layer, unit=" ms" if row.is_per_layer else "")
 
 
 # ---------------------------------------------------------------- the other rows
@@ -432,6 +453,38 @@ def prompt8k_rows(b, table):
     table.row("first token of an 8k-token prompt, prefix cached", cached, lower_is_better=True, unit=" ms")
 
 
+def mla32k_rows(b, table):
+    """What the attention of one token reads at 32k, and how fast that is: latent rows beside four key/value heads, the rest equal."""
+    depth, rates = 32768, {}
+    for key in ("mla", "gqa"):
+        try: said = b.speed(OURS, key, dict(prefill=16, decode=32, streams=1, depth=depth))
+        except Missing as why:
+            b.lack(f"{OURS}, {MODELS[key]}", why)
+            continue
+        rates[key] = said["decode_tok_s"]
+        b.note(f"{key} {depth}", OURS, "decode_tok_s", rates[key])
+        b.machine()
+        facts, gb_s = b.facts[key], b.limits["gb_s"][-1] * 1e9
+        n_bytes = facts["token_bytes"] + depth * facts["cache_bytes"]
+        table.row(f"decode at 32k of context, 2 layers, {MODELS[key]}", {OURS: rates[key]}, gb_s / n_bytes, text=" ")
+        table.row("  cache read per token, MB", {OURS: depth * said["cache_bytes_per_token"] / 1e6}, lower_is_better=True, text=" ")
+    if len(rates) == 2: table.row("  latent cache against 16:4 heads, % of its tok/s", {OURS: 100 * rates["mla"] / rates["gqa"]}, text=" ")
+
+
+def experts_row(b, table):
+    """Two blocks of experts at 512 tokens against two dense ones with as many products; routing, copies and sums are in."""
+    best = {}
+    for _ in range(b.o.rounds):
+        for key in ("experts", "dense"):
+            try: value = b.speed(OURS, key, dict(prefill=512, decode=0, streams=1, depth=0)).get("prefill_tok_s")
+            except Missing as why:
+                b.lack(f"{OURS}, {MODELS[key]}", why)
+                return
+            b.note(f"{key} 512", OURS, "prefill_tok_s", value)
+            best[key] = max(best.get(key, 0), value)
+    table.row("64 experts, 6 used, 512 tokens, % of one dense product", {OURS: 100 * best["experts"] / best["dense"]}, goal_value=80)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--build", default=os.path.join(ROOT, "build"))
@@ -452,7 +505,8 @@ def main():
     print(f"{name}, {os.cpu_count()} cores, {o.threads} threads, best of {o.rounds} rounds, {time.strftime('%Y-%m-%d %H:%M')}, load before {os.getloadavg()[0]:.1f}\n")
     table = Table()
     speed_rows(b, table, rows)
-    for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("memory", memory_rows), ("prompt8k", prompt8k_rows)):
+    for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("memory", memory_rows), ("prompt8k", prompt8k_rows),
+                           ("mla32k", mla32k_rows), ("experts", experts_row)):
         if group not in groups: continue
         try: measure(b, table)
         except (Missing, KeyError, TypeError, ValueError) as why: b.lack(f"row {group}", why)

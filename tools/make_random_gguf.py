@@ -7,6 +7,7 @@ SHAPE: r1-distill-qwen-1.5b | r1-0528-qwen3-8b | qwen3-30b-a3b
        deepseek-v2-lite      the whole of it, 10 GB
        deepseek-r1-layers    one dense and one expert layer of DeepSeek-R1 with few words, 7 GB
        mla-heads, gqa-heads  16 heads with a latent cache or four key/value heads, next to nothing beside
+       experts, no-experts   64 experts of which six, or one block as wide as six, next to nothing beside
 
 Matrices are genuine Q4_K; without --pure those that llama.cpp's Q4_K_M recipe keeps in Q6_K are Q6_K.  Where a row is not a multiple
 of 256 they are Q5_0 and Q8_0, as llama.cpp falls back.  Weights have mean 0 and standard deviation 0.02, norms are 1 and biases 0, so
@@ -30,9 +31,11 @@ SHAPES = {
     "deepseek-r1-layers": dict(arch="deepseek2", layers=2, d=7168, ff=18432, heads=128, kv_rank=512, q_rank=1536, nope=128, rope=64, value=128, vocab=1024,
                                theta=1e4, context=163840, yarn=(40.0, 4096), mscale=1.0, experts=256, active=8, ff_expert=2048, shared=1, dense=1, scale=2.5,
                                groups=(8, 4), is_sigmoid=True),
-    "mla-heads": dict(arch="deepseek2", layers=4, d=2048, ff=512, heads=16, kv_rank=512, nope=128, rope=64, value=128, vocab=1024, theta=1e4, context=65536,
-                      experts=4, active=1, ff_expert=256, shared=0, dense=4, scale=1.0),
-    "gqa-heads": dict(arch="qwen2", layers=4, d=2048, ff=512, heads=16, kv=4, head=128, vocab=1024, theta=1e4, context=65536),
+    "mla-heads": dict(arch="deepseek2", layers=2, d=2048, ff=512, heads=16, kv_rank=512, nope=128, rope=64, value=128, vocab=1024, theta=1e4, context=65536,
+                      experts=4, active=1, ff_expert=256, shared=0, dense=2, scale=1.0),
+    "gqa-heads": dict(arch="qwen2", layers=2, d=2048, ff=512, heads=16, kv=4, head=128, vocab=1024, theta=1e4, context=65536),
+    "experts": dict(arch="qwen3moe", layers=2, d=2048, ff=9216, heads=2, kv=1, head=128, vocab=1024, theta=1e4, context=4096, experts=64, active=6, ff_expert=1536),
+    "no-experts": dict(arch="qwen3", layers=2, d=2048, ff=9216, heads=2, kv=1, head=128, vocab=1024, theta=1e4, context=4096),
 }
 BLOCK = {T.Q4_K: (256, 144), T.Q6_K: (256, 210), T.Q5_0: (32, 22), T.Q8_0: (32, 34)}      # values, bytes
 FALLBACK = {T.Q4_K: T.Q5_0, T.Q6_K: T.Q8_0}
