@@ -87,7 +87,8 @@ typedef struct {
     int64_t n_active_parameters; /* multiplied with for one token: not the embedding's rows */
     int64_t file_bytes;
     int64_t bytes_per_token; /* weight bytes read to produce one token */
-    int64_t cache_bytes_per_token;
+    int64_t
+        cache_bytes_per_token; /* of its layers with R2_CACHE_BF16; r2_engine_stats has an engine's own */
     bool has_chat_template;
     bool can_think; /* <think> and </think> are tokens of the vocabulary */
 } r2_model_info;
@@ -129,6 +130,13 @@ R2_API void r2_adapter_get_info(const r2_adapter *adapter, r2_adapter_info *out)
 
 /* ---- engine --------------------------------------------------------------------------------- */
 
+/* What the rows of the cache are kept as.  Saved sequences are of one kind. */
+typedef enum {
+    R2_CACHE_BF16, /* F32 in a model opened with R2_ARITHMETIC_F32 */
+    R2_CACHE_F16,  /* as large, 8 times as exact within +-65504; attention in F32, slower */
+    R2_CACHE_Q8    /* 34/64 of the bytes: int8 with a scale per token and 32 channels */
+} r2_cache_rows;
+
 typedef struct {
     int32_t n_threads;   /* 0: one per processor this process may use */
     int32_t n_context;   /* most tokens of one sequence; 0: the model's, at most 32768 */
@@ -137,6 +145,7 @@ typedef struct {
     int32_t n_batch_tokens;   /* most tokens computed in one step; 0: 256 */
     int32_t n_sequences;      /* most sequences at once; 0: 64 */
     bool has_no_prefix_cache; /* never reuse another sequence's prefix */
+    r2_cache_rows cache_rows;
 } r2_engine_options;
 
 /* `options` may be NULL.  R2_E_NOMEM, R2_E_RANGE. */
@@ -163,6 +172,8 @@ typedef struct {
         n_pages_kept; /* cache pages: all; held by sequences; reusable prefixes */
     int32_t page_tokens;
     int64_t page_bytes;
+    int64_t cache_bytes_per_token; /* page_bytes / page_tokens */
+    const char *cache_rows;        /* "BF16", "F16", "Q8" or "F32" */
     int32_t n_threads;
     int64_t scratch_bytes; /* memory taken for activations and logits */
     int64_t packed_bytes;  /* weights packed so far */

@@ -46,9 +46,14 @@ static void fill_prompt(bench *b, int32_t n) {
         b->prompt[i] = (r2_token)((1000 + i * 7 + b->next_prompt * 31 + i * i % 13) % n_vocab);
 }
 
-static void note_cache(bench *b) {
+static r2_engine_stats stats_of(const bench *b) {
     r2_engine_stats stats;
     r2_engine_get_stats(b->session.engine, &stats);
+    return stats;
+}
+
+static void note_cache(bench *b) {
+    const r2_engine_stats stats = stats_of(b);
     const int64_t bytes = (int64_t)(stats.n_pages_used + stats.n_pages_kept) * stats.page_bytes;
     if (bytes > b->cache_bytes) b->cache_bytes = bytes;
 }
@@ -206,9 +211,7 @@ static r2_status measure_start(bench *b, r2_error *err) {
 }
 
 static int32_t n_threads(const bench *b) {
-    r2_engine_stats stats;
-    r2_engine_get_stats(b->session.engine, &stats);
-    return stats.n_threads;
+    return stats_of(b).n_threads;
 }
 
 static void measure_reading(bench *b) {
@@ -224,7 +227,7 @@ static r2_status warm_up(bench *b, r2_error *err) {
         before = stats.packed_bytes;
         fill_prompt(b, SHORT_PROMPT);
         R2I_TRY(measure_once(b, SHORT_PROMPT, 4, &read_s, &draw_s, err));
-        r2_engine_get_stats(b->session.engine, &stats);
+        stats = stats_of(b);
     } while (stats.packed_bytes > before);
     return R2_OK;
 }
@@ -245,7 +248,7 @@ static r2_status measure_all(bench *b, r2_error *err) {
 static double token_bytes(const bench *b) {
     const double context = (b->o->depth > 0 ? b->o->depth : SHORT_PROMPT) + b->o->predict / 2.0;
     return (double)b->session.info.bytes_per_token +
-           context * (double)b->session.info.cache_bytes_per_token;
+           context * (double)stats_of(b).cache_bytes_per_token;
 }
 
 static double share(const bench *b) {
@@ -254,6 +257,7 @@ static double share(const bench *b) {
 
 static int print_json(bench *b) {
     const r2_model_info *info = &b->session.info;
+    const r2_engine_stats stats = stats_of(b);
     json_t *o = json_object();
     const struct {
         const char *key;
@@ -273,7 +277,8 @@ static int print_json(bench *b) {
         { "decode_tok_s", json_real(b->decode) },
         { "batch_decode_tok_s", json_real(b->batch) },
         { "bytes_per_token", json_integer(info->bytes_per_token) },
-        { "cache_bytes_per_token", json_integer(info->cache_bytes_per_token) },
+        { "cache_type", json_string(stats.cache_rows) },
+        { "cache_bytes_per_token", json_integer(stats.cache_bytes_per_token) },
         { "read_gb_s", json_real(b->read_rate) },
         { "share_of_bandwidth", json_real(share(b)) },
         { "start_to_first_token_ms", json_real(b->start_ms) },
@@ -291,6 +296,7 @@ static int print_json(bench *b) {
 
 static int print_table(const bench *b) {
     const r2_model_info *info = &b->session.info;
+    const r2_engine_stats stats = stats_of(b);
     printf("%s\n%s, %s; %s, %d threads\n\n", b->session.path, info->architecture,
            info->weight_types, info->cpu_level, n_threads(b));
     printf("%-34s %10.1f tok/s\n", "prefill", b->prefill);
@@ -305,6 +311,8 @@ static int print_table(const bench *b) {
     }
     printf("%-34s %10.1f GB/s\n", "reading memory", b->read_rate);
     printf("%-34s %10.1f MB\n", "read per token", token_bytes(b) * 1e-6);
+    printf("cache of %-25s %10.1f kB per token\n", stats.cache_rows,
+           (double)stats.cache_bytes_per_token * 1e-3);
     printf("%-34s %10.1f MB\n", "most memory held", (double)r2i_peak_memory() * 1e-6);
     return R2I_EXIT_OK;
 }

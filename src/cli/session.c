@@ -39,9 +39,15 @@ r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const cha
     return R2_OK;
 }
 
+static r2_cache_rows cache_rows_of(const char *type) {
+    if (type != NULL && strcmp(type, "f16") == 0) return R2_CACHE_F16;
+    return type != NULL && strcmp(type, "q8") == 0 ? R2_CACHE_Q8 : R2_CACHE_BF16;
+}
+
 r2_status r2i_session_open_engine(r2i_session *s, const r2_engine_options *options, r2_error *err) {
     r2_engine_options all = *options;
     all.n_threads = s->program->options->threads;
+    all.cache_rows = cache_rows_of(s->program->options->cache_type);
     if (all.n_context > s->info.n_context) {
         r2i_program_note(s->program,
                          "a context of %d tokens: the model was made for %d, expect less beyond",

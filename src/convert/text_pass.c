@@ -38,8 +38,8 @@ static r2_status create_parts(r2i_text_pass *p, int32_t n_threads, r2_error *err
     r2_model *model = p->model;
     if (n_threads == 0) n_threads = r2i_min_i32(r2i_cpu_count(), 256);
     R2I_TRY(r2i_pool_create(&p->pool, n_threads, &model->heap, err));
-    R2I_TRY(r2i_cache_layout_create(&p->cache, &model->config, r2i_model_cache_rows(model),
-                                    &p->arena, err));
+    R2I_TRY(r2i_cache_layout_create(&p->cache, &model->config,
+                                    r2i_model_cache_rows(model, R2_CACHE_BF16), &p->arena, err));
     R2I_TRY(take_pages(p, err));
     const r2i_forward_parts parts = { .config = &model->config,
                                       .weights = &model->weights,

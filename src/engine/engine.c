@@ -95,13 +95,17 @@ static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error
                    &e->cap_rows, err));
     R2I_TRY(choose("sequences", o->n_sequences, DEFAULT_SEQUENCES, MAX_SEQUENCES, &e->cap_sequences,
                    err));
+    if ((unsigned)o->cache_rows > R2_CACHE_Q8)
+        return r2i_fail(err, R2_E_RANGE, "cache rows: expected an r2_cache_rows, found %d",
+                        (int)o->cache_rows);
     e->has_prefix_cache = !o->has_no_prefix_cache;
     r2i_engine_set_drafter(e, NULL);
     e->cap_pages = r2i_div_up_i32(e->n_context, R2I_PAGE_TOKENS);
     e->cap_logits = r2i_max_i32(r2i_min_i32(e->cap_sequences, e->cap_rows),
                                 r2i_min_i32(R2I_LOGIT_ROWS, e->cap_rows));
     R2I_TRY(r2i_pool_create(&e->pool, n_threads, &e->model->heap, err));
-    R2I_TRY(r2i_cache_layout_create(&e->cache, c, r2i_model_cache_rows(e->model), &e->arena, err));
+    R2I_TRY(r2i_cache_layout_create(&e->cache, c, r2i_model_cache_rows(e->model, o->cache_rows),
+                                    &e->arena, err));
     R2I_TRY(choose_pages(e, o->cache_bytes, &n_pages, err));
     R2I_TRY(r2i_pages_create(&e->pages, n_pages, e->cache.page_bytes, &e->arena, err));
     const r2i_forward_parts parts = { c,       &e->model->weights, &e->model->kernels,
@@ -150,6 +154,8 @@ void r2_engine_get_stats(const r2_engine *e, r2_engine_stats *out) {
     out->n_pages_kept = r2i_pages_kept(e->pages);
     out->page_tokens = R2I_PAGE_TOKENS;
     out->page_bytes = (int64_t)e->cache.page_bytes;
+    out->cache_bytes_per_token = out->page_bytes / R2I_PAGE_TOKENS;
+    out->cache_rows = r2i_row_kind_name(e->cache.rows);
     out->n_threads = r2i_pool_threads(e->pool);
     out->scratch_bytes = (int64_t)(e->arena.used_bytes + e->logits_bytes);
     out->packed_bytes = (int64_t)r2i_model_packed_bytes(e->model);

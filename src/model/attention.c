@@ -151,19 +151,44 @@ static void attend_pages(const head_job *job, int32_t first_page, int32_t n_page
     job->f->parts.kernels->attend(&attend);
 }
 
-/* Page by page, because each page's values are first written out of its keys. */
-static void attend_latent_pages(const head_job *job, int32_t first_page, int32_t n_pages,
-                                const partial *out) {
+static bool is_made_ready(const head_job *job) {
+    const r2i_row_kind rows = job->f->parts.cache->rows;
+    return job->a->values == NULL || rows != r2i_attended_rows(rows);
+}
+
+/* A page's keys and values as attention reads them: expanded in scratch unless they lie so in the
+ * cache; the values of latent rows are taken from their keys. */
+static void make_ready(const head_job *job, int32_t page, int32_t n_slots, const uint8_t **keys,
+                       const uint8_t **values) {
+    const r2i_attention *a = job->a;
+    const r2i_kernels *kernels = job->f->parts.kernels;
+    const r2i_row_kind stored = job->f->parts.cache->rows, rows = r2i_attended_rows(stored);
+    *keys = head_page(job, a->keys, page);
+    *values = job->scratch->values;
+    if (rows != stored) {
+        kernels->expand_keys(stored, job->scratch->keys, *keys, n_slots, a->d_key);
+        *keys = job->scratch->keys;
+    }
+    if (a->values == NULL) {
+        kernels->latent_values(rows, job->scratch->values, *keys, n_slots, a->d_value);
+    } else {
+        kernels->expand_values(stored, job->scratch->values, head_page(job, a->values, page),
+                               n_slots, a->d_value);
+    }
+}
+
+/* Page by page, while what was made ready is still in the processor's cache. */
+static void attend_ready_pages(const head_job *job, int32_t first_page, int32_t n_pages,
+                               const partial *out) {
     float max[R2I_ATTEND_ROWS], sum[R2I_ATTEND_ROWS];
     const partial one = { max, sum, job->scratch->page_out };
-    const uint8_t *values = job->scratch->values;
     start_total(job, out);
     for (int32_t i = first_page; i < first_page + n_pages; i++) {
-        const uint8_t *keys = head_page(job, job->a->keys, i);
-        const int32_t n_slots =
-            r2i_min_i32(R2I_PAGE_TOKENS, last_position(job->tile) + 1 - i * R2I_PAGE_TOKENS);
-        job->f->parts.kernels->latent_values(job->f->parts.cache->rows, job->scratch->values, keys,
-                                             n_slots, job->a->d_value);
+        const int32_t first = i * R2I_PAGE_TOKENS;
+        const uint8_t *keys, *values;
+        if (first + R2I_PAGE_TOKENS <= job->first_key[0]) continue; /* before every row's window */
+        make_ready(job, i, r2i_min_i32(R2I_PAGE_TOKENS, last_position(job->tile) + 1 - first),
+                   &keys, &values);
         attend_pages(job, i, 1, &keys, &values, &one);
         merge(job, out, &one);
     }
@@ -174,8 +199,8 @@ static void attend_chunk(const head_job *job, int32_t chunk, const partial *out)
     const int32_t first_page = chunk * R2I_CHUNK_PAGES;
     const int32_t n_pages =
         r2i_min_i32(R2I_CHUNK_PAGES, last_position(job->tile) / R2I_PAGE_TOKENS + 1 - first_page);
-    if (job->a->values == NULL) {
-        attend_latent_pages(job, first_page, n_pages, out);
+    if (is_made_ready(job)) {
+        attend_ready_pages(job, first_page, n_pages, out);
         return;
     }
     for (int32_t i = 0; i < n_pages; i++) {

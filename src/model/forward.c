@@ -9,6 +9,19 @@
 
 enum { MAX_PARTIAL_FLOATS = 4 << 20, PARALLEL_ROWS = 8 };
 
+/* Widths of what a query is compared with and of what is summed. */
+static bool has_latents(const r2i_config *c) {
+    return c->kv_rank > 0;
+}
+
+static size_t cached_key_width(const r2i_config *c) {
+    return (size_t)(has_latents(c) ? c->kv_rank + c->rope.d : c->d_head);
+}
+
+static size_t cached_value_width(const r2i_config *c) {
+    return (size_t)(has_latents(c) ? c->kv_rank : c->d_value);
+}
+
 static void add_stream(r2i_cache_layout *out, size_t n_bytes, int32_t window) {
     out->streams[out->n_streams++] = (r2i_cache_stream){ out->page_bytes, n_bytes, 1, window };
     out->page_bytes += n_bytes;
@@ -41,18 +54,13 @@ r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *confi
         const r2i_layer_config *layer = &config->layers[i];
         out->first_stream[i] = out->n_streams;
         if (layer->attention == R2I_ATTENTION_MLA) {
-            add_stream(out, r2i_key_page_bytes(rows, config->kv_rank + config->rope.d),
-                       layer->window);
+            add_stream(out, layer_page_bytes(config, layer->attention, rows), layer->window);
             continue;
         }
         add_stream(out, heads * r2i_key_page_bytes(rows, config->d_head), layer->window);
         add_stream(out, heads * r2i_value_page_bytes(rows, config->d_value), layer->window);
     }
     return R2_OK;
-}
-
-static bool has_latents(const r2i_config *c) {
-    return c->kv_rank > 0;
 }
 
 /* ---- scratch memory ---- */
@@ -140,15 +148,6 @@ static void take_moe(taker *t, r2i_forward *f) {
     f->moe.y = take_floats(t, rows * active, (size_t)c->d_model);
 }
 
-/* Widths of what a query is compared with and of what is summed. */
-static size_t cached_key_width(const r2i_config *c) {
-    return (size_t)(has_latents(c) ? c->kv_rank + c->rope.d : c->d_head);
-}
-
-static size_t cached_value_width(const r2i_config *c) {
-    return (size_t)(has_latents(c) ? c->kv_rank : c->d_value);
-}
-
 static void take_expanded(taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
     const r2i_row_kind rows = r2i_attended_rows(f->parts.cache->rows);
@@ -178,11 +177,19 @@ static void take_mla(taker *t, r2i_forward *f, const needs *need) {
     take_prepared(t, &f->mla.head_act, need->mask, rows * heads,
                   r2i_max_i32(c->kv_rank, c->d_head - c->rope.d));
     if (f->limits.is_expanding) take_expanded(t, f, need);
-    for (int32_t i = 0; i < f->n_workers; i++) {
-        r2i_worker_scratch *w = &f->workers[i];
-        w->page_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
-        w->values = take(t, 1, r2i_value_page_bytes(f->parts.cache->rows, c->kv_rank + c->rope.d));
-    }
+}
+
+/* Pages that attention reads where the cache holds something else. */
+static void take_pages(taker *t, const r2i_forward *f, r2i_worker_scratch *w) {
+    const r2i_config *c = f->parts.config;
+    const r2i_row_kind stored = f->parts.cache->rows, rows = r2i_attended_rows(stored);
+    const bool is_expanded = stored != rows;
+    /* Latent rows are turned as a whole where they are expanded to the heads' keys and values. */
+    const size_t d_value = has_latents(c) ? cached_key_width(c) : cached_value_width(c);
+    if (is_expanded) w->keys = take(t, 1, r2i_key_page_bytes(rows, (int32_t)cached_key_width(c)));
+    if (!is_expanded && !has_latents(c)) return;
+    w->values = take(t, 1, r2i_value_page_bytes(rows, (int32_t)d_value));
+    w->page_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
 }
 
 static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **panel_scratch) {
@@ -199,6 +206,7 @@ static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **
         w->q = take_floats(t, R2I_ATTEND_ROWS, cached_key_width(c));
         w->chunk_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
         w->total_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
+        take_pages(t, f, w);
         panel_scratch[i] = w->panels;
     }
 }

@@ -39,8 +39,8 @@ struct r2_model {
     atomic_uint n_adapters; /* opened so far: numbers them */
 };
 
-/* Row kind of the cache that fits the model's arithmetic. */
-r2i_row_kind r2i_model_cache_rows(const r2_model *model);
+/* Row kind of a cache of the kind asked for: the first is what fits the model's arithmetic. */
+r2i_row_kind r2i_model_cache_rows(const r2_model *model, r2_cache_rows asked);
 /* r2i_linear_context's `packed`: gives the file's pages back.  `user` is the model. */
 void r2i_model_on_packed(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows);
 /* Bytes of panels packed for good so far. */

@@ -14,7 +14,9 @@
 
 enum { ARENA_BLOCK_BYTES = 1 << 20, PANEL_ALIGN = 64 };
 
-r2i_row_kind r2i_model_cache_rows(const r2_model *model) {
+r2i_row_kind r2i_model_cache_rows(const r2_model *model, r2_cache_rows asked) {
+    if (asked == R2_CACHE_F16) return R2I_ROWS_F16;
+    if (asked == R2_CACHE_Q8) return R2I_ROWS_Q8;
     return model->is_f32 ? R2I_ROWS_F32 : R2I_ROWS_BF16;
 }
 
@@ -253,7 +255,8 @@ void r2_model_get_info(const r2_model *model, r2_model_info *out) {
         .file_bytes = (int64_t)file_bytes,
         .bytes_per_token = model->weights.bytes_per_token,
         .cache_bytes_per_token =
-            (int64_t)(r2i_cache_page_bytes(c, r2i_model_cache_rows(model)) / R2I_PAGE_TOKENS),
+            (int64_t)(r2i_cache_page_bytes(c, r2i_model_cache_rows(model, R2_CACHE_BF16)) /
+                      R2I_PAGE_TOKENS),
         .has_chat_template = model->chat_template != NULL,
         .can_think = model->think_open >= 0,
     };

@@ -4,6 +4,7 @@
  *                      and greedy text up to the first step whose two best logits are within 0.3
  *   our own F32 run    mean KL divergence and agreement of the likeliest token over 2,000 positions,
  *                      perplexity on a fixed text
+ *   our own BF16 rows  mean KL divergence of F16 and Q8 rows in the cache, over 1,024 positions
  *   perplexity.json    llama.cpp's perplexity for the same text and windows
  *
  * The models are downloaded by tools/fetch_models.sh; without them the tests are skipped. */
@@ -32,7 +33,8 @@ enum {
     N_TOP = 5,
     N_CANDIDATES = 8,
     WINDOW = 512,
-    N_BLOCK = 32
+    N_BLOCK = 32,
+    CACHE_POSITIONS = 1024
 };
 
 typedef struct {
@@ -183,14 +185,15 @@ typedef struct {
     float *logits; /* [N_BLOCK, n_vocab] */
 } reader;
 
-static void reader_open(reader *r, const real_model *real, r2_arithmetic arithmetic) {
+static void reader_open(reader *r, const real_model *real, r2_arithmetic arithmetic,
+                        r2_cache_rows rows) {
     r2_error err;
     memset(r, 0, sizeof *r);
     r->model = open_model(real->file, arithmetic);
     r2i_heap_init(&r->heap);
     r2i_arena_init(&r->arena, &r->heap, 1 << 20, 0);
     must(r2i_pool_create(&r->pool, r2i_cpu_count(), &r->heap, &err), &err);
-    must(r2i_cache_layout_create(&r->cache, &r->model->config, r2i_model_cache_rows(r->model),
+    must(r2i_cache_layout_create(&r->cache, &r->model->config, r2i_model_cache_rows(r->model, rows),
                                  &r->arena, &err),
          &err);
     const r2i_forward_parts parts = { .config = &r->model->config,
@@ -285,25 +288,31 @@ static double surprise(const float *logits, int32_t n, int32_t token) {
     return top + log(sum) - (double)logits[token];
 }
 
-static void check_agreement(const real_model *real) {
+static agreement compare(reader *exact, reader *fast, int32_t n_positions) {
     static r2_token tokens[MAX_TOKENS];
-    reader exact, fast;
     agreement a = { 0, 0, 0 };
-    reader_open(&exact, real, R2_ARITHMETIC_F32);
-    reader_open(&fast, real, R2_ARITHMETIC_FAST);
-    const int32_t n_vocab = exact.model->config.n_vocab, n_tokens = read_text(exact.model, tokens);
-    assert_true(n_tokens >= real->n_positions);
-    for (int32_t begin = 0; begin < real->n_positions; begin += WINDOW) {
-        reader_run(&exact, tokens + begin, WINDOW);
-        reader_run(&fast, tokens + begin, WINDOW);
+    const int32_t n_vocab = exact->model->config.n_vocab,
+                  n_tokens = read_text(exact->model, tokens);
+    assert_true(n_tokens >= n_positions);
+    for (int32_t begin = 0; begin < n_positions; begin += WINDOW) {
+        reader_run(exact, tokens + begin, WINDOW);
+        reader_run(fast, tokens + begin, WINDOW);
         for (int32_t row = 0; row < WINDOW; row += N_BLOCK) {
-            const float *e = reader_logits(&exact, row, N_BLOCK),
-                        *f = reader_logits(&fast, row, N_BLOCK);
+            const float *e = reader_logits(exact, row, N_BLOCK),
+                        *f = reader_logits(fast, row, N_BLOCK);
             for (int32_t i = 0; i < N_BLOCK; i++)
                 compare_row(&a, e + (size_t)i * (size_t)n_vocab, f + (size_t)i * (size_t)n_vocab,
                             n_vocab);
         }
     }
+    return a;
+}
+
+static void check_agreement(const real_model *real) {
+    reader exact, fast;
+    reader_open(&exact, real, R2_ARITHMETIC_F32, R2_CACHE_BF16);
+    reader_open(&fast, real, R2_ARITHMETIC_FAST, R2_CACHE_BF16);
+    const agreement a = compare(&exact, &fast, real->n_positions);
     const double kl = a.kl_sum / a.n, share = 100.0 * a.n_agree / a.n;
     printf("%s: %d positions, mean KL to F32 %.5f, likeliest token agrees in %.2f %%\n", real->file,
            a.n, kl, share);
@@ -322,6 +331,26 @@ static void test_qwen05_agreement(void **state) {
     check_agreement(&qwen05);
 }
 
+/* ---- rows of the cache: what F16 and Q8 change, all else equal ---- */
+
+static void test_cache_rows(void **state) {
+    (void)state;
+    static const r2_cache_rows kinds[] = { R2_CACHE_F16, R2_CACHE_Q8 };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        reader plain, other;
+        reader_open(&plain, &smollm2, R2_ARITHMETIC_FAST, R2_CACHE_BF16);
+        reader_open(&other, &smollm2, R2_ARITHMETIC_FAST, kinds[i]);
+        const agreement a = compare(&plain, &other, CACHE_POSITIONS);
+        const double kl = a.kl_sum / a.n, share = 100.0 * a.n_agree / a.n;
+        printf("%s: %s rows, mean KL to BF16 rows %.6f, likeliest token agrees in %.2f %%\n",
+               smollm2.file, r2i_row_kind_name(other.cache.rows), kl, share);
+        assert_true(kl <= 0.001);
+        assert_true(share >= 98.5);
+        reader_close(&plain);
+        reader_close(&other);
+    }
+}
+
 /* ---- perplexity: windows of 512 tokens, the second half of each scored, as llama.cpp does ---- */
 
 static double perplexity(const real_model *real, r2_arithmetic arithmetic) {
@@ -329,7 +358,7 @@ static double perplexity(const real_model *real, r2_arithmetic arithmetic) {
     reader r;
     double sum = 0;
     int32_t n = 0;
-    reader_open(&r, real, arithmetic);
+    reader_open(&r, real, arithmetic, R2_CACHE_BF16);
     const int32_t n_vocab = r.model->config.n_vocab, n_tokens = read_text(r.model, tokens);
     for (int32_t begin = 0; begin + WINDOW <= n_tokens; begin += WINDOW) {
         reader_run(&r, tokens + begin, WINDOW);
@@ -366,10 +395,9 @@ static void test_qwen05_perplexity(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transformers),
-        cmocka_unit_test(test_smollm2_agreement),
-        cmocka_unit_test(test_qwen05_agreement),
-        cmocka_unit_test(test_qwen05_perplexity),
+        cmocka_unit_test(test_transformers),     cmocka_unit_test(test_smollm2_agreement),
+        cmocka_unit_test(test_qwen05_agreement), cmocka_unit_test(test_qwen05_perplexity),
+        cmocka_unit_test(test_cache_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
