@@ -160,16 +160,20 @@ static void read_latents(void *argument, int32_t begin, int32_t end, int32_t wor
     const expand_region *region = argument;
     r2i_forward *f = region->f;
     const int32_t d = f->parts.config->kv_rank + f->parts.config->rope.d;
-    const r2i_row_kind kind = r2i_attended_rows(f->parts.cache->rows);
-    uint8_t *values = f->workers[worker].values; /* in the layout of values rows lie together */
+    const r2i_kernels *kernels = f->parts.kernels;
+    const r2i_row_kind stored = f->parts.cache->rows, kind = r2i_attended_rows(stored);
+    const r2i_worker_scratch *scratch = &f->workers[worker];
+    uint8_t *values = scratch->values; /* in the layout of values rows lie together */
     for (int32_t p = begin; p < end; p++) {
         const int32_t first = p * R2I_PAGE_TOKENS;
         const int32_t n = r2i_min_i32(R2I_PAGE_TOKENS, region->n_tokens - first);
-        f->parts.kernels->latent_values(
-            kind, values,
-            region->run->pages[region->first_page + p] +
-                r2i_cache_streams_of(f->parts.cache, region->layer)->offset,
-            n, d);
+        const uint8_t *keys = region->run->pages[region->first_page + p] +
+                              r2i_cache_streams_of(f->parts.cache, region->layer)->offset;
+        if (kind != stored) {
+            kernels->expand_keys(stored, scratch->keys, keys, n, d);
+            keys = scratch->keys;
+        }
+        kernels->latent_values(kind, values, keys, n, d);
         for (int32_t t = 0; t < n; t++) {
             float *row = f->mla.latents + (size_t)(first + t) * (size_t)d;
             const uint16_t *pairs =

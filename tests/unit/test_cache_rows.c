@@ -17,7 +17,7 @@
 
 #include "r2lm/text.h"
 
-enum { N_PROMPT = 300, N_NEW = 24, CAP = 384 };
+enum { N_PROMPT = 300, N_NEW = 24, N_LONG = 1200, CAP = 1280 };
 
 static const r2_sequence_options warm = {
     .sampling = { .temperature = 0.9f, .top_p = 0.95f, .seed = 7 },
@@ -33,16 +33,20 @@ static void must(r2_status status, const r2_error *err) {
     if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
 }
 
-static r2_model *open_model(const char *name, r2_arithmetic arithmetic) {
+static r2_model *open_form(const char *name, r2_arithmetic arithmetic, r2_latent_form form) {
     char path[1024];
     r2_error err;
     r2_model *model;
-    const r2_model_options options = { .arithmetic = arithmetic };
+    const r2_model_options options = { .arithmetic = arithmetic, .latent_form = form };
     const char *folder = getenv("R2LM_GOLDEN_DIR");
     snprintf(path, sizeof path, "%s/%s",
              folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
     must(r2_model_open(&model, path, &options, &err), &err);
     return model;
+}
+
+static r2_model *open_model(const char *name, r2_arithmetic arithmetic) {
+    return open_form(name, arithmetic, R2_LATENT_EXACT);
 }
 
 static r2_engine *make_engine(r2_model *model, r2_cache_rows rows, int32_t n_threads,
@@ -219,21 +223,21 @@ static void test_bytes(void **state) {
 }
 
 /* Log-probabilities of the prompt's tokens. */
-static void score(r2_model *model, r2_cache_rows rows, float logprobs[N_PROMPT]) {
+static void score(r2_model *model, r2_cache_rows rows, float *logprobs, int32_t n) {
     const r2_sequence_options options = { .max_new_tokens = 1, .wants_prompt_logprobs = true };
     r2_engine *engine = make_engine(model, rows, 1, 256);
-    r2_sequence *s = start(engine, &options, N_PROMPT, 1);
+    r2_sequence *s = start(engine, &options, n, 1);
     run(engine);
-    assert_int_equal(r2_sequence_prompt_logprobs(s, logprobs, N_PROMPT), N_PROMPT - 1);
+    assert_int_equal(r2_sequence_prompt_logprobs(s, logprobs, n), n - 1);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);
 }
 
-static double mean_difference(const float *a, const float *b) {
+static double mean_difference(const float *a, const float *b, int32_t n) {
     double sum = 0.0;
-    for (int32_t i = 0; i < N_PROMPT - 1; i++)
+    for (int32_t i = 0; i < n - 1; i++)
         sum += fabs((double)a[i] - (double)b[i]);
-    return sum / (N_PROMPT - 1);
+    return sum / (n - 1);
 }
 
 /* Arithmetic in F32, so that nothing but the rows is rounded.  F16 keeps 11 bits and Q8 about 7 of the
@@ -243,10 +247,11 @@ static void test_effect(void **state) {
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
         static float exact[N_PROMPT], f16[N_PROMPT], q8[N_PROMPT];
         r2_model *model = open_model(models[m], R2_ARITHMETIC_F32);
-        score(model, R2_CACHE_BF16, exact);
-        score(model, R2_CACHE_F16, f16);
-        score(model, R2_CACHE_Q8, q8);
-        const double with_f16 = mean_difference(exact, f16), with_q8 = mean_difference(exact, q8);
+        score(model, R2_CACHE_BF16, exact, N_PROMPT);
+        score(model, R2_CACHE_F16, f16, N_PROMPT);
+        score(model, R2_CACHE_Q8, q8, N_PROMPT);
+        const double with_f16 = mean_difference(exact, f16, N_PROMPT),
+                     with_q8 = mean_difference(exact, q8, N_PROMPT);
         printf("%-12s mean difference of log-probabilities: F16 %.2g, Q8 %.2g\n", models[m],
                with_f16, with_q8);
         assert_true(with_f16 > 0.0 && with_f16 < 4e-3);
@@ -255,12 +260,30 @@ static void test_effect(void **state) {
     }
 }
 
+/* A long prompt expands keys and values out of the rows in one form and not in the other. */
+static void test_latent_forms(void **state) {
+    (void)state;
+    static float logprobs[2][N_LONG];
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        for (int form = 0; form < 2; form++) {
+            r2_model *model = open_form("deepseek_v3", R2_ARITHMETIC_F32, (r2_latent_form)form);
+            score(model, kinds[k], logprobs[form], N_LONG);
+            r2_model_close(model);
+        }
+        const double difference = mean_difference(logprobs[0], logprobs[1], N_LONG);
+        printf("%-12s mean difference between the forms %.2g\n",
+               kinds[k] == R2_CACHE_Q8 ? "Q8" : "F16", difference);
+        assert_true(difference > 0.0);
+        /* Q8 rows are attended in BF16, in which the forms round other numbers. */
+        assert_true(difference < (kinds[k] == R2_CACHE_Q8 ? 0.04 : 1e-4));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_effect),
+        cmocka_unit_test(test_exact),        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_bytes),        cmocka_unit_test(test_effect),
+        cmocka_unit_test(test_latent_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
