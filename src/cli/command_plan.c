@@ -96,11 +96,18 @@ static int print_json(r2i_program *p, const planning *g) {
 
 /* ---- text ---- */
 
-/* "671.0 billion", "37.2 GB": three or four digits of anything. */
+/* "671.0 billion", "2.45 billion" */
 static const char *scaled(char room[32], double n, const char *const units[3]) {
     const int unit = n >= 1e9 ? 2 : n >= 1e6 ? 1 : 0;
     static const double scales[] = { 1e-3, 1e-6, 1e-9 };
-    (void)snprintf(room, 32, "%.1f %s", n * scales[unit], units[unit]);
+    const double x = n * scales[unit];
+    (void)snprintf(room, 32, "%.*f %s", x < 10 ? 2 : 1, x, units[unit]);
+    return room;
+}
+
+/* Three digits, and what is before the point. */
+static const char *as_rate(char room[32], double x) {
+    (void)snprintf(room, 32, "%.*f", x < 10 ? 2 : x < 100 ? 1 : 0, x);
     return room;
 }
 
@@ -158,16 +165,16 @@ static void print_fit(const planning *g) {
 
 static void print_speed(const planning *g) {
     const r2_plan_result *plan = &g->plan;
+    char a[32], b[32];
     if (g->options.read_bytes_per_s <= 0) return;
-    const bool is_here = plan->fit != R2_FIT_NONE;
-    printf("%-12s at most %.3g tok/s, %.3g behind %d tokens of context", "decode",
-           plan->decode_tok_s, plan->full_decode_tok_s, plan->n_context);
+    printf("%-12s at most %s tok/s, %s behind %d tokens of context", "decode",
+           as_rate(a, plan->decode_tok_s), as_rate(b, plan->full_decode_tok_s), plan->n_context);
     if (plan->n_sequences > 1)
-        printf("; %d streams together %.3g", plan->n_sequences, plan->batch_decode_tok_s);
+        printf("; %d streams together %s", plan->n_sequences, as_rate(a, plan->batch_decode_tok_s));
     printf(" (memory read at %.1f GB/s%s)\n", g->options.read_bytes_per_s * 1e-9,
-           is_here ? "" : ", had it room");
-    printf("%-12s at most %.3g tok/s (products at %.0f billion per second)\n", "prefill",
-           plan->prefill_tok_s, g->options.products_per_s * 1e-9);
+           plan->fit != R2_FIT_NONE ? "" : ", had it room");
+    printf("%-12s at most %s tok/s (%.0f billion products per second)\n", "prefill",
+           as_rate(a, plan->prefill_tok_s), g->options.products_per_s * 1e-9);
 }
 
 static int print_text(const planning *g) {
