@@ -235,6 +235,21 @@ def test_think_levels():
     assert "low, high or max" in r2lm("chat", "-m", TOY, stdin="/think hard\n", code=USAGE).err
 
 
+def test_template_is_told_the_effort(tmp_path):
+    data = bytearray(open(TOY, "rb").read())
+    at = data.find(b"tokenizer.chat_template") + len(b"tokenizer.chat_template") + 4
+    n_bytes = struct.unpack_from("<Q", data, at)[0]
+    template = b"{%- if reasoning_effort is defined %}{{ 'effort ' + reasoning_effort + '! ' }}{%- endif %}{%- for m in messages %}{{ m.content }}{%- endfor %}{# #}"
+    data[at + 8:at + 8 + n_bytes] = template.replace(b"{# #}", b"{#" + b" " * (n_bytes - len(template) + 1) + b"#}")
+    model = tmp_path / "told.gguf"
+    model.write_bytes(data)
+    tokens = lambda text: json.loads(r2lm("tokenize", "-m", TOY, "-p", text, "--json").out)["n_tokens"]
+    for flag, seen in (("--think", "x"), ("--think=low", "effort low! x"), ("--think=max", "effort max! x")):
+        assert json.loads(r2lm("run", "-m", model, "-p", "x", "-n", 1, "--json", flag).out)["prompt_tokens"] == tokens(seen)
+    chat = r2lm("chat", "-m", model, "-n", 1, "--json", stdin="/think high\nx\n").out
+    assert json.loads(chat)["prompt_tokens"] == tokens("effort high! x")
+
+
 # ---------------------------------------------------------------- bad models
 def damaged(tmp_path, edit):
     data = bytearray(open(TOY, "rb").read())
