@@ -90,7 +90,7 @@ typedef struct {
     const char *help;
     unsigned commands; /* R2I_FOR_* */
     bool is_common;    /* shown in the short help */
-    bool has_no_env;   /* nor a setting in files */
+    bool has_no_env;   /* nor a setting in files, which may be others': what says where to write */
 } r2i_option;
 
 extern const r2i_option r2i_option_table[];

@@ -187,7 +187,7 @@ def test_config_writes_what_it_should(home, tmp_path):
     assert (tmp_path / "r2lm.ini").read_text() == "threads = 1\n"
     before = user.read_text()
     for words, near in ((("set", "tempp", "1"), "temp"), (("set", "temp", "hot"), "temp"), (("set", "rnu.temp", "1"), "command"), (("set", "temp"), "expected"), (("get",), "expected"),
-                        (("set", "system", "a\nb"), "one line"), (("set", "think", "medium"), "low"), (("set", "bench.system", "x"), "bench.system"), (("frobnicate",), "expected"), (("set", "help", "1"), "help")):
+                        (("set", "system", "a\nb"), "one line"), (("set", "think", "medium"), "low"), (("set", "bench.system", "x"), "bench.system"), (("frobnicate",), "expected"), (("set", "help", "1"), "help"), (("set", "force", "1"), "force")):
         assert near in one_line(config(*words, code=USAGE).err)
     target = tmp_path / "kept.ini"          # a link stays a link
     target.write_text("temp = 1\n")
