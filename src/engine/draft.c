@@ -5,6 +5,8 @@
  * chances of all before it in its draft, so it falls along the draft and the first row that does not
  * pay ends it.  Alone, b is a few percent of t and long shots pay; beside many streams or a prompt,
  * rows cost what they compute and V is large, so little is drafted. */
+#include <string.h>
+
 #include "base/checked.h"
 #include "engine/engine_state.h"
 
@@ -110,46 +112,58 @@ static int32_t most_of_use(const r2_engine *e, const r2_sequence *s) {
     return n;
 }
 
-static int32_t most_that_pay(r2_engine *e, const r2_sequence *s, int32_t n_proposed) {
+/* Of n guesses of a grade that take extra_ns each to make. */
+static int32_t most_that_pay(r2_engine *e, r2_sequence *s, int32_t grade, int32_t n,
+                             double extra_ns) {
     r2i_draft_plan *plan = &e->plan;
-    const double chance = (double)r2i_draft_chance(&s->record, s->draft_grade);
+    const double chance = (double)r2i_draft_chance(&s->record, grade);
     double q = 1, step, row;
-    for (int32_t i = 0; i < n_proposed; i++) {
+    int32_t i = 0;
+    for (; i < n && !e->drafter.is_eager; i++) {
         q *= chance;
-        if (!r2i_step_cost_get(&e->cost, plan->n_rows, &step, &row)) return 0;
-        if (q * step <= row * plan->n_expected) return i;
+        if (!r2i_step_cost_get(&e->cost, plan->n_rows, &step, &row)) break;
+        if (q * step <= (row + extra_ns) * plan->n_expected) break;
         plan->n_rows++;
         plan->n_expected += q;
     }
-    return n_proposed;
+    if (e->drafter.is_eager) i = n;
+    if (i == 0) r2i_draft_note_unused(&s->record, grade);
+    plan->n_free -= i;
+    return i;
+}
+
+int32_t r2i_draft_plan_module(r2_engine *e, r2_sequence *s) {
+    const int32_t cap = can_draft(s) ? most_of_use(e, s) : 0;
+    return cap > 0 ? most_that_pay(e, s, R2I_GRADE_MODULE, cap, e->module.row_ns) : 0;
 }
 
 int32_t r2i_draft_collect(r2_engine *e, r2_sequence *s) {
-    if (!can_draft(s)) return 0;
-    const int32_t cap = most_of_use(e, s);
+    int32_t looked_up[R2I_MAX_DRAFT], grade = 0;
+    const int32_t cap = can_draft(s) ? most_of_use(e, s) : 0;
     if (cap <= 0) return 0;
-    const int32_t n_proposed =
-        e->drafter.propose(e->drafter.user, s, cap, s->draft, &s->draft_grade);
-    if (n_proposed <= 0) return 0;
-    const int32_t n = e->drafter.is_eager ? n_proposed : most_that_pay(e, s, n_proposed);
-    if (n == 0) r2i_draft_note_unused(&s->record, s->draft_grade);
-    e->plan.n_free -= n;
-    return n;
+    const int32_t n_ready = s->ready_at == s->n_tokens ? r2i_min_i32(s->n_ready, cap) : 0;
+    int32_t n = 0;
+    if (e->drafter.propose != NULL)
+        n = e->drafter.propose(e->drafter.user, s, cap, looked_up, &grade);
+    s->draft_grade = grade;
+    if (n_ready > 0 && (n <= 0 || r2i_draft_chance(&s->record, grade) <
+                                      r2i_draft_chance(&s->record, R2I_GRADE_MODULE))) {
+        s->draft_grade = R2I_GRADE_MODULE;
+        n = n_ready;
+    } else if (n > 0) {
+        memcpy(s->draft, looked_up, (size_t)n * sizeof *looked_up);
+    }
+    s->n_ready = 0;
+    return n > 0 ? most_that_pay(e, s, s->draft_grade, n, 0) : 0;
 }
 
-static int32_t propose_best(void *user, r2_sequence *s, int32_t cap, int32_t *out, int32_t *grade) {
+static int32_t propose_lookup(void *user, r2_sequence *s, int32_t cap, int32_t *out,
+                              int32_t *grade) {
     (void)user;
-    const int32_t n = r2i_lookup_propose(&s->lookup, s->tokens, s->n_tokens, cap, out, grade);
-    const bool is_found = n > 0 && r2i_draft_chance(&s->record, *grade) >
-                                       r2i_draft_chance(&s->record, R2I_MODULE_GRADE);
-    if (is_found) return n;
-    const int32_t n_module = r2i_predictor_propose(s, cap, out);
-    if (n_module == 0) return n;
-    *grade = R2I_MODULE_GRADE;
-    return n_module;
+    return r2i_lookup_propose(&s->lookup, s->tokens, s->n_tokens, cap, out, grade);
 }
 
 void r2i_engine_set_drafter(r2_engine *e, const r2i_drafter *drafter) {
-    static const r2i_drafter best = { .propose = propose_best };
-    e->drafter = drafter != NULL ? *drafter : best;
+    static const r2i_drafter standard = { .propose = propose_lookup, .uses_module = true };
+    e->drafter = drafter != NULL ? *drafter : standard;
 }

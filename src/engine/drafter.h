@@ -19,25 +19,22 @@
 enum {
     R2I_MAX_DRAFT = 32,
     R2I_LOOKUP_GRADES = 7,
-    R2I_MODULE_GRADE = R2I_LOOKUP_GRADES, /* of the model's own prediction module */
-    R2I_DRAFT_GRADES,
-    R2I_MAX_MODULE_DRAFT = 4
+    R2I_GRADE_MODULE = R2I_LOOKUP_GRADES, /* guesses of the model's own prediction module */
+    R2I_DRAFT_GRADES
 };
 
 typedef struct {
-    /* Writes up to cap tokens that may follow the sequence's last one, best guess first in time, and
+    /* May be NULL.  Writes up to cap tokens that may follow the sequence's last one, best guess first in time, and
      * their grade below R2I_DRAFT_GRADES; returns how many.  All tokens but the last are computed. */
     int32_t (*propose)(void *user, r2_sequence *sequence, int32_t cap, int32_t *out,
                        int32_t *grade);
-    /* May be NULL.  The final hidden row [d_model] (after the last norm) of every computed token, in
-     * order; rejected rows are not shown.  After a rewind positions go back. */
-    void (*observe)(void *user, r2_sequence *sequence, int32_t position, const float *hidden);
     void *user;
-    bool is_eager; /* tests: as many as fit are tried, whatever they cost */
+    bool uses_module; /* the model's prediction module, if it has one, is asked too */
+    bool is_eager;    /* tests: as many as fit are tried, whatever they cost */
 } r2i_drafter;
 
-/* Replaces the engine's drafter; to begin with the better of prompt lookup and the model's prediction
- * module, where it has one. */
+/* Replaces where the engine's guesses come from; NULL: prompt lookup and the model's module, as to
+ * begin with. */
 void r2i_engine_set_drafter(r2_engine *engine, const r2i_drafter *drafter);
 
 /* ---- prompt lookup ---- */

@@ -115,7 +115,7 @@ static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error
                                         e->model->is_expanding };
     R2I_TRY(r2i_forward_create(&e->forward, &parts, &limits, &e->arena, err));
     R2I_TRY(create_drawers(e, n_threads, err));
-    R2I_TRY(r2i_predictor_create(&e->predictor, e, err));
+    R2I_TRY(r2i_module_create(e, err));
     return take_batch_arrays(e, err);
 }
 
@@ -252,11 +252,12 @@ static void compute(r2_engine *e) {
     r2i_forward_set_pack_budget(e->forward, budget);
     r2i_forward_run(e->forward, &batch);
     const int64_t run_ns = r2i_clock_ns() - start_ns;
-    const bool wants_module = r2i_predictor_is_wanted(e);
-    if (wants_module) r2i_mtp_keep_rows(e->forward);
+    r2i_module_keep(e);
     const int64_t logits_ns = r2i_results_use(e);
-    if (wants_module) r2i_predictor_run(e);
     if (is_typical(e, budget)) r2i_step_cost_note(&e->cost, e->n_rows, run_ns + logits_ns);
+    r2i_module_draft(e);
+    for (int32_t r = 0; r < e->n_runs; r++)
+        r2i_sequence_publish(e->scheduled[r].sequence, e->runs[r].first_position);
 }
 
 r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {

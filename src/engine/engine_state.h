@@ -51,9 +51,8 @@ struct r2_sequence {
     r2i_draft_record record;
     int32_t draft[R2I_MAX_DRAFT]; /* guesses that the current batch computes */
     int32_t n_draft, draft_grade;
+    int32_t n_ready, ready_at;     /* guesses of the module, for when n_tokens is ready_at */
     int32_t n_drafted, n_accepted; /* under the current options */
-    int32_t module_draft[R2I_MAX_MODULE_DRAFT], n_module_draft;
-    int32_t module_draft_at; /* n_tokens that they go on from */
 };
 
 /* Rows of one sequence in the current batch: tokens it has, then its draft. */
@@ -67,9 +66,8 @@ typedef struct {
     r2_sequence *sequence;
     const r2i_run *run;
     int32_t first_logits, n_rows;
-    int32_t n_drawn;    /* tokens written from them */
-    int32_t n_true;     /* of the draft */
-    int32_t n_computed; /* of the draft: rows that count, each has a token drawn from it */
+    int32_t n_drawn; /* tokens written from them */
+    int32_t n_true;  /* of the draft */
 } r2i_drawing;
 
 /* What a step may still add, and what it has: draft.c. */
@@ -80,24 +78,22 @@ typedef struct {
     bool is_short_of_pages;
 } r2i_draft_plan;
 
-/* The prediction module at work: predict.c. */
-typedef struct {
-    bool is_there;
-    int32_t *tokens, *sources; /* [cap_rows] of the module's batch */
-    r2i_run *runs;             /* [cap_sequences] */
-    /* Sequences that a draft is made for, and the row it is behind; both [cap_sequences]. */
-    r2_sequence **owners;
-    int32_t *owner_rows;
-    int32_t n_owners;
-    float *logits; /* [cap_logits, n_vocab] */
-    int32_t cap_logits;
-} r2i_predictor;
-
 /* What a worker needs to draw tokens. */
 typedef struct {
     r2i_sampler *sampler;
     uint32_t *allowed; /* bits of the vocabulary */
 } r2i_drawer;
+
+/* Guessing by the model's prediction module: module_draft.c. */
+typedef struct {
+    bool has_rows;          /* hidden rows of the current batch are kept */
+    int32_t *tokens;        /* [cap_rows] */
+    int32_t *source_rows;   /* [cap_rows] */
+    r2i_run *runs;          /* [cap_sequences] */
+    r2_sequence **chain;    /* [cap_sequences] that are guessed for */
+    int32_t *rows, *wanted; /* [cap_sequences] of the chain: row of the last pass; guesses in all */
+    double row_ns;          /* time of a guess, a running mean */
+} r2i_module;
 
 struct r2_engine {
     r2_model *model;
@@ -121,9 +117,9 @@ struct r2_engine {
     float *logits;         /* [cap_logits, n_vocab] */
     size_t logits_bytes;
     r2i_drafter drafter;
+    r2i_module module;
     r2i_draft_plan plan;
     r2i_step_cost cost;
-    r2i_predictor predictor;
     r2_engine_stats stats;
 };
 
@@ -138,8 +134,8 @@ void r2i_sequence_give_pages(r2_sequence *s);
 void r2i_sequence_trim_pages(r2_sequence *s);
 /* Takes known pages for the beginning of a sequence that has none yet. */
 void r2i_sequence_take_prefix(r2_sequence *s);
-/* n more tokens are in the cache: full pages become known. */
-void r2i_sequence_advance(r2_sequence *s, int32_t n);
+/* Computed tokens from first_position on: full pages become known, and are not written any more. */
+void r2i_sequence_publish(r2_sequence *s, int32_t first_position);
 void r2i_sequence_finish(r2_sequence *s, r2_finish finish);
 /* Checks options against the engine's model. */
 R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine,
@@ -159,20 +155,25 @@ void r2i_sequence_read_markers(r2_sequence *s);
 /* By the options alone, with a mask for this call; -1: nothing allowed. */
 int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
                           r2_mask_callback mask, void *user);
+/* A guess of the next token (n_ahead 0) or of the n_ahead-th behind it, drawn from the module's logits
+ * as the token itself would be from its own: with the same random number the two often agree. */
+int32_t r2i_sequence_guess(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
+                           int32_t n_ahead);
 
 /* draft.c */
 /* Looks at all sequences before a batch is put together. */
 void r2i_draft_begin(r2_engine *e);
 /* Fills s->draft with what is worth trying in this batch and returns how many. */
 int32_t r2i_draft_collect(r2_engine *e, r2_sequence *s);
+/* How many guesses of the module are worth making for the next batch. */
+int32_t r2i_draft_plan_module(r2_engine *e, r2_sequence *s);
 
-/* predict.c */
-R2_CHECKED r2_status r2i_predictor_create(r2i_predictor *p, r2_engine *e, r2_error *err);
-/* Whether a sequence of the batch wants drafts and the model has the module. */
-bool r2i_predictor_is_wanted(const r2_engine *e);
-/* After the step's tokens are drawn; needs the batch's hidden rows (r2i_mtp_keep_rows). */
-void r2i_predictor_run(r2_engine *e);
-int32_t r2i_predictor_propose(const r2_sequence *s, int32_t cap, int32_t *out);
+/* module_draft.c */
+R2_CHECKED r2_status r2i_module_create(r2_engine *e, r2_error *err);
+/* Keeps the hidden rows of the batch just run if a sequence will need them. */
+void r2i_module_keep(r2_engine *e);
+/* After tokens were drawn: the module reads the batch's rows and guesses what follows. */
+void r2i_module_draft(r2_engine *e);
 
 /* results.c */
 /* After the forward pass: hidden rows and prompt log-probabilities go out, rows count as computed,

@@ -47,8 +47,8 @@ static const uint32_t *collect_mask(r2_sequence *s, uint32_t *allowed, r2_mask_c
     return has_mask || is_open_forbidden ? allowed : NULL;
 }
 
-int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
-                          r2_mask_callback mask, void *user) {
+static int32_t draw(const r2_sequence *s, const r2i_drawer *drawer, const float *logits,
+                    const uint32_t *allowed, int32_t n_ahead) {
     const r2_sampling *p = &s->options.sampling;
     const int32_t look_back =
         p->n_penalty_tokens > 0 ? p->n_penalty_tokens : DEFAULT_PENALTY_TOKENS;
@@ -63,14 +63,24 @@ int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float 
                                     .seed = p->seed,
                                     .biases = s->biases,
                                     .n_biases = s->n_biases };
-    const r2i_draw draw = { .logits = logits,
-                            .recent = s->tokens + (s->n_tokens - n_recent),
-                            .n_recent = n_recent,
-                            .generated = s->tokens + s->generation_start,
-                            .n_generated = s->n_tokens - s->generation_start,
-                            .allowed = collect_mask(s, drawer->allowed, mask, user),
-                            .position = (uint64_t)s->n_tokens };
-    return r2i_sampler_draw(drawer->sampler, &sampling, &draw);
+    const r2i_draw one = { .logits = logits,
+                           .recent = s->tokens + (s->n_tokens - n_recent),
+                           .n_recent = n_recent,
+                           .generated = s->tokens + s->generation_start,
+                           .n_generated = s->n_tokens - s->generation_start,
+                           .allowed = allowed,
+                           .position = (uint64_t)(s->n_tokens + n_ahead) };
+    return r2i_sampler_draw(drawer->sampler, &sampling, &one);
+}
+
+int32_t r2i_sequence_draw(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
+                          r2_mask_callback mask, void *user) {
+    return draw(s, drawer, logits, collect_mask(s, drawer->allowed, mask, user), 0);
+}
+
+int32_t r2i_sequence_guess(r2_sequence *s, const r2i_drawer *drawer, const float *logits,
+                           int32_t n_ahead) {
+    return draw(s, drawer, logits, collect_mask(s, drawer->allowed, NULL, NULL), n_ahead);
 }
 
 static void record_logprobs(r2_sequence *s, const float *logits, int32_t token) {

@@ -8,15 +8,13 @@
 #include "base/clock.h"
 #include "engine/engine_state.h"
 
-static void give_hidden(r2_engine *e, r2_sequence *s, const r2i_run *run, int32_t first,
+static void give_hidden(r2_engine *e, const r2_sequence *s, const r2i_run *run, int32_t first,
                         int32_t n) {
-    if (s->options.hidden == NULL && e->drafter.observe == NULL) return;
-    const int32_t d_model = e->model->config.d_model;
+    if (s->options.hidden == NULL) return;
     for (int32_t i = first; i < first + n; i++) {
-        const int32_t position = run->first_position + i;
-        const float *row = r2i_forward_hidden(e->forward, run->first_row + i);
-        if (s->options.hidden != NULL) s->options.hidden(s->options.user, position, row, d_model);
-        if (e->drafter.observe != NULL) e->drafter.observe(e->drafter.user, s, position, row);
+        s->options.hidden(s->options.user, run->first_position + i,
+                          r2i_forward_hidden(e->forward, run->first_row + i),
+                          e->model->config.d_model);
     }
 }
 
@@ -49,24 +47,22 @@ static void finish_rows(r2_engine *e) {
         give_hidden(e, s, run, 0, n_known);
         if (s->options.wants_prompt_logprobs) give_prompt_logprobs(e, s, run);
         if (s->state == R2_STATE_READING) e->stats.n_prompt_tokens += n_known;
-        r2i_sequence_advance(s, n_known);
+        s->n_computed += n_known;
     }
 }
 
 /* ---- drawing ---- */
 
 /* Sequences that call back while tokens are drawn do so on the caller's thread. */
-static bool calls_back(const r2_engine *e, const r2_sequence *s) {
-    return s->options.mask != NULL || s->options.hidden != NULL || e->drafter.observe != NULL;
+static bool calls_back(const r2_sequence *s) {
+    return s->options.mask != NULL || s->options.hidden != NULL;
 }
 
 /* Guess number i is what was drawn: its row is one of the sequence's. */
-static void accept_row(r2_engine *e, r2i_drawing *d, int32_t i) {
+static void accept_row(r2_engine *e, const r2i_drawing *d, int32_t i) {
     r2_sequence *s = d->sequence;
-    d->n_computed++;
-    if (!calls_back(e, s)) return; /* the page table is not for workers: later, for all at once */
+    s->n_computed++;
     give_hidden(e, s, d->run, d->run->n_rows - s->n_draft + i, 1);
-    r2i_sequence_advance(s, 1);
 }
 
 static void draw_tokens(r2_engine *e, r2i_drawing *d, const r2i_drawer *drawer) {
@@ -89,7 +85,7 @@ static void draw_in_worker(void *argument, int32_t begin, int32_t end, int32_t w
     r2_engine *e = argument;
     for (int32_t i = begin; i < end; i++) {
         const r2_sequence *s = e->drawings[i].sequence;
-        if (!s->options.is_manual && !calls_back(e, s))
+        if (!s->options.is_manual && !calls_back(s))
             draw_tokens(e, &e->drawings[i], &e->drawers[worker]);
     }
 }
@@ -114,10 +110,7 @@ static void finish_drawing(r2_engine *e, r2i_drawing *d) {
         s->state = R2_STATE_IDLE;
         return;
     }
-    if (calls_back(e, s))
-        draw_tokens(e, d, &e->drawers[0]);
-    else
-        r2i_sequence_advance(s, d->n_computed);
+    if (calls_back(s)) draw_tokens(e, d, &e->drawers[0]);
     if (s->options.wants_prompt_logprobs)
         s->n_prompt_logprobs = r2i_max_i32(s->n_prompt_logprobs, s->n_computed - 1);
     e->stats.n_generated_tokens += d->n_drawn;

@@ -300,11 +300,9 @@ void r2i_sequence_take_prefix(r2_sequence *s) {
     s->engine->stats.n_cached_tokens += s->n_cached;
 }
 
-void r2i_sequence_advance(r2_sequence *s, int32_t n) {
-    const int32_t first = s->n_computed / R2I_PAGE_TOKENS;
-    s->n_computed += n;
+void r2i_sequence_publish(r2_sequence *s, int32_t first_position) {
     if (!s->engine->has_prefix_cache) return;
-    for (int32_t i = first; i < s->n_computed / R2I_PAGE_TOKENS; i++) {
+    for (int32_t i = first_position / R2I_PAGE_TOKENS; i < s->n_computed / R2I_PAGE_TOKENS; i++) {
         r2i_pages_make_known(s->engine->pages, s->pages[i], i == 0 ? R2I_NO_PAGE : s->pages[i - 1],
                              r2i_sequence_domain(s), s->tokens + (size_t)i * R2I_PAGE_TOKENS);
     }

@@ -138,15 +138,9 @@ static bool allow_dictated(void *user, const r2_sequence *s, uint32_t *allowed, 
     return true;
 }
 
-static int32_t propose_nothing(void *user, r2_sequence *s, int32_t cap, int32_t *out,
-                               int32_t *grade) {
-    (void)user, (void)s, (void)cap, (void)out, (void)grade;
-    return 0;
-}
-
-/* One token a step, so that behind every position the module's guess can be seen. */
+/* One guess at a time, so that it can be seen behind at least every other position. */
 static void check_drafts(const char *path, const json_t *prompt, const json_t *mtp) {
-    static const r2i_drafter none = { .propose = propose_nothing };
+    static const r2i_drafter module_alone = { .uses_module = true, .is_eager = true };
     const json_t *list = json_object_get(prompt, "input_ids"),
                  *likeliest = json_object_get(mtp, "argmax_all");
     int32_t ids[CAP_ROWS];
@@ -155,7 +149,7 @@ static void check_drafts(const char *path, const json_t *prompt, const json_t *m
         ids[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
     dictation d = { ids, n };
     const r2_model_options options = { .cpu = "ref" };
-    const r2_sequence_options drafting = { .mask = allow_dictated, .user = &d, .n_draft = 4 };
+    const r2_sequence_options drafting = { .mask = allow_dictated, .user = &d, .n_draft = 1 };
     const r2_engine_options small = { .n_batch_tokens = 5, .n_sequences = 2 };
     r2_error err;
     r2_model *model;
@@ -163,19 +157,19 @@ static void check_drafts(const char *path, const json_t *prompt, const json_t *m
     r2_sequence *s;
     must(r2_model_open(&model, path, &options, &err), &err);
     must(r2_engine_create(&engine, model, &small, &err), &err);
-    r2i_engine_set_drafter(engine, &none);
+    r2i_engine_set_drafter(engine, &module_alone);
     must(r2_sequence_create(&s, engine, &drafting, &err), &err);
     must(r2_sequence_append(s, ids, n / 2, &err), &err);
     int32_t n_seen = 0, n_active = 1;
     while (n_active > 0 && s->n_tokens < n) {
         must(r2_engine_step(engine, &n_active, &err), &err);
-        if (s->module_draft_at != s->n_tokens) continue;
+        if (s->ready_at != s->n_tokens) continue;
         const size_t row = (size_t)(s->n_tokens - 2);
-        assert_true(s->n_module_draft >= 1);
-        assert_int_equal(s->module_draft[0], json_integer_value(json_array_get(likeliest, row)));
+        assert_int_equal(s->n_ready, 1);
+        assert_int_equal(s->draft[0], json_integer_value(json_array_get(likeliest, row)));
         n_seen++;
     }
-    assert_int_equal(n_seen, n - n / 2);
+    assert_true(n_seen >= (n - n / 2) / 2);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);
     r2_model_close(model);

@@ -14,8 +14,7 @@
 
 #include <cmocka.h>
 
-#include "engine/drafter.h"
-#include "r2lm/text.h"
+#include "engine/engine_state.h"
 
 enum { N_NEW = 60, CAP = 640, N_PROMPT = 100 };
 
@@ -36,13 +35,14 @@ static r2_model *open_model(const char *name) {
 
 /* ---- drafters that know the answer ---- */
 
-typedef enum { RIGHT, WRONG, MIXED, LOOKUP, N_KINDS } script_kind;
+typedef enum { RIGHT, WRONG, MIXED, LOOKUP, MODULE, N_KINDS } script_kind;
 
 typedef struct {
     script_kind kind;
     const int32_t *truth; /* [n] tokens that will be drawn, the prompt before them */
     int32_t n;
-    int32_t n_asked, next_observed;
+    const r2_sequence *forks[2]; /* for these it is another */
+    const int32_t *fork_truths[2];
 } script;
 
 static int32_t propose(void *user, r2_sequence *s, int32_t cap, int32_t *out, int32_t *grade) {
@@ -50,27 +50,23 @@ static int32_t propose(void *user, r2_sequence *s, int32_t cap, int32_t *out, in
     int32_t n_tokens, n = 0;
     (void)r2_sequence_tokens(s, &n_tokens);
     for (; n < cap; n++) {
-        const int32_t at = n_tokens + n, known = at < sc->n ? sc->truth[at] : 1;
+        const int32_t *truth = s == sc->forks[0]   ? sc->fork_truths[0]
+                               : s == sc->forks[1] ? sc->fork_truths[1]
+                                                   : sc->truth;
+        const int32_t at = n_tokens + n, known = at < sc->n ? truth[at] : 1;
         const bool is_wrong = sc->kind == WRONG || (sc->kind == MIXED && at % 7 == 3);
         out[n] = is_wrong ? (known + 1) % 100 : known;
     }
-    sc->n_asked++;
     *grade = n_tokens % R2I_DRAFT_GRADES;
     return n;
 }
 
-static void observe(void *user, r2_sequence *s, int32_t position, const float *hidden) {
-    script *sc = user;
-    (void)s;
-    assert_int_equal(position, sc->next_observed);
-    assert_true(hidden[0] == hidden[0]);
-    sc->next_observed++;
-}
-
-static void set_script(r2_engine *engine, script *sc, bool observes) {
-    const r2i_drafter drafter = {
-        .propose = propose, .observe = observes ? observe : NULL, .user = sc, .is_eager = true
-    };
+/* LOOKUP is what engines do by themselves; MODULE asks the model's prediction module alone. */
+static void set_script(r2_engine *engine, script *sc) {
+    const r2i_drafter drafter = { .propose = sc->kind == MODULE ? NULL : propose,
+                                  .user = sc,
+                                  .uses_module = sc->kind == MODULE,
+                                  .is_eager = true };
     r2i_engine_set_drafter(engine, sc->kind == LOOKUP ? NULL : &drafter);
 }
 
@@ -176,7 +172,7 @@ static void generate(r2_model *model, const r2_engine_options *eo, r2_sequence_o
     memset(out, 0, sizeof *out);
     o.user = out;
     must(r2_engine_create(&engine, model, eo, &err), &err);
-    if (o.n_draft > 0) set_script(engine, sc, true);
+    if (o.n_draft > 0) set_script(engine, sc);
     r2_sequence *s = start(engine, &o, n_prompt, 1);
     run(engine);
     collect(s, out);
@@ -185,8 +181,6 @@ static void generate(r2_model *model, const r2_engine_options *eo, r2_sequence_o
     assert_int_equal(stats.n_generated_tokens, out->status.n_generated);
     assert_int_equal(stats.n_drafted_tokens, out->status.n_drafted);
     assert_int_equal(stats.n_accepted_tokens, out->status.n_accepted);
-    if (o.n_draft > 0 && sc->kind != LOOKUP)
-        assert_int_equal(sc->next_observed, out->status.n_computed);
     r2_sequence_destroy(s);
     r2_engine_get_stats(engine, &stats);
     assert_int_equal(stats.n_pages_used, 0);
@@ -198,6 +192,7 @@ static void compare(r2_model *model, const r2_engine_options *eo, const r2_seque
                     int32_t n_prompt, int32_t n_draft) {
     static output plain, drafted;
     r2_sequence_options with = *o;
+    const bool has_module = model->weights.has_mtp;
     generate(model, eo, *o, n_prompt, NULL, &plain);
     assert_int_equal(plain.status.n_drafted, 0);
     with.n_draft = n_draft;
@@ -209,6 +204,7 @@ static void compare(r2_model *model, const r2_engine_options *eo, const r2_seque
         if (kind == WRONG) assert_int_equal(drafted.status.n_accepted, 0);
         const bool has_room = plain.status.n_generated > 4 && eo->n_batch_tokens != 1;
         if (kind == RIGHT && has_room) assert_true(drafted.n_steps < plain.n_steps);
+        if (kind == MODULE && has_room && has_module) assert_true(drafted.status.n_drafted > 0);
         if (kind == WRONG && has_room) assert_true(drafted.status.n_drafted > 0);
         if (eo->n_batch_tokens == 1) assert_int_equal(drafted.status.n_drafted, 0);
     }
@@ -236,10 +232,9 @@ static void test_every_family(void **state) {
     }
 }
 
-static void test_options(void **state) {
+static void check_options(const char *name) {
     static const r2_logit_bias biases[] = { { 7, 2.5f }, { 8, -INFINITY }, { 9, 3 } };
-    (void)state;
-    r2_model *model = open_model("llama");
+    r2_model *model = open_model(name);
     for (int temperature = 0; temperature < 2; temperature++) {
         const r2_sequence_options base = temperature == 0 ? greedy : warm;
         r2_sequence_options o = base;
@@ -268,10 +263,15 @@ static void test_options(void **state) {
     r2_model_close(model);
 }
 
-/* Limits fall everywhere inside a draft: on its first token, its last, behind it. */
-static void test_limits(void **state) {
+static void test_options(void **state) {
     (void)state;
-    r2_model *model = open_model("llama");
+    check_options("llama");
+    check_options("deepseek_v3");
+}
+
+/* Limits fall everywhere inside a draft: on its first token, its last, behind it. */
+static void check_limits(const char *name) {
+    r2_model *model = open_model(name);
     for (int32_t n = 1; n <= 20; n++) {
         r2_sequence_options o = warm;
         o.max_new_tokens = n;
@@ -284,10 +284,15 @@ static void test_limits(void **state) {
     r2_model_close(model);
 }
 
-/* Drafts across the borders of pages, at every distance from one. */
-static void test_page_borders(void **state) {
+static void test_limits(void **state) {
     (void)state;
-    r2_model *model = open_model("llama");
+    check_limits("llama");
+    check_limits("deepseek_v3");
+}
+
+/* Drafts across the borders of pages, at every distance from one. */
+static void check_page_borders(const char *name) {
+    r2_model *model = open_model(name);
     for (int32_t n_prompt = 118; n_prompt <= 130; n_prompt++) {
         r2_sequence_options o = n_prompt % 2 == 0 ? warm : greedy;
         o.max_new_tokens = 24;
@@ -296,12 +301,17 @@ static void test_page_borders(void **state) {
     r2_model_close(model);
 }
 
-/* What became known under drafts is what the model computes: a later sequence goes on from it. */
-static void test_known_pages(void **state) {
-    static output plain, first, second;
+static void test_page_borders(void **state) {
     (void)state;
+    check_page_borders("llama");
+    check_page_borders("deepseek_v3");
+}
+
+/* What became known under drafts is what the model computes: a later sequence goes on from it. */
+static void check_known_pages(const char *name) {
+    static output plain, first, second;
     r2_error err;
-    r2_model *model = open_model("llama");
+    r2_model *model = open_model(name);
     r2_sequence_options o = warm;
     o.max_new_tokens = 180;
     generate(model, &two_threads, o, N_PROMPT, NULL, &plain);
@@ -310,7 +320,7 @@ static void test_known_pages(void **state) {
         r2_engine *engine;
         r2_sequence *s;
         must(r2_engine_create(&engine, model, &two_threads, &err), &err);
-        set_script(engine, &sc, false);
+        set_script(engine, &sc);
         o.n_draft = 32;
         memset(&first, 0, sizeof first);
         memset(&second, 0, sizeof second);
@@ -336,23 +346,28 @@ static void test_known_pages(void **state) {
     r2_model_close(model);
 }
 
+static void test_known_pages(void **state) {
+    (void)state;
+    check_known_pages("llama");
+    check_known_pages("deepseek_v3");
+}
+
 /* Fork, save, load and rewind between two steps with drafts. */
-static void test_interruptions(void **state) {
+static void check_interruptions(const char *name) {
     static output plain, out;
     char path[] = "/tmp/r2lm_drafting_XXXXXX";
-    (void)state;
     r2_error err;
     const int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    r2_model *model = open_model("llama");
+    r2_model *model = open_model(name);
     generate(model, &two_threads, warm, N_PROMPT, NULL, &plain);
     for (int kind = 0; kind < N_KINDS; kind++) {
         script sc = { .kind = (script_kind)kind, .truth = plain.tokens, .n = plain.n_tokens };
         r2_engine *engine;
         r2_sequence *fork, *loaded;
         must(r2_engine_create(&engine, model, &two_threads, &err), &err);
-        set_script(engine, &sc, false);
+        set_script(engine, &sc);
         r2_sequence_options o = warm;
         o.n_draft = 5;
         r2_sequence *s = start(engine, &o, N_PROMPT, 1);
@@ -389,6 +404,83 @@ static void test_interruptions(void **state) {
     r2_model_close(model);
 }
 
+static void test_interruptions(void **state) {
+    (void)state;
+    check_interruptions("llama");
+    check_interruptions("deepseek_v3");
+}
+
+/* From n tokens on, in an engine of its own and without drafts. */
+static void go_on_alone(r2_model *model, const int32_t *tokens, int32_t n,
+                        const r2_sequence_options *options, output *out) {
+    r2_error err;
+    r2_engine *engine;
+    r2_sequence *s;
+    r2_sequence_options o = *options;
+    o.n_draft = 0;
+    must(r2_engine_create(&engine, model, &two_threads, &err), &err);
+    must(r2_sequence_create(&s, engine, &o, &err), &err);
+    must(r2_sequence_append(s, tokens, n, &err), &err);
+    run(engine);
+    memset(out, 0, sizeof *out);
+    collect(s, out);
+    r2_sequence_destroy(s);
+    r2_engine_destroy(engine);
+}
+
+/* Two forks that go on differently side by side, made while drafts reached into the next page: what they
+ * write there must be their own. */
+static void check_forks(const char *name) {
+    static output truth, out, fresh[2];
+    r2_error err;
+    r2_model *model = open_model(name);
+    r2_sequence_options o = warm;
+    for (int32_t n_prompt = 118; n_prompt <= 128; n_prompt++) {
+        generate(model, &two_threads, warm, n_prompt, NULL, &truth);
+        for (int kind = 0; kind < N_KINDS; kind++) {
+            script sc = { .kind = kind == MODULE ? MODULE : WRONG,
+                          .truth = truth.tokens,
+                          .n = truth.n_tokens };
+            r2_engine *engine;
+            r2_sequence *forks[2];
+            int32_t n_tokens;
+            must(r2_engine_create(&engine, model, &two_threads, &err), &err);
+            set_script(engine, &sc);
+            o.sampling.seed = warm.sampling.seed;
+            o.n_draft = 12;
+            r2_sequence *s = start(engine, &o, n_prompt, 1);
+            step(engine, 2);
+            (void)r2_sequence_tokens(s, &n_tokens);
+            sc.kind = kind == MODULE ? RIGHT : (script_kind)kind;
+            set_script(engine, &sc);
+            for (int i = 0; i < 2; i++) {
+                o.sampling.seed = 98 + (uint64_t)i;
+                go_on_alone(model, truth.tokens, n_tokens, &o, &fresh[i]);
+                must(r2_sequence_fork(&forks[i], s, &o, &err), &err);
+                sc.forks[i] = forks[i];
+                sc.fork_truths[i] = fresh[i].tokens;
+            }
+            r2_sequence_cancel(s);
+            run(engine);
+            for (int i = 0; i < 2; i++) {
+                memset(&out, 0, sizeof out);
+                collect(forks[i], &out);
+                assert_same(&fresh[i], &out);
+                r2_sequence_destroy(forks[i]);
+            }
+            r2_sequence_destroy(s);
+            r2_engine_destroy(engine);
+        }
+    }
+    r2_model_close(model);
+}
+
+static void test_forks(void **state) {
+    (void)state;
+    check_forks("llama");
+    check_forks("deepseek_v3");
+}
+
 /* Eight sequences, every other one with drafts, prompts still being read beside them. */
 static void test_company(void **state) {
     static output alone[8], among;
@@ -410,7 +502,7 @@ static void test_company(void **state) {
         script sc = { .kind = (script_kind)kind, .truth = alone[0].tokens, .n = alone[0].n_tokens };
         r2_sequence *all[8];
         must(r2_engine_create(&engine, model, &eo, &err), &err);
-        set_script(engine, &sc, false);
+        set_script(engine, &sc);
         for (int i = 0; i < 8; i++) {
             r2_sequence_options o = warm;
             o.n_draft = i % 2 == 0 ? 8 : 0;
@@ -429,16 +521,15 @@ static void test_company(void **state) {
     r2_model_close(model);
 }
 
-static void test_cancel(void **state) {
+static void check_cancel(const char *name) {
     static output plain, out;
-    (void)state;
     r2_error err;
-    r2_model *model = open_model("llama");
+    r2_model *model = open_model(name);
     generate(model, &two_threads, warm, N_PROMPT, NULL, &plain);
     script sc = { .kind = MIXED, .truth = plain.tokens, .n = plain.n_tokens };
     r2_engine *engine;
     must(r2_engine_create(&engine, model, &two_threads, &err), &err);
-    set_script(engine, &sc, false);
+    set_script(engine, &sc);
     r2_sequence_options o = warm;
     o.n_draft = 5;
     r2_sequence *s = start(engine, &o, N_PROMPT, 1);
@@ -455,12 +546,17 @@ static void test_cancel(void **state) {
     r2_model_close(model);
 }
 
-/* Few pages: drafts must not take the page that a token needs, and the end comes at the same token. */
-static void test_cache_full(void **state) {
-    static output plain[2], out;
+static void test_cancel(void **state) {
     (void)state;
+    check_cancel("llama");
+    check_cancel("deepseek_v3");
+}
+
+/* Few pages: drafts must not take the page that a token needs, and the end comes at the same token. */
+static void check_cache_full(const char *name) {
+    static output plain[2], out;
     r2_error err;
-    r2_model *model = open_model("llama");
+    r2_model *model = open_model(name);
     r2_model_info info;
     r2_model_get_info(model, &info);
     const r2_engine_options eo = { .n_threads = 1,
@@ -473,7 +569,7 @@ static void test_cache_full(void **state) {
         script sc = { .kind = (script_kind)kind, .truth = plain[0].tokens, .n = plain[0].n_tokens };
         r2_engine *engine;
         must(r2_engine_create(&engine, model, &eo, &err), &err);
-        if (kind >= 0) set_script(engine, &sc, false);
+        if (kind >= 0) set_script(engine, &sc);
         o.n_draft = kind >= 0 ? 20 : 0;
         r2_sequence *const both[] = { start(engine, &o, 90, 1), start(engine, &warm, 60, 2) };
         run(engine);
@@ -487,6 +583,12 @@ static void test_cache_full(void **state) {
         r2_engine_destroy(engine);
     }
     r2_model_close(model);
+}
+
+static void test_cache_full(void **state) {
+    (void)state;
+    check_cache_full("llama");
+    check_cache_full("deepseek_v3");
 }
 
 /* ---- nothing is allocated between two tokens ---- */
@@ -539,6 +641,93 @@ static void test_bad_options(void **state) {
     assert_int_equal(r2_sequence_create(&s, engine, &(r2_sequence_options){ .n_draft = 33 }, &err),
                      R2_E_RANGE);
     r2_engine_destroy(engine);
+    r2_model_close(model);
+}
+
+/* ---- the prediction module ---- */
+
+enum { MODULE_CAP = 160, N_GUESSES = 4 };
+
+/* The module asked by hand: all rows at once, then on from its own ones. */
+static void guess_by_hand(r2_model *m, const int32_t *ids, int32_t n, int32_t *guesses) {
+    r2_error err;
+    r2i_pool *pool;
+    r2i_cache_layout cache;
+    r2i_forward *forward;
+    int32_t sources[MODULE_CAP];
+    must(r2i_pool_create(&pool, 1, &m->heap, &err), &err);
+    must(r2i_cache_layout_create(&cache, &m->config, r2i_model_cache_rows(m), &m->arena, &err),
+         &err);
+    const r2i_forward_parts parts = { .config = &m->config,
+                                      .weights = &m->weights,
+                                      .kernels = &m->kernels,
+                                      .pool = pool,
+                                      .cache = &cache };
+    const r2i_forward_limits limits = { .cap_rows = MODULE_CAP,
+                                        .cap_logits = 1,
+                                        .cap_positions = 2 * R2I_PAGE_TOKENS };
+    must(r2i_forward_create(&forward, &parts, &limits, &m->arena, &err), &err);
+    uint8_t *pages[2];
+    for (int i = 0; i < 2; i++) {
+        pages[i] = r2i_arena_push_array(&m->arena, 1, cache.page_bytes, 64);
+        assert_non_null(pages[i]);
+        memset(pages[i], 0, cache.page_bytes);
+    }
+    float *logits = R2I_ARENA_ARRAY(&m->arena, float, (size_t)m->config.n_vocab);
+    assert_non_null(logits);
+    for (int32_t i = 0; i < n - 1; i++)
+        sources[i] = i;
+    const r2i_run run = { .n_rows = n - 1, .pages = pages };
+    r2i_forward_run(forward, &(r2i_batch){ ids, n - 1, &run, 1 });
+    r2i_mtp_keep_rows(forward);
+    r2i_mtp_run(forward,
+                &(r2i_mtp_batch){ .batch = { ids + 1, n - 1, &run, 1 }, .source_rows = sources });
+    for (int32_t depth = 0, row = n - 2; depth < N_GUESSES; depth++, row = 0) {
+        r2i_mtp_logits(forward, &row, 1, logits);
+        guesses[depth] = r2i_largest_logit(logits, m->config.n_vocab);
+        const r2i_run next = { .n_rows = 1, .first_position = n - 1 + depth, .pages = pages };
+        r2i_mtp_run(forward, &(r2i_mtp_batch){ .batch = { &guesses[depth], 1, &next, 1 },
+                                               .source_rows = &row,
+                                               .is_own = true });
+    }
+    r2i_pool_destroy(pool);
+}
+
+static bool allow_one(void *user, const r2_sequence *s, uint32_t *allowed, int32_t n_vocab) {
+    const int32_t *ids = user;
+    memset(allowed, 0, ((size_t)n_vocab / 32 + 1) * sizeof *allowed);
+    allowed[ids[s->n_tokens] / 32] |= 1u << ids[s->n_tokens] % 32;
+    return true;
+}
+
+/* What stands ready after the last of n tokens was drawn, near and across the border of a page, the
+ * prompt read in chunks. */
+static void test_module_guesses(void **state) {
+    (void)state;
+    r2_error err;
+    int n_distinct = 0;
+    r2_model *model = open_model("deepseek_v3");
+    for (int32_t n = 124; n <= 132; n++) {
+        r2_engine *engine;
+        int32_t ids[MODULE_CAP], by_hand[N_GUESSES];
+        make_prompt(ids, n, n);
+        guess_by_hand(model, ids, n, by_hand);
+        const r2_engine_options eo = { .n_threads = 2, .n_context = 200, .n_batch_tokens = 30 };
+        must(r2_engine_create(&engine, model, &eo, &err), &err);
+        script sc = { .kind = MODULE };
+        set_script(engine, &sc);
+        r2_sequence_options o = { .n_draft = N_GUESSES, .mask = allow_one, .user = ids };
+        r2_sequence *s = start(engine, &o, n - 1, n);
+        while (s->n_tokens < n)
+            step(engine, 1);
+        assert_int_equal(s->n_ready, N_GUESSES);
+        assert_int_equal(s->ready_at, n);
+        assert_memory_equal(s->draft, by_hand, sizeof by_hand);
+        n_distinct += by_hand[0] != by_hand[1];
+        r2_sequence_destroy(s);
+        r2_engine_destroy(engine);
+    }
+    assert_true(n_distinct > 2);
     r2_model_close(model);
 }
 
@@ -644,9 +833,10 @@ int main(void) {
         cmocka_unit_test(test_every_family),   cmocka_unit_test(test_options),
         cmocka_unit_test(test_limits),         cmocka_unit_test(test_page_borders),
         cmocka_unit_test(test_known_pages),    cmocka_unit_test(test_interruptions),
-        cmocka_unit_test(test_company),        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_cache_full),     cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_bad_options),    cmocka_unit_test(test_lookup_finds),
+        cmocka_unit_test(test_forks),          cmocka_unit_test(test_company),
+        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_cache_full),
+        cmocka_unit_test(test_no_allocation),  cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_module_guesses), cmocka_unit_test(test_lookup_finds),
         cmocka_unit_test(test_lookup_rewinds), cmocka_unit_test(test_chances_follow),
         cmocka_unit_test(test_costs_follow),
     };
