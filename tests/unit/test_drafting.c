@@ -223,6 +223,9 @@ static void test_every_family(void **state) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         r2_model *model = open_model(names[i]);
         compare(model, &two_threads, &greedy, N_PROMPT, 7);
+        r2_engine_options eo = two_threads;
+        eo.cache_rows = R2_CACHE_Q8;
+        compare(model, &eo, &warm, N_PROMPT, 7);
         for (uint64_t seed = 0; seed < 3; seed++) {
             r2_sequence_options o = warm;
             o.sampling.seed = seed;
@@ -656,7 +659,8 @@ static void guess_by_hand(r2_model *m, const int32_t *ids, int32_t n, int32_t *g
     r2i_forward *forward;
     int32_t sources[MODULE_CAP];
     must(r2i_pool_create(&pool, 1, &m->heap, &err), &err);
-    must(r2i_cache_layout_create(&cache, &m->config, r2i_model_cache_rows(m), &m->arena, &err),
+    must(r2i_cache_layout_create(&cache, &m->config, r2i_model_cache_rows(m, R2_CACHE_BF16),
+                                 &m->arena, &err),
          &err);
     const r2i_forward_parts parts = { .config = &m->config,
                                       .weights = &m->weights,
