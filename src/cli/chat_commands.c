@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "cli/adapter_choice.h"
 #include "cli/chat_state.h"
 #include "cli/text_edit.h"
 #include "cli/text_input.h"
@@ -202,6 +203,14 @@ static bool run_clear(r2i_chat *c, const char *argument) {
     return say(c, "forgotten");
 }
 
+static bool run_lora(r2i_chat *c, const char *argument) {
+    r2_error err = { R2_OK, "" };
+    const bool is_off = strcmp(argument, "off") == 0;
+    if (lacks(c, argument, "PATH[:SCALE] or off")) return false;
+    return report(c, r2i_session_choose_adapter(&c->session, is_off ? NULL : argument, &err), &err,
+                  is_off ? "the model alone answers" : "the next answer uses this adapter");
+}
+
 static bool run_exit(r2i_chat *c, const char *argument) {
     (void)argument;
     c->is_over = true;
@@ -226,6 +235,7 @@ static const chat_command commands[] = {
     { "ctx", "", "how much of the context is used", run_ctx },
     { "stats", "", "speed and cache", run_stats },
     { "clear", "", "forget the conversation", run_clear },
+    { "lora", "PATH[:SCALE]|off", "use a LoRA adapter from the next answer on", run_lora },
     { "exit", "", "end (also Ctrl-D)", run_exit },
     { "quit", "", "end", run_exit },
 };

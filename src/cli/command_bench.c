@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/failure.h"
+#include "cli/adapter_choice.h"
 #include "cli/model_find.h"
 #include "cli/read_rate.h"
 #include "cli/session.h"
@@ -60,9 +61,10 @@ static void note_cache(bench *b) {
 
 static r2_status start(bench *b, int32_t n_prompt, int32_t n_new, r2_sequence **out,
                        r2_error *err) {
-    const r2_sequence_options options = { .max_new_tokens = n_new,
-                                          .ignores_end = true,
-                                          .n_draft = b->o->draft };
+    r2_sequence_options options = { .max_new_tokens = n_new,
+                                    .ignores_end = true,
+                                    .n_draft = b->o->draft };
+    r2i_session_use_adapter(&b->session, &options);
     R2I_TRY(r2_sequence_create(out, b->session.engine, &options, err));
     const r2_status status = r2_sequence_append(*out, b->prompt, n_prompt, err);
     if (status == R2_OK) return R2_OK;

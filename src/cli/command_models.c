@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "cli/adapter_choice.h"
 #include "cli/model_find.h"
 #include "cli/session.h"
 
@@ -132,6 +133,7 @@ int r2i_show_command(r2i_program *p) {
     r2_error err = { R2_OK, "" };
     const char *path;
     r2_status status = r2i_model_resolve(&path, p, word_or_flag(p), &err);
+    if (status == R2_OK && r2_adapter_is_at(path)) return r2i_show_adapter(p, path);
     if (status == R2_OK) status = r2i_session_open_model(&s, p, path, &err);
     int code;
     if (status == R2_OK) {

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "cli/adapter_choice.h"
 #include "cli/model_find.h"
 #include "cli/session.h"
 #include "cli/text_input.h"
@@ -105,10 +106,11 @@ typedef struct {
 /* Scores positions n/2+1 .. n-1 of one window, the same ones as llama.cpp's tool. */
 static r2_status score_window(text_work *w, const r2_token *tokens, int32_t n, float *logprobs,
                               score *out, r2_error *err) {
-    const r2_sequence_options options = { .wants_prompt_logprobs = true,
-                                          .max_new_tokens = 1,
-                                          .is_manual = true };
+    r2_sequence_options options = { .wants_prompt_logprobs = true,
+                                    .max_new_tokens = 1,
+                                    .is_manual = true };
     r2_sequence *s;
+    r2i_session_use_adapter(&w->session, &options);
     R2I_TRY(r2_sequence_create(&s, w->session.engine, &options, err));
     r2_status status = r2_sequence_append(s, tokens, n, err);
     int32_t n_active = 1;

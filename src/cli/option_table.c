@@ -150,6 +150,8 @@ const r2i_option r2i_option_table[] = {
       true, false },
     { "repeat", NULL, 'r', R2I_OPTION_COUNT, AT(repeat), "3", 1, 1000, NULL, "N",
       "measure each figure N times, the best counts", R2I_FOR_BENCH, true, false },
+    { "lora", NULL, 0, R2I_OPTION_TEXT, AT(lora), NULL, 0, 0, NULL, "PATH[:SCALE]",
+      "use a LoRA adapter: a PEFT folder or a GGUF file, times SCALE", COMPUTES, true, false },
     { "cpu", NULL, 0, R2I_OPTION_CHOICE, AT(cpu), NULL, 0, 0, LEVELS, "LEVEL",
       "highest kernel level to use; the best the machine has otherwise",
       OPENS_MODEL & ~R2I_FOR_TOKENIZE, false, false },

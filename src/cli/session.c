@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/failure.h"
 #include "base/random.h"
+#include "cli/adapter_choice.h"
 
 enum { READ_TOKENS = 32, PROGRESS_TOKENS = 512 };
 
@@ -36,7 +37,7 @@ r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const cha
     if (status != R2_OK) return status;
     r2_model_get_info(s->model, &s->info);
     s->open_ns = r2i_clock_ns() - start_ns;
-    return R2_OK;
+    return r2i_session_choose_adapter(s, o->lora, err);
 }
 
 static r2_cache_rows cache_rows_of(const char *type) {
@@ -61,6 +62,7 @@ r2_status r2i_session_open_engine(r2i_session *s, const r2_engine_options *optio
 
 void r2i_session_close(r2i_session *s) {
     r2_engine_destroy(s->engine);
+    r2i_session_close_adapter(s);
     r2_model_close(s->model);
     s->engine = NULL;
     s->model = NULL;
@@ -112,6 +114,7 @@ void r2i_session_sequence_options(const r2i_session *s, r2_sequence_options *out
                                   .think_budget = r2i_think_budget((r2i_effort)o->think, o->budget),
                                   .ignores_end = o->ignores_end,
                                   .n_draft = o->draft };
+    r2i_session_use_adapter(s, out);
 }
 
 r2_status r2i_session_tokenize(r2i_session *s, const char *text, size_t n_bytes, int flags,

@@ -10,11 +10,13 @@ typedef struct {
     const char *path;
     r2_model *model;
     r2_engine *engine;
+    r2_adapter *adapter; /* NULL: none (adapter_choice.h) */
+    float adapter_scale;
     r2_model_info info;
     int64_t open_ns;
 } r2i_session;
 
-/* Opens `path`; the engine for n_sequences sequences of n_context tokens (0: the model's). */
+/* Opens `path`, and the adapter that the flags name; the engine for n_sequences sequences of n_context tokens (0: the model's). */
 R2_CHECKED r2_status r2i_session_open_model(r2i_session *out, r2i_program *program,
                                             const char *path, r2_error *err);
 R2_CHECKED r2_status r2i_session_open_engine(r2i_session *session, const r2_engine_options *options,

@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/failure.h"
 #include "base/hash.h"
+#include "model/adapter.h"
 #include "model/config_read.h"
 #include "model/model.h"
 
@@ -81,17 +82,26 @@ static r2_status choose_kernels(r2_model *model, const r2_model_options *options
     return R2_OK;
 }
 
+static r2_status fail_adapter(const char *path, r2_error *err) {
+    return r2i_fail(err, R2_E_UNSUPPORTED, "%.150s: expected a model, found an adapter for one",
+                    path);
+}
+
 static r2_status open_files(r2_model *model, const char *path, r2_error *err) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
         /* What is not supported is said before what is missing. */
-        R2I_TRY(r2i_model_folder_open(&model->folder, path, false, &model->arena, err));
+        const r2_status status =
+            r2i_model_folder_open(&model->folder, path, false, &model->arena, err);
+        if (status == R2_E_NOT_FOUND && r2_adapter_is_at(path)) return fail_adapter(path, err);
+        if (status != R2_OK) return status;
         model->has_folder = true;
         R2I_TRY(r2i_config_from_json(&model->config, model->folder.config, "config.json",
                                      &model->arena, err));
         return r2i_safetensors_open(&model->folder.weights, path, &model->arena, err);
     }
     R2I_TRY(r2i_gguf_open(&model->gguf, path, &model->arena, err));
+    if (r2i_adapter_is_gguf(model->gguf)) return fail_adapter(path, err);
     return r2i_config_from_gguf(&model->config, model->gguf, &model->arena, err);
 }
 
