@@ -16,7 +16,8 @@ typedef struct {
     int64_t open_ns;
 } r2i_session;
 
-/* Opens `path`, and the adapter that the flags name; the engine for n_sequences sequences of n_context tokens (0: the model's). */
+/* Opens `path`, and the adapter that the flags name; the engine for n_sequences sequences of
+ * n_context tokens (0: the model's). */
 R2_CHECKED r2_status r2i_session_open_model(r2i_session *out, r2i_program *program,
                                             const char *path, r2_error *err);
 R2_CHECKED r2_status r2i_session_open_engine(r2i_session *session, const r2_engine_options *options,

@@ -81,14 +81,29 @@ static float scale_of(const r2i_adapter_source *s, const char *matrix, int32_t r
 
 /* ---- with the model ---- */
 
+/* What cannot be changed by adapters is told apart from what is not there. */
+static r2_status fail_unknown(const binder *b, const char *matrix) {
+    static const struct {
+        const char *part, *what;
+    } known[] = {
+        { ".experts.", "experts" },
+        { "_exps", "experts" },
+        { "kv_b", "kv_b, which is never formed as one matrix," },
+        { "embed", "the embedding" },
+        { "token_embd", "the embedding" },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strstr(matrix, known[i].part) == NULL) continue;
+        return r2i_fail(b->err, R2_E_UNSUPPORTED, "%s: %.100s: adapters of %s are not supported",
+                        b->source->label, matrix, known[i].what);
+    }
+    return r2i_fail(b->err, R2_E_MISMATCH, "%s: %.120s: the model has no such matrix",
+                    b->source->label, matrix);
+}
+
 static r2_status check_fit(const binder *b, const r2i_lora_half *h, const r2i_matrix *m) {
     const r2i_adapter_source *s = b->source;
-    if (m == NULL) {
-        return r2i_fail(
-            b->err, R2_E_MISMATCH,
-            "%s: %.120s: the model has no such matrix, or none that adapters can change", s->label,
-            h->matrix);
-    }
+    if (m == NULL) return fail_unknown(b, h->matrix);
     if (h[0].tensor.ne[0] == m->n_cols && h[1].tensor.ne[1] == m->n_rows) return R2_OK;
     return r2i_fail(b->err, R2_E_MISMATCH,
                     "%s: %.100s: expected %d columns and %d rows, found %lld and %lld", s->label,

@@ -88,6 +88,7 @@ static r2_status check_patterns(const json_t *patterns, const char *key, r2_erro
 static r2_status read_config(r2i_adapter_source *out, const json_t *config, r2_error *err) {
     const json_t *ranks = NULL;
     int32_t rank = 0;
+    if (!json_is_object(config)) return r2i_fail(err, R2_E_FORMAT, "%s: expected an object", label);
     R2I_TRY(check_config(config, err));
     out->alpha = 8; /* the library's default */
     out->base_name = "";
