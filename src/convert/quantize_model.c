@@ -174,18 +174,13 @@ typedef struct {
     _Atomic int64_t bad_row; /* a row that cannot be stored; INT64_MAX: none */
 } piece_region;
 
-/* Largest magnitude that the type can hold, as bits; a NaN is above every number. */
-static uint32_t largest_bits(r2i_type type) {
-    return type == R2I_TYPE_F16 ? r2i_bits_from_f32(65504.0F) : 0x7f7fffffU;
-}
-
+/* Are all magnitudes within what the type can hold?  A NaN's bits are above those of every number. */
 static bool is_storable(const float *x, int64_t n, r2i_type type) {
-    uint32_t most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const uint32_t bits = r2i_bits_from_f32(x[i]) & 0x7fffffffU;
-        most = bits > most ? bits : most;
-    }
-    return most <= largest_bits(type);
+    const uint32_t largest = r2i_bits_from_f32(type == R2I_TYPE_F16 ? 65504.0F : 0x1.fffffep127F);
+    uint32_t above = 0; /* the sign bit is set once a magnitude exceeds the largest */
+    for (int64_t i = 0; i < n; i++)
+        above |= (r2i_bits_from_f32(x[i]) & 0x7fffffffU) + (0x7fffffffU - largest);
+    return above >> 31 == 0;
 }
 
 static void quantize_rows(piece_region *region, int64_t begin, int64_t end, int32_t worker) {

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* O_DIRECTORY, O_CLOEXEC, openat, renameat */
+#define _GNU_SOURCE /* O_DIRECTORY, O_CLOEXEC, openat, renameat, sync_file_range */
 #include "files/atomic_write.h"
 
 #include <errno.h>
@@ -11,13 +11,14 @@
 
 #include "base/failure.h"
 
-enum { BUFFER_BYTES = 1 << 18, MAX_TRIES = 100, MAX_FILE_NAME = 255 };
+enum { BUFFER_BYTES = 1 << 18, WRITEBACK_BYTES = 16 << 20, MAX_TRIES = 100, MAX_FILE_NAME = 255 };
 
 struct r2i_atomic_file {
     r2i_heap *heap;
     int fd, folder_fd;
     r2_status status; /* of the first failure; sticks */
     uint64_t n_bytes;
+    uint64_t n_started; /* of these, on their way to the disk */
     size_t n_buffered;
     char name[MAX_FILE_NAME + 1], part[MAX_FILE_NAME + 1]; /* both in the folder */
     uint8_t buffer[BUFFER_BYTES];
@@ -104,7 +105,7 @@ r2_status r2i_atomic_begin(r2i_atomic_file **out, const char *path, bool is_priv
     f->heap = heap;
     f->fd = f->folder_fd = -1;
     f->status = R2_OK;
-    f->n_bytes = 0;
+    f->n_bytes = f->n_started = 0;
     f->n_buffered = 0;
     r2_status status = open_folder(f, path, err);
     if (status == R2_OK) status = check_target(f, err);
@@ -123,6 +124,16 @@ static r2_status flush(r2i_atomic_file *f, r2_error *err) {
     return f->status;
 }
 
+/* Large files go to the disk while they are being made, so that the fsync at the end has little left
+ * to wait for.  Only a hint: what fails here shows there. */
+static void start_writeback(r2i_atomic_file *f) {
+    const uint64_t n_written = f->n_bytes - f->n_buffered;
+    if (n_written - f->n_started < WRITEBACK_BYTES) return;
+    (void)sync_file_range(f->fd, (off_t)f->n_started, (off_t)(n_written - f->n_started),
+                          SYNC_FILE_RANGE_WRITE);
+    f->n_started = n_written;
+}
+
 r2_status r2i_atomic_write(r2i_atomic_file *file, const void *bytes, size_t n_bytes,
                            r2_error *err) {
     r2i_atomic_file *f = file;
@@ -134,8 +145,10 @@ r2_status r2i_atomic_write(r2i_atomic_file *file, const void *bytes, size_t n_by
         memcpy(f->buffer + f->n_buffered, bytes, n_bytes);
         f->n_buffered += n_bytes;
     }
-    if (f->status == R2_OK) f->n_bytes += n_bytes;
-    return f->status;
+    if (f->status != R2_OK) return f->status;
+    f->n_bytes += n_bytes;
+    start_writeback(f);
+    return R2_OK;
 }
 
 r2_status r2i_atomic_write_zeros(r2i_atomic_file *file, size_t n_bytes, r2_error *err) {

@@ -87,11 +87,37 @@ static inline void put_u16(uint8_t *to, uint16_t x) {
 
 /* ---- values and weights of a unit ---- */
 
+typedef float quad __attribute__((vector_size(16)));
+
+/* Four columns of four sub-blocks: rows at x, x + stride, ... become columns at to, to + UNIT, ... */
+static inline void turn_quad(float *to, const float *x, int stride) {
+    quad a, b, c, d;
+    memcpy(&a, x, sizeof a);
+    memcpy(&b, x + stride, sizeof b);
+    memcpy(&c, x + 2 * stride, sizeof c);
+    memcpy(&d, x + 3 * stride, sizeof d);
+    const quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+               cd = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+               ef = __builtin_shufflevector(a, b, 2, 6, 3, 7),
+               gh = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    const quad out[4] = { __builtin_shufflevector(ab, cd, 0, 1, 4, 5),
+                          __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
+                          __builtin_shufflevector(ef, gh, 0, 1, 4, 5),
+                          __builtin_shufflevector(ef, gh, 2, 3, 6, 7) };
+    for (int i = 0; i < 4; i++)
+        memcpy(to + i * UNIT, &out[i], sizeof out[i]);
+}
+
 static inline void load_values(quantize_unit *u, const float *x, int n_sub, int width) {
     u->n_sub = n_sub;
     u->width = width;
     if (n_sub < UNIT) memset(u->x, 0, sizeof u->x);
-    for (int s = 0; s < n_sub; s++) {
+    int s = 0;
+    for (; s + 4 <= n_sub; s += 4) {
+        for (int i = 0; i < width; i += 4)
+            turn_quad(&u->x[i][s], x + s * width + i, width);
+    }
+    for (; s < n_sub; s++) {
         for (int i = 0; i < width; i++)
             u->x[i][s] = x[s * width + i];
     }
