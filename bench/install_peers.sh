@@ -27,7 +27,7 @@ if ! "$venv_python" -c "import llama_cpp; assert llama_cpp.__version__ == '$llam
         "llama-cpp-python==$llama_version" > "$peers/llama.log" 2>&1 || say "llama.cpp: build failed, see $peers/llama.log"
 fi
 
-# numpy and gguf make the models of some rows (tools/requantize_gguf.py, tools/make_random_gguf.py).
+# numpy and gguf make the models of some rows (tools/make_random_gguf.py).
 "$venv_python" -c "import gguf, numpy" 2> /dev/null ||
     "$venv_python" -m pip install --disable-pip-version-check numpy gguf > "$peers/gguf.log" 2>&1 || say "gguf: see $peers/gguf.log"
 

@@ -63,7 +63,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k mla32k experts".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k quantize mla32k experts".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -146,8 +146,7 @@ class Bench:
         print(f"  making {path}", file=sys.stderr, flush=True)
         part = path[:-5] + ".part.gguf"
         if key in RANDOM: command = [python, os.path.join(ROOT, "tools", "make_random_gguf.py"), RANDOM[key][1], part, *RANDOM[key][2:]]
-        else: command = [python, os.path.join(ROOT, "tools", "requantize_gguf.py"), dict(q40="q4_0", bf16="bf16")[key], self.model("q4km") or "", part]
-        if not os.path.exists(command[1]): raise Missing(f"{os.path.relpath(command[1], ROOT)} is not in this tree")
+        else: command = [self.program, "quantize", self.model("q4km") or "", part, "--no-measure", *dict(q40=["--type", "Q4_0", "--role", "output=Q8_0"], bf16=["--type", "BF16"])[key]]
         run(command, timeout=1800)
         os.rename(part, path)
         return path
@@ -485,6 +484,37 @@ def experts_row(b, table):
     table.row("64 experts, 6 used, 512 tokens, % of one dense product", {OURS: 100 * best["experts"] / best["dense"]}, goal_value=80)
 
 
+def quantize_rows(b, table):
+    """Seconds to quantize the 0.5B model from BF16 to Q4_K_M, both in a memory file system where there is room: no disk is measured.  Perplexity of both files by us."""
+    path = b.model("bf16")
+    if not path: return
+    room = "/dev/shm" if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2 << 30 else None
+    best, cpu, ppl = {}, {}, {}
+    with tempfile.TemporaryDirectory(dir=room) as folder:
+        outs = {OURS: os.path.join(folder, "ours.gguf"), LLAMA: os.path.join(folder, "llama.gguf")}
+        for _ in range(b.o.rounds):
+            for engine in (OURS, LLAMA):
+                try:
+                    before = os.times()
+                    if engine == OURS: said = json_of(run([b.program, "quantize", path, outs[engine], "--type", "Q4_K_M", "--no-measure", "--force", "--json", "-t", str(b.o.threads)]))
+                    else: said = json_of(run(b.llama("quantize", path, json.dumps(dict(threads=b.o.threads, type="Q4_K_M", out=outs[engine])))))
+                    after = os.times()
+                except Missing as why:
+                    b.lack(f"{engine}, quantize", why)
+                    continue
+                used = said.get("cpu_s") or after.children_user + after.children_system - before.children_user - before.children_system
+                best[engine], cpu[engine] = min(best.get(engine, 1e9), said["seconds"]), min(cpu.get(engine, 1e9), used)
+                b.note("quantize", engine, "seconds", said["seconds"])
+                b.note("quantize", engine, "cpu_s", used)
+        text = os.path.join(ROOT, "tests", "golden", "perplexity_50k.txt")
+        for engine in best:
+            try: ppl[engine] = json_of(run([b.program, "ppl", "-m", outs[engine], "-f", text, "--json"]))["perplexity"]
+            except Missing as why: b.lack(f"{engine}, perplexity", why)
+    table.row("quantizing the 0.5B from BF16 to Q4_K_M", best, lower_is_better=True, unit=" s", goal_ratio=2)
+    table.row("  the same, processor time", cpu, lower_is_better=True, unit=" s")
+    table.row("  perplexity of the file, measured by r2lm", ppl, lower_is_better=True)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--build", default=os.path.join(ROOT, "build"))
@@ -505,7 +535,7 @@ def main():
     print(f"{name}, {os.cpu_count()} cores, {o.threads} threads, best of {o.rounds} rounds, {time.strftime('%Y-%m-%d %H:%M')}, load before {os.getloadavg()[0]:.1f}\n")
     table = Table()
     speed_rows(b, table, rows)
-    for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("memory", memory_rows), ("prompt8k", prompt8k_rows),
+    for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("memory", memory_rows), ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row)):
         if group not in groups: continue
         try: measure(b, table)

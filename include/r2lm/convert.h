@@ -70,7 +70,7 @@ typedef struct {
 R2_API R2_CHECKED r2_status r2_verify(const char *path, const r2_verify_options *options,
                                       r2_verify_report *report, r2_error *err);
 
-/* ---- quantize: a GGUF file's matrices in smaller types ---------------------------------------- */
+/* ---- quantize: a model's matrices in smaller types --------------------------------------------- */
 
 /* How much the columns of each matrix count, seen while a model read a text. */
 typedef struct r2_importance r2_importance;
@@ -100,7 +100,8 @@ typedef struct {
     double bits_per_weight, seconds;
 } r2_quantize_result;
 
-/* Writes the model of the GGUF file `in` to `out`.  Vectors, routers and what has no role stay as
+/* Writes the model `in`, a GGUF file or a Hugging Face folder, to the GGUF file `out`; a folder is
+ * converted to a file beside `out` first, which needs its room for that long.  Vectors, routers and what has no role stay as
  * they are; so do metadata but for what says how tensors are stored.  The same source, options and
  * importance give the same bytes on every machine.  `options` and `result` may be NULL.
  * R2_E_ARGUMENT: an unknown type or role, a role's type whose blocks do not divide its rows, `out`

@@ -63,7 +63,8 @@ const r2i_command r2i_command_table[] = {
       "stronger." },
     { "quantize", NULL, "MODEL OUTPUT", "store a model in smaller types", R2I_FOR_QUANTIZE,
       r2i_quantize_command,
-      "MODEL is a GGUF file, best of F32, F16 or BF16; OUTPUT another, which appears when it is "
+      "MODEL is a GGUF file or a Hugging Face folder, best of F32, F16 or BF16; OUTPUT another, "
+      "which appears when it is "
       "complete.\n"
       "Norms and routers stay as they are.  Afterwards both models read a text: perplexity, mean "
       "KL "

@@ -1,4 +1,4 @@
-/* quantize_model.c - r2_quantize: a GGUF file's matrices in other types.
+/* quantize_model.c - r2_quantize: a model's matrices in other types.
  *
  *     source rows -> F32 (a row per worker) -> finite? -> blocks -> file
  *
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/checked.h"
 #include "base/clock.h"
@@ -293,6 +294,29 @@ static r2_status check_paths(const quantizing *q, r2_error *err) {
     return R2_OK;
 }
 
+/* A Hugging Face folder becomes a GGUF file beside the output first, which has lost its name before it
+ * is read: nothing is left of it, however this ends. */
+static r2_status open_folder(quantizing *q, r2_error *err) {
+    const r2_quantize_options *o = q->options;
+    char path[4096];
+    const r2_convert_options how = {
+        .n_threads = o->n_threads, .is_forced = true, .progress = o->progress, .host = o->host
+    };
+    const int n = snprintf(path, sizeof path, "%s.source.part", q->out);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return r2i_fail(err, R2_E_ARGUMENT, "%.100s...: expected a shorter path", q->out);
+    R2I_TRY(r2_convert(q->in, path, &how, err));
+    const r2_status status = r2i_gguf_open(&q->gguf, path, &q->arena, err);
+    (void)unlink(path);
+    return status;
+}
+
+static r2_status open_source(quantizing *q, r2_error *err) {
+    struct stat info;
+    if (stat(q->in, &info) == 0 && S_ISDIR(info.st_mode)) return open_folder(q, err);
+    return r2i_gguf_open(&q->gguf, q->in, &q->arena, err);
+}
+
 static r2_status run(quantizing *q, r2_error *err) {
     const r2_quantize_options *o = q->options;
     const int64_t start = r2i_clock_ns();
@@ -300,7 +324,7 @@ static r2_status run(quantizing *q, r2_error *err) {
     for (int32_t i = 0; i < o->n_roles; i++)
         R2I_TRY(r2i_role_types_add(&q->roles, o->roles[i], err));
     R2I_TRY(check_paths(q, err));
-    R2I_TRY(r2i_gguf_open(&q->gguf, q->in, &q->arena, err));
+    R2I_TRY(open_source(q, err));
     R2I_TRY(make_plan(q, err));
     const int32_t n_threads = o->n_threads > 0 ? o->n_threads : r2i_min_i32(r2i_cpu_count(), 256);
     R2I_TRY(r2i_pool_create(&q->pool, n_threads, &q->heap, err));

@@ -1,7 +1,7 @@
 """r2lm quantize from outside: recipes, roles, widths, importance, what is measured, and everything that can be wrong."""
 import hashlib, json, math, os, resource, signal, struct
 import pytest
-from test_cli import DATA, FAILED, MEMORY, OK, TOY, USAGE, home, one_line, r2lm  # noqa: F401  (home is a fixture)
+from test_cli import DATA, MEMORY, SOURCE, TOY, USAGE, home, one_line, r2lm  # noqa: F401  (home is a fixture)
 
 F32, F16, Q8_0, Q4_K, Q6_K, Q5_0, IQ4_NL = 0, 1, 8, 12, 14, 6, 20
 BLOCK = {F32: (1, 4), F16: (1, 2), 2: (32, 18), 3: (32, 20), Q5_0: (32, 22), 7: (32, 24), Q8_0: (32, 34), Q4_K: (256, 144), 13: (256, 176), Q6_K: (256, 210),
@@ -183,6 +183,22 @@ def test_output_exists_or_has_no_place(tmp_path):
     r2lm("quantize", TOY, code=USAGE)
     r2lm("quantize", "/no/such/model", out, code=DATA)
     assert sorted(os.listdir(tmp_path)) == ["again.gguf", "home", "out.gguf"]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3_moe", "deepseek_v2"])
+def test_folder_as_source(tmp_path, family):
+    golden = os.path.join(SOURCE, "tests", "golden", family)
+    folder = golden if os.path.exists(os.path.join(golden, "config.json")) else os.path.join(golden, "hf")
+    out, source, twin = tmp_path / "out.gguf", tmp_path / "source.gguf", tmp_path / "twin.gguf"
+    r2lm("quantize", folder, out, "--type", "Q8_0", "--no-measure")
+    r2lm("convert", folder, source)
+    r2lm("quantize", source, twin, "--type", "Q8_0", "--no-measure")
+    assert out.read_bytes() == twin.read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["home", "out.gguf", "source.gguf", "twin.gguf"]
+    # Routers stay, experts and latent attention do not.
+    kinds = {name.split(".", 2)[-1]: t[0] for name, t in read_gguf(out)[0].items()}
+    assert kinds.get("ffn_gate_inp.weight", F32) == F32 and Q8_0 in kinds.values()
+    assert all(kinds[n] in (Q8_0, F16) for n in kinds if n.endswith(("_exps.weight", "_shexp.weight", "kv_b.weight")))
 
 
 def test_full_disk_leaves_nothing(tmp_path):
