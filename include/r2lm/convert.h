@@ -1,9 +1,9 @@
 /* convert.h - model files into other model files: change the container, check what lies there.
  *
- * Nothing here runs a model.  What is written appears whole or not at all: a file or folder gets its
- * name when its last byte is safe, and a failure leaves no trace.  Weights stream through a bounded
- * buffer; memory does not grow with the model.  All functions may be called from any thread; each
- * call starts its own threads and ends them. */
+ * Only r2_compare and r2_importance_collect run models.  What is written appears whole or not at all:
+ * a file or folder gets its name when its last byte is safe, and a failure leaves no trace.  Weights
+ * stream through a bounded buffer; memory does not grow with the model.  All functions may be called
+ * from any thread; each call starts its own threads and ends them. */
 #ifndef R2LM_CONVERT_H
 #define R2LM_CONVERT_H
 
@@ -101,9 +101,9 @@ typedef struct {
 } r2_quantize_result;
 
 /* Writes the model `in`, a GGUF file or a Hugging Face folder, to the GGUF file `out`; a folder is
- * converted to a file beside `out` first, which needs its room for that long.  Vectors, routers and what has no role stay as
- * they are; so do metadata but for what says how tensors are stored.  The same source, options and
- * importance give the same bytes on every machine.  `options` and `result` may be NULL.
+ * converted to a file beside `out` first, which needs its room for that long.  Vectors, routers and
+ * what has no role stay as they are; so do metadata but for what says how tensors are stored.  The
+ * same source, options and importance give the same bytes on every machine.  `options` and `result` may be NULL.
  * R2_E_ARGUMENT: an unknown type or role, a role's type whose blocks do not divide its rows, `out`
  * exists; R2_E_FORMAT: a weight is no finite number, or too large for F16; R2_E_FULL, R2_E_IO,
  * R2_E_CANCELED. */
