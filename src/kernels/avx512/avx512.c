@@ -12,6 +12,7 @@ void r2i_kernels_add_avx512(r2i_kernels *kernels) {
     if (kernels->features & R2I_CPU_AVX512_BF16) {
         r2i_avx512_add_dense_bf16(kernels);
         r2i_avx512_add_attend_bf16(kernels);
+        r2i_avx512_add_pages_bf16(kernels);
     }
     kernels->level = R2I_LEVEL_AVX512;
 }

@@ -1,7 +1,7 @@
 /* pages_avx512.c - cache pages: storing rows, expanding them, values of latent rows. */
 #include <string.h>
 
-#include "kernels/avx512/exp_avx512.h"
+#include "kernels/avx512/expand_avx512.h"
 #include "kernels/avx512/levels_avx512.h"
 #include "kernels/avx512/transpose_avx512.h"
 #include "kernels/page_rows.h"
@@ -136,92 +136,6 @@ static void store_row(r2i_row_kind kind, uint8_t *key_page, uint8_t *value_page,
     }
 }
 
-/* n elements, a multiple of 32. */
-static void expand_f16(uint8_t *to, const uint8_t *from, size_t n) {
-    for (size_t i = 0; i < n; i += 32) {
-        const __m512i x = _mm512_loadu_si512(from + 2 * i);
-        _mm512_storeu_ps(to + 4 * i, _mm512_cvtph_ps(_mm512_castsi512_si256(x)));
-        _mm512_storeu_ps(to + 4 * i + 64, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1)));
-    }
-}
-
-/* 16 pairs of codes times their scales, as pairs of BF16.  Scales are NaN, 0 or far from the limits of
- * F32, so that adding to the bits is all that rounding needs. */
-static inline __m512i expand_pairs(__m256i codes, __m512 even_scale, __m512 odd_scale) {
-    const __m512i words = _mm512_cvtepi8_epi16(codes), one = _mm512_set1_epi32(1);
-    const __m512i bias = _mm512_set1_epi32(0x7fff);
-    const __m512i even = _mm512_srai_epi32(_mm512_slli_epi32(words, 16), 16);
-    const __m512i odd = _mm512_srai_epi32(words, 16);
-    __m512i a = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(even), even_scale));
-    __m512i b = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(odd), odd_scale));
-    const __m512i up_a = _mm512_and_si512(_mm512_srli_epi32(a, 16), one);
-    const __m512i up_b = _mm512_and_si512(_mm512_srli_epi32(b, 16), one);
-    a = _mm512_add_epi32(_mm512_add_epi32(a, bias), up_a);
-    b = _mm512_add_epi32(_mm512_add_epi32(b, bias), up_b);
-    return _mm512_mask_mov_epi16(b, 0x55555555u, _mm512_srli_epi32(a, 16));
-}
-
-static inline __m512 scales_of(__m256i bf16) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bf16), 16));
-}
-
-static void expand_keys_q8(uint8_t *page, const uint8_t *stored, int32_t n_slots, int32_t d_key) {
-    for (int32_t c = 0; c < d_key; c += R2I_Q8_GROUP) {
-        const uint8_t *scales = stored + r2i_q8_key_scale_at(c / R2I_Q8_GROUP);
-        const int32_t n_pairs = d_key - c < R2I_Q8_GROUP ? (d_key - c + 1) / 2 : R2I_Q8_GROUP / 2;
-        uint8_t *to = page + 2 * (size_t)c * R2I_PAGE_TOKENS;
-        for (int32_t slot = 0; slot < n_slots; slot += 16) {
-            const uint8_t *from = scales + 2 * slot;
-            const __m512 scale = scales_of(_mm256_loadu_si256((const __m256i *)(const void *)from));
-            for (int32_t i = 0; i < n_pairs; i++) {
-                from += R2I_Q8_KEY_LINE;
-                const __m256i codes = _mm256_loadu_si256((const __m256i *)(const void *)from);
-                _mm512_storeu_si512(to + 4 * (i * R2I_PAGE_TOKENS + slot),
-                                    expand_pairs(codes, scale, scale));
-            }
-        }
-    }
-}
-
-static void expand_values_q8(uint8_t *page, const uint8_t *stored, int32_t n_slots,
-                             int32_t d_value) {
-    const uint8_t *codes = stored + r2i_q8_value_code_at(0, d_value);
-    for (int32_t pair = 0; pair < n_slots / 2; pair++) {
-        const uint8_t *scales = stored + r2i_q8_value_scale_at(pair, 0, d_value);
-        for (int32_t c = 0; c < d_value; c += 16) {
-            const __mmask16 m = lanes_avx512(d_value - c);
-            uint32_t both;
-            memcpy(&both, scales + 4 * (c / R2I_Q8_GROUP), sizeof both);
-            const __m512 even = _mm512_castsi512_ps(_mm512_set1_epi32((int)(both << 16)));
-            const __m512 odd = _mm512_castsi512_ps(_mm512_set1_epi32((int)(both & 0xffff0000u)));
-            const __m256i x = _mm256_maskz_loadu_epi16(m, codes + 2 * c);
-            _mm512_mask_storeu_epi32(page + 4 * c, m, expand_pairs(x, even, odd));
-        }
-        codes += 2 * d_value;
-        page += 4 * (size_t)d_value;
-    }
-}
-
-static void expand_keys(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
-                        int32_t d_key) {
-    const int32_t end = r2i_page_slots(n_slots);
-    if (kind == R2I_ROWS_Q8) {
-        expand_keys_q8(page, stored, end, d_key);
-        return;
-    }
-    for (size_t at = 0; at < (size_t)d_key * R2I_PAGE_TOKENS; at += R2I_PAGE_TOKENS)
-        expand_f16(page + 4 * at, stored + 2 * at, (size_t)end);
-}
-
-static void expand_values(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
-                          int32_t d_value) {
-    const int32_t end = r2i_page_slots(n_slots);
-    if (kind == R2I_ROWS_Q8)
-        expand_values_q8(page, stored, end, d_value);
-    else
-        expand_f16(page, stored, (size_t)end * (size_t)d_value);
-}
-
 /* Values of 16 tokens of latent rows, F32: 16 lines of tokens become 16 lines of channels. */
 static void latent_f32(uint8_t *values, const uint8_t *keys, int32_t slot, int32_t d) {
     for (int32_t c = 0; c < d; c += 16) {
@@ -306,7 +220,6 @@ static void latent_values(r2i_row_kind kind, uint8_t *value_page, const uint8_t 
 
 void r2i_avx512_add_pages(r2i_kernels *kernels) {
     kernels->store_row = store_row;
-    kernels->expand_keys = expand_keys;
-    kernels->expand_values = expand_values;
+    add_expand(kernels);
     kernels->latent_values = latent_values;
 }
