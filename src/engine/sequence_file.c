@@ -142,7 +142,8 @@ static r2_status check_parts(const file_parts *p, const r2_engine *engine, r2_er
 static r2_status check_adapter(const r2_sequence *s, const file_header *h, const char *label,
                                r2_error *err) {
     const uint64_t found = adapter_of(&s->options);
-    if (found == h->adapter && s->options.adapter_scale == h->adapter_scale) return R2_OK;
+    const bool is_same_scale = found == 0 || s->options.adapter_scale == h->adapter_scale;
+    if (found == h->adapter && is_same_scale) return R2_OK;
     if (h->adapter == 0)
         return r2i_fail(err, R2_E_MISMATCH, "%s: saved without an adapter, opened with %s", label,
                         s->options.adapter->name);
