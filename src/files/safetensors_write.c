@@ -151,26 +151,35 @@ static void write_known(r2i_safetensors_writer *w, r2_error *err) {
     }
 }
 
-static int append_to_buffer(const char *text, size_t n_bytes, void *buffer) {
-    return r2i_buffer_append(buffer, text, n_bytes, NULL) == R2_OK ? 0 : -1;
+typedef struct {
+    r2i_buffer text;
+    r2_status status;
+} header_text;
+
+static int append_to_header(const char *text, size_t n_bytes, void *header) {
+    header_text *h = header;
+    h->status = r2i_buffer_append(&h->text, text, n_bytes, NULL);
+    return h->status == R2_OK ? 0 : -1;
 }
 
 /* Length and text, padded with spaces so that the data begin at a multiple of 8. */
 static void write_header(r2i_safetensors_writer *w, r2_error *err) {
-    r2i_buffer text;
+    header_text h = { .status = R2_OK };
     static const char spaces[8] = "        ";
-    r2i_buffer_init(&text, w->heap, R2I_SAFETENSORS_MAX_HEADER - sizeof spaces);
-    if (json_dump_callback(w->root, append_to_buffer, &text, JSON_COMPACT) != 0) {
-        w->status = r2i_fail(err, R2_E_LIMIT,
-                             "safetensors writer: the header grows beyond 100 MB (or no memory)");
+    r2i_buffer_init(&h.text, w->heap, R2I_SAFETENSORS_MAX_HEADER - sizeof spaces);
+    if (json_dump_callback(w->root, append_to_header, &h, JSON_COMPACT) != 0) {
+        w->status = h.status == R2_E_LIMIT
+                        ? r2i_fail(err, R2_E_LIMIT,
+                                   "safetensors writer: the header grows beyond 100 MB")
+                        : r2i_fail(err, R2_E_NOMEM, "safetensors writer: no memory for the header");
     } else {
-        const size_t n_spaces = (8 - text.n_bytes % 8) % 8;
-        const uint64_t n = text.n_bytes + n_spaces;
+        const size_t n_spaces = (8 - h.text.n_bytes % 8) % 8;
+        const uint64_t n = h.text.n_bytes + n_spaces;
         emit(w, &n, sizeof n, err);
-        emit(w, text.bytes, text.n_bytes, err);
+        emit(w, h.text.bytes, h.text.n_bytes, err);
         emit(w, spaces, n_spaces, err);
     }
-    r2i_buffer_destroy(&text);
+    r2i_buffer_destroy(&h.text);
 }
 
 r2_status r2i_safetensors_writer_begin(r2i_safetensors_writer *writer, const char *path,

@@ -487,6 +487,50 @@ static void test_canceled_leaves_nothing(void **state) {
     assert_int_equal(n_calls, 2);
 }
 
+/* ---- memory ---- */
+
+static int n_until_refusal;
+
+static void *take_or_refuse(void *user, size_t n_bytes) {
+    (void)user;
+    return n_until_refusal-- > 0 ? malloc(n_bytes) : NULL;
+}
+
+static void give(void *user, void *memory, size_t n_bytes) {
+    (void)user, (void)n_bytes;
+    free(memory);
+}
+
+/* Every allocation fails once; each time nothing stays behind (leaks show under the sanitizer). */
+static void check_refusals(const char *in) {
+    char out[PATH_BYTES];
+    r2_status status = R2_E_NOMEM;
+    const r2_convert_options options = { .n_threads = 2,
+                                         .host = { .allocate = take_or_refuse, .release = give } };
+    room_path(out, "refused");
+    for (int k = 0; status == R2_E_NOMEM; k++) {
+        r2_error err;
+        n_until_refusal = k;
+        status = r2_convert(in, out, &options, &err);
+        if (status == R2_OK) break;
+        if (status != R2_E_NOMEM) fail_msg("allocation %d: %s", k, err.text);
+        assert_int_equal(access(out, F_OK), -1);
+        assert_true(k < 2000);
+    }
+    (void)nftw(out, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void test_every_allocation_fails_once(void **state) {
+    (void)state;
+    char path[PATH_BYTES];
+    case_path(path, "deepseek_v3", "");
+    check_refusals(path);
+    case_path(path, "deepseek_v2", "model.gguf");
+    check_refusals(path);
+    snprintf(path, sizeof path, "%.900s/../e2e/toy.gguf", golden_folder()); /* has a vocabulary */
+    if (access(path, R_OK) == 0) check_refusals(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twins_of_gguf_py),
@@ -498,6 +542,7 @@ int main(void) {
         cmocka_unit_test(test_refuses_what_gguf_cannot_say),
         cmocka_unit_test(test_refuses_tensors_that_do_not_fit),
         cmocka_unit_test(test_canceled_leaves_nothing),
+        cmocka_unit_test(test_every_allocation_fails_once),
     };
     return cmocka_run_group_tests(tests, open_room, close_room);
 }
