@@ -619,3 +619,26 @@ def test_control_characters_do_not_reach_a_terminal():
     t = Terminal(*flags)
     assert t.end() == OK
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]", t.text)
+
+
+# ---------------------------------------------------------------- adapters
+GOLDEN = os.path.join(SOURCE, "tests", "golden")
+
+
+def test_show_explains_an_adapter():
+    said = r2lm("show", os.path.join(GOLDEN, "lora_llama")).out
+    assert "adapter (LoRA)" in said and "28 matrices" in said and "q_proj" in said and "up to 6, alpha 9" in said
+    info = json.loads(r2lm("show", os.path.join(GOLDEN, "lora_llama", "adapter.gguf"), "--json").out)
+    assert (info["kind"], info["rank"], info["matrices"], info["base"]) == ("adapter", 6, 28, "llama")
+
+
+def test_adapters_by_flag(tmp_path):
+    model, adapter = os.path.join(GOLDEN, "llama"), os.path.join(GOLDEN, "lora_llama")
+    short = ["-p", 4, "-n", 2, "--streams", 2, "-r", 1, "-t", 1]
+    for path in (adapter, adapter + ":0.5", adapter + "/adapter.gguf:-2", adapter + ":0"): r2lm("bench", model, "--lora", path, *short)
+    assert "scale" in one_line(r2lm("bench", model, "--lora", adapter + ":2000", *short, code=USAGE).err)
+    assert "expected 104 columns and 56 rows, found 80 and 48" in one_line(r2lm("bench", os.path.join(GOLDEN, "qwen2"), "--lora", adapter, *short, code=DATA).err)
+    assert "found an adapter" in one_line(r2lm("bench", adapter, *short, code=DATA).err)
+    one_line(r2lm("bench", model, "--lora", tmp_path / "nowhere", *short, code=DATA).err)
+    done = r2lm("chat", TOY, "-n", 1, stdin=f"/lora {adapter}\n/lora off\n", code=DATA)
+    assert "the model alone answers" in done.err
