@@ -247,7 +247,7 @@ static bool run_help(r2i_chat *c, const char *argument) {
                          commands[i].arguments, commands[i].help);
     }
     return say(c, "\"\"\" begins and ends text of several lines; // begins a message with a slash; "
-                  "Ctrl-C stops the answer");
+                  "Ctrl-C stops the answer, Ctrl-T ends the thoughts");
 }
 
 static const chat_command *find_command(const char *name, size_t n_bytes) {

@@ -18,12 +18,12 @@ const r2i_command r2i_command_table[] = {
       "three\n"
       "quotation marks begins and ends text of several lines.  Ctrl-C stops the answer, twice ends "
       "the program;\n"
-      "Ctrl-D ends it.  Standard input may be a file." },
+      "Ctrl-T ends the thoughts, Ctrl-D the conversation.  Standard input may be a file." },
     { "list", "ls", "", "show the models on this machine", R2I_FOR_LIST, r2i_list_command,
       "Looks into --models, the cache of r2lm and those of Hugging Face, ollama and llama.cpp; "
       "opens nothing." },
-    { "show", NULL, "[MODEL]", "show what a model or an adapter is", R2I_FOR_SHOW,
-      r2i_show_command, NULL },
+    { "show", NULL, "[MODEL]", "show what a model or an adapter is", R2I_FOR_SHOW, r2i_show_command,
+      NULL },
     { "tokenize", NULL, "[MODEL]", "turn text into tokens", R2I_FOR_TOKENIZE, r2i_tokenize_command,
       "The text comes from -p, -f or standard input; token numbers are printed on one line." },
     { "ppl", "perplexity", "[MODEL]", "perplexity of a text", R2I_FOR_PPL, r2i_ppl_command,

@@ -157,6 +157,8 @@ typedef struct {
     void *user;
     r2i_answer *out;
     int64_t think_start_ns;
+    r2_sequence_options options;
+    int32_t n_before; /* tokens written before thinking was ended by hand */
 } writing;
 
 /* A model leaves blank lines between its thoughts and its answer: they are not part of either. */
@@ -191,6 +193,16 @@ static void read_tokens(writing *w) {
     }
 }
 
+/* Ctrl-T: the block is closed with the next token, and the answer begins. */
+static r2_status end_thinking(writing *w, const r2_sequence_status *status, r2_error *err) {
+    if (!r2i_think_key_pressed() || !status->is_thinking || status->finish != R2_FINISH_NONE)
+        return R2_OK;
+    w->n_before += status->n_generated;
+    w->options.think_budget = -1;
+    if (w->options.max_new_tokens > 0) w->options.max_new_tokens -= status->n_generated;
+    return r2_sequence_set_options(w->sequence, &w->options, err);
+}
+
 static r2_status step_to_end(writing *w, r2_error *err) {
     r2i_terminal *terminal = &w->session->program->terminal;
     r2_sequence_status status;
@@ -208,6 +220,7 @@ static r2_status step_to_end(writing *w, r2_error *err) {
             r2i_terminal_clear_progress(terminal);
         }
         read_tokens(w);
+        R2I_TRY(end_thinking(w, &status, err));
     }
     const int64_t end_ns = r2i_clock_ns();
     r2_sequence_get_status(w->sequence, &status);
@@ -215,7 +228,7 @@ static r2_status step_to_end(writing *w, r2_error *err) {
     w->out->prompt_s = (double)(first_ns - start_ns) * 1e-9;
     w->out->decode_s = (double)(end_ns - first_ns) * 1e-9;
     w->out->n_cached = status.n_cached;
-    w->out->n_generated = status.n_generated;
+    w->out->n_generated = w->n_before + status.n_generated;
     w->out->n_drafted = status.n_drafted;
     w->out->n_accepted = status.n_accepted;
     w->out->is_think_cut = status.is_think_cut;
@@ -241,9 +254,12 @@ r2_status r2i_session_answer(r2i_session *s, const r2_token *tokens, int32_t n_t
                   .close = r2_token_find(s->model, "</think>"),
                   .sink = sink,
                   .user = user,
-                  .out = out };
+                  .out = out,
+                  .options = *options };
+    r2i_think_key_watch(s->program->terminal.is_in_tty);
     r2_status status = create_parts(&w, tokens, n_tokens, options, err);
     if (status == R2_OK) status = step_to_end(&w, err);
+    r2i_think_key_watch(false);
     r2i_terminal_clear_progress(&s->program->terminal);
     for (int part = 0; part < 2; part++) {
         if (w.texts[part] != NULL && status == R2_OK)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/select.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -104,7 +105,14 @@ const char *r2i_terminal_plain(const r2i_terminal *t) {
 /* A handler can reach nothing but a variable at file scope. */
 static volatile sig_atomic_t pending_signal;
 
+/* Ctrl-T takes the place of the key that sends SIGQUIT, so that nothing has to be read. */
+enum { THINK_KEY = 'T' & 0x1f };
+static volatile sig_atomic_t is_think_key_pressed, is_think_key_watched;
+static struct termios usual_keys;
+
 static void on_signal(int number) {
+    if (pending_signal != 0 && is_think_key_watched)
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &usual_keys);
     if (pending_signal != 0) _exit(128 + number);
     pending_signal = number;
 }
@@ -116,6 +124,34 @@ void r2i_signals_catch(void) {
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+}
+
+static void on_think_key(int number) {
+    (void)number;
+    is_think_key_pressed = 1;
+}
+
+void r2i_think_key_watch(bool is_on) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    if (is_on == (is_think_key_watched != 0)) return;
+    if (is_on && tcgetattr(STDIN_FILENO, &usual_keys) != 0) return; /* no terminal */
+    struct termios keys = usual_keys;
+    if (is_on) keys.c_cc[VQUIT] = THINK_KEY;
+    action.sa_handler = is_on ? on_think_key : SIG_DFL;
+    action.sa_flags = SA_RESTART;
+    (void)sigemptyset(&action.sa_mask);
+    if (is_on) (void)sigaction(SIGQUIT, &action, NULL);
+    (void)tcsetattr(STDIN_FILENO, TCSANOW, &keys);
+    if (!is_on) (void)sigaction(SIGQUIT, &action, NULL);
+    is_think_key_pressed = 0;
+    is_think_key_watched = is_on;
+}
+
+bool r2i_think_key_pressed(void) {
+    const bool is_pressed = is_think_key_pressed != 0;
+    is_think_key_pressed = 0;
+    return is_pressed;
 }
 
 int r2i_signals_pending(void) {

@@ -33,6 +33,10 @@ void r2i_signals_catch(void);
 /* The signal that came, or 0. */
 int r2i_signals_pending(void);
 void r2i_signals_clear(void);
+/* From here to the next call with false, Ctrl-T on the terminal of standard input is remembered. */
+void r2i_think_key_watch(bool is_on);
+/* True once for each time it was pressed. */
+bool r2i_think_key_pressed(void);
 /* Threads started in between never receive these signals, so that waits of this one are interrupted. */
 void r2i_signals_hold(void);
 void r2i_signals_release(void);

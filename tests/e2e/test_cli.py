@@ -576,6 +576,19 @@ def test_chat_on_a_terminal(home):
     assert stat.S_IMODE(history.stat().st_mode) == 0o600 and stat.S_IMODE(history.parent.stat().st_mode) == 0o700
 
 
+def test_a_key_ends_the_thoughts():
+    t = Terminal("chat", "-m", TOY, "-n", 30000, "-c", 32768, "--temp", 0, "-t", 1)
+    t.expect("> ")
+    t.send("hello\n")
+    t.expect("thinking for")
+    t.send("\x14")
+    t.expect(r"thought for \d+\.\d s, \d+ tokens[^\n]*\n(an)+")
+    t.send("\x03")
+    t.expect(r"\[stopped\]")
+    t.expect("> ")
+    assert t.end("\x04") == OK
+
+
 def test_chat_interrupted_at_the_prompt_twice():
     t = Terminal("chat", "-m", TOY, "-n", 4)
     t.expect("> ")
