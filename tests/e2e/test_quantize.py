@@ -185,7 +185,7 @@ def test_output_exists_or_has_no_place(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["again.gguf", "home", "out.gguf"]
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3_moe", "deepseek_v2"])
+@pytest.mark.parametrize("family", ["llama", "deepseek_v2", "deepseek_v3"])
 def test_folder_as_source(tmp_path, family):
     golden = os.path.join(SOURCE, "tests", "golden", family)
     folder = golden if os.path.exists(os.path.join(golden, "config.json")) else os.path.join(golden, "hf")
