@@ -1,6 +1,7 @@
 /* vocabulary_to_folder.c - tokenizer.json, tokenizer_config.json and chat_template.jinja from the
  * values of a GGUF file. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/failure.h"
@@ -51,7 +52,8 @@ static json_t *make_pre_tokenizer(const r2i_scheme *scheme) {
 /* With a token that begins every text: [bos] A. */
 static json_t *make_post_processor(const folder_output *o) {
     const r2i_tokenizer *t = o->tokenizer;
-    if (!t->add_bos || t->bos_id < 0) return make_byte_level("ByteLevel");
+    if (!t->add_bos || t->bos_id < 0)
+        return t->is_bytes ? make_byte_level("ByteLevel") : json_null();
     const r2i_text_view view = r2i_tokenizer_text(t, t->bos_id);
     json_t *bos = json_stringn(view.bytes, view.n_bytes);
     if (bos == NULL) return NULL;
@@ -133,7 +135,86 @@ static json_t *make_merges(const folder_output *o) {
     return NULL;
 }
 
+/* ---- SentencePiece: a merge is any two tokens that make a third, the better ones first ---- */
+
+typedef struct {
+    float score;
+    int32_t id;
+} scored_token;
+
+static int compare_scores(const void *a, const void *b) {
+    const scored_token *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static bool begins_character(char c) {
+    return ((unsigned char)c & 0xc0) != 0x80;
+}
+
+static bool add_splits(const folder_output *o, json_t *merges, int32_t id) {
+    const r2i_text_view text = r2i_tokenizer_text(o->tokenizer, id);
+    bool has_failed = false;
+    for (size_t i = 1; i < text.n_bytes; i++) {
+        if (!begins_character(text.bytes[i])) continue;
+        if (r2i_tokenizer_find(o->tokenizer, text.bytes, i) < 0 ||
+            r2i_tokenizer_find(o->tokenizer, text.bytes + i, text.n_bytes - i) < 0)
+            continue;
+        has_failed |=
+            json_array_append_new(merges, json_pack("[s%, s%]", text.bytes, i, text.bytes + i,
+                                                    text.n_bytes - i)) != 0;
+    }
+    return has_failed;
+}
+
+static json_t *make_scored_merges(const folder_output *o) {
+    const size_t n = (size_t)r2i_tokenizer_size(o->tokenizer);
+    const r2i_gguf_value *scores = NULL;
+    if (r2i_gguf_get_array(o->conversion->gguf, "tokenizer.ggml.scores", R2I_GGUF_F32, n, n,
+                           &scores, NULL) != R2_OK)
+        return NULL;
+    scored_token *order = R2I_ARENA_ARRAY(&o->conversion->arena, scored_token, n);
+    json_t *merges = json_array();
+    bool has_failed = order == NULL || merges == NULL;
+    size_t n_words = 0;
+    for (size_t i = 0; i < n && !has_failed; i++) {
+        if (r2i_tokenizer_type(o->tokenizer, (int32_t)i) != R2I_TOKEN_NORMAL) continue;
+        order[n_words++] = (scored_token){ (float)r2i_gguf_float_at(scores, i), (int32_t)i };
+    }
+    if (n_words > 1) qsort(order, n_words, sizeof *order, compare_scores);
+    for (size_t i = 0; i < n_words && !has_failed; i++)
+        has_failed = add_splits(o, merges, order[i].id);
+    if (!has_failed) return merges;
+    json_decref(merges);
+    return NULL;
+}
+
+static json_t *make_marks(const folder_output *o) {
+    json_t *replace = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ",
+                                "content", R2I_SPACE_MARK);
+    if (o->tokenizer->space_prefix == R2I_PREFIX_NONE) return replace;
+    return json_pack("{s:s, s:[{s:s, s:s}, o]}", "type", "Sequence", "normalizers", "type",
+                     "Prepend", "prepend", R2I_SPACE_MARK, replace);
+}
+
+static json_t *make_mark_decoder(const folder_output *o) {
+    json_t *steps =
+        json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String",
+                  R2I_SPACE_MARK, "content", " ", "type", "ByteFallback", "type", "Fuse");
+    if (steps != NULL && o->tokenizer->space_prefix != R2I_PREFIX_NONE)
+        (void)json_array_append_new(steps, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip",
+                                                     "content", " ", "start", 1, "stop", 0));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", steps);
+}
+
 static json_t *make_model(const folder_output *o, int32_t n_tokens) {
+    if (!o->tokenizer->is_bytes) {
+        return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE",
+                         "dropout", "unk_token", text_of(o, o->tokenizer->unk_id),
+                         "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 1,
+                         "byte_fallback", 1, "ignore_merges", 0, "vocab",
+                         make_vocabulary(o, n_tokens), "merges", make_scored_merges(o));
+    }
     return json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
                      "unk_token", "continuing_subword_prefix", "", "end_of_word_suffix", "",
                      "fuse_unk", 0, "byte_fallback", 0, "ignore_merges",
@@ -141,14 +222,20 @@ static json_t *make_model(const folder_output *o, int32_t n_tokens) {
                      "merges", make_merges(o));
 }
 
+static json_t *make_normalizer(const folder_output *o) {
+    if (!o->tokenizer->is_bytes) return make_marks(o);
+    return o->tokenizer->scheme.is_nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
+}
+
 static r2_status write_tokenizer(const folder_output *o, int32_t n_tokens) {
-    json_t *normalizer =
-        o->tokenizer->scheme.is_nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
-    json_t *tree = json_pack(
-        "{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
-        "added_tokens", make_added(o, n_tokens), "normalizer", normalizer, "pre_tokenizer",
-        make_pre_tokenizer(&o->tokenizer->scheme), "post_processor", make_post_processor(o),
-        "decoder", make_byte_level("ByteLevel"), "model", make_model(o, n_tokens));
+    const r2i_tokenizer *t = o->tokenizer;
+    json_t *tree = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0",
+                             "truncation", "padding", "added_tokens", make_added(o, n_tokens),
+                             "normalizer", make_normalizer(o), "pre_tokenizer",
+                             t->is_bytes ? make_pre_tokenizer(&t->scheme) : json_null(),
+                             "post_processor", make_post_processor(o), "decoder",
+                             t->is_bytes ? make_byte_level("ByteLevel") : make_mark_decoder(o),
+                             "model", make_model(o, n_tokens));
     if (tree == NULL) return fail_memory(o);
     return r2i_write_json(o->conversion, o->folder, "tokenizer.json", tree, o->err);
 }
@@ -205,10 +292,10 @@ static r2_status write_template(const folder_output *o) {
 static r2_status write_all(const folder_output *o) {
     const r2i_tokenizer *t = o->tokenizer;
     const int32_t n_tokens = count_real(t);
-    if (!t->is_bytes) {
+    if (!t->is_bytes && r2i_gguf_find(o->conversion->gguf, "tokenizer.ggml.scores") == NULL) {
         return r2i_fail(o->err, R2_E_UNSUPPORTED,
-                        "%s: tokenizer.ggml.model: expected gpt2 (byte-level), found llama "
-                        "(SentencePiece)",
+                        "%s: tokenizer.ggml.scores: expected those of a SentencePiece vocabulary, "
+                        "found none",
                         o->conversion->label);
     }
     R2I_TRY(write_tokenizer(o, n_tokens));

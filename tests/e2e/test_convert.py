@@ -104,6 +104,33 @@ def test_fp8_becomes_bf16(work):
     assert "BF16" in json.loads(r2lm("show", out, "--json").out)["weight_types"]
 
 
+def sentencepiece():
+    """A tokenizer in the manner of Llama 2: spaces become marks, unknown characters bytes."""
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in (9, 10, 0xC3, 0xA9)] + ["\u2581"] + [chr(c) for c in range(97, 123)]
+    longer = "\u2581t he \u2581the in ing \u2581a an \u2581an \u2581th er".split()     # the better first
+    tokens += longer
+    merges = [f"{t[:i]} {t[i:]}" for t in longer for i in range(1, len(t)) if t[:i] in tokens and t[i:] in tokens]
+    special = lambda i, text: dict(id=i, content=text, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+    return dict(version="1.0", added_tokens=[special(i, t) for i, t in enumerate(tokens[:3])],
+                normalizer=dict(type="Sequence", normalizers=[dict(type="Prepend", prepend="\u2581"), dict(type="Replace", pattern=dict(String=" "), content="\u2581")]),
+                pre_tokenizer=None, post_processor=None, decoder=dict(type="Sequence", decoders=[dict(type="ByteFallback"), dict(type="Fuse")]),
+                model=dict(type="BPE", dropout=None, unk_token="<unk>", continuing_subword_prefix=None, end_of_word_suffix=None, fuse_unk=True, byte_fallback=True,
+                           vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
+
+
+def test_sentencepiece_to_gguf(work):
+    folder = copy_case("llama", work / "spm")
+    (folder / "tokenizer.json").write_text(json.dumps(sentencepiece()))
+    (folder / "tokenizer_config.json").write_text(json.dumps(dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>", add_bos_token=True)))
+    r2lm("convert", folder, work / "spm.gguf")
+    r2lm("convert", work / "spm.gguf", work / "back")
+    for text in ("the thing", "an other ringing\n", "caf\u00e9 in a tin", "  inner  ant ", "<s>the"):
+        ids = {r2lm("tokenize", m, "--special", "-p", text).out for m in (folder, work / "spm.gguf", work / "back")}
+        assert len(ids) == 1 and len(ids.pop().split()) > 1, text
+    merges = lambda where: [m if isinstance(m, str) else " ".join(m) for m in json.load(open(where / "tokenizer.json"))["model"]["merges"]]
+    assert merges(work / "back") == merges(folder)
+
+
 def test_existing_output(work):
     out = work / "toy"
     r2lm("convert", TOY, out)
