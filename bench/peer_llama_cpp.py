@@ -3,6 +3,7 @@
 
   peer_llama_cpp.py speed MODEL JSON       {"threads", "prefill", "decode", "streams", "depth"} -> tok/s of each, as JSON
   peer_llama_cpp.py start MODEL THREADS    seconds from opening the model to the first token (Python's own start not counted)
+  peer_llama_cpp.py lookup MODEL JSON      {"threads", "n_new", "texts"} -> tok/s of greedy answers, plain and with prompt lookup
   peer_llama_cpp.py tokenize MODEL FILE    MB/s of one thread, in that thread's own time
   peer_llama_cpp.py quantize MODEL JSON    {"threads", "type": "Q4_K_M", "out"} -> seconds of llama_model_quantize, and of processor time
 
@@ -126,9 +127,27 @@ def quantize(path, want):
     return {"seconds": time.perf_counter() - begin, "cpu_s": time.process_time() - cpu}
 
 
+def lookup(path, want):
+    """Greedy answers through the Python class, without and with its prompt lookup (2 tokens a step, what it advises for processors)."""
+    from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+    out = {}
+    for name, draft in (("plain", None), ("lookup", LlamaPromptLookupDecoding(num_pred_tokens=2))):
+        model = L.Llama(path, n_ctx=2048, n_threads=want["threads"], n_threads_batch=want["threads"], flash_attn=True, draft_model=draft, verbose=False)
+        n_tokens = seconds = 0
+        for text in want["texts"]:
+            first, n = None, 0
+            for piece in model.create_chat_completion([{"role": "user", "content": open(text).read()}], temperature=0, max_tokens=want["n_new"], stream=True):
+                if not piece["choices"][0]["delta"].get("content"): continue
+                if first is None: first = time.perf_counter()
+                else: n += 1
+            n_tokens, seconds = n_tokens + n, seconds + time.perf_counter() - (first or 0)
+        out[f"{name}_tok_s"] = n_tokens / seconds
+    return out
+
+
 if __name__ == "__main__":
     what, path, rest = sys.argv[1], sys.argv[2], sys.argv[3]
     measures = dict(speed=lambda: speed(path, json.loads(rest)), start=lambda: start(path, int(rest)), tokenize=lambda: tokenize(path, rest),
-                    quantize=lambda: quantize(path, json.loads(rest)))
+                    quantize=lambda: quantize(path, json.loads(rest)), lookup=lambda: lookup(path, json.loads(rest)))
     result = measures[what]()
     print(json.dumps(result))

@@ -63,7 +63,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k quantize mla32k experts".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k quantize mla32k experts draft".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -513,6 +513,30 @@ def quantize_rows(b, table):
     table.row("quantizing the 0.5B from BF16 to Q4_K_M", best, lower_is_better=True, unit=" s", goal_ratio=2)
     table.row("  the same, processor time", cpu, lower_is_better=True, unit=" s")
     table.row("  perplexity of the file, measured by r2lm", ppl, lower_is_better=True)
+
+
+def draft_rows(b, table):
+    """Greedy answers with and without drafts, all texts of a kind together: tokens over seconds.  The goal is a multiple of our own plain speed."""
+    path, folder, n_new = b.model("q4km"), os.path.join(ROOT, "bench", "prompts"), 256
+    if not path: raise Missing("no model")
+    for kind, title, goal in (("edit", "prompt lookup, edited code", 1.5), ("prose", "prompt lookup, prose", 0.95)):
+        texts, best = sorted(t for t in os.listdir(folder) if t.startswith(kind + "_")), {}
+        for _ in range(b.o.rounds):
+            for text in texts:
+                for drafts in ("off", "16"):
+                    said = json_of(run([b.program, "bench", "-m", path, "-t", str(b.o.threads), "-p", "16", "-n", str(n_new), "--streams", "1", "-r", "1",
+                                        "-f", os.path.join(folder, text), "--draft", drafts, "--json"]))
+                    seconds = said["answer_tokens"] / said["answer_tok_s"]
+                    b.note(f"draft {text}", f"{OURS} {drafts}", "answer_tok_s", said["answer_tok_s"])
+                    best[drafts, text] = min(best.get((drafts, text), (9e9,)), (seconds, said["answer_tokens"]))
+        speed = lambda key: sum(best[key, t][1] for t in texts) / sum(best[key, t][0] for t in texts)
+        plain, got = speed("off"), {OURS: speed("16")}
+        try:
+            said = json_of(run(b.llama("lookup", path, json.dumps(dict(threads=b.o.threads, n_new=n_new, texts=[os.path.join(folder, t) for t in texts])))))
+            got[LLAMA] = said["lookup_tok_s"]
+            b.note(f"draft {kind}", LLAMA, "plain_tok_s", said["plain_tok_s"])
+        except (Missing, KeyError) as why: b.lack(f"{LLAMA}, prompt lookup", why)
+        table.row(f"{title} ({goal:g}x our {plain:.0f} without)", got, goal_value=goal * plain, unit=" tok/s")
 
 
 def main():

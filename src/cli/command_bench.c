@@ -12,6 +12,7 @@
 #include "cli/model_find.h"
 #include "cli/read_rate.h"
 #include "cli/session.h"
+#include "cli/text_input.h"
 
 enum { BATCH_PROMPT = 16, SHORT_PROMPT = 8, PAGE_TOKENS = 128 };
 static const double read_seconds = 0.3;
@@ -19,15 +20,20 @@ static const double read_seconds = 0.3;
 typedef struct {
     r2i_session session;
     const r2i_options *o;
-    r2_token *prompt;
+    r2_token *prompt, *text; /* text: --file, rendered */
+    int32_t n_text;
+    double answer;
+    r2_sequence_status answered; /* of the best round */
     int32_t n_context, next_prompt;
     double start_ms, prefill, decode, batch, cold_ms, cached_ms, read_rate;
     int64_t cache_bytes;
 } bench;
 
-static int32_t longest(const r2i_options *o) {
+static int32_t longest(const bench *b) {
+    const r2i_options *o = b->o;
     int32_t n = r2i_max_i32(o->prompt_tokens + 1, o->depth + SHORT_PROMPT + o->predict + 1);
     n = r2i_max_i32(n, BATCH_PROMPT + o->predict + 1);
+    n = r2i_max_i32(n, b->n_text + o->predict + 1);
     return r2i_max_i32(n, o->long_prompt + 2);
 }
 
@@ -193,6 +199,68 @@ static r2_status measure_long(bench *b, r2_error *err) {
     return R2_OK;
 }
 
+/* The text's tokens, as a question where the model has a chat template. */
+static r2_status read_text(bench *b, r2_error *err) {
+    r2i_program *p = b->session.program;
+    r2i_buffer buffer;
+    r2_prompt *prompt = NULL;
+    if (b->o->file == NULL) return R2_OK;
+    r2i_prompt_buffer_init(&buffer, p);
+    r2_status status = r2i_file_append(&buffer, b->o->file, err);
+    if (status == R2_OK) status = r2i_prompt_check(&buffer, err);
+    const char *text = buffer.bytes != NULL ? buffer.bytes : "";
+    if (status == R2_OK && b->session.info.has_chat_template) {
+        const r2_chat_message message = { "user", text };
+        status = r2_chat_render(&prompt, b->session.model, &message, 1, NULL, err);
+        b->n_text = prompt != NULL ? prompt->n_tokens : 0;
+        b->text = R2I_ARENA_ARRAY(&p->arena, r2_token, (size_t)b->n_text + 1);
+        if (status == R2_OK && b->text == NULL)
+            status = r2i_fail(err, R2_E_NOMEM, "no memory for %d tokens", b->n_text);
+        if (status == R2_OK) memcpy(b->text, prompt->tokens, (size_t)b->n_text * sizeof *b->text);
+        r2_prompt_destroy(prompt);
+    } else if (status == R2_OK) {
+        status = r2i_session_tokenize(&b->session, text, buffer.n_bytes, R2_TOKENIZE_START,
+                                      &b->text, &b->n_text, err);
+    }
+    r2i_buffer_destroy(&buffer);
+    return status;
+}
+
+/* A greedy answer as long as the model makes it, at most --predict tokens. */
+static r2_status answer_once(bench *b, r2_sequence *s, r2_error *err) {
+    r2_sequence_status status;
+    int64_t first_ns = 0;
+    for (int32_t n_active = 1, n_first = 0; n_active > 0;) {
+        if (r2i_signals_pending() != 0) return r2i_fail(err, R2_E_CANCELED, "stopped");
+        R2I_TRY(r2_engine_step(b->session.engine, &n_active, err));
+        r2_sequence_get_status(s, &status);
+        if (first_ns == 0 && status.n_generated > 0) {
+            first_ns = r2i_clock_ns();
+            n_first = status.n_generated;
+        }
+        if (n_active > 0 || status.n_generated <= n_first) continue;
+        const double seconds = (double)(r2i_clock_ns() - first_ns) * 1e-9,
+                     rate = (status.n_generated - n_first) / seconds;
+        if (rate > b->answer) b->answered = status;
+        keep_best(&b->answer, rate);
+    }
+    return R2_OK;
+}
+
+static r2_status measure_answer(bench *b, r2_error *err) {
+    const r2_sequence_options options = { .max_new_tokens = b->o->predict, .n_draft = b->o->draft };
+    r2_status status = R2_OK;
+    for (int32_t i = 0; b->n_text > 0 && i < b->o->repeat && status == R2_OK; i++) {
+        r2_sequence *s;
+        R2I_TRY(r2_sequence_create(&s, b->session.engine, &options, err));
+        status = r2_sequence_append(s, b->text, b->n_text, err);
+        if (status == R2_OK) status = answer_once(b, s, err);
+        note_cache(b);
+        r2_sequence_destroy(s);
+    }
+    return status;
+}
+
 /* From the start of the process to the first token of a question, as a user would see it. */
 static r2_status measure_start(bench *b, r2_error *err) {
     const r2_chat_message message = { "user", "Hi" };
@@ -242,6 +310,7 @@ static r2_status measure_all(bench *b, r2_error *err) {
     R2I_TRY(measure_decode(b, err));
     R2I_TRY(measure_batch(b, err));
     R2I_TRY(measure_long(b, err));
+    R2I_TRY(measure_answer(b, err));
     measure_reading(b);
     return R2_OK;
 }
@@ -287,6 +356,10 @@ static int print_json(bench *b) {
         { "long_prompt_tokens", b->o->long_prompt > 0 ? json_integer(b->o->long_prompt) : NULL },
         { "long_prompt_cold_ms", b->o->long_prompt > 0 ? json_real(b->cold_ms) : NULL },
         { "long_prompt_cached_ms", b->o->long_prompt > 0 ? json_real(b->cached_ms) : NULL },
+        { "answer_tok_s", b->n_text > 0 ? json_real(b->answer) : NULL },
+        { "answer_tokens", b->n_text > 0 ? json_integer(b->answered.n_generated) : NULL },
+        { "answer_drafted", b->n_text > 0 ? json_integer(b->answered.n_drafted) : NULL },
+        { "answer_accepted", b->n_text > 0 ? json_integer(b->answered.n_accepted) : NULL },
         { "cache_bytes", json_integer(b->cache_bytes) },
         { "peak_rss_mb", json_real((double)r2i_peak_memory() * 1e-6) },
     };
@@ -311,6 +384,9 @@ static int print_table(const bench *b) {
         printf("prompt of %7d tokens, cold      %10.1f ms\n", b->o->long_prompt, b->cold_ms);
         printf("prompt of %7d tokens, cached    %10.1f ms\n", b->o->long_prompt, b->cached_ms);
     }
+    if (b->n_text > 0)
+        printf("%-34s %10.1f tok/s   %d tokens, %d of %d guesses right\n", "answer to the text",
+               b->answer, b->answered.n_generated, b->answered.n_accepted, b->answered.n_drafted);
     printf("%-34s %10.1f GB/s\n", "reading memory", b->read_rate);
     printf("%-34s %10.1f MB\n", "read per token", token_bytes(b) * 1e-6);
     printf("cache of %-25s %10.1f kB per token\n", stats.cache_rows,
@@ -327,7 +403,8 @@ static r2_status run_all(bench *b, r2i_program *p, r2_error *err) {
     R2I_TRY(r2i_model_resolve(&path, p, name, err));
     r2i_signals_catch();
     R2I_TRY(r2i_session_open_model(&b->session, p, path, err));
-    b->n_context = r2i_max_i32(longest(b->o), 512);
+    R2I_TRY(read_text(b, err));
+    b->n_context = r2i_max_i32(longest(b), 512);
     const r2_engine_options options = { .n_context = b->n_context,
                                         .n_sequences = b->o->streams + 2,
                                         .cache_bytes = cache_room(b) };
