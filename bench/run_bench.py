@@ -560,7 +560,7 @@ def main():
     table = Table()
     speed_rows(b, table, rows)
     for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("memory", memory_rows), ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
-                           ("mla32k", mla32k_rows), ("experts", experts_row)):
+                           ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows)):
         if group not in groups: continue
         try: measure(b, table)
         except (Missing, KeyError, TypeError, ValueError) as why: b.lack(f"row {group}", why)

@@ -228,7 +228,7 @@ typedef struct {
     bool ignores_end; /* go on after end-of-text tokens (benchmarks) */
     bool wants_prompt_logprobs;
     /* Most tokens guessed ahead and computed in one step, 0 to 32; 0: none.  Guesses come from what
-     * followed the same words earlier in the sequence.  Fewer are tried, down to none, where past
+     * followed the same words earlier in the sequence, or from the model's prediction module.  Fewer are tried, down to none, where past
      * guesses were wrong or rows cost more than they promise.  The tokens are the same as without; a
      * step may add several.  Sequences with is_manual or n_top_logprobs draft nothing. */
     int32_t n_draft;

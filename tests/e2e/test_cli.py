@@ -95,6 +95,24 @@ def test_jsonl_is_a_stream_of_objects():
     assert "".join(e["text"] for e in events if e["type"] == "text") == events[-1]["text"] == "an" * 5
 
 
+def test_drafts_change_nothing_but_the_speed():
+    for temp in (0, 0.8):
+        said = lambda *draft: json.loads(r2lm("run", "-m", TOY, "-p", "Hi Hi Hi", "-n", 60, "--temp", temp, "--seed", 4, "--json", *draft).out)
+        plain, drafted = said("--draft", "off"), said("--draft", 32)
+        assert (plain["text"], plain["thinking"], plain["thinking_tokens"]) == (drafted["text"], drafted["thinking"], drafted["thinking_tokens"])
+        assert plain["timings"]["drafted_tokens"] == 0 and drafted["timings"]["accepted_tokens"] <= drafted["timings"]["drafted_tokens"]
+    for bad in ("33", "-1", "of"):
+        assert "--draft" in one_line(r2lm("run", "-m", TOY, "-p", "Hi", "--draft", bad, code=USAGE).err)
+
+
+def test_bench_answers_a_text(tmp_path):
+    (tmp_path / "question").write_text("Hi Hi Hi")
+    said = json.loads(r2lm("bench", "-m", TOY, "-n", 20, "-p", 16, "--streams", 1, "-r", 1, "-f", tmp_path / "question", "--draft", 8, "--json").out)
+    assert said["answer_tokens"] > 0 and said["answer_tok_s"] > 0 and 0 <= said["answer_accepted"] <= said["answer_drafted"]
+    assert "answer_tok_s" not in json.loads(r2lm("bench", "-m", TOY, "-n", 2, "-p", 16, "--streams", 1, "-r", 1, "--json").out)
+    assert "nowhere" in one_line(r2lm("bench", "-m", TOY, "-f", tmp_path / "nowhere", code=DATA).err)
+
+
 def test_interrupt_ends_with_130():
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         child = subprocess.Popen([PROGRAM, "run", "-m", TOY, "-p", "Hi", "-n", "900", "--temp", "0", "--no-think", "--draft", "off", "--jsonl"],
