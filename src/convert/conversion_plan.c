@@ -183,7 +183,7 @@ static r2_status stack_experts(r2i_conversion *c, const r2i_listed_tensor *l, r2
     r2i_stored_rows *sources = new_sources(c, (size_t)l->n_parts, err);
     if (sources == NULL) return R2_E_NOMEM;
     for (int32_t e = 0; e < l->n_parts; e++) {
-        r2i_tensor_list_expert_name(name, l, e);
+        r2i_role_expert_name(name, l->role, l->layer, e);
         R2I_TRY(find_rows(c, name, l->n_rows, l->n_cols, &sources[e], err));
     }
     const r2i_row_recipe recipe = { .order = R2I_ROWS_JOIN,
@@ -213,7 +213,7 @@ static r2_status split_experts(r2i_conversion *c, const r2i_listed_tensor *l, r2
                                         .n_rows = l->n_rows,
                                         .n_cols = l->n_cols,
                                         .type = choose_type(c, &all, false) };
-        r2i_tensor_list_expert_name(name, l, e);
+        r2i_role_expert_name(name, l->role, l->layer, e);
         R2I_TRY(add_written(c, name, &recipe, 2, l->n_rows, 1, err));
     }
     return R2_OK;
@@ -222,6 +222,9 @@ static r2_status split_experts(r2i_conversion *c, const r2i_listed_tensor *l, r2
 static r2_status split_kv_b(r2i_conversion *c, const r2i_listed_tensor *l, r2_error *err) {
     const int64_t n_heads = l->n_parts, d_nope = c->config.d_head - c->config.rope.d,
                   d_value = c->config.d_value, rank = l->n_cols;
+    char k_name[R2I_TENSOR_NAME_BYTES], v_name[R2I_TENSOR_NAME_BYTES];
+    r2i_role_name(k_name, R2I_NAMES_GGUF, R2I_ROLE_K_B, l->layer);
+    r2i_role_name(v_name, R2I_NAMES_GGUF, R2I_ROLE_V_B, l->layer);
     r2i_stored_rows *source = new_sources(c, 1, err);
     if (source == NULL) return R2_E_NOMEM;
     R2I_TRY(find_rows(c, l->hf, l->n_rows, rank, source, err));
@@ -233,21 +236,24 @@ static r2_status split_kv_b(r2i_conversion *c, const r2i_listed_tensor *l, r2_er
                               .n_rows = n_heads * rank,
                               .n_cols = d_nope,
                               .type = choose_type(c, source, false) };
-    R2I_TRY(add_written(c, l->gguf_k, &recipe, 3, rank, n_heads, err));
+    R2I_TRY(add_written(c, k_name, &recipe, 3, rank, n_heads, err));
     recipe.order = R2I_ROWS_VALUES;
     recipe.n_rows = n_heads * d_value;
     recipe.n_cols = rank;
-    return add_written(c, l->gguf_v, &recipe, 3, d_value, n_heads, err);
+    return add_written(c, v_name, &recipe, 3, d_value, n_heads, err);
 }
 
 static r2_status join_kv_b(r2i_conversion *c, const r2i_listed_tensor *l, r2_error *err) {
     const int64_t n_heads = l->n_parts, d_nope = c->config.d_head - c->config.rope.d,
                   d_value = c->config.d_value, rank = l->n_cols;
-    if (!is_stored(c, l->gguf_k) && is_stored(c, l->gguf)) return plan_single(c, l, err);
+    char k_name[R2I_TENSOR_NAME_BYTES], v_name[R2I_TENSOR_NAME_BYTES];
+    r2i_role_name(k_name, R2I_NAMES_GGUF, R2I_ROLE_K_B, l->layer);
+    r2i_role_name(v_name, R2I_NAMES_GGUF, R2I_ROLE_V_B, l->layer);
+    if (!is_stored(c, k_name) && is_stored(c, l->gguf)) return plan_single(c, l, err);
     r2i_stored_rows *sources = new_sources(c, 2, err);
     if (sources == NULL) return R2_E_NOMEM;
-    R2I_TRY(find_rows(c, l->gguf_k, n_heads * rank, d_nope, &sources[0], err));
-    R2I_TRY(find_rows(c, l->gguf_v, n_heads * d_value, rank, &sources[1], err));
+    R2I_TRY(find_rows(c, k_name, n_heads * rank, d_nope, &sources[0], err));
+    R2I_TRY(find_rows(c, v_name, n_heads * d_value, rank, &sources[1], err));
     const r2i_row_recipe recipe = { .order = R2I_ROWS_KEYS_VALUES,
                                     .sources = sources,
                                     .n_sources = 2,
@@ -284,19 +290,12 @@ static bool ends_with(const char *name, const char *end) {
     return n >= n_end && strcmp(name + n - n_end, end) == 0;
 }
 
-/* Layer of a tensor's name, or -1. */
-static int32_t layer_of(const r2i_conversion *c, const char *name) {
-    const char *prefix = c->gguf != NULL ? "blk." : "model.layers.";
-    const size_t n = strlen(prefix);
-    if (strncmp(name, prefix, n) != 0) return -1;
-    char *end = NULL;
-    const long layer = strtol(name + n, &end, 10);
-    return end != name + n && *end == '.' && layer >= 0 && layer < 1 << 20 ? (int32_t)layer : -1;
-}
-
 /* What follows from other tensors or from the configuration, or was not asked for. */
 static bool may_be_left(const r2i_conversion *c, const char *name) {
-    if (c->options->drops_mtp && c->config.kv_rank > 0 && layer_of(c, name) >= c->config.n_layers)
+    const r2i_name_kind kind = c->gguf != NULL ? R2I_NAMES_GGUF : R2I_NAMES_HF;
+    const char *rest;
+    if (c->options->drops_mtp && c->config.kv_rank > 0 &&
+        r2i_role_layer(kind, name, &rest) >= c->config.n_layers)
         return true;
     if (c->gguf != NULL)
         return strcmp(name, "rope_freqs.weight") == 0 || ends_with(name, ".attn_kv_b.weight");

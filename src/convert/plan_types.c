@@ -1,7 +1,6 @@
 #define _POSIX_C_SOURCE 200809L /* strcasecmp */
 #include "convert/plan_types.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -53,22 +52,22 @@ void r2i_plan_types_published(r2i_plan_types *out, const json_t *config) {
 }
 
 static bool is_end(r2i_role role) {
-    return role == R2I_ROLE_EMBEDDING || role == R2I_ROLE_OUTPUT || role == R2I_ROLE_ROUTER ||
-           role == R2I_ROLE_JOIN;
+    const r2i_role taken_as = r2i_recipe_role(role);
+    return taken_as == R2I_ROLE_EMBEDDING || taken_as == R2I_ROLE_OUTPUT ||
+           taken_as == R2I_ROLE_MTP_JOIN || role == R2I_ROLE_ROUTER;
 }
 
 int32_t r2i_plan_types_choose(const r2i_plan_types *types, const r2i_listed_tensor *t,
                               const r2i_config *config) {
-    int32_t layer;
-    r2i_role role = r2i_role_of(t->gguf, &layer);
+    r2i_role role = r2i_recipe_role(t->role);
     if (t->is_vector) return R2I_TYPE_F32;
     if (types->recipe == NULL) {
-        const r2i_type plain = (r2i_type)(is_end(role) ? types->ends : types->base);
+        const r2i_type plain = (r2i_type)(is_end(t->role) ? types->ends : types->base);
         return (int32_t)r2i_type_for_width(plain, t->n_cols);
     }
-    if (t->is_plain || role >= R2I_ROLE_ROUTER) return R2I_TYPE_F32;
+    if (t->is_plain || role == R2I_ROLE_NONE) return R2I_TYPE_F32;
     if (role == R2I_ROLE_EMBEDDING && config->is_tied) role = R2I_ROLE_OUTPUT;
-    const r2i_type type = r2i_recipe_type(types->recipe, role, layer, config->n_layers);
+    const r2i_type type = r2i_recipe_type(types->recipe, role, t->layer, config->n_layers);
     return (int32_t)r2i_type_for_width(type, t->n_cols);
 }
 
@@ -125,12 +124,10 @@ static const struct {
 };
 
 r2_part r2i_part_of_name(const char *name, int32_t n_layers) {
-    static const char *const prefixes[] = { "blk.", "model.layers." };
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        const size_t n = strlen(prefixes[i]);
-        if (strncmp(name, prefixes[i], n) == 0 && strtol(name + n, NULL, 10) >= n_layers)
-            return R2_PART_MTP;
-    }
+    const char *rest;
+    if (r2i_role_layer(R2I_NAMES_HF, name, &rest) >= n_layers ||
+        r2i_role_layer(R2I_NAMES_GGUF, name, &rest) >= n_layers)
+        return R2_PART_MTP;
     if (strncmp(name, "output.", 7) == 0) return R2_PART_HEAD;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (strstr(name, words[i].word) != NULL) return words[i].part;

@@ -75,9 +75,9 @@ static r2_status fail_width(const quantizing *q, const r2i_stored_tensor *t, r2i
 static r2_status choose_type(quantizing *q, const r2i_stored_tensor *t, int32_t n_layers,
                              r2i_type *out, r2_error *err) {
     int32_t layer;
-    r2i_role role = r2i_role_of(t->name, &layer);
+    r2i_role role = r2i_recipe_role_of(t->name, &layer);
     *out = t->type;
-    if (role >= R2I_ROLE_ROUTER || !is_matrix(t)) return R2_OK;
+    if (role == R2I_ROLE_NONE || !is_matrix(t)) return R2_OK;
     if (q->roles.is_set[role]) {
         *out = q->roles.type[role];
         if (t->ne[0] % r2i_type_get(*out)->block_elements != 0) return fail_width(q, t, *out, err);

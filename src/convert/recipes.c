@@ -9,63 +9,47 @@
 
 /* ---- roles ---- */
 
+/* What callers name them by; those without a name keep their type. */
 static const struct {
     const char *name, *group;
 } role_names[R2I_N_ROLES] = {
-#define ROLE_NAME(role, name, group) [R2I_ROLE_##role] = { name, group },
-    R2I_ROLE_LIST(ROLE_NAME)
-#undef ROLE_NAME
+    [R2I_ROLE_EMBEDDING] = { "embedding", "ends" },
+    [R2I_ROLE_OUTPUT] = { "output", "ends" },
+    [R2I_ROLE_Q] = { "q", "attention" },
+    [R2I_ROLE_K] = { "k", "attention" },
+    [R2I_ROLE_V] = { "v", "attention" },
+    [R2I_ROLE_O] = { "o", "attention" },
+    [R2I_ROLE_Q_A] = { "q_a", "attention" },
+    [R2I_ROLE_Q_B] = { "q_b", "attention" },
+    [R2I_ROLE_KV_A] = { "kv_a", "attention" },
+    [R2I_ROLE_KV_B] = { "kv_b", "attention" },
+    [R2I_ROLE_K_B] = { "k_b", "attention" },
+    [R2I_ROLE_V_B] = { "v_b", "attention" },
+    [R2I_ROLE_GATE] = { "gate", "ffn" },
+    [R2I_ROLE_UP] = { "up", "ffn" },
+    [R2I_ROLE_DOWN] = { "down", "ffn" },
+    [R2I_ROLE_EXPERT_GATE] = { "expert_gate", "experts" },
+    [R2I_ROLE_EXPERT_UP] = { "expert_up", "experts" },
+    [R2I_ROLE_EXPERT_DOWN] = { "expert_down", "experts" },
+    [R2I_ROLE_SHARED_GATE] = { "shared_gate", "shared" },
+    [R2I_ROLE_SHARED_UP] = { "shared_up", "shared" },
+    [R2I_ROLE_SHARED_DOWN] = { "shared_down", "shared" },
+    [R2I_ROLE_MTP_JOIN] = { "join", "mtp" },
 };
 
-/* What stands between "blk.N." and ".weight", or before ".weight". */
-static const struct {
-    const char *stem;
-    r2i_role role;
-} stems[] = {
-    { "token_embd", R2I_ROLE_EMBEDDING },
-    { "output", R2I_ROLE_OUTPUT },
-    { "attn_q", R2I_ROLE_Q },
-    { "attn_k", R2I_ROLE_K },
-    { "attn_v", R2I_ROLE_V },
-    { "attn_output", R2I_ROLE_O },
-    { "attn_q_a", R2I_ROLE_Q_A },
-    { "attn_q_b", R2I_ROLE_Q_B },
-    { "attn_kv_a_mqa", R2I_ROLE_KV_A },
-    { "attn_kv_b", R2I_ROLE_KV_B },
-    { "attn_k_b", R2I_ROLE_K_B },
-    { "attn_v_b", R2I_ROLE_V_B },
-    { "ffn_gate", R2I_ROLE_GATE },
-    { "ffn_up", R2I_ROLE_UP },
-    { "ffn_down", R2I_ROLE_DOWN },
-    { "ffn_gate_exps", R2I_ROLE_EXPERT_GATE },
-    { "ffn_up_exps", R2I_ROLE_EXPERT_UP },
-    { "ffn_down_exps", R2I_ROLE_EXPERT_DOWN },
-    { "ffn_gate_shexp", R2I_ROLE_SHARED_GATE },
-    { "ffn_up_shexp", R2I_ROLE_SHARED_UP },
-    { "ffn_down_shexp", R2I_ROLE_SHARED_DOWN },
-    { "ffn_gate_inp", R2I_ROLE_ROUTER },
-    { "ffn_gate_inp_shexp", R2I_ROLE_ROUTER },
-    { "nextn.eh_proj", R2I_ROLE_JOIN },
-    { "nextn.embed_tokens", R2I_ROLE_EMBEDDING },
-    { "nextn.shared_head_head", R2I_ROLE_OUTPUT },
-};
+r2i_role r2i_recipe_role(r2i_role role) {
+    if (role == R2I_ROLE_MTP_EMBEDDING) return R2I_ROLE_EMBEDDING;
+    if (role == R2I_ROLE_MTP_OUTPUT) return R2I_ROLE_OUTPUT;
+    return role_names[role].name != NULL ? role : R2I_ROLE_NONE;
+}
 
-r2i_role r2i_role_of(const char *tensor_name, int32_t *layer) {
+r2i_role r2i_recipe_role_of(const char *tensor_name, int32_t *layer) {
     static const char end[] = ".weight";
-    int n_used = 0;
-    *layer = -1;
-    if (sscanf(tensor_name, "blk.%9d.%n", layer, &n_used) != 1 || n_used == 0) {
-        *layer = -1;
-        n_used = 0;
-    }
-    const char *stem = tensor_name + n_used;
-    const size_t n = strlen(stem), n_end = sizeof end - 1;
-    if (n <= n_end || strcmp(stem + n - n_end, end) != 0) return R2I_ROLE_NONE;
-    for (size_t i = 0; i < sizeof stems / sizeof *stems; i++) {
-        if (strlen(stems[i].stem) == n - n_end && memcmp(stems[i].stem, stem, n - n_end) == 0)
-            return stems[i].role;
-    }
-    return R2I_ROLE_NONE;
+    const size_t n = strlen(tensor_name), n_end = sizeof end - 1;
+    const char *rest;
+    *layer = r2i_role_layer(R2I_NAMES_GGUF, tensor_name, &rest);
+    if (n <= n_end || strcmp(tensor_name + n - n_end, end) != 0) return R2I_ROLE_NONE;
+    return r2i_recipe_role(r2i_role_of(R2I_NAMES_GGUF, tensor_name, n - n_end, layer));
 }
 
 /* ---- recipes ---- */
@@ -184,7 +168,8 @@ static bool find_type(const char *name, size_t n, r2i_type *out) {
 
 static bool set_roles(r2i_role_types *types, const char *name, size_t n, r2i_type type) {
     bool has_found = false;
-    for (int r = 0; r < R2I_ROLE_ROUTER; r++) {
+    for (int r = 0; r < R2I_N_ROLES; r++) {
+        if (role_names[r].name == NULL) continue;
         const bool is_role =
             strlen(role_names[r].name) == n && memcmp(role_names[r].name, name, n) == 0;
         const bool is_group =

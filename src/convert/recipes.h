@@ -1,47 +1,15 @@
 /* recipes.h - which stored type each tensor of a model takes, by its role. */
 #ifndef R2I_RECIPES_H
 #define R2I_RECIPES_H
-#include <stdbool.h>
-
 #include "base/types.h"
+#include "model/tensor_roles.h"
 #include "r2lm/status.h"
 
-/* X(role, name, group): what a matrix is for.  Routers and what has no role stay as they are. */
-#define R2I_ROLE_LIST(X)                                \
-    X(EMBEDDING, "embedding", "ends")                   \
-    X(OUTPUT, "output", "ends")                         \
-    X(Q, "q", "attention")                              \
-    X(K, "k", "attention")                              \
-    X(V, "v", "attention")                              \
-    X(O, "o", "attention")                              \
-    X(Q_A, "q_a", "attention")                          \
-    X(Q_B, "q_b", "attention")                          \
-    X(KV_A, "kv_a", "attention")                        \
-    X(KV_B, "kv_b", "attention")                        \
-    X(K_B, "k_b", "attention")                          \
-    X(V_B, "v_b", "attention")                          \
-    X(GATE, "gate", "ffn")                              \
-    X(UP, "up", "ffn")                                  \
-    X(DOWN, "down", "ffn")                              \
-    X(EXPERT_GATE, "expert_gate", "experts")            \
-    X(EXPERT_UP, "expert_up", "experts")                \
-    X(EXPERT_DOWN, "expert_down", "experts")            \
-    X(SHARED_GATE, "shared_gate", "shared")             \
-    X(SHARED_UP, "shared_up", "shared")                 \
-    X(SHARED_DOWN, "shared_down", "shared")             \
-    X(JOIN, "join", "mtp") /* of a prediction module */ \
-    X(ROUTER, "router", "")                             \
-    X(NONE, "", "")
-
-typedef enum {
-#define R2I_ROLE_ENUM(role, name, group) R2I_ROLE_##role,
-    R2I_ROLE_LIST(R2I_ROLE_ENUM)
-#undef R2I_ROLE_ENUM
-        R2I_N_ROLES
-} r2i_role;
-
-/* Role of a tensor by its GGUF name; *layer is its block's number, or -1. */
-r2i_role r2i_role_of(const char *tensor_name, int32_t *layer);
+/* What a role is to recipes: itself, the end that a prediction module has a copy of, or R2I_ROLE_NONE for
+ * what stays as it is. */
+r2i_role r2i_recipe_role(r2i_role role);
+/* The same of a GGUF tensor's name; *layer is its block's number, or -1. */
+r2i_role r2i_recipe_role_of(const char *tensor_name, int32_t *layer);
 
 /* Layers in which values and down projections take the finer type. */
 typedef enum {

@@ -1,4 +1,4 @@
-/* tensor_list.h - every tensor of a model, with its name in both worlds.
+/* tensor_list.h - every tensor of a model, and how it comes from one world to the other.
  *
  *     Hugging Face                                     GGUF
  *     model.layers.N.self_attn.q_proj.weight           blk.N.attn_q.weight      llama: rows by pairs
@@ -11,9 +11,7 @@
 #ifndef R2I_TENSOR_LIST_H
 #define R2I_TENSOR_LIST_H
 #include "base/arena.h"
-#include "model/config.h"
-
-enum { R2I_TENSOR_NAME_BYTES = 96 };
+#include "model/tensor_roles.h"
 
 typedef enum {
     R2I_FORM_SAME,    /* the same rows in the same order */
@@ -23,8 +21,9 @@ typedef enum {
 } r2i_tensor_form;
 
 typedef struct {
+    r2i_role role; /* a bias has that of its matrix */
+    int32_t layer; /* -1: outside of the layers */
     char hf[R2I_TENSOR_NAME_BYTES], gguf[R2I_TENSOR_NAME_BYTES];
-    char gguf_k[R2I_TENSOR_NAME_BYTES], gguf_v[R2I_TENSOR_NAME_BYTES]; /* KV_B: the two halves */
     r2i_tensor_form form;
     int64_t n_rows, n_cols; /* as Hugging Face has it; a vector has one row */
     int32_t n_parts;        /* PAIRS, KV_B: heads; EXPERTS: experts; otherwise 1 */
@@ -42,7 +41,4 @@ typedef struct {
  * behind the last.  has_mtp false leaves them out.  Memory comes from `arena`.  R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_tensor_list_make(r2i_tensor_list *out, const r2i_config *config,
                                           bool has_mtp, r2i_arena *arena, r2_error *err);
-/* Writes the name of expert `e` of a listed tensor. */
-void r2i_tensor_list_expert_name(char out[R2I_TENSOR_NAME_BYTES], const r2i_listed_tensor *tensor,
-                                 int32_t e);
 #endif

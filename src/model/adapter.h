@@ -13,6 +13,7 @@
 #include "files/safetensors.h"
 #include "model/lora.h"
 #include "model/model.h"
+#include "model/tensor_roles.h"
 
 /* What an adapter must fit.  weights NULL: the file alone is looked at. */
 typedef struct {
@@ -20,8 +21,6 @@ typedef struct {
     const r2i_weights *weights;
     const r2i_kernels *kernels;
 } r2i_adapter_base;
-
-typedef enum { R2I_NAMES_HF, R2I_NAMES_GGUF } r2i_name_kind;
 
 /* One stored half of a pair. */
 typedef struct {

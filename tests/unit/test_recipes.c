@@ -25,18 +25,20 @@ static void test_roles_of_names(void **state) {
         { "blk.60.attn_kv_a_mqa.weight", R2I_ROLE_KV_A, 60 },
         { "blk.60.attn_kv_a_norm.weight", R2I_ROLE_NONE, 60 },
         { "blk.3.attn_k_b.weight", R2I_ROLE_K_B, 3 },
-        { "blk.3.ffn_gate_inp.weight", R2I_ROLE_ROUTER, 3 },
+        { "blk.3.ffn_gate_inp.weight", R2I_ROLE_NONE, 3 },
         { "blk.3.exp_probs_b.bias", R2I_ROLE_NONE, 3 },
         { "blk.3.ffn_down_exps.weight", R2I_ROLE_EXPERT_DOWN, 3 },
         { "blk.3.ffn_up_shexp.weight", R2I_ROLE_SHARED_UP, 3 },
-        { "blk.61.nextn.eh_proj.weight", R2I_ROLE_JOIN, 61 },
+        { "blk.61.nextn.eh_proj.weight", R2I_ROLE_MTP_JOIN, 61 },
+        { "blk.61.nextn.shared_head_head.weight", R2I_ROLE_OUTPUT, 61 },
+        { "blk.61.nextn.embed_tokens.weight", R2I_ROLE_EMBEDDING, 61 },
         { "blk..attn_q.weight", R2I_ROLE_NONE, -1 },
         { ".weight", R2I_ROLE_NONE, -1 },
         { "", R2I_ROLE_NONE, -1 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int32_t layer = 99;
-        const r2i_role role = r2i_role_of(cases[i].name, &layer);
+        const r2i_role role = r2i_recipe_role_of(cases[i].name, &layer);
         if (role != cases[i].role || layer != cases[i].layer)
             fail_msg("%s: role %d, layer %d", cases[i].name, (int)role, (int)layer);
     }
