@@ -202,7 +202,7 @@ static r2_status read_rope(r2i_config *c, const r2i_gguf *gguf, r2i_arena *arena
     rope->d = c->d_head;
     rope->is_interleaved = is_deepseek(c);
     R2I_TRY(r2i_gguf_try_i32(gguf, ".rope.dimension_count", 2, c->d_head, &rope->d, err));
-    /* The rows of a llama file lie in pairs over the whole head (weights.c), so no part of it turns. */
+    /* The rows of a llama file lie in pairs over the whole head (matrix.h), so no part of it turns. */
     if (c->family == R2I_FAMILY_LLAMA && rope->d != c->d_head) {
         return r2i_fail(err, R2_E_UNSUPPORTED,
                         "%s: rope.dimension_count: expected %d, the head size, found %d",

@@ -288,8 +288,8 @@ static r2_status read_rope(r2i_config *c, const source *s) {
     return try_number(&inner, "original_max_position_embeddings", &rope->original_context);
 }
 
-/* Weights that are not plain numbers: only DeepSeek's 8-bit blocks are known (weights.c reads them by
- * the type each tensor has). */
+/* Weights that are not plain numbers: only DeepSeek's 8-bit blocks are known (weights_read.c reads them
+ * by the type each tensor has). */
 static r2_status check_quantization(const source *s) {
     const json_t *tree = NULL, *block = NULL;
     const char *method = "", *format = "e4m3";
