@@ -228,9 +228,10 @@ typedef struct {
     bool ignores_end; /* go on after end-of-text tokens (benchmarks) */
     bool wants_prompt_logprobs;
     /* Most tokens guessed ahead and computed in one step, 0 to 32; 0: none.  Guesses come from what
-     * followed the same words earlier in the sequence, or from the model's prediction module.  Fewer are tried, down to none, where past
-     * guesses were wrong or rows cost more than they promise.  The tokens are the same as without; a
-     * step may add several.  Sequences with is_manual or n_top_logprobs draft nothing. */
+     * followed the same words earlier in the sequence, or from the model's prediction module.  Fewer
+     * are tried, down to none, where past guesses were wrong or rows cost more than they promise.  The
+     * tokens are the same as without; a step may add several.  Sequences with is_manual or
+     * n_top_logprobs draft nothing. */
     int32_t n_draft;
     r2_mask_callback mask;     /* may be NULL */
     r2_hidden_callback hidden; /* may be NULL */
