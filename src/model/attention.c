@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "model/attention_job.h"
 
 enum { CHUNK_TOKENS = R2I_CHUNK_PAGES * R2I_PAGE_TOKENS };
 
@@ -40,17 +41,6 @@ const r2i_run *r2i_batch_find_run(const r2i_batch *batch, int32_t row) {
     return &batch->runs[low];
 }
 
-/* One tile's tokens and heads [first_head, first_head + n_heads) against one key/value head. */
-typedef struct {
-    r2i_forward *f;
-    const r2i_attention *a;
-    const r2i_attend_tile *tile;
-    int32_t kv_head, first_head, n_heads;
-    int32_t n_rows; /* tokens x n_heads */
-    int32_t first_key[R2I_ATTEND_ROWS], end_key[R2I_ATTEND_ROWS];
-    const r2i_worker_scratch *scratch; /* q holds the rows' queries [n_rows, d_key] */
-} head_job;
-
 static int32_t blocks_of(const r2i_attention *a) {
     return r2i_div_up_i32(a->group, r2i_attention_block(a->group));
 }
@@ -60,7 +50,7 @@ static int32_t count_items(const r2i_forward *f, const r2i_attention *a) {
     return f->n_tiles * a->n_kv_heads * blocks_of(a);
 }
 
-static void set_job(head_job *job, r2i_forward *f, const r2i_attention *a, int32_t item,
+static void set_job(r2i_head_job *job, r2i_forward *f, const r2i_attention *a, int32_t item,
                     const r2i_worker_scratch *scratch) {
     const int32_t n_blocks = blocks_of(a), block = r2i_attention_block(a->group);
     const int32_t first_of_group = item % n_blocks * block;
@@ -87,25 +77,15 @@ static void set_job(head_job *job, r2i_forward *f, const r2i_attention *a, int32
     }
 }
 
-static int32_t last_position(const r2i_attend_tile *tile) {
-    return tile->first_position + tile->n_tokens - 1;
-}
-
-static int32_t first_chunk(const head_job *job) {
+static int32_t first_chunk(const r2i_head_job *job) {
     return job->first_key[0] / CHUNK_TOKENS;
 }
 
 static int32_t chunks_of(const r2i_attend_tile *tile) {
-    return last_position(tile) / CHUNK_TOKENS + 1;
+    return r2i_last_position(tile) / CHUNK_TOKENS + 1;
 }
 
-/* Partial results of a job's rows over some of the keys. */
-typedef struct {
-    float *max, *sum; /* [n_rows] */
-    float *out;       /* [n_rows, d_value] */
-} partial;
-
-static void merge(const head_job *job, const partial *total, const partial *later) {
+static void merge(const r2i_head_job *job, const r2i_partial *total, const r2i_partial *later) {
     const int32_t d = job->a->d_value;
     for (int32_t i = 0; i < job->n_rows; i++) {
         if (later->max[i] == -INFINITY) continue;
@@ -115,7 +95,7 @@ static void merge(const head_job *job, const partial *total, const partial *late
     }
 }
 
-static void start_total(const head_job *job, const partial *total) {
+static void start_total(const r2i_head_job *job, const r2i_partial *total) {
     memset(total->out, 0, (size_t)job->n_rows * (size_t)job->a->d_value * sizeof *total->out);
     for (int32_t i = 0; i < job->n_rows; i++) {
         total->max[i] = -INFINITY;
@@ -123,14 +103,15 @@ static void start_total(const head_job *job, const partial *total) {
     }
 }
 
-static const uint8_t *head_page(const head_job *job, const r2i_cache_stream *stream, int32_t page) {
+static const uint8_t *head_page(const r2i_head_job *job, const r2i_cache_stream *stream,
+                                int32_t page) {
     const size_t n_bytes = stream->n_bytes / (size_t)job->a->n_kv_heads;
     return job->tile->run->pages[page] + stream->offset + (size_t)job->kv_head * n_bytes;
 }
 
-static void attend_pages(const head_job *job, int32_t first_page, int32_t n_pages,
-                         const uint8_t *const *keys, const uint8_t *const *values,
-                         const partial *out) {
+void r2i_attend_pages(const r2i_head_job *job, int32_t first_page, int32_t n_pages,
+                      const uint8_t *const *keys, const uint8_t *const *values,
+                      const r2i_partial *out) {
     const r2i_attention *a = job->a;
     const r2i_attend_job attend = { .rows = r2i_attended_rows(job->f->parts.cache->rows),
                                     .d_key = a->d_key,
@@ -151,14 +132,14 @@ static void attend_pages(const head_job *job, int32_t first_page, int32_t n_page
     job->f->parts.kernels->attend(&attend);
 }
 
-static bool is_made_ready(const head_job *job) {
+static bool is_made_ready(const r2i_head_job *job) {
     const r2i_row_kind rows = job->f->parts.cache->rows;
     return job->a->values == NULL || rows != r2i_attended_rows(rows);
 }
 
 /* A page's keys and values as attention reads them: expanded in scratch unless they lie so in the
  * cache; the values of latent rows are taken from their keys. */
-static void make_ready(const head_job *job, int32_t page, int32_t n_slots, const uint8_t **keys,
+static void make_ready(const r2i_head_job *job, int32_t page, int32_t n_slots, const uint8_t **keys,
                        const uint8_t **values) {
     const r2i_attention *a = job->a;
     const r2i_kernels *kernels = job->f->parts.kernels;
@@ -178,27 +159,27 @@ static void make_ready(const head_job *job, int32_t page, int32_t n_slots, const
 }
 
 /* Page by page, while what was made ready is still in the processor's cache. */
-static void attend_ready_pages(const head_job *job, int32_t first_page, int32_t n_pages,
-                               const partial *out) {
+static void attend_ready_pages(const r2i_head_job *job, int32_t first_page, int32_t n_pages,
+                               const r2i_partial *out) {
     float max[R2I_ATTEND_ROWS], sum[R2I_ATTEND_ROWS];
-    const partial one = { max, sum, job->scratch->page_out };
+    const r2i_partial one = { max, sum, job->scratch->page_out };
     start_total(job, out);
     for (int32_t i = first_page; i < first_page + n_pages; i++) {
         const int32_t first = i * R2I_PAGE_TOKENS;
         const uint8_t *keys, *values;
         if (first + R2I_PAGE_TOKENS <= job->first_key[0]) continue; /* before every row's window */
-        make_ready(job, i, r2i_min_i32(R2I_PAGE_TOKENS, last_position(job->tile) + 1 - first),
+        make_ready(job, i, r2i_min_i32(R2I_PAGE_TOKENS, r2i_last_position(job->tile) + 1 - first),
                    &keys, &values);
-        attend_pages(job, i, 1, &keys, &values, &one);
+        r2i_attend_pages(job, i, 1, &keys, &values, &one);
         merge(job, out, &one);
     }
 }
 
-static void attend_chunk(const head_job *job, int32_t chunk, const partial *out) {
+static void attend_chunk(const r2i_head_job *job, int32_t chunk, const r2i_partial *out) {
     const uint8_t *keys[R2I_CHUNK_PAGES], *values[R2I_CHUNK_PAGES];
     const int32_t first_page = chunk * R2I_CHUNK_PAGES;
-    const int32_t n_pages =
-        r2i_min_i32(R2I_CHUNK_PAGES, last_position(job->tile) / R2I_PAGE_TOKENS + 1 - first_page);
+    const int32_t n_pages = r2i_min_i32(
+        R2I_CHUNK_PAGES, r2i_last_position(job->tile) / R2I_PAGE_TOKENS + 1 - first_page);
     if (is_made_ready(job)) {
         attend_ready_pages(job, first_page, n_pages, out);
         return;
@@ -207,11 +188,11 @@ static void attend_chunk(const head_job *job, int32_t chunk, const partial *out)
         keys[i] = head_page(job, job->a->keys, first_page + i);
         values[i] = head_page(job, job->a->values, first_page + i);
     }
-    attend_pages(job, first_page, n_pages, keys, values, out);
+    r2i_attend_pages(job, first_page, n_pages, keys, values, out);
 }
 
 /* Divides by the sum and puts the rows where the next product reads them. */
-static void finish_total(const head_job *job, const partial *total) {
+static void finish_total(const r2i_head_job *job, const r2i_partial *total) {
     const r2i_attention *a = job->a;
     const size_t d = (size_t)a->d_value, all_heads = (size_t)(a->n_kv_heads * a->group);
     for (int32_t i = 0; i < job->n_rows; i++) {
@@ -234,10 +215,10 @@ static void attend_whole(void *argument, int32_t begin, int32_t end, int32_t wor
     const whole_region *region = argument;
     const r2i_worker_scratch *scratch = &region->f->workers[worker];
     float max[2][R2I_ATTEND_ROWS], sum[2][R2I_ATTEND_ROWS];
-    const partial total = { max[0], sum[0], scratch->total_out },
-                  one = { max[1], sum[1], scratch->chunk_out };
+    const r2i_partial total = { max[0], sum[0], scratch->total_out },
+                      one = { max[1], sum[1], scratch->chunk_out };
     for (int32_t item = begin; item < end; item++) {
-        head_job job;
+        r2i_head_job job;
         set_job(&job, region->f, region->a, item, scratch);
         start_total(&job, &total);
         for (int32_t chunk = first_chunk(&job); chunk < chunks_of(job.tile); chunk++) {
@@ -252,24 +233,25 @@ static void attend_whole(void *argument, int32_t begin, int32_t end, int32_t wor
 typedef struct {
     whole_region base;
     int32_t n_chunks;   /* per item */
-    size_t slot_floats; /* of a partial: max [rows], sum [rows], out [rows, d_value] */
+    size_t slot_floats; /* of an r2i_partial: max [rows], sum [rows], out [rows, d_value] */
     int32_t cap_rows;
 } split_region;
 
-static partial partial_of(const split_region *region, int32_t slot) {
+static r2i_partial partial_of(const split_region *region, int32_t slot) {
     float *floats = region->base.f->partials + (size_t)slot * region->slot_floats;
-    return (partial){ floats, floats + region->cap_rows, floats + 2 * (size_t)region->cap_rows };
+    return (r2i_partial){ floats, floats + region->cap_rows,
+                          floats + 2 * (size_t)region->cap_rows };
 }
 
 static void attend_split(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const split_region *region = argument;
     r2i_forward *f = region->base.f;
     for (int32_t slot = begin; slot < end; slot++) {
-        head_job job;
+        r2i_head_job job;
         set_job(&job, f, region->base.a, slot / region->n_chunks, &f->workers[worker]);
         const int32_t chunk = slot % region->n_chunks;
         if (chunk >= chunks_of(job.tile)) continue;
-        const partial out = partial_of(region, slot);
+        const r2i_partial out = partial_of(region, slot);
         attend_chunk(&job, chunk, &out);
     }
 }
@@ -278,12 +260,12 @@ static void merge_split(const split_region *region, int32_t n_items) {
     r2i_forward *f = region->base.f;
     float max[R2I_ATTEND_ROWS], sum[R2I_ATTEND_ROWS];
     for (int32_t item = 0; item < n_items; item++) {
-        head_job job;
-        const partial total = { max, sum, f->workers[0].total_out };
+        r2i_head_job job;
+        const r2i_partial total = { max, sum, f->workers[0].total_out };
         set_job(&job, f, region->base.a, item, &f->workers[0]);
         start_total(&job, &total);
         for (int32_t chunk = first_chunk(&job); chunk < chunks_of(job.tile); chunk++) {
-            const partial later = partial_of(region, item * region->n_chunks + chunk);
+            const r2i_partial later = partial_of(region, item * region->n_chunks + chunk);
             merge(&job, &total, &later);
         }
         finish_total(&job, &total);
@@ -315,118 +297,4 @@ void r2i_attention_run(r2i_forward *f, const r2i_attention *attention) {
     }
     r2i_pool_run(f->parts.pool, n_items * split.n_chunks, 1, attend_split, &split);
     merge_split(&split, n_items);
-}
-
-/* ---- pages that are made for one step ---- */
-
-typedef struct {
-    r2i_forward *f;
-    const r2i_attention *a;
-    const r2i_run *run;
-    const r2i_attention_pages *pages;
-    const r2i_attention_sums *sums;
-    bool is_first;
-} pages_region;
-
-/* A job of up to R2I_ATTEND_ROWS tokens of one head; `a` has groups of one. */
-static void set_token_job(head_job *job, r2i_attend_tile *tile, const pages_region *region,
-                          int32_t item, const r2i_worker_scratch *scratch) {
-    const r2i_attention *a = region->a;
-    const int32_t first = item / a->n_kv_heads * R2I_ATTEND_ROWS;
-    const size_t d = (size_t)a->d_key, n_heads = (size_t)a->n_kv_heads;
-    *tile = (r2i_attend_tile){ region->run, region->run->first_row + first,
-                               r2i_min_i32(R2I_ATTEND_ROWS, region->run->n_rows - first),
-                               region->run->first_position + first };
-    job->f = region->f;
-    job->a = a;
-    job->tile = tile;
-    job->kv_head = job->first_head = item % a->n_kv_heads;
-    job->n_heads = 1;
-    job->n_rows = tile->n_tokens;
-    job->scratch = scratch;
-    for (int32_t t = 0; t < tile->n_tokens; t++) {
-        const size_t row = (size_t)(tile->first_row + t) * n_heads + (size_t)job->kv_head;
-        job->first_key[t] = 0;
-        job->end_key[t] = tile->first_position + t + 1;
-        memcpy(scratch->q + (size_t)t * d, a->q + row * d, d * sizeof *scratch->q);
-    }
-}
-
-static void add_to_rows(const head_job *job, const pages_region *region, const partial *one) {
-    const r2i_attention *a = job->a;
-    const size_t d = (size_t)a->d_value;
-    for (int32_t t = 0; t < job->n_rows; t++) {
-        const size_t row =
-            (size_t)(job->tile->first_row + t) * (size_t)a->n_kv_heads + (size_t)job->kv_head;
-        float *out = a->out + row * d;
-        if (region->is_first) {
-            region->sums->max[row] = -INFINITY;
-            region->sums->sum[row] = 0;
-            memset(out, 0, d * sizeof *out);
-        }
-        if (one->max[t] == -INFINITY) continue;
-        job->f->parts.kernels->attend_merge(&region->sums->max[row], &region->sums->sum[row], out,
-                                            one->max[t], one->sum[t], one->out + (size_t)t * d,
-                                            a->d_value);
-    }
-}
-
-static void add_pages(void *argument, int32_t begin, int32_t end, int32_t worker) {
-    const pages_region *region = argument;
-    const r2i_attention *a = region->a;
-    const r2i_row_kind rows = r2i_attended_rows(region->f->parts.cache->rows);
-    const size_t key_bytes = r2i_key_page_bytes(rows, a->d_key),
-                 head_bytes = key_bytes + r2i_value_page_bytes(rows, a->d_value);
-    const uint8_t *keys[R2I_CHUNK_PAGES], *values[R2I_CHUNK_PAGES];
-    const r2i_worker_scratch *scratch = &region->f->workers[worker];
-    float max[R2I_ATTEND_ROWS], sum[R2I_ATTEND_ROWS];
-    const partial one = { max, sum, scratch->chunk_out };
-    for (int32_t item = begin; item < end; item++) {
-        head_job job;
-        r2i_attend_tile tile;
-        set_token_job(&job, &tile, region, item, scratch);
-        const int32_t n_pages =
-            r2i_min_i32(region->pages->n_pages,
-                        last_position(&tile) / R2I_PAGE_TOKENS + 1 - region->pages->first_page);
-        for (int32_t i = 0; i < n_pages; i++) {
-            keys[i] =
-                region->pages->memory + (size_t)(i * a->n_kv_heads + job.kv_head) * head_bytes;
-            values[i] = keys[i] + key_bytes;
-        }
-        if (n_pages > 0) attend_pages(&job, region->pages->first_page, n_pages, keys, values, &one);
-        for (int32_t t = 0; n_pages <= 0 && t < job.n_rows; t++)
-            max[t] = -INFINITY;
-        add_to_rows(&job, region, &one);
-    }
-}
-
-static int32_t token_items(const r2i_attention *a, const r2i_run *run) {
-    return r2i_div_up_i32(run->n_rows, R2I_ATTEND_ROWS) * a->n_kv_heads;
-}
-
-void r2i_attention_add_pages(r2i_forward *f, const r2i_attention *attention, const r2i_run *run,
-                             const r2i_attention_pages *pages, const r2i_attention_sums *sums,
-                             bool is_first) {
-    pages_region region = { f, attention, run, pages, sums, is_first };
-    r2i_pool_run(f->parts.pool, token_items(attention, run), 1, add_pages, &region);
-}
-
-static void divide_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
-    const pages_region *region = argument;
-    const r2i_attention *a = region->a;
-    const size_t first = (size_t)region->run->first_row * (size_t)a->n_kv_heads;
-    (void)worker;
-    for (size_t row = first + (size_t)begin; row < first + (size_t)end; row++) {
-        float *out = a->out + row * (size_t)a->d_value;
-        const float scale = 1.0f / region->sums->sum[row];
-        for (int32_t j = 0; j < a->d_value; j++)
-            out[j] *= scale;
-    }
-}
-
-void r2i_attention_finish(r2i_forward *f, const r2i_attention *attention, const r2i_run *run,
-                          const r2i_attention_sums *sums) {
-    pages_region region = { .f = f, .a = attention, .run = run, .sums = sums };
-    r2i_pool_run(f->parts.pool, run->n_rows * attention->n_kv_heads, R2I_ATTEND_ROWS, divide_rows,
-                 &region);
 }
