@@ -14,7 +14,8 @@
 
 /* First n of 16 lanes, for any n. */
 static inline __mmask16 lanes_avx512(int32_t n) {
-    return n >= 16 ? (__mmask16)0xffff : n <= 0 ? (__mmask16)0 : (__mmask16)((1u << n) - 1u);
+    const uint32_t n_idle = n >= 16 ? 0u : n <= 0 ? 16u : 16u - (uint32_t)n;
+    return (__mmask16)(0xffffu >> n_idle);
 }
 
 /* exp(x), error below 1.5 ulp; 0 below -104, infinity above 88.8, NaN stays NaN.
