@@ -64,6 +64,17 @@ static void collect_needs(void *user, r2i_matrix *m) {
     n->widest = r2i_max_i32(n->widest, m->n_cols);
 }
 
+/* Matrices made of others are not visited.  Which they are can differ from layer to layer. */
+static void add_made_needs(needs *n, const r2i_forward_parts *parts) {
+    const int32_t n_layers = parts->config->n_layers + (parts->weights->has_mtp ? 1 : 0);
+    for (int32_t i = 0; i < n_layers; i++) {
+        const r2i_layer *layer = &parts->weights->layers[i];
+        if (parts->config->layers[i].attention != R2I_ATTENTION_MLA) continue;
+        n->mask |= r2i_matrix_act_mask(layer->absorb_k);
+        if (layer->expand_k->n_rows > 0) n->mask |= r2i_matrix_act_mask(layer->expand_k);
+    }
+}
+
 static void take_mtp(taker *t, r2i_forward *f, const needs *need) {
     const size_t rows = (size_t)f->limits.cap_rows, d = (size_t)f->parts.config->d_model;
     if (!f->parts.weights->has_mtp) return;
@@ -151,6 +162,12 @@ static void take_pages(taker *t, const r2i_forward *f, r2i_worker_scratch *w) {
 
 static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **panel_scratch) {
     const r2i_config *c = f->parts.config;
+    /* Expanded heads may be wider than the latent row that they are made of. */
+    const bool is_expanding = f->limits.is_expanding && has_latents(c);
+    const size_t d_head = is_expanding ? (size_t)c->d_head : 0,
+                 d_value = is_expanding ? (size_t)c->d_value : 0,
+                 d_q = r2i_max_size(cached_key_width(c), d_head),
+                 d_out = r2i_max_size(cached_value_width(c), d_value);
     const size_t tile_cols = R2I_TILE_PANELS * R2I_PANEL_ROWS;
     /* An expert can be chosen by every row once, so its tile never has more rows than the batch. */
     const size_t rows = (size_t)f->limits.cap_rows;
@@ -160,8 +177,8 @@ static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **
         w->row = take_floats(t, 1, (size_t)need->widest);
         w->gate = take_floats(t, rows, tile_cols);
         w->up = take_floats(t, rows, tile_cols);
-        w->q = take_floats(t, R2I_ATTEND_ROWS, cached_key_width(c));
-        w->chunk_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
+        w->q = take_floats(t, R2I_ATTEND_ROWS, d_q);
+        w->chunk_out = take_floats(t, R2I_ATTEND_ROWS, d_out);
         w->total_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
         take_pages(t, f, w);
         panel_scratch[i] = w->panels;
@@ -219,11 +236,7 @@ r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
     needs need = { .lora_mask = 1u << r2i_act_kind_of(parts->weights->lora_layout) };
     *out = NULL;
     r2i_weights_visit(parts->weights, parts->config, collect_needs, &need);
-    /* Matrices made of others are not visited; they have this layout. */
-    if (has_latents(parts->config)) {
-        need.mask |= r2i_matrix_act_mask(parts->weights->layers[0].absorb_k) |
-                     r2i_matrix_act_mask(parts->weights->layers[0].expand_k);
-    }
+    add_made_needs(&need, parts);
     r2i_forward *f = take(&t, 1, sizeof *f);
     r2i_worker_scratch *workers = take(&t, (size_t)n_workers, sizeof *workers);
     uint8_t **panel_scratch = take(&t, (size_t)n_workers, sizeof *panel_scratch);

@@ -12,14 +12,15 @@ typedef struct {
 
 /* Scratch of one worker. */
 typedef struct {
-    uint8_t *panels;              /* R2I_TILE_PANELS of the widest matrix */
-    float *row;                   /* [widest row] */
-    float *gate, *up;             /* [cap_rows, R2I_TILE_PANELS * 16] */
-    float *q;                     /* [R2I_ATTEND_ROWS, width of a cached key] */
-    float *chunk_out, *total_out; /* [R2I_ATTEND_ROWS, width of a cached value] */
-    float *page_out;              /* the same of one page, where pages are made ready first: */
-    uint8_t *keys;                /* page of F16 or Q8 keys as attention reads them */
-    uint8_t *values;              /* likewise of values, or of latent rows' values */
+    uint8_t *panels;  /* R2I_TILE_PANELS of the widest matrix */
+    float *row;       /* [widest row] */
+    float *gate, *up; /* [cap_rows, R2I_TILE_PANELS * 16] */
+    float *q;         /* [R2I_ATTEND_ROWS, width of a cached or an expanded key] */
+    float *chunk_out; /* [R2I_ATTEND_ROWS, width of a cached or an expanded value] */
+    float *total_out; /* [R2I_ATTEND_ROWS, width of a cached value] */
+    float *page_out;  /* the same of one page, where pages are made ready first: */
+    uint8_t *keys;    /* page of F16 or Q8 keys as attention reads them */
+    uint8_t *values;  /* likewise of values, or of latent rows' values */
 } r2i_worker_scratch;
 
 /* Rows of a batch sorted by the expert they go to.  An entry is one (row, choice). */

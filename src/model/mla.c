@@ -194,7 +194,7 @@ static void store_expanded(void *argument, int32_t begin, int32_t end, int32_t w
     const int32_t d_nope = c->d_head - c->rope.d, d_row = c->kv_rank + c->rope.d;
     const size_t key_bytes = r2i_key_page_bytes(kind, c->d_head),
                  head_bytes = key_bytes + r2i_value_page_bytes(kind, c->d_value);
-    float *key = f->workers[worker].q; /* [d_head] is the narrower */
+    float *key = f->workers[worker].q; /* [d_head] */
     for (int32_t t = begin; t < end; t++) {
         const float *latent = f->mla.latents + (size_t)t * (size_t)d_row;
         for (int32_t h = 0; h < c->n_heads; h++) {
