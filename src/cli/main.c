@@ -66,7 +66,8 @@ static int run_command(r2i_program *p, int argc, char **argv) {
 /* What was buffered may not fit the disk: that is a failure too. */
 static int close_output(int code) {
     errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    const bool was_cut = r2i_signals_pending() != 0; /* the signal's code says it */
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || was_cut) return code;
     fprintf(stderr, "r2lm: standard output: %s\n",
             errno != 0 ? strerror(errno) : "could not be written");
     return code == R2I_EXIT_OK ? R2I_EXIT_FAILED : code;
@@ -75,6 +76,7 @@ static int close_output(int code) {
 int main(int argc, char **argv) {
     static r2i_program program;
     program.start_ns = r2i_clock_ns();
+    r2i_signals_ignore_limit();
     r2i_heap_init(&program.heap);
     r2i_arena_init(&program.arena, &program.heap, TEXT_BLOCK_BYTES, 0);
     const char *name = argc > 1 ? argv[1] : "help";

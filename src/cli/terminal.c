@@ -126,6 +126,14 @@ void r2i_signals_catch(void) {
     (void)sigaction(SIGTERM, &action, NULL);
 }
 
+void r2i_signals_ignore_limit(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = SIG_IGN;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGXFSZ, &action, NULL);
+}
+
 static void on_think_key(int number) {
     (void)number;
     is_think_key_pressed = 1;
@@ -159,6 +167,7 @@ int r2i_signals_pending(void) {
 }
 
 void r2i_signals_clear(void) {
+    if (pending_signal != 0) clearerr(stdout); /* a write that it cut short is no failure */
     pending_signal = 0;
 }
 

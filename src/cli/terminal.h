@@ -33,6 +33,8 @@ void r2i_signals_catch(void);
 /* The signal that came, or 0. */
 int r2i_signals_pending(void);
 void r2i_signals_clear(void);
+/* A limit on the size of files becomes an error of the write and no longer ends the program. */
+void r2i_signals_ignore_limit(void);
 /* From here to the next call with false, Ctrl-T on the terminal of standard input is remembered. */
 void r2i_think_key_watch(bool is_on);
 /* True once for each time it was pressed. */

@@ -21,7 +21,7 @@ struct r2i_atomic_folder {
 
 static r2_status failed(const char *label, const char *doing, r2_error *err) {
     const int problem = errno;
-    const bool is_full = problem == ENOSPC || problem == EDQUOT;
+    const bool is_full = problem == ENOSPC || problem == EDQUOT || problem == EFBIG;
     return r2i_fail(err, is_full ? R2_E_FULL : R2_E_IO, "%s: cannot %s: %s", label, doing,
                     strerror(problem));
 }
