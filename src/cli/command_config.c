@@ -29,7 +29,10 @@ typedef struct {
 static void compare(search *s, const char *name) {
     const int distance = r2i_word_distance(s->wanted, name);
     if (distance == 0) s->is_known = true;
-    if (distance >= s->best_distance) return;
+    /* Of names as near, the first letter tells: "tmp" is "temp" and not "mtp". */
+    const bool is_as_near = distance == s->best_distance && s->best[0] != s->wanted[0] &&
+                            name[0] == s->wanted[0] && s->best[0] != '\0';
+    if (distance >= s->best_distance && !is_as_near) return;
     s->best_distance = distance;
     (void)snprintf(s->best, sizeof s->best, "%s", name);
 }

@@ -85,7 +85,7 @@ r2_status r2i_conversation_save(const r2i_conversation *c, const char *path, r2_
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (text == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory to write the conversation");
-    const r2_status status = r2i_text_write(path, text, strlen(text), err);
+    const r2_status status = r2i_text_write(path, text, strlen(text), 0600, err);
     free(text); /* jansson's own */
     return status;
 }

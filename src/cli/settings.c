@@ -240,10 +240,10 @@ static r2_status read_old(r2i_buffer *out, const char *path, r2_error *err) {
 }
 
 /* The folders above a file; failures show when it is written. */
-static void make_folders(char *path) {
+static void make_folders(char *path, mode_t mode) {
     for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        (void)mkdir(path, 0700);
+        (void)mkdir(path, mode);
         *slash = '/';
     }
 }
@@ -256,7 +256,8 @@ r2_status r2i_settings_write(const r2i_settings *settings, r2i_place place, cons
     if (settings->paths[place] == NULL)
         return r2i_fail(err, R2_E_STATE, "there is no place for the file: HOME is not set");
     (void)snprintf(path, sizeof path, "%s", settings->paths[place]);
-    make_folders(path);
+    const bool is_for_all = place == R2I_PLACE_SYSTEM; /* other users read it too */
+    make_folders(path, is_for_all ? 0755 : 0700);
     char *real = realpath(path, NULL); /* a link stays a link */
     r2i_buffer_init(&old, heap, MAX_FILE_BYTES);
     r2i_buffer_init(&new, heap, MAX_FILE_BYTES);
@@ -265,7 +266,7 @@ r2_status r2i_settings_write(const r2i_settings *settings, r2i_place place, cons
     if (status == R2_OK) status = rewrite(&w, &old, err);
     if (status == R2_OK)
         status = r2i_text_write(real != NULL ? real : path, new.n_bytes > 0 ? new.bytes : "",
-                                new.n_bytes, err);
+                                new.n_bytes, is_for_all ? 0644 : 0600, err);
     free(real);
     r2i_buffer_destroy(&old);
     r2i_buffer_destroy(&new);

@@ -25,7 +25,8 @@ r2_status r2i_text_write_to(int file, const char *text, size_t n_bytes, const ch
     return fsync(file) == 0 ? R2_OK : r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
 }
 
-r2_status r2i_text_write(const char *path, const char *text, size_t n_bytes, r2_error *err) {
+r2_status r2i_text_write(const char *path, const char *text, size_t n_bytes, unsigned mode,
+                         r2_error *err) {
     char part[PATH_BYTES];
     struct stat info;
     const bool exists = stat(path, &info) == 0;
@@ -37,6 +38,8 @@ r2_status r2i_text_write(const char *path, const char *text, size_t n_bytes, r2_
     const int file = mkstemp(part);
     if (file < 0) return r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
     r2_status status = r2i_text_write_to(file, text, n_bytes, path, err);
+    if (status == R2_OK && fchmod(file, exists ? info.st_mode & 0777 : (mode_t)mode) != 0)
+        status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
     if (close(file) != 0 && status == R2_OK)
         status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
     if (status == R2_OK && rename(part, path) != 0)

@@ -215,6 +215,19 @@ def test_config_writes_what_it_should(home, tmp_path):
     assert target.read_text() == "temp = 2\n" and user.is_symlink() and before
 
 
+def test_the_systems_settings_are_for_all(tmp_path, home):
+    system, env = tmp_path / "etc" / "r2lm" / "config.ini", dict(R2LM_SYSTEM_CONFIG=str(tmp_path / "etc/r2lm/config.ini"))
+    mode = lambda path: stat.S_IMODE(path.stat().st_mode)
+    r2lm("config", "set", "--system", "threads", "1", env=env)
+    assert mode(system) == 0o644 and mode(system.parent) == 0o755
+    system.chmod(0o640)
+    r2lm("config", "set", "--system", "threads", "2", env=env)
+    assert mode(system) == 0o640                                         # what is there keeps its mode
+    r2lm("config", "set", "threads", "1", env=dict(XDG_CONFIG_HOME=str(tmp_path / "own")))
+    assert mode(tmp_path / "own/r2lm/config.ini") == 0o600 and mode(tmp_path / "own/r2lm") == 0o700
+    assert "mean temp?" in r2lm("config", "set", "tmp", "1", code=USAGE).err
+
+
 def test_settings_that_are_wrong(tmp_path):
     file = tmp_path / "bad.ini"
     def listed(text, code=OK, **env):
