@@ -62,6 +62,12 @@ r2_status r2i_fail_at(r2_error *err, r2_status code, const char *prefix) {
     return r2i_fail(err, code, "%s: %s", prefix, inner);
 }
 
+r2_status r2i_fail_file(r2_status code, r2_error *err) {
+    if (code != R2_E_RANGE) return code;
+    if (err != NULL) err->code = R2_E_FORMAT;
+    return R2_E_FORMAT;
+}
+
 #if defined(R2I_DEBUG)
 #include <stdlib.h>
 void r2i_assert_failed(const char *expression, const char *file, int line) {

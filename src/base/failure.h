@@ -12,6 +12,10 @@ r2_status r2i_fail(r2_error *err, r2_status code, const char *format, ...)
 /* Puts "prefix: " in front of the text of a failed call.  Returns `code` unchanged. */
 r2_status r2i_fail_at(r2_error *err, r2_status code, const char *prefix);
 
+/* The status of reading a file: a number in it that is out of range makes the file malformed, which
+ * is no mistake of the caller's.  R2_E_FORMAT for R2_E_RANGE, otherwise `code`. */
+r2_status r2i_fail_file(r2_status code, r2_error *err);
+
 /* Returns from the calling function when a step failed: for functions that hold nothing to release. */
 #define R2I_TRY(step)                               \
     do {                                            \

@@ -27,6 +27,10 @@ static r2_status map_optional(r2i_mapping *out, int folder_fd, const char *name,
 static r2_status read_files(r2i_model_folder *f, int folder_fd, r2_error *err) {
     r2_status status = read_optional_json(&f->config, folder_fd, "config.json", err);
     if (status != R2_OK) return status;
+    if (f->config == NULL && faccessat(folder_fd, "adapter_config.json", F_OK, 0) == 0) {
+        return r2i_fail(err, R2_E_NOT_FOUND, "%s: expected a model, found an adapter for one",
+                        f->label);
+    }
     if (f->config == NULL) {
         return r2i_fail(err, R2_E_NOT_FOUND, "%s: expected config.json in the folder, found none",
                         f->label);

@@ -28,6 +28,9 @@ static r2_status read_config(json_t **out, const char *folder, r2_error *err) {
     R2I_TRY(r2i_beneath_open_folder(&folder_fd, folder, err));
     r2_status status = r2i_beneath_map(&m, folder_fd, config_name, err);
     (void)close(folder_fd);
+    if (status == R2_E_NOT_FOUND)
+        (void)r2i_fail(err, status, "%.150s: expected %s in the folder, found none", folder,
+                       config_name);
     if (status != R2_OK) return status;
     status = r2i_json_read(out, config_name, m.bytes, m.n_bytes, &r2i_json_config_limits, err);
     r2i_mapping_close(&m);
@@ -93,7 +96,7 @@ static r2_status open_all(r2_adapter *a, const char *path, r2_error *err) {
     const r2_status status = is_folder(path) ? open_peft(a, path, &base, &files, err)
                                              : open_gguf(a, path, &base, &files, err);
     r2i_arena_destroy(&files);
-    return status;
+    return r2i_fail_file(status, err);
 }
 
 r2_status r2_adapter_open(r2_adapter **out, r2_model *model, const char *path, r2_error *err) {

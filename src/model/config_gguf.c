@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "model/adapter.h"
 #include "model/config_read.h"
 
 typedef struct {
@@ -228,9 +229,12 @@ static r2_status read_rope(r2i_config *c, const r2i_gguf *gguf, r2i_arena *arena
     return read_scaling(c, gguf, err);
 }
 
-r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf, r2i_arena *arena,
-                               r2_error *err) {
+static r2_status read_all(r2i_config *out, const r2i_gguf *gguf, r2i_arena *arena, r2_error *err) {
     r2i_config c = { 0 };
+    if (r2i_adapter_is_gguf(gguf)) {
+        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: expected a model, found an adapter for one",
+                        r2i_gguf_label(gguf));
+    }
     R2I_TRY(find_architecture(&c, gguf, err));
     R2I_TRY(read_sizes(&c, gguf, err));
     R2I_TRY(read_modules(&c, gguf, err));
@@ -247,4 +251,9 @@ r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf, r2i_arena 
     R2I_TRY(r2i_config_check(&c, r2i_gguf_label(gguf), err));
     *out = c;
     return R2_OK;
+}
+
+r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf, r2i_arena *arena,
+                               r2_error *err) {
+    return r2i_fail_file(read_all(out, gguf, arena, err), err);
 }

@@ -312,8 +312,8 @@ static r2_status check_quantization(const source *s) {
                     "%s: quantization_config: weight_block_size: expected [128, 128]", s->label);
 }
 
-r2_status r2i_config_from_json(r2i_config *out, const json_t *json, const char *label,
-                               r2i_arena *arena, r2_error *err) {
+static r2_status read_all(r2i_config *out, const json_t *json, const char *label, r2i_arena *arena,
+                          r2_error *err) {
     const source s = { json, label, err };
     r2i_config c = { 0 };
     R2I_TRY(find_model_type(&c, &s));
@@ -328,4 +328,9 @@ r2_status r2i_config_from_json(r2i_config *out, const json_t *json, const char *
     R2I_TRY(r2i_config_check(&c, label, err));
     *out = c;
     return R2_OK;
+}
+
+r2_status r2i_config_from_json(r2i_config *out, const json_t *json, const char *label,
+                               r2i_arena *arena, r2_error *err) {
+    return r2i_fail_file(read_all(out, json, label, arena, err), err);
 }

@@ -487,7 +487,7 @@ static const bad_case bad_cases[] = {
       0,
       R2_E_FORMAT,
       "adapter_config.json" },
-    { "{\"peft_type\":\"LORA\",\"r\":0}", { { Q_A, 4, 56, 1 } }, 1, 0, R2_E_RANGE, "r: expected" },
+    { "{\"peft_type\":\"LORA\",\"r\":0}", { { Q_A, 4, 56, 1 } }, 1, 0, R2_E_FORMAT, "r: expected" },
     { "{\"peft_type\":\"IA3\",\"r\":4}", { { Q_A, 4, 56, 1 } }, 1, 0, R2_E_UNSUPPORTED, "IA3" },
     { "[]", { { Q_A, 4, 56, 1 } }, 1, 0, R2_E_FORMAT, "adapter_config.json" },
 };
