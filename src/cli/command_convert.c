@@ -1,6 +1,8 @@
 /* command_convert.c - `r2lm convert`: a Hugging Face folder to GGUF, or back. */
+#define _GNU_SOURCE /* S_ISDIR */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/failure.h"
@@ -31,13 +33,32 @@ static int fail(r2i_program *p, r2_status status, const r2_error *err) {
     const int code = r2i_program_fail(p, status, err);
     const r2i_options *o = p->options;
     if (status == R2_E_ARGUMENT && strstr(err->text, "exists already") != NULL)
-        r2i_program_hint(p, "--force replaces it");
+        r2i_program_hint(p, "      --force replaces it");
     else if (status == R2_E_NOT_FOUND && p->is_model_missing)
         r2i_models_hint(p);
     else if (status == R2_E_NOT_FOUND && o->keeps_mtp && strstr(err->text, "is missing") != NULL &&
              strstr(err->text, "eh_proj") != NULL)
-        r2i_program_hint(p, "--no-mtp leaves the prediction module out");
+        r2i_program_hint(p, "      --no-mtp leaves the prediction module out");
     return code;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    const size_t n = strlen(text), n_end = strlen(end);
+    return n >= n_end && strcmp(text + n - n_end, end) == 0;
+}
+
+/* A name that promises the other kind of model is a mistake. */
+static r2_status check_output(const char *in, const char *out, r2_error *err) {
+    struct stat info;
+    const bool is_folder = stat(in, &info) == 0 && S_ISDIR(info.st_mode);
+    if (is_folder && (ends_with(out, ".safetensors") || ends_with(out, "/")))
+        return r2i_fail(err, R2_E_ARGUMENT, "%.150s: expected the name of a GGUF file", out);
+    if (!is_folder && ends_with(out, ".gguf")) {
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "%.150s: a GGUF file becomes a folder; `r2lm quantize` changes its types",
+                        out);
+    }
+    return R2_OK;
 }
 
 int r2i_convert_command(r2i_program *p) {
@@ -45,8 +66,8 @@ int r2i_convert_command(r2i_program *p) {
     const char *in = NULL;
     r2_error err = { R2_OK, "" };
     if (p->arguments.n_words != 2) {
-        (void)r2i_fail(&err, R2_E_ARGUMENT, "convert: expected INPUT and OUTPUT, found %d words",
-                       p->arguments.n_words);
+        (void)r2i_fail(&err, R2_E_ARGUMENT, "convert: expected INPUT and OUTPUT, found %d word%s",
+                       p->arguments.n_words, p->arguments.n_words == 1 ? "" : "s");
         return r2i_program_fail(p, R2_E_ARGUMENT, &err);
     }
     const char *out = p->arguments.words[1];
@@ -60,6 +81,7 @@ int r2i_convert_command(r2i_program *p) {
                                          .host = { .log = on_log, .user = p } };
     r2i_signals_catch();
     r2_status status = r2i_model_resolve(&in, p, p->arguments.words[0], &err);
+    if (status == R2_OK) status = check_output(in, out, &err);
     if (status == R2_OK) status = r2_convert(in, out, &options, &err);
     if (status != R2_OK) return fail(p, status, &err);
     r2i_terminal_clear_progress(&p->terminal);

@@ -183,8 +183,8 @@ static int print_text(const planning *g) {
     printf("%-12s %s, %d layers of width %d", "model", plan->architecture, plan->n_layers,
            plan->d_model);
     if (plan->n_experts > 0)
-        printf(", %d of %d experts per token (%d layers without)", plan->n_active_experts,
-               plan->n_experts, plan->n_dense_layers);
+        printf(", %d of %d experts per token (%d layer%s without)", plan->n_active_experts,
+               plan->n_experts, plan->n_dense_layers, plan->n_dense_layers == 1 ? "" : "s");
     printf("\n%-12s %s, %s at work per token\n", "parameters", as_count(a, plan->n_parameters),
            as_count(b, plan->n_active_parameters));
     printf("%-12s %s: %s%s; read per token %s\n", "weights", as_bytes(a, plan->weight_bytes),

@@ -36,8 +36,9 @@ static r2_status find_paths(quantizing *q, r2_error *err) {
     r2i_program *p = q->program;
     const int n_model = p->arguments.has_model_flag ? 0 : 1;
     if (p->arguments.n_words != n_model + 1)
-        return r2i_fail(err, R2_E_ARGUMENT, "quantize: expected %s and OUTPUT, found %d words",
-                        n_model == 1 ? "MODEL" : "-m MODEL", p->arguments.n_words);
+        return r2i_fail(err, R2_E_ARGUMENT, "quantize: expected %s and OUTPUT, found %d word%s",
+                        n_model == 1 ? "MODEL" : "-m MODEL", p->arguments.n_words,
+                        p->arguments.n_words == 1 ? "" : "s");
     q->out = p->arguments.words[n_model];
     return r2i_model_resolve(&q->in, p, n_model == 1 ? p->arguments.words[0] : p->options->model,
                              err);
@@ -92,6 +93,26 @@ static r2_status get_importance(quantizing *q, r2_error *err) {
     return R2_OK;
 }
 
+/* Without a tokenizer no text can be read. */
+static bool has_tokenizer(const r2i_session *s) {
+    int32_t n_tokens;
+    r2_error unused;
+    return r2_tokenize(s->model, "a", 1, 0, NULL, 0, &n_tokens, &unused) != R2_E_UNSUPPORTED;
+}
+
+/* A text that is not there is said before the work. */
+static r2_status check_text(const quantizing *q, r2_error *err) {
+    r2i_buffer text;
+    const r2i_options *o = q->program->options;
+    if (!o->measures || o->text == NULL || strcmp(o->text, "-") == 0) return R2_OK;
+    r2i_prompt_buffer_init(&text, q->program);
+    const r2_status status = r2i_file_append(&text, o->text, err);
+    const bool is_empty = status == R2_OK && text.n_bytes == 0;
+    r2i_buffer_destroy(&text);
+    return is_empty ? r2i_fail(err, R2_E_FORMAT, "%.150s: expected text, found none", o->text)
+                    : status;
+}
+
 /* The new file beside its source on a text. */
 static r2_status measure(quantizing *q, r2_error *err) {
     const r2i_options *o = q->program->options;
@@ -101,6 +122,11 @@ static r2_status measure(quantizing *q, r2_error *err) {
     const r2_compare_options how = { .n_threads = o->threads, .progress = on_tokens, .user = q };
     q->doing = "measuring";
     r2_status status = r2i_session_open_model(&before, q->program, q->in, err);
+    if (status == R2_OK && o->text == NULL && !has_tokenizer(&before)) {
+        r2i_session_close(&before);
+        r2i_program_note(q->program, "note: not measured: the model has no tokenizer");
+        return R2_OK;
+    }
     if (status == R2_OK) status = r2i_session_open_model(&now, q->program, q->out, err);
     if (status == R2_OK) status = tokens_of(&before, o->text, &tokens, &n_tokens, err);
     if (status == R2_OK)
@@ -139,15 +165,16 @@ static int print_result(const quantizing *q) {
     r2i_program *p = q->program;
     if (r->n_requantized > 0) {
         r2i_program_note(p,
-                         "note: %d tensors of the source were quantized before; what that lost "
+                         "note: %d tensor%s of the source %s quantized before; what that lost "
                          "stays lost",
-                         r->n_requantized);
+                         r->n_requantized, r->n_requantized == 1 ? "" : "s",
+                         r->n_requantized == 1 ? "was" : "were");
     }
     if (r->n_fallbacks > 0) {
         r2i_program_note(p,
-                         "note: %d tensors have rows that %s's blocks do not divide and took "
-                         "the next type",
-                         r->n_fallbacks, p->options->type);
+                         "note: %d tensor%s: blocks of the wanted type do not divide the rows; "
+                         "the next type was taken",
+                         r->n_fallbacks, r->n_fallbacks == 1 ? "" : "s");
     }
     if (p->options->wants_json) return print_json(q);
     printf("%s: %.1f MB from %.1f MB, %.2f bits per weight, %.1f s, %.0f MB/s\n", q->out,
@@ -165,6 +192,7 @@ static r2_status work(quantizing *q, r2_error *err) {
     r2i_program *p = q->program;
     const r2i_options *o = p->options;
     R2I_TRY(find_paths(q, err));
+    R2I_TRY(check_text(q, err));
     R2I_TRY(get_importance(q, err));
     const r2_quantize_options options = { .type = o->type,
                                           .roles = o->roles.texts,
@@ -192,7 +220,7 @@ int r2i_quantize_command(r2i_program *p) {
                          q.out);
     const int code = r2i_program_fail(p, status, &err);
     if (status == R2_E_ARGUMENT && strstr(err.text, "exists already") != NULL)
-        r2i_program_hint(p, "--force replaces it");
+        r2i_program_hint(p, "      --force replaces it");
     if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
     return code;
 }

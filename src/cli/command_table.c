@@ -23,7 +23,9 @@ const r2i_command r2i_command_table[] = {
       "Looks into --models, the cache of r2lm and those of Hugging Face, ollama and llama.cpp; "
       "opens nothing." },
     { "show", NULL, "[MODEL]", "show what a model or an adapter is", R2I_FOR_SHOW, r2i_show_command,
-      NULL },
+      "Of a model: architecture, parameters, types, context, chat template, memory.  Of a LoRA "
+      "adapter: the\n"
+      "family it was made for, its rank, the matrices it changes." },
     { "tokenize", NULL, "[MODEL]", "turn text into tokens", R2I_FOR_TOKENIZE, r2i_tokenize_command,
       "The text comes from -p, -f or standard input; token numbers are printed on one line." },
     { "ppl", "perplexity", "[MODEL]", "perplexity of a text", R2I_FOR_PPL, r2i_ppl_command,
@@ -47,6 +49,16 @@ const r2i_command r2i_command_table[] = {
       "several); OUTPUT\n"
       "becomes the other of the two.  Tokenizer and chat template go along.  OUTPUT appears when "
       "it is complete." },
+    { "quantize", NULL, "MODEL OUTPUT", "store a model in smaller types", R2I_FOR_QUANTIZE,
+      r2i_quantize_command,
+      "MODEL is a GGUF file or a Hugging Face folder, best of F32, F16 or BF16; OUTPUT another, "
+      "which appears when it is "
+      "complete.\n"
+      "Norms and routers stay as they are.  Afterwards both models read a text: perplexity, mean "
+      "KL "
+      "divergence\n"
+      "from the source, how often the likeliest token is the same.  --no-measure leaves that "
+      "out." },
     { "verify", NULL, "[MODEL]", "check a model's files", R2I_FOR_VERIFY, r2i_verify_command,
       "Opens the model as the engine does, looks for values that are no numbers in every tensor, "
       "and compares\n"
@@ -61,16 +73,6 @@ const r2i_command r2i_command_table[] = {
       "FLAG = VALUE;\n"
       "behind a line [COMMAND] it counts for that command alone.  Variables and flags are "
       "stronger." },
-    { "quantize", NULL, "MODEL OUTPUT", "store a model in smaller types", R2I_FOR_QUANTIZE,
-      r2i_quantize_command,
-      "MODEL is a GGUF file or a Hugging Face folder, best of F32, F16 or BF16; OUTPUT another, "
-      "which appears when it is "
-      "complete.\n"
-      "Norms and routers stay as they are.  Afterwards both models read a text: perplexity, mean "
-      "KL "
-      "divergence\n"
-      "from the source, how often the likeliest token is the same.  --no-measure leaves that "
-      "out." },
     { "doctor", NULL, "", "say whether this machine is ready", R2I_FOR_DOCTOR, r2i_doctor_command,
       "Reads only: processor, memory, bandwidth, models." },
     { "version", NULL, "", "print the version", R2I_FOR_VERSION, r2i_version_command, NULL },

@@ -46,9 +46,12 @@ static r2_status find_scales(r2i_conversion *c, const r2i_safetensor *t, r2i_sto
         return r2i_fail(err, R2_E_UNSUPPORTED, "%s: %s: expected scales of F32, found %s", c->label,
                         name, r2i_dtype_name(s->dtype));
     }
-    if (s->n_dims != 2 || s->shape[0] != n_rows || s->shape[1] != n_cols) {
-        return fail_shape(c, name, n_rows, n_cols, s->n_dims > 0 ? s->shape[0] : 0,
-                          s->n_dims > 1 ? s->shape[1] : 0, err);
+    if (s->n_dims != 2) {
+        return r2i_fail(err, R2_E_MISMATCH, "%s: %s: expected a matrix, found %d dimensions",
+                        c->label, name, (int)s->n_dims);
+    }
+    if (s->shape[0] != n_rows || s->shape[1] != n_cols) {
+        return fail_shape(c, name, n_rows, n_cols, s->shape[0], s->shape[1], err);
     }
     out->is_fp8 = true;
     out->scales = s->bytes;

@@ -172,6 +172,24 @@ def test_bad_input(work):
         refused("convert", bad, work / "x.gguf", folder=work, says=says)
     (bad / "config.json").unlink()
     refused("convert", bad, work / "x.gguf", folder=work, says="config.json")
+    (bad / "adapter_config.json").write_text("{}")
+    refused("convert", bad, work / "x.gguf", folder=work, says="found an adapter")
+    refused("convert", os.path.join(GOLDEN, "lora_llama", "adapter.gguf"), work / "x", folder=work, says="found an adapter")
+
+
+def test_names_of_the_other_kind(work):
+    refused("convert", TOY, work / "x.gguf", folder=work, code=USAGE, says="quantize")
+    refused("convert", os.path.join(GOLDEN, "qwen2"), work / "x.safetensors", folder=work, code=USAGE, says="GGUF")
+
+
+@pytest.mark.parametrize("key, value", [("kv_lora_rank", -1), ("n_routed_experts", 0), ("n_routed_experts", 1 << 40), ("num_experts_per_tok", 99), ("n_group", 5), ("topk_group", 99),
+                                        ("kv_lora_rank", 7), ("qk_rope_head_dim", 7)])
+def test_numbers_that_do_not_fit(work, key, value):
+    bad = copy_case("deepseek_v3", work / "bad")
+    config = json.load(open(bad / "config.json"))
+    (bad / "config.json").write_text(json.dumps({**config, key: value}))
+    refused("convert", bad, work / "x.gguf", folder=work)
+    for command in ("show", "verify"): r2lm(command, bad, code=DATA)
 
 
 def test_missing_shard(work):
@@ -211,15 +229,18 @@ def test_wrong_scales(work):
         return tensors, data
     edit_weights(bad, turn)
     refused("convert", bad, work / "x.gguf", folder=work, says="weight_scale_inv")
+    def stack(tensors, data):
+        tensors["model.layers.1.self_attn.o_proj.weight_scale_inv"]["shape"].append(1)
+        return tensors, data
+    edit_weights(bad, stack)
+    refused("convert", bad, work / "x.gguf", folder=work, says="found 3 dimensions")
 
 
 def test_full_disk(work):
     def limit(n): return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))
-    import signal
-    ignore = lambda n: (lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), limit(n)()))
     for n in (100, 3000, 60000, 120000):
-        refused("convert", TOY, work / "toy", folder=work, code=MEMORY, preexec_fn=ignore(n))
-        refused("convert", os.path.join(GOLDEN, "llama"), work / "x.gguf", folder=work, code=MEMORY, preexec_fn=ignore(n))
+        refused("convert", TOY, work / "toy", folder=work, code=MEMORY, preexec_fn=limit(n))
+        refused("convert", os.path.join(GOLDEN, "llama"), work / "x.gguf", folder=work, code=MEMORY, preexec_fn=limit(n))
 
 
 def test_json_and_quiet(work):

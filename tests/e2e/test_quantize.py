@@ -171,6 +171,16 @@ def test_wrong_usage_is_one_line(tmp_path, arguments, code, says):
     assert os.listdir(tmp_path) == ["home"]
 
 
+def test_measuring_needs_a_text_and_a_tokenizer(tmp_path):
+    out = tmp_path / "out.gguf"
+    (tmp_path / "empty").write_text("")
+    for text in ("none", "empty"):
+        assert text in one_line(r2lm("quantize", TOY, out, "--text", tmp_path / text, code=DATA).err) and not out.exists()
+    golden = os.path.join(SOURCE, "tests", "golden", "qwen2")           # has no tokenizer
+    assert "not measured" in r2lm("quantize", golden, out, "--type", "Q8_0").err and out.exists()
+    r2lm("quantize", TOY, out, "--force", "--lora", "x", code=USAGE)
+
+
 def test_output_exists_or_has_no_place(tmp_path):
     out = tmp_path / "out.gguf"
     out.write_text("before")
@@ -204,7 +214,6 @@ def test_folder_as_source(tmp_path, family):
 def test_full_disk_leaves_nothing(tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     out = tmp_path / "out.gguf"
     assert "out.gguf" in one_line(r2lm("quantize", TOY, out, "--no-measure", code=MEMORY, preexec_fn=limit).err)
     assert os.listdir(tmp_path) == ["home"]
