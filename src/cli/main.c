@@ -66,8 +66,9 @@ static int run_command(r2i_program *p, int argc, char **argv) {
 /* What was buffered may not fit the disk: that is a failure too. */
 static int close_output(int code) {
     errno = 0;
-    const bool was_cut = r2i_signals_pending() != 0; /* the signal's code says it */
-    if ((fflush(stdout) == 0 && !ferror(stdout)) || was_cut) return code;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    const int number = r2i_signals_pending(); /* it cut a write short, and its code says so */
+    if (number != 0) return code == R2I_EXIT_OK ? R2I_EXIT_SIGNAL + number : code;
     fprintf(stderr, "r2lm: standard output: %s\n",
             errno != 0 ? strerror(errno) : "could not be written");
     return code == R2I_EXIT_OK ? R2I_EXIT_FAILED : code;

@@ -115,7 +115,7 @@ def test_bench_answers_a_text(tmp_path):
 
 def test_interrupt_ends_with_130():
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        child = subprocess.Popen([PROGRAM, "run", "-m", TOY, "-p", "Hi", "-n", "900", "--temp", "0", "--no-think", "--draft", "off", "--jsonl"],
+        child = subprocess.Popen([PROGRAM, "run", "-m", TOY, "-p", "Hi", "-n", "30000", "-c", "32768", "--temp", "0", "--no-think", "--draft", "off", "--jsonl"],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         child.stdout.readline()   # a full pipe then holds the program until it is told to stop
         child.send_signal(number)
