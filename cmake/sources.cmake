@@ -25,7 +25,7 @@ elseif(R2LM_SANITIZE)
   set(R2LM_HOT -O1)
 endif()
 # Plain loops over rows and logits want the vectorizer as well.
-foreach(folder model sampler convert)
+foreach(folder model sampler)
   file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.c")
   if(NOT R2LM_SANITIZE)
     set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS -O3)
