@@ -36,8 +36,8 @@ static int fail(r2i_program *p, r2_status status, const r2_error *err) {
         r2i_program_hint(p, "      --force replaces it");
     else if (status == R2_E_NOT_FOUND && p->is_model_missing)
         r2i_models_hint(p);
-    else if (status == R2_E_NOT_FOUND && o->keeps_mtp && strstr(err->text, "is missing") != NULL &&
-             strstr(err->text, "eh_proj") != NULL)
+    else if (status == R2_E_NOT_FOUND && o->keeps_mtp &&
+             strstr(err->text, "of the prediction module") != NULL)
         r2i_program_hint(p, "      --no-mtp leaves the prediction module out");
     return code;
 }

@@ -1,4 +1,5 @@
 /* completion.c - completions for bash, zsh and fish out of the same tables. */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,8 +20,18 @@ static bool has_levels(const r2i_option *o) {
     return o->kind == R2I_OPTION_LEVEL;
 }
 
+/* "[list|get] [FLAG]": words to choose from are in small letters. */
+static const char *print_first_words(const r2i_command *c) {
+    const char *at = c->arguments + (c->arguments[0] == '[');
+    const size_t n = strcspn(at, "] ");
+    if (!islower((unsigned char)*at) || memchr(at, '|', n) == NULL) return "";
+    for (size_t i = 0; i < n; i++)
+        (void)fputc(at[i] == '|' ? ' ' : at[i], stdout);
+    return " ";
+}
+
 static void print_words_of(const r2i_command *c) {
-    const char *between = "";
+    const char *between = print_first_words(c);
     for (size_t i = 0; i < r2i_n_options; i++) {
         const r2i_option *o = &r2i_option_table[i];
         if ((o->commands & c->bit) == 0) continue;
@@ -39,19 +50,29 @@ static void print_choices(const r2i_option *o) {
         (void)fputc(*c == '|' ? ' ' : *c, stdout);
 }
 
+/* The values of a flag may differ from command to command. */
+static void print_values(const r2i_option *o) {
+    const char *between = "        ";
+    if (o->choices == NULL || has_levels(o)) return;
+    for (size_t i = 0; i < r2i_n_commands; i++) {
+        if ((o->commands & r2i_command_table[i].bit) == 0) continue;
+        printf("%s%s:--%s", between, r2i_command_table[i].name, o->name);
+        between = "|";
+    }
+    printf(") words=\"");
+    print_choices(o);
+    printf("\" ;;\n");
+}
+
 static void print_bash(void) {
     printf("# bash completion for r2lm, written by `r2lm completion bash`\n_r2lm() {\n"
            "    local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words=\n"
            "    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words=\"");
     print_commands();
-    printf("\"\n    else\n        case $before in\n        -m|--model) words=$(r2lm list --quiet "
-           "2>/dev/null | cut -f 1) ;;\n");
-    for (size_t i = 0; i < r2i_n_options; i++) {
-        if (r2i_option_table[i].choices == NULL || has_levels(&r2i_option_table[i])) continue;
-        printf("        --%s) words=\"", r2i_option_table[i].name);
-        print_choices(&r2i_option_table[i]);
-        printf("\" ;;\n");
-    }
+    printf("\"\n    else\n        case ${COMP_WORDS[1]}:$before in\n        *:-m|*:--model) "
+           "words=$(r2lm list --quiet 2>/dev/null | cut -f 1) ;;\n");
+    for (size_t i = 0; i < r2i_n_options; i++)
+        print_values(&r2i_option_table[i]);
     printf("        *) case ${COMP_WORDS[1]} in\n");
     for (size_t i = 0; i < r2i_n_commands; i++) {
         printf("            %s) words=\"", r2i_command_table[i].name);

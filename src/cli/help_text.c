@@ -30,9 +30,9 @@ static void print_program_help(void) {
     printf("r2lm - language models on ordinary machines\n\nusage: r2lm COMMAND [FLAGS]\n\n");
     for (size_t i = 0; i < r2i_n_commands; i++) {
         const r2i_command *c = &r2i_command_table[i];
-        printf("  %-11s %-18s ", c->name, c->arguments);
-        if (strlen(c->arguments) > 18) printf("\n%33s", ""); /* keeps the column */
-        printf("%s\n", c->help);
+        const bool is_long = strlen(c->arguments) > 18; /* the column stays */
+        printf("  %-11s %-18s%s%s\n", c->name, c->arguments,
+               is_long ? "\n                                 " : " ", c->help);
     }
     printf("\nflags people use most (r2lm help COMMAND lists all):\n");
     static const char *const shown[] = { "model", "prompt", "predict", "ctx-size", "threads",

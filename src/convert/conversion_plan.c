@@ -17,7 +17,11 @@ static r2_status fail_shape(const r2i_conversion *c, const char *name, int64_t r
 }
 
 static r2_status fail_missing(const r2i_conversion *c, const char *name, r2_error *err) {
-    return r2i_fail(err, R2_E_NOT_FOUND, "%s: tensor %s is missing", c->label, name);
+    int32_t layer = -1;
+    if (sscanf(name, "model.layers.%d.", &layer) != 1) (void)sscanf(name, "blk.%d.", &layer);
+    const bool is_of_module = c->has_mtp && layer >= c->config.n_layers;
+    return r2i_fail(err, R2_E_NOT_FOUND, "%s: tensor %s%s is missing", c->label, name,
+                    is_of_module ? " of the prediction module" : "");
 }
 
 static r2_status note_used(r2i_conversion *c, const char *name, r2_error *err) {

@@ -485,6 +485,18 @@ def test_man_page():
     assert done.returncode == 0 and done.stderr == b""
 
 
+def test_completions_know_the_command(tmp_path):
+    script = tmp_path / "r2lm.bash"
+    script.write_text(r2lm("completion", "bash").out)
+    def offered(*words):
+        line = " ".join(f"'{w}'" for w in words)
+        ask = f"source '{script}'; COMP_WORDS=(r2lm {line}); COMP_CWORD={len(words)}; _r2lm; echo \"${{COMPREPLY[@]}}\""
+        return subprocess.run(["bash", "-c", ask], capture_output=True, text=True).stdout.split()
+    assert offered("convert", "--type", "") == ["keep", "f32", "f16", "bf16"] and "keep" not in offered("quantize", "--type", "")
+    assert offered("run", "--cache-type", "") == ["bf16", "f16", "q8"] and "f32" in offered("plan", "--cache-type", "")
+    assert offered("config", "")[:4] == ["list", "get", "set", "unset"] and offered("completion", "")[:3] == ["bash", "zsh", "fish"]
+
+
 def test_completions(tmp_path):
     text = r2lm("completion", "bash").out
     assert subprocess.run(["bash", "-n"], input=text.encode()).returncode == 0

@@ -222,6 +222,16 @@ def test_missing_tensor(work, case, name):
     assert name in refused("convert", bad, work / "x.gguf", folder=work)
 
 
+@pytest.mark.parametrize("name", ["model.layers.3.eh_proj.weight", "model.layers.3.input_layernorm.weight"])
+def test_a_module_that_is_not_whole_may_stay_behind(work, name):
+    bad = copy_case("deepseek_v3", work / "bad")
+    edit_weights(bad, lambda tensors, data: without(tensors, data, name))
+    for command in ("convert", "quantize"):
+        said = r2lm(command, bad, work / "x.gguf", code=DATA).err
+        assert name in said and "--no-mtp" in said and not (work / "x.gguf").exists()
+    r2lm("convert", bad, work / "x.gguf", "--no-mtp")
+
+
 def test_wrong_scales(work):
     bad = copy_case("deepseek_v3_fp8", work / "bad")
     def turn(tensors, data):
