@@ -581,6 +581,7 @@ static void check_cache_full(const char *name) {
             memset(to, 0, sizeof *to);
             collect(both[i], to);
             assert_same(&plain[i], to);
+            if (i == 0) assert_int_equal(to->status.finish, R2_FINISH_MEMORY);
             r2_sequence_destroy(both[i]);
         }
         r2_engine_destroy(engine);
