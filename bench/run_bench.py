@@ -197,7 +197,9 @@ class Bench:
             tests = ["-p", work["prefill"]]
             tests += ["-n", 0, "-gp", f"{work['depth']},{work['decode']}"] if work["depth"] else ["-n", work["decode"]]
             text = run(self.ik("llama-bench", "-m", path, *tests, "-t", threads, "-r", 1 if work["depth"] else 2, "-o", "json"))
-            for entry in json.loads(text[text.find("["):]):
+            try: entries = json.loads(text[text.find("["):])
+            except ValueError: raise Missing("llama-bench printed no figures; it cannot run this file")
+            for entry in entries:
                 best = max(entry["samples_ts"])
                 is_decode = entry["n_gen"] > 0
                 out["decode_tok_s" if is_decode else "prefill_tok_s"] = best
