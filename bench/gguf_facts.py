@@ -57,7 +57,7 @@ def read_facts(path):
     part = lambda name: share if "_exps." in name else 1
     every = [(name, t) for name, t in tensors.items() if name.startswith("blk.") or name == output or name == "output_norm.weight"]
     block_bytes = lambda is_expert: sum(t[1] for name, t in tensors.items() if name.startswith("blk.") and ("_exps." in name) == is_expert)
-    return dict(file_bytes=os.path.getsize(path), tokens=fields.get("tokenizer.ggml.tokens", []), layers=get("block_count"),
+    return dict(file_bytes=os.path.getsize(path), is_latent=get("attention.kv_lora_rank", 0) > 0, tokens=fields.get("tokenizer.ggml.tokens", []), layers=get("block_count"),
                 dense_bytes=block_bytes(False), expert_bytes=block_bytes(True), expert_share=share,
                 block_values=sum(t[0] * part(name) for name, t in tensors.items() if name.startswith("blk.") and t[2] >= 2),
                 token_values=sum(t[0] * part(name) for name, t in every if t[2] >= 2),

@@ -189,15 +189,17 @@ class Bench:
                 return dict(out, decode_tok_s=deep.get("decode_tok_s"), read_gb_s=deep.get("read_gb_s"))
             return json_of(run(self.ours(path, threads, **work)))
         if engine == LLAMA: return json_of(run(self.llama("speed", path, json.dumps(dict(work, threads=threads)))))
-        return self.speed_ik(path, work, threads)
+        return self.speed_ik(key, path, work, threads)
 
-    def speed_ik(self, path, work, threads):
+    def speed_ik(self, key, path, work, threads):
         out = {}
         if work["prefill"] or work["decode"]:
             tests = ["-p", work["prefill"]]
             tests += ["-n", 0, "-gp", f"{work['depth']},{work['decode']}"] if work["depth"] else ["-n", work["decode"]]
+            # Latent attention: its best form of it, fused experts, weights repacked.
+            if self.facts.get(key, {}).get("is_latent"): tests += ["-mla", 3, "-fa", 1, "-fmoe", 1, "-rtr", 1]
             text = run(self.ik("llama-bench", "-m", path, *tests, "-t", threads, "-r", 1 if work["depth"] else 2, "-o", "json"))
-            try: entries = json.loads(text[text.find("["):])
+            try: entries = json.loads("[" + text[text.index("\n  {"):])     # what it says of the file stands before
             except ValueError: raise Missing("llama-bench printed no figures; it cannot run this file")
             for entry in entries:
                 best = max(entry["samples_ts"])

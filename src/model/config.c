@@ -5,7 +5,13 @@
 #include "base/failure.h"
 #include "kernels/kernels.h"
 
-enum { MAX_LAYERS = 1024, MAX_CONTEXT = 1 << 24, MAX_WIDTH = 1 << 20, MAX_VOCAB = 1 << 22 };
+enum {
+    MAX_LAYERS = 1024,
+    MAX_HEADS = 1024,
+    MAX_CONTEXT = 1 << 24,
+    MAX_WIDTH = 1 << 20,
+    MAX_VOCAB = 1 << 22
+};
 
 typedef struct {
     const char *name;
@@ -69,7 +75,7 @@ static r2_status check_grouped_queries(const r2i_config *c, const char *where, r
 static r2_status check_attention(const r2i_config *c, const char *where, r2_error *err) {
     const bool is_latent = c->kv_rank > 0;
     const whole_range ranges[] = {
-        { "attention heads", c->n_heads, 1, 65536 },
+        { "attention heads", c->n_heads, 1, MAX_HEADS },
         { "key/value heads", c->n_kv_heads, 1, c->n_heads },
         { "head size", c->d_head, 2, R2I_MAX_HEAD },
         { "value head size", c->d_value, 1, R2I_MAX_HEAD },
