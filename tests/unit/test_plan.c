@@ -246,8 +246,8 @@ static void test_bad_input(void **state) {
     assert_int_equal(
         plan_text("{\"model_type\":\"qwen3_moe\",\"vocab_size\":4194304,\"hidden_size\":1048576,"
                   "\"intermediate_size\":1048576,\"moe_intermediate_size\":1048576,"
-                  "\"num_hidden_layers\":1024,\"num_attention_heads\":65536,"
-                  "\"num_key_value_heads\":65536,\"head_dim\":512,\"num_experts\":1024,"
+                  "\"num_hidden_layers\":1024,\"num_attention_heads\":1024,"
+                  "\"num_key_value_heads\":1024,\"head_dim\":512,\"num_experts\":1024,"
                   "\"num_experts_per_tok\":1024,\"max_position_embeddings\":16777216}",
                   &p, &err),
         R2_OK);
