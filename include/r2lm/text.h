@@ -72,6 +72,57 @@ R2_API R2_CHECKED r2_status r2_chat_render(r2_prompt **out, const r2_model *mode
                                            const r2_chat_options *options, r2_error *err);
 R2_API void r2_prompt_destroy(r2_prompt *prompt);
 
+/* ---- grammars --------------------------------------------------------------------------------- */
+
+/* What an answer may be, compiled for a model's vocabulary.  Any number of matchers may use it, also
+ * on several threads: it remembers what they found out (at most about 150 MB, mostly below 1), under a
+ * lock.  The model must outlive it, and it its matchers. */
+typedef struct r2_grammar r2_grammar;
+
+/* From GBNF, the notation of llama.cpp; the rule `root` is the whole text.  R2_E_FORMAT: malformed,
+ * says where; rules that begin with themselves (left recursion); rules no text fits.  R2_E_LIMIT: too
+ * large (1 MiB of text, 16,384 rules, 524,288 nodes).  R2_E_UNSUPPORTED: the model has no tokenizer.
+ * Texts fit to a depth of 250 rules within rules; what would go deeper is not offered. */
+R2_API R2_CHECKED r2_status r2_grammar_from_gbnf(r2_grammar **out, const r2_model *model,
+                                                 const char *text, size_t n_bytes, r2_error *err);
+/* NULL is allowed. */
+R2_API void r2_grammar_destroy(r2_grammar *grammar);
+
+/* A place in a text of a grammar.  Belongs to one thread at a time. */
+typedef struct r2_grammar_matcher r2_grammar_matcher;
+
+/* At the beginning of a text. */
+R2_API R2_CHECKED r2_status r2_grammar_matcher_create(r2_grammar_matcher **out, r2_grammar *grammar,
+                                                      r2_error *err);
+/* Another one at the same place; both go on independently. */
+R2_API R2_CHECKED r2_status r2_grammar_matcher_clone(r2_grammar_matcher **out,
+                                                     const r2_grammar_matcher *matcher,
+                                                     r2_error *err);
+/* NULL is allowed. */
+R2_API void r2_grammar_matcher_destroy(r2_grammar_matcher *matcher);
+/* Back to the beginning, for another text or sequence. */
+R2_API R2_CHECKED r2_status r2_grammar_matcher_reset(r2_grammar_matcher *matcher, r2_error *err);
+/* Goes on by bytes, or by a token (one that ends an answer: only where the text may end).
+ * R2_E_MISMATCH: not allowed here, the place stays; R2_E_LIMIT: too many ways to read it. */
+R2_API R2_CHECKED r2_status r2_grammar_matcher_accept(r2_grammar_matcher *matcher,
+                                                      const char *bytes, size_t n_bytes,
+                                                      r2_error *err);
+R2_API R2_CHECKED r2_status r2_grammar_matcher_accept_token(r2_grammar_matcher *matcher,
+                                                            r2_token token, r2_error *err);
+/* May the text end here? */
+R2_API bool r2_grammar_matcher_can_end(const r2_grammar_matcher *matcher);
+/* Clears the bits of tokens that must not come next, in the form of r2_mask_callback.  Tokens that end
+ * an answer stay where the text may end; control tokens, <think> and </think> never do.  A place seen
+ * before costs a copy, a new one a walk over the vocabulary.  On failure (R2_E_LIMIT, R2_E_NOMEM) all
+ * bits are cleared. */
+R2_API R2_CHECKED r2_status r2_grammar_matcher_mask(r2_grammar_matcher *matcher, uint32_t *allowed,
+                                                    int32_t n_vocab, r2_error *err);
+/* An r2_mask_callback; `matcher` is an r2_grammar_matcher used by this sequence alone.  It follows the
+ * tokens drawn from its first call on, leaves thoughts alone and holds what comes behind </think> to
+ * the grammar; a model that can think may begin with <think>.  Rewinding the sequence is noticed. */
+R2_API bool r2_grammar_mask(void *matcher, const r2_sequence *sequence, uint32_t *allowed,
+                            int32_t n_vocab);
+
 #ifdef __cplusplus
 }
 #endif

@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "cli/grammar_choice.h"
 #include "cli/model_find.h"
 #include "cli/session.h"
 #include "cli/text_input.h"
 
 typedef struct {
     r2i_session session;
+    r2i_grammar_choice grammar;
     r2i_buffer prompt, answer, thinking;
     bool shows_thinking, is_thinking_shown; /* the second: the last thing written was a thought */
     char last;                              /* last character on standard output */
@@ -97,12 +99,14 @@ static r2_status answer(run_state *s, r2i_answer *out, r2_error *err) {
     r2_token *tokens = NULL;
     int32_t n_tokens = 0;
     r2_sequence_options options;
+    R2I_TRY(r2i_grammar_choose(&s->grammar, &s->session, err));
     R2I_TRY(r2i_session_open_engine(
         &s->session, &(r2_engine_options){ .n_context = o->ctx_size, .n_sequences = 1 }, err));
     R2I_TRY(make_tokens(s, &tokens, &n_tokens, err));
     if (n_tokens == 0)
         return r2i_fail(err, R2_E_ARGUMENT, "prompt: expected at least one token, found none");
     r2i_session_sequence_options(&s->session, &options);
+    r2i_grammar_use(&s->grammar, &options);
     R2I_TRY(r2i_session_answer(&s->session, tokens, n_tokens, &options, on_text, s, out, err));
     if (s->failure.code != R2_OK) *err = s->failure;
     return s->failure.code;
@@ -168,6 +172,7 @@ int r2i_run_command(r2i_program *p) {
         code = r2i_program_fail(p, status, &err);
         print_hint(p, status);
     }
+    r2i_grammar_drop(&s.grammar);
     r2i_session_close(&s.session);
     r2i_buffer_destroy(&s.prompt);
     r2i_buffer_destroy(&s.answer);

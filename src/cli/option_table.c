@@ -156,6 +156,8 @@ const r2i_option r2i_option_table[] = {
     { "lora", NULL, 0, R2I_OPTION_TEXT, AT(lora), NULL, 0, 0, NULL, "PATH[:SCALE]",
       "use a LoRA adapter: a PEFT folder or a GGUF file, times SCALE", COMPUTES & ~R2I_FOR_QUANTIZE,
       true, false },
+    { "grammar-file", NULL, 0, R2I_OPTION_TEXT, AT(grammar_file), NULL, 0, 0, NULL, "FILE",
+      "the answer follows the GBNF grammar in FILE; thoughts are free", R2I_FOR_RUN, true, false },
     { "cpu", NULL, 0, R2I_OPTION_CHOICE, AT(cpu), NULL, 0, 0, LEVELS, "LEVEL",
       "highest kernel level to use; the best the machine has otherwise",
       OPENS_MODEL & ~R2I_FOR_TOKENIZE, false, false },

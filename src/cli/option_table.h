@@ -51,6 +51,7 @@ typedef struct {
 typedef struct {
     const char *model, *models, *prompt, *file, *system, *cpu, *arithmetic, *latent, *color, *load;
     const char *type, *cache_type, *text, *imatrix, *imatrix_text, *imatrix_out, *lora;
+    const char *grammar_file, *json_schema, *regex;
     r2i_text_list roles;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;

@@ -272,7 +272,9 @@ r2_status r2i_session_answer(r2i_session *s, const r2_token *tokens, int32_t n_t
         return r2i_fail(err, R2_E_FULL, "the cache is full after %d tokens",
                         n_tokens + out->n_generated);
     if (out->finish == R2_FINISH_ERROR)
-        return r2i_fail(err, R2_E_STATE, "the model's logits are not numbers");
+        return r2i_fail(err, R2_E_STATE, "%s",
+                        options->mask != NULL ? "no token of the model fits the grammar here"
+                                              : "the model's logits are not numbers");
     return R2_OK;
 }
 

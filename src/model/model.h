@@ -10,6 +10,7 @@
 #include "model/weights.h"
 #include "r2lm/text.h"
 #include "text/chat_template.h"
+#include "text/token_tree.h"
 #include "text/tokenizer.h"
 
 enum { R2I_WEIGHT_TYPES_BYTES = 160, R2I_MODEL_NAME_BYTES = 128 };
@@ -31,6 +32,7 @@ struct r2_model {
     r2i_tokenizer *tokenizer; /* NULL: the file has none (test models) */
     pthread_mutex_t encoder_lock;
     r2i_encoder *encoder;             /* made at first use, under the lock */
+    r2i_token_forest *forest;         /* likewise, for grammars */
     r2i_chat_template *chat_template; /* NULL: none */
     r2i_chat_template_traits template_traits;
     int32_t think_open, think_close; /* ids of <think> and </think>; -1 without */

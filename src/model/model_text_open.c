@@ -206,6 +206,7 @@ r2_status r2i_model_open_text(r2_model *model, r2_error *err) {
 
 void r2i_model_close_text(r2_model *model) {
     r2i_encoder_destroy(model->encoder);
+    r2i_token_forest_destroy(model->forest);
     r2i_chat_template_destroy(model->chat_template);
     r2i_tokenizer_destroy(model->tokenizer);
 }

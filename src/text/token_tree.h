@@ -1,0 +1,44 @@
+/* token_tree.h - the tokens of a vocabulary as trees over their bytes, walked to find which fit.
+ *
+ * Nodes lie in depth-first order: walking on means the next node, giving up a branch means `skip`.
+ * Tokens are in one of R2I_TOKEN_TREES trees by their length, because what a grammar allows in the
+ * next few bytes is often known already when what it allows in the next hundred is not. */
+#ifndef R2I_TOKEN_TREE_H
+#define R2I_TOKEN_TREE_H
+#include "base/memory.h"
+#include "text/tokenizer.h"
+
+enum { R2I_TOKEN_TREES = 3, R2I_TOKEN_TREE_BYTES = 512 /* longer tokens are in no tree */ };
+
+typedef struct {
+    int32_t token;  /* that ends here, or -1 */
+    int32_t skip;   /* node behind the branch */
+    uint16_t depth; /* 1 for a first byte */
+    uint8_t byte;
+} r2i_token_node;
+
+typedef struct {
+    int32_t token, twin;
+} r2i_token_twin;
+
+typedef struct {
+    r2i_heap *heap;
+    const r2i_tokenizer *tokenizer; /* borrowed */
+    int32_t n_tokens;
+    r2i_token_node *nodes; /* of all trees */
+    int32_t n_nodes, cap_nodes;
+    int32_t begins[R2I_TOKEN_TREES + 1]; /* tree t is nodes [begins[t], begins[t + 1]) */
+    r2i_token_twin *twins; /* tokens with the bytes of another, which is in the tree */
+    int32_t n_twins, cap_twins;
+} r2i_token_forest;
+
+/* Most bytes of a token in a tree. */
+int32_t r2i_token_tree_bytes(int32_t tree);
+/* Control tokens, ends of generation, unknown and unused ones and those in `hidden` (ids, -1 for none)
+ * are left out.  R2_E_NOMEM. */
+R2_CHECKED r2_status r2i_token_forest_create(r2i_token_forest **out, const r2i_tokenizer *tokenizer,
+                                             const int32_t *hidden, int32_t n_hidden,
+                                             r2i_heap *heap, r2_error *err);
+/* NULL is allowed. */
+void r2i_token_forest_destroy(r2i_token_forest *forest);
+#endif

@@ -1,0 +1,379 @@
+/* Grammars: what fits and what does not, byte by byte and token by token; limits of hostile ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "text/byte_letters.h"
+#include "text/grammar_matcher.h"
+
+enum { N_WORDS = 9, N_TOKENS = 256 + N_WORDS, END = 256, UNUSED = 257 };
+
+static r2i_heap heap;
+static r2i_byte_letters letters;
+static r2i_text_view tokens[N_TOKENS];
+static int32_t types[N_TOKENS];
+static r2i_tokenizer *tokenizer;
+static r2i_token_forest *forest;
+
+/* Ids 0..255: bytes; then an end, an unused one and some words. */
+static int make(void **state) {
+    static const char *const WORDS[] = { "<|end|>", "<unused>", "aa",
+                                         "ab",      "aaaaaaaa", "true",
+                                         "12",      "a\"b",     "abababababababababab" };
+    r2i_vocabulary v;
+    (void)state;
+    r2i_heap_init(&heap);
+    r2i_byte_letters_init(&letters);
+    r2i_vocabulary_init(&v);
+    for (int i = 0; i < 256; i++) {
+        tokens[i] = (r2i_text_view){ letters.letter[i], letters.n_bytes[i] };
+        types[i] = R2I_TOKEN_NORMAL;
+    }
+    for (int i = 0; i < N_WORDS; i++) {
+        tokens[256 + i] = (r2i_text_view){ WORDS[i], strlen(WORDS[i]) };
+        types[256 + i] = R2I_TOKEN_NORMAL;
+    }
+    types[END] = R2I_TOKEN_CONTROL;
+    types[UNUSED] = R2I_TOKEN_UNUSED;
+    v.model = (r2i_text_view){ "gpt2", 4 };
+    v.tokens = (r2i_text_list){ .n = N_TOKENS, .views = tokens };
+    v.types = types;
+    v.eos_id = END;
+    if (r2i_tokenizer_create(&tokenizer, &v, &heap, NULL) != R2_OK) return -1;
+    return r2i_token_forest_create(&forest, tokenizer, NULL, 0, &heap, NULL);
+}
+
+static int unmake(void **state) {
+    (void)state;
+    r2i_token_forest_destroy(forest);
+    r2i_tokenizer_destroy(tokenizer);
+    return heap.used_bytes == 0 ? 0 : -1;
+}
+
+typedef r2_status (*reader)(r2i_grammar_draft *, const char *, size_t, r2_error *);
+
+static r2_status build(r2i_grammar **out, reader read, const char *text, r2_error *err) {
+    r2i_arena arena;
+    r2i_grammar_draft draft;
+    *out = NULL;
+    r2i_arena_init(&arena, &heap, 1 << 16, R2I_GRAMMAR_MAX_DRAFT_BYTES);
+    r2_status status = r2i_draft_init(&draft, &arena, err);
+    if (status == R2_OK) status = read(&draft, text, strlen(text), err);
+    if (status == R2_OK) status = r2i_grammar_create(out, &draft, forest, &heap, err);
+    r2i_arena_destroy(&arena);
+    return status;
+}
+
+static bool fits(r2i_grammar *g, const char *text, size_t n_bytes) {
+    r2i_grammar_matcher m;
+    assert_int_equal(r2i_grammar_matcher_init(&m, g, NULL), R2_OK);
+    const r2_status status = r2i_grammar_matcher_accept(&m, text, n_bytes, NULL);
+    const bool can_end = status == R2_OK && r2i_grammar_matcher_can_end(&m);
+    r2i_grammar_matcher_drop(&m);
+    return can_end;
+}
+
+/* Texts that fit, "|" between; then texts that do not. */
+static void check(reader read, const char *grammar, const char *good, const char *bad) {
+    r2i_grammar *g;
+    r2_error err = { 0 };
+    if (build(&g, read, grammar, &err) != R2_OK) fail_msg("%s: %s", grammar, err.text);
+    for (int is_bad = 0; is_bad < 2; is_bad++) {
+        for (const char *text = is_bad ? bad : good; text != NULL;) {
+            const size_t n = strcspn(text, "|");
+            if (fits(g, text, n) == is_bad)
+                fail_msg("%s: '%.*s' %s", grammar, (int)n, text, is_bad ? "fits" : "does not fit");
+            text = text[n] == '|' ? text + n + 1 : NULL;
+        }
+    }
+    r2i_grammar_destroy(g);
+}
+
+static void gbnf(const char *grammar, const char *good, const char *bad) {
+    check(r2i_gbnf_read, grammar, good, bad);
+}
+
+static void refuse(reader read, const char *grammar, r2_status expected, const char *text) {
+    r2i_grammar *g;
+    r2_error err = { 0 };
+    const r2_status status = build(&g, read, grammar, &err);
+    r2i_grammar_destroy(g);
+    if (status != expected || strstr(err.text, text) == NULL)
+        fail_msg("%.200s: expected %s '%s', found %s '%s'", grammar, r2_status_name(expected), text,
+                 r2_status_name(status), err.text);
+}
+
+static void test_gbnf(void **state) {
+    (void)state;
+    gbnf("root ::= \"yes\" | \"no\"", "yes|no", "|ye|yess|noo|maybe");
+    gbnf("root ::= [a-c]+ # letters\n", "a|abc|ccc", "|d|abd");
+    gbnf("root ::= [^a-c\\]]", "d|[|\xc3\xa9|\xf0\x9f\x98\x80", "|a|]|dd|\xc3|\xc3\xa9\xa9|\xff");
+    gbnf("root ::= \"a\"{2,3} \"b\"{0} \"c\"{,2}", "aa|aaa|aac|aaacc", "a|aaaa|aab|aaccc");
+    gbnf("root ::= \"a\"{2,} \"b\"?", "aa|aab|aaaaaaaaab", "a|ab|aabb|b");
+    gbnf("root ::= item (\", \" item)*\nitem ::= [0-9]+ |\n  \"x\"", "1|1, x|x, 22, 3",
+         "|1,|, 1|1, ");
+    gbnf("root ::= (\n \"a\" # one\n | \"b\"\n)* \"\\x21\" \"\\u00e9\\U0001F600\\\"\"",
+         "!\xc3\xa9\xf0\x9f\x98\x80\"|ab!\xc3\xa9\xf0\x9f\x98\x80\"", "!|!\xc3\xa9");
+    gbnf("root ::= \"(\" root \")\" | \"\"", "|()|((()))", "(|())|)(");
+    gbnf("root ::= . . \"\" |", "|ab|\xe4\xbd\xa0\xe5\xa5\xbd", "a|abc|\xe4\xbd\xa0|\xed\xa0\x80z");
+    gbnf("root ::= \"x\" root | \"x\"", "x|xxxxxxxxxx", "|xy");
+    gbnf("root ::= (\"a\"? \"b\"?)* \"c\"{4,6}", "cccc|abbacccccc|cccccc", "ccc|ccccccc|abc");
+    gbnf("root ::= (\"ab\"{5,} | \"ab\"{2})",
+         "ababab"
+         "abab|abab|abababababab",
+         "ab|ababab");
+    gbnf("root ::= [\xc3\xa0-\xc3\xbf\xe4\xb8\x80-\xe9\xbf\xbf]+", "\xc3\xa9\xe4\xbd\xa0",
+         "a|\xc3\x9f|\xea\x80\x80");
+}
+
+static void test_bad_gbnf(void **state) {
+    static const struct {
+        const char *grammar, *text;
+    } CASES[] = {
+        { "root ::= \"a", "closing quote" },
+        { "root ::= [a", "found the end" },
+        { "root ::= (\"a\"", "expected )" },
+        { "root := \"a\"", "line 1, column 6: expected ::=" },
+        { "root ::= a", "a is not defined" },
+        { "a ::= \"x\"", "root is not defined" },
+        { "root ::= \"a\"{3,2}", "m <= n" },
+        { "root ::= \"a\"{x}", "a number" },
+        { "root ::= [b-a]", "ascending" },
+        { "root ::= \"\\q\"", "an escape" },
+        { "root ::= \"\\xg0\"", "hexadecimal" },
+        { "root ::= \"\\ud800\"", "number of a character" },
+        { "root ::= \"a\" )", "end of the rule" },
+        { "root ::= *", "end of the rule" },
+        { "\n\nroot ::= \"\xff\"", "line 3" },
+        { "root ::= \"a\"\nroot ::= \"b\"", "twice" },
+        { "root ::= root \"a\" | \"b\"", "left recursion" },
+        { "root ::= a\na ::= b? \"x\"\nb ::= [0-9]? a", "left recursion" },
+        { "root ::= \"a\" root", "no text" },
+        { "root ::= []", "no text" },
+        { "root ::= \"a\" b\nb ::= \"(\" b \")\"", "no text" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
+        refuse(r2i_gbnf_read, CASES[i].grammar, R2_E_FORMAT, CASES[i].text);
+    refuse(r2i_gbnf_read, "root ::= \"a\"{1000000}", R2_E_LIMIT, "100000");
+    refuse(r2i_gbnf_read, "root ::= \"a\"{3}{3}{3}{3}{3}{3}{3}{3}{3}{3}", R2_E_LIMIT, "repetition");
+}
+
+/* The same set, asked of each token by itself. */
+static void compare_mask(r2i_grammar *g, const r2i_grammar_matcher *m) {
+    uint32_t allowed[N_TOKENS / 32 + 1];
+    memset(allowed, 0xff, sizeof allowed);
+    r2i_grammar_matcher asked;
+    r2i_grammar_matcher_copy(&asked, m);
+    assert_int_equal(r2i_grammar_matcher_mask(&asked, allowed, N_TOKENS, NULL), R2_OK);
+    for (int32_t id = 0; id < N_TOKENS; id++) {
+        r2i_grammar_matcher one;
+        r2i_grammar_matcher_copy(&one, m);
+        const bool expected = r2i_grammar_matcher_accept_token(&one, id, NULL) == R2_OK;
+        r2i_grammar_matcher_drop(&one);
+        if ((allowed[id / 32] >> id % 32 & 1) != expected)
+            fail_msg("token %d: expected %d", (int)id, expected);
+    }
+    r2i_grammar_matcher_drop(&asked);
+    (void)g;
+}
+
+/* Walks at random, comparing masks with what single tokens say. */
+static void walk(const char *grammar, int n_steps) {
+    r2i_grammar *g;
+    r2_error err = { 0 };
+    r2i_grammar_matcher m;
+    if (build(&g, r2i_gbnf_read, grammar, &err) != R2_OK) fail_msg("%s: %s", grammar, err.text);
+    assert_int_equal(r2i_grammar_matcher_init(&m, g, NULL), R2_OK);
+    uint32_t dice = 12345;
+    for (int i = 0; i < n_steps && !m.is_ended; i++) {
+        compare_mask(g, &m);
+        int32_t id = -1;
+        for (int tries = 0; tries < 5000; tries++) {
+            dice = dice * 1664525u + 1013904223u;
+            id = (int32_t)((dice >> 8) % N_TOKENS);
+            if (r2i_grammar_matcher_accept_token(&m, id, NULL) == R2_OK) break;
+            id = -1;
+        }
+        if (id < 0) {
+            assert_int_equal(r2i_grammar_matcher_accept_token(&m, END, NULL), R2_OK);
+        }
+    }
+    r2i_grammar_matcher_drop(&m);
+    r2i_grammar_destroy(g);
+}
+
+static void test_masks_are_exact(void **state) {
+    (void)state;
+    walk("root ::= \"{\" [a-z\"]* \"}\"", 40);
+    walk("root ::= [ab]{0,300}", 200);
+    walk("root ::= [ab]{40,} \"!\"", 120);
+    walk("root ::= (\"a\" [ab]{3,30} \"b\"){5,60} \"\\n\"", 200);
+    walk("root ::= ((\"a\" | \"aa\"){10,50} | \"ab\"{20,21})", 100);
+    walk("root ::= \"[\" (root (\",\" root)*)? \"]\" | \"true\" | [0-9]{1,17}", 60);
+}
+
+static void test_end_tokens(void **state) {
+    r2i_grammar *g;
+    r2i_grammar_matcher m, other;
+    (void)state;
+    assert_int_equal(build(&g, r2i_gbnf_read, "root ::= \"ab\" \"c\"?", NULL), R2_OK);
+    assert_int_equal(r2i_grammar_matcher_init(&m, g, NULL), R2_OK);
+    assert_int_equal(r2i_grammar_matcher_accept_token(&m, END, NULL), R2_E_MISMATCH);
+    assert_int_equal(r2i_grammar_matcher_accept_token(&m, 259, NULL), R2_OK); /* "ab" */
+    r2i_grammar_matcher_copy(&other, &m);
+    assert_int_equal(r2i_grammar_matcher_accept_token(&m, END, NULL), R2_OK);
+    assert_int_equal(r2i_grammar_matcher_accept_token(&m, 'c', NULL), R2_E_MISMATCH);
+    assert_int_equal(r2i_grammar_matcher_accept_token(&other, 'c', NULL), R2_OK);
+    assert_int_equal(r2i_grammar_matcher_accept_token(&other, UNUSED, NULL), R2_E_MISMATCH);
+    compare_mask(g, &m);
+    compare_mask(g, &other);
+    assert_int_equal(r2i_grammar_matcher_reset(&m, NULL), R2_OK);
+    assert_int_equal(r2i_grammar_matcher_accept(&m, "abx", 3, NULL), R2_E_MISMATCH);
+    assert_int_equal(r2i_grammar_matcher_accept(&m, "abc", 3, NULL), R2_OK);
+    r2i_grammar_matcher_drop(&m);
+    r2i_grammar_matcher_drop(&other);
+    r2i_grammar_destroy(g);
+}
+
+/* Depth is bounded, and what is offered can always be finished. */
+static void test_depth(void **state) {
+    r2i_grammar *g;
+    r2i_grammar_matcher m;
+    int n_open = 0;
+    (void)state;
+    assert_int_equal(
+        build(&g, r2i_gbnf_read,
+              "root ::= \"(\" a \")\"\na ::= root | b\nb ::= \"[\" c \"]\"\nc ::= \"x\" d\nd "
+              "::= e \"y\"\ne ::= \"z\"",
+              NULL),
+        R2_OK);
+    assert_int_equal(r2i_grammar_matcher_init(&m, g, NULL), R2_OK);
+    while (r2i_grammar_matcher_accept(&m, "(", 1, NULL) == R2_OK)
+        n_open++;
+    assert_in_range(n_open, 100, 251);
+    assert_int_equal(r2i_grammar_matcher_accept(&m, "[xzy]", 5, NULL), R2_OK);
+    for (int i = 0; i < n_open; i++)
+        assert_int_equal(r2i_grammar_matcher_accept(&m, ")", 1, NULL), R2_OK);
+    assert_true(r2i_grammar_matcher_can_end(&m));
+    r2i_grammar_matcher_drop(&m);
+    r2i_grammar_destroy(g);
+}
+
+/* Each ends in a limit or works, within moments and bounded memory. */
+static void test_hostile(void **state) {
+    static const char *const GRAMMARS[] = {
+        "root ::= (\"a\"? \"a\"?){1000,50000}",
+        "root ::= (\"a\" | \"a\" \"a\"){1,50000} \"b\"",
+        "root ::= ((\"a\"{0,900} \"a\"?){0,900} \"a\"){0,900}",
+        "root ::= a a a a a a a a\na ::= b b b b b b b b\nb ::= c c c c c c c c\nc ::= (\"a\" | "
+        "\"ab\" | \"\")",
+        "root ::= \"a\" root \"a\" | \"a\" root | \"a\"",
+        "root ::= \"a\" (root root | root | \"\") \"a\" | \"a\"",
+        "root ::= ((((((((((\"a\"*)*)*)*)*)*)*)*)*)*)",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof GRAMMARS / sizeof *GRAMMARS; i++) {
+        r2i_grammar *g;
+        r2i_grammar_matcher m;
+        uint32_t allowed[N_TOKENS / 32 + 1];
+        if (build(&g, r2i_gbnf_read, GRAMMARS[i], NULL) != R2_OK) continue;
+        r2_status status = r2i_grammar_matcher_init(&m, g, NULL);
+        const bool has_matcher = status == R2_OK;
+        for (int n = 0; n < 300 && status == R2_OK; n++) {
+            memset(allowed, 0xff, sizeof allowed);
+            status = r2i_grammar_matcher_mask(&m, allowed, N_TOKENS, NULL);
+            if (status == R2_OK) status = r2i_grammar_matcher_accept(&m, "a", 1, NULL);
+        }
+        assert_true(status == R2_OK || status == R2_E_LIMIT || status == R2_E_MISMATCH);
+        assert_true(heap.used_bytes < 200u << 20);
+        if (has_matcher) r2i_grammar_matcher_drop(&m);
+        r2i_grammar_destroy(g);
+    }
+}
+
+/* More states than are remembered: old ones are forgotten, matchers keep their places. */
+static void test_forgetting(void **state) {
+    enum { N = 90000 };
+    r2i_grammar *g;
+    r2i_grammar_matcher m, early;
+    char bytes[4] = "ab!";
+    (void)state;
+    assert_int_equal(build(&g, r2i_gbnf_read, "root ::= [ab]{90000} \"!\"", NULL), R2_OK);
+    assert_int_equal(r2i_grammar_matcher_init(&m, g, NULL), R2_OK);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(r2i_grammar_matcher_accept(&m, bytes + i % 2, 1, NULL), R2_OK);
+        if (i == 9) r2i_grammar_matcher_copy(&early, &m);
+    }
+    assert_true(g->states.n_states < R2I_STATES_MAX);
+    assert_int_equal(r2i_grammar_matcher_accept(&m, "a", 1, NULL), R2_E_MISMATCH);
+    assert_int_equal(r2i_grammar_matcher_accept(&m, "!", 1, NULL), R2_OK);
+    assert_true(r2i_grammar_matcher_can_end(&m));
+    for (int i = 10; i < N; i++)
+        assert_int_equal(r2i_grammar_matcher_accept(&early, "b", 1, NULL), R2_OK);
+    assert_int_equal(r2i_grammar_matcher_accept(&early, "!", 1, NULL), R2_OK);
+    r2i_grammar_matcher_drop(&m);
+    r2i_grammar_matcher_drop(&early);
+    r2i_grammar_destroy(g);
+}
+
+/* Allocation k fails, for every k: an error and no leak. */
+static void *refuse_memory(void *user, size_t n_bytes) {
+    int *left = user;
+    return (*left)-- > 0 ? malloc(n_bytes) : NULL;
+}
+
+static void release(void *user, void *memory, size_t n_bytes) {
+    (void)user;
+    (void)n_bytes;
+    free(memory);
+}
+
+static void test_no_memory(void **state) {
+    const size_t used = heap.used_bytes;
+    int left = 0;
+    r2_status status = R2_E_NOMEM;
+    (void)state;
+    for (int k = 0; status != R2_OK; k++) {
+        r2i_grammar *g;
+        r2i_grammar_matcher m;
+        uint32_t allowed[N_TOKENS / 32 + 1];
+        left = k;
+        heap.allocate = refuse_memory;
+        heap.release = release;
+        heap.user = &left;
+        status = build(&g, r2i_gbnf_read, "root ::= [a-z\\u00e9]{5,9} (\"x\" root)*", NULL);
+        if (status == R2_OK) {
+            status = r2i_grammar_matcher_init(&m, g, NULL);
+            if (status == R2_OK) {
+                status = r2i_grammar_matcher_mask(&m, allowed, N_TOKENS, NULL);
+                r2i_grammar_matcher_drop(&m);
+            }
+        }
+        r2i_grammar_destroy(g);
+        assert_true(status == R2_OK || status == R2_E_NOMEM);
+        assert_int_equal(heap.used_bytes, used);
+        assert_true(k < 10000);
+    }
+    heap.allocate = NULL;
+    heap.release = NULL;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gbnf),
+        cmocka_unit_test(test_bad_gbnf),
+        cmocka_unit_test(test_masks_are_exact),
+        cmocka_unit_test(test_end_tokens),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_forgetting),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, make, unmake);
+}
