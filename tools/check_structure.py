@@ -15,9 +15,11 @@
 import os, re, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RANK = dict(base=0, kernels=1, files=1, text=1, sampler=1, model=2, engine=3, convert=3, cli=6)
-# The program is the library's first customer: it sees the public headers and base/ only.
-CLI_SEES = {"base", "cli"}
+RANK = dict(base=0, kernels=1, files=1, text=1, sampler=1, model=2, engine=3, convert=3, server=5, cli=6)
+# Server and program are the library's first customers: they see the public headers and base/ only; the
+# program also the server's entry.
+SEES = dict(server={"base", "server"}, cli={"base", "cli"})
+ENTRIES = {"server/server.h", "server/gate.h"}
 BANNED_NAMES = {"utils", "util", "misc", "common", "helper", "helpers"}
 BANNED = ("exit _exit _Exit quick_exit abort printf fprintf vprintf vfprintf puts putchar perror getenv secure_getenv setenv "
           "strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atof atoll rand srand alloca system popen assert").split()
@@ -97,7 +99,7 @@ def check_includes(path, text):
         if top not in RANK:
             if not os.path.exists(os.path.join(ROOT, os.path.dirname(path), target)): problem("rank", path, line, f'"{target}": no such folder in src/')
             continue
-        if own == "cli" and top not in CLI_SEES: problem("rank", path, line, f'"{target}": the program sees include/r2lm and base/ only')
+        if own in SEES and top not in SEES[own] and not (own == "cli" and target in ENTRIES): problem("rank", path, line, f'"{target}": {own} sees include/r2lm and base/ only')
         elif top != own and RANK[top] >= RANK[own]: problem("rank", path, line, f'"{target}": rank {RANK[top]} from {own}, rank {RANK[own]}')
         levels = path.split("/")[2:3] if own == "kernels" else []
         if levels and target.startswith("kernels/") and target.count("/") == 2 and target.split("/")[1] != levels[0]:

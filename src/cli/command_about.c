@@ -27,6 +27,9 @@ int r2i_licenses_command(r2i_program *p) {
 #ifdef R2LM_HAVE_LIBEDIT
         { "libedit", "BSD-3-Clause", "line editing" },
 #endif
+#ifdef R2LM_HAVE_LIBEVENT
+        { "libevent", "BSD-3-Clause", "HTTP" },
+#endif
 #ifdef R2LM_HAVE_CRYPTO
         { "OpenSSL", "Apache-2.0", "checksums" },
 #endif

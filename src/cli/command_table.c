@@ -19,6 +19,14 @@ const r2i_command r2i_command_table[] = {
       "quotation marks begins and ends text of several lines.  Ctrl-C stops the answer, twice ends "
       "the program;\n"
       "Ctrl-T ends the thoughts, Ctrl-D the conversation.  Standard input may be a file." },
+    { "serve", NULL, "[MODEL]", "answer many clients over HTTP, as OpenAI's API does", R2I_FOR_SERVE,
+      r2i_serve_command,
+      "POST /v1/chat/completions (stream or not), /tokenize, /detokenize, /apply-template; GET\n"
+      "/v1/models, /health, /metrics, /version; all with and without /v1.  What a request does not "
+      "say comes from\n"
+      "the flags.  SIGTERM finishes what runs and ends with 0; a second one ends at once.  With -v "
+      "a line per request:\n"
+      "path, status, time and numbers of tokens, never texts.  Nothing connects outward." },
     { "list", "ls", "", "show the models on this machine", R2I_FOR_LIST, r2i_list_command,
       "Looks into --models, the cache of r2lm and those of Hugging Face, ollama and llama.cpp; "
       "opens nothing." },

@@ -37,7 +37,8 @@ enum {
     R2I_FOR_CONVERT = 1 << 14,
     R2I_FOR_VERIFY = 1 << 15,
     R2I_FOR_QUANTIZE = 1 << 16,
-    R2I_FOR_ALL = (1 << 17) - 1
+    R2I_FOR_SERVE = 1 << 17,
+    R2I_FOR_ALL = (1 << 18) - 1
 };
 
 /* A flag that may be given several times; the environment's value comes first. */
@@ -52,7 +53,9 @@ typedef struct {
     const char *model, *models, *prompt, *file, *system, *cpu, *arithmetic, *latent, *color, *load;
     const char *type, *cache_type, *text, *imatrix, *imatrix_text, *imatrix_out, *lora;
     const char *grammar_file, *json_schema, *regex;
-    r2i_text_list roles;
+    const char *host, *api_key_file;
+    r2i_text_list roles, api_keys, allowed_hosts;
+    int32_t port, parallel, queue, drain_s, body_mb;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */

@@ -64,6 +64,7 @@ int r2i_program_print_json(r2i_program *program, json_t *object);
 
 int r2i_run_command(r2i_program *program);
 int r2i_chat_command(r2i_program *program);
+int r2i_serve_command(r2i_program *program);
 int r2i_list_command(r2i_program *program);
 int r2i_show_command(r2i_program *program);
 int r2i_tokenize_command(r2i_program *program);

@@ -1,0 +1,31 @@
+/* chat_request.h - the body of a chat request as checked values.
+ *
+ * Every field stands in one table with its type and range; a field of another type or outside its range
+ * is refused by name.  What this version knows of but cannot do is refused as well, never ignored. */
+#ifndef R2I_CHAT_REQUEST_H
+#define R2I_CHAT_REQUEST_H
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "r2lm/text.h"
+#include "server/refusal.h"
+
+enum { R2I_MAX_STOPS = 16 };
+
+typedef struct {
+    json_t *body;     /* owned; texts below are borrowed from it */
+    json_t *messages; /* owned: [{role, content, reasoning_content?}], contents as one text each */
+    json_t *extra;    /* owned: variables of the template, or NULL */
+    r2_sequence_options options;
+    const char *stops[R2I_MAX_STOPS];
+    int32_t n_stops, n_top;
+    bool is_stream, wants_usage, wants_logprobs;
+} r2i_chat_request;
+
+/* Values that are not in the body come from `defaults`; seed: the request's own when it has none.  On failure
+ * R2_E_ARGUMENT with *refusal filled; destroy `out` in any case. */
+R2_CHECKED r2_status r2i_chat_request_read(r2i_chat_request *out, const char *text, size_t n_bytes,
+                                           const r2_sequence_options *defaults,
+                                           r2i_refusal *refusal);
+void r2i_chat_request_destroy(r2i_chat_request *request);
+#endif

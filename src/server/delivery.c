@@ -1,0 +1,261 @@
+/* delivery.c - replies and streams, written as the other threads bring their parts. */
+#define _POSIX_C_SOURCE 200809L /* read */
+#include <event2/buffer.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "server/server_state.h"
+
+enum { PING_SECONDS = 10, NO_MEMORY = 503 };
+
+static void add_header(struct evhttp_request *request, const char *name, const char *value) {
+    (void)evhttp_add_header(evhttp_request_get_output_headers(request), name, value);
+}
+
+static void add_headers(const r2i_server *s, struct evhttp_request *request, const char *type) {
+    add_header(request, "Content-Type", type);
+    add_header(request, "X-Content-Type-Options", "nosniff");
+    add_header(request, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    add_header(request, "Cache-Control", strcmp(type, "text/event-stream") == 0 ? "no-cache"
+                                                                                 : "no-store");
+    if (s->is_draining) add_header(request, "Connection", "close");
+}
+
+static const char *method_of(const struct evhttp_request *request) {
+    switch (evhttp_request_get_command(request)) {
+    case EVHTTP_REQ_POST:
+        return "POST";
+    case EVHTTP_REQ_HEAD:
+        return "HEAD";
+    default:
+        return "GET";
+    }
+}
+
+/* Method, route, status, time and numbers of tokens: never what was said. */
+void r2i_server_note(r2i_server *s, const char *method, const char *route, int http,
+                     int64_t begin_ns, const r2i_job_out *out) {
+    char line[200];
+    const double ms = begin_ns > 0 ? (double)(r2i_clock_ns() - begin_ns) * 1e-6 : 0;
+    s->counters.n_requests++;
+    if (http >= 0 && http < R2I_N_CODES) s->counters.n_by_code[http]++;
+    if (s->options->log == NULL) return;
+    if (out != NULL && out->n_prompt > 0)
+        (void)snprintf(line, sizeof line, "%s %s %d %.1f ms prompt=%d cached=%d answer=%d", method,
+                       route, http, ms, out->n_prompt, out->n_cached, out->n_generated);
+    else
+        (void)snprintf(line, sizeof line, "%s %s %d %.1f ms", method, route, http, ms);
+    s->options->log(s->options->user, line);
+}
+
+static void send_bytes(r2i_server *s, struct evhttp_request *request, int http, const char *type,
+                 const r2i_buffer *body) {
+    struct evbuffer *bytes = evbuffer_new();
+    add_headers(s, request, type);
+    if (bytes != NULL && body->n_bytes > 0) (void)evbuffer_add(bytes, body->bytes, body->n_bytes);
+    evhttp_send_reply(request, http, r2i_http_reason(http), bytes);
+    if (bytes != NULL) evbuffer_free(bytes);
+}
+
+void r2i_reply_send(r2i_server *s, struct evhttp_request *request, int http, const char *route,
+                    const char *type, const r2i_buffer *body) {
+    r2i_server_note(s, method_of(request), route, http, 0, NULL);
+    send_bytes(s, request, http, type, body);
+}
+
+static void send_refusal(r2i_server *s, struct evhttp_request *request,
+                         const r2i_refusal *refusal) {
+    r2i_buffer body;
+    r2i_buffer_init(&body, &s->heap, 4096);
+    (void)!r2i_refusal_write(refusal, &body);
+    if (refusal->http == 429 || refusal->http == 503) add_header(request, "Retry-After", "1");
+    if (refusal->http == 500) add_header(request, "X-Should-Retry", "false");
+    if (refusal->http == 405) add_header(request, "Allow", "GET, POST");
+    send_bytes(s, request, refusal->http, "application/json", &body);
+    r2i_buffer_destroy(&body);
+}
+
+void r2i_reply_refuse(r2i_server *s, struct evhttp_request *request, const char *route,
+                      const r2i_refusal *refusal) {
+    r2i_server_note(s, method_of(request), route, refusal->http, 0, NULL);
+    send_refusal(s, request, refusal);
+}
+
+/* ---- jobs ---- */
+
+/* The reply is complete: from here on connection and request are the library's alone, and sending the last
+ * byte may free them at once. */
+static struct evhttp_request *detach(r2i_pending *p) {
+    struct evhttp_request *request = p->request;
+    p->connection->pending = NULL;
+    p->connection = NULL;
+    p->request = NULL;
+    p->is_sent = true;
+    return request;
+}
+
+static void forget(r2i_server *s, r2i_pending *p) {
+    if (p->before != NULL)
+        p->before->next = p->next;
+    else
+        s->pendings = p->next;
+    if (p->next != NULL) p->next->before = p->before;
+    if (p->connection != NULL) p->connection->pending = NULL;
+    r2i_job_destroy(p->job, &s->heap);
+    r2i_heap_give(&s->heap, p, sizeof *p);
+    s->n_jobs--;
+    r2i_server_drained(s);
+}
+
+static void count(r2i_server *s, const r2i_pending *p) {
+    const r2i_job_out *o = &p->job->out;
+    r2i_counters *c = &s->counters;
+    c->n_prompt_tokens += o->n_prompt;
+    c->n_cached_tokens += o->n_cached;
+    c->n_generated_tokens += o->n_generated;
+    c->n_thinking_tokens += o->n_thinking;
+    if (o->first_ns == 0) return;
+    c->n_answers++;
+    c->first_token_s += (double)(o->first_ns - p->begin_ns) * 1e-9;
+    c->request_s += (double)(r2i_clock_ns() - p->begin_ns) * 1e-9;
+}
+
+static void send_piece(r2i_pending *p, const r2i_buffer *text) {
+    if (text->n_bytes == 0) return;
+    struct evbuffer *bytes = evbuffer_new();
+    if (bytes == NULL) return;
+    (void)evbuffer_add(bytes, text->bytes, text->n_bytes);
+    evhttp_send_reply_chunk(p->request, bytes);
+    evbuffer_free(bytes);
+    p->sent_ns = r2i_clock_ns();
+}
+
+static r2_status write_stream(r2i_server *s, r2i_pending *p, r2i_buffer *text) {
+    const r2i_reply_head head = { p->id, s->options->model_id, p->created };
+    r2i_job *job = p->job;
+    if (!p->is_started) {
+        add_headers(s, p->request, "text/event-stream");
+        add_header(p->request, "X-Request-Id", p->id);
+        evhttp_send_reply_start(p->request, 200, "OK");
+        p->is_started = true;
+        R2I_TRY(r2i_reply_first(&head, job, text));
+    }
+    R2I_TRY(r2i_reply_more(&head, job, text));
+    if (!job->out.is_done) return R2_OK;
+    return job->out.refusal.http != 0 ? r2i_reply_error(&job->out.refusal, text)
+                                      : r2i_reply_end(&head, job, text);
+}
+
+static void send_stream(r2i_server *s, r2i_pending *p) {
+    r2i_buffer text;
+    r2i_buffer_init(&text, &s->heap, SIZE_MAX / 2);
+    if (write_stream(s, p, &text) != R2_OK) {
+        static const char lost[] = "data: {\"error\":{\"message\":\"no memory\",\"type\":"
+                                   "\"server_error\",\"param\":null,\"code\":null}}\n\n";
+        r2i_buffer_clear(&text);
+        (void)!r2i_buffer_append_text(&text, lost, NULL);
+    }
+    send_piece(p, &text);
+    r2i_buffer_destroy(&text);
+    if (p->job->out.is_done) evhttp_send_reply_end(detach(p));
+}
+
+static void send_whole(r2i_server *s, r2i_pending *p) {
+    const r2i_reply_head head = { p->id, s->options->model_id, p->created };
+    r2i_buffer body;
+    r2i_job *job = p->job;
+    r2i_buffer_init(&body, &s->heap, SIZE_MAX / 2);
+    const r2_status status =
+        job->task == R2I_TASK_CHAT ? r2i_reply_whole(&head, job, &body) : R2_OK;
+    if (status != R2_OK) {
+        (void)r2i_refuse(&job->out.refusal, NO_MEMORY, NULL, NULL, "no memory for the reply");
+        send_refusal(s, detach(p), &job->out.refusal);
+    } else {
+        add_header(p->request, "X-Request-Id", p->id);
+        send_bytes(s, detach(p), 200, "application/json",
+             job->task == R2I_TASK_CHAT ? &body : &job->out.reply);
+    }
+    r2i_buffer_destroy(&body);
+}
+
+/* Under the desk's lock. */
+static void send_parts(r2i_server *s, r2i_pending *p) {
+    const r2i_job_out *o = &p->job->out;
+    if (p->is_started || (o->is_accepted && p->job->chat.is_stream && o->refusal.http == 0))
+        send_stream(s, p);
+    else if (o->is_done && o->refusal.http != 0)
+        send_refusal(s, detach(p), &o->refusal);
+    else if (o->is_done)
+        send_whole(s, p);
+}
+
+/* "stream" requests count as 200 even if they end with an error event. */
+static void finish(r2i_server *s, r2i_pending *p) {
+    enum { CLIENT_GONE = 499 };
+    const r2i_job_out *o = &p->job->out;
+    const int http = !p->is_sent                               ? CLIENT_GONE
+                     : o->refusal.http != 0 && !p->is_started ? o->refusal.http
+                                                               : 200;
+    count(s, p);
+    r2i_server_note(s, "POST", p->route, http, p->begin_ns, o);
+    forget(s, p);
+}
+
+static void deliver(r2i_server *s, r2i_job *job) {
+    r2i_pending *p = job->owner;
+    (void)pthread_mutex_lock(&s->desk.lock);
+    if (p->connection != NULL) send_parts(s, p);
+    const bool is_done = job->out.is_done;
+    const bool is_told_again = job->out.is_told; /* while we sent: it comes back by itself */
+    (void)pthread_mutex_unlock(&s->desk.lock);
+    if (!is_done || is_told_again) return;
+    if (p->request != NULL) evhttp_request_free(p->request); /* the client left, it became ours */
+    finish(s, p);
+}
+
+void r2i_deliver_ready(evutil_socket_t fd, short what, void *server) {
+    r2i_server *s = server;
+    uint64_t n;
+    (void)what;
+    (void)!read(fd, &n, sizeof n);
+    for (r2i_job *job; (job = r2i_desk_take_ready(&s->desk)) != NULL;)
+        deliver(s, job);
+}
+
+/* A comment now and then, so that nothing on the way takes the silence for the end. */
+void r2i_deliver_pings(r2i_server *s) {
+    const int64_t now = r2i_clock_ns();
+    for (r2i_pending *p = s->pendings; p != NULL; p = p->next) {
+        if (!p->is_started || p->connection == NULL) continue;
+        if (now - p->sent_ns < (int64_t)PING_SECONDS * 1000000000) continue;
+        r2i_buffer text;
+        r2i_buffer_init(&text, &s->heap, 64);
+        if (r2i_buffer_append_text(&text, ": ping\n\n", NULL) == R2_OK) send_piece(p, &text);
+        r2i_buffer_destroy(&text);
+    }
+}
+
+void r2i_deliver_cut(r2i_server *s) {
+    for (r2i_pending *p = s->pendings; p != NULL; p = p->next) {
+        if (p->connection == NULL) continue;
+        (void)pthread_mutex_lock(&s->desk.lock);
+        r2i_refusal refusal = { .http = 0 };
+        (void)r2i_refuse(&refusal, 503, NULL, "server_stops", "the server stops");
+        if (p->is_started) {
+            r2i_buffer text;
+            r2i_buffer_init(&text, &s->heap, 4096);
+            (void)!r2i_reply_error(&refusal, &text);
+            send_piece(p, &text);
+            r2i_buffer_destroy(&text);
+            evhttp_send_reply_end(detach(p));
+        } else {
+            send_refusal(s, detach(p), &refusal);
+        }
+        (void)pthread_mutex_unlock(&s->desk.lock);
+        r2i_desk_abandon(&s->desk, p->job);
+    }
+}

@@ -1,0 +1,17 @@
+/* engine_loop.h - the thread that owns the engine: all requests advance together, step by step. */
+#ifndef R2I_ENGINE_LOOP_H
+#define R2I_ENGINE_LOOP_H
+#include "server/job.h"
+#include "server/server.h"
+
+typedef struct {
+    r2i_desk *desk;
+    const r2i_server_options *options;
+    r2i_job_queue running;
+    r2_token open, close; /* of thoughts; -1: none */
+    int32_t n_allowed;    /* at once; fewer than n_parallel after the cache was full */
+} r2i_engine_loop;
+
+/* Thread function over an r2i_engine_loop; returns when the desk is closed, having ended what ran. */
+void *r2i_engine_loop_run(void *loop);
+#endif

@@ -1,0 +1,221 @@
+#include "server/reader.h"
+
+#include <string.h>
+
+#include "base/failure.h"
+#include "server/json_text.h"
+
+/* What the library says about a prompt, as an answer to the client. */
+static r2_status refuse_status(r2i_refusal *refusal, const char *param, r2_status status,
+                               const r2_error *err) {
+    switch (status) {
+    case R2_E_ARGUMENT:
+    case R2_E_RANGE:
+    case R2_E_FORMAT:
+    case R2_E_LIMIT:
+    case R2_E_UNSUPPORTED:
+        return r2i_refuse(refusal, 400, param, "invalid_value", "%s: %s", param, err->text);
+    case R2_E_NOMEM:
+        return r2i_refuse(refusal, 503, NULL, NULL, "no memory for the request");
+    default:
+        return r2i_refuse(refusal, 500, NULL, NULL, "the request could not be read");
+    }
+}
+
+static r2_status make_prompt(const r2i_reader *reader, r2i_job *job, bool is_for_answer) {
+    r2_error err = { R2_OK, "" };
+    r2i_buffer messages, extra;
+    r2i_chat_request *q = &job->chat;
+    r2i_buffer_init(&messages, reader->desk->heap, SIZE_MAX / 2);
+    r2i_buffer_init(&extra, reader->desk->heap, SIZE_MAX / 2);
+    r2_status status = r2i_json_append(&messages, json_incref(q->messages));
+    if (status == R2_OK) status = r2i_json_append(&extra, json_incref(q->extra));
+    const r2_chat_options options = { .think = q->options.think,
+                                      .has_no_answer_prompt = !is_for_answer,
+                                      .messages_json = messages.bytes,
+                                      .extra_json = extra.bytes };
+    if (status == R2_OK)
+        status = r2_chat_render(&job->prompt, reader->options->model, NULL, 0, &options, &err);
+    r2i_buffer_destroy(&messages);
+    r2i_buffer_destroy(&extra);
+    return status == R2_OK ? R2_OK : refuse_status(&job->refusal, "messages", status, &err);
+}
+
+/* ---- chat ---- */
+
+static r2_status check_length(const r2i_reader *reader, r2i_job *job) {
+    const int32_t n_prompt = job->prompt->n_tokens, n_context = reader->options->n_context;
+    if (n_prompt == 0)
+        return r2i_refuse(&job->refusal, 400, "messages", "invalid_value",
+                          "messages: the prompt has no tokens");
+    if (n_prompt < n_context) return R2_OK;
+    (void)r2i_refuse(&job->refusal, 400, "messages", "context_length_exceeded",
+                     "the prompt has %d tokens, the context is %d", n_prompt, n_context);
+    job->refusal.n_prompt = n_prompt;
+    job->refusal.n_context = n_context;
+    return R2_E_ARGUMENT;
+}
+
+static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
+    r2_sequence_options defaults = reader->options->defaults;
+    defaults.sampling.seed = job->seed;
+    R2I_TRY(r2i_chat_request_read(&job->chat, job->body.bytes, job->body.n_bytes, &defaults,
+                                  &job->refusal));
+    job->chat.options.cache_domain = job->domain;
+    R2I_TRY(make_prompt(reader, job, true));
+    return check_length(reader, job);
+}
+
+/* ---- what needs no engine ---- */
+
+static json_t *token_list(const r2_token *tokens, int32_t n_tokens) {
+    json_t *list = json_array();
+    for (int32_t i = 0; list != NULL && i < n_tokens; i++)
+        (void)json_array_append_new(list, json_integer(tokens[i]));
+    return list;
+}
+
+static r2_status write_reply(r2i_job *job, json_t *reply) {
+    return r2i_json_append(&job->out.reply, reply) == R2_OK
+               ? R2_OK
+               : r2i_refuse(&job->refusal, 503, NULL, NULL, "no memory for the reply");
+}
+
+static r2_status read_flag(const json_t *body, const char *name, bool *out, r2i_refusal *refusal) {
+    const json_t *value = json_object_get(body, name);
+    if (value == NULL || json_is_null(value)) return R2_OK;
+    if (!json_is_boolean(value))
+        return r2i_refuse(refusal, 400, name, "invalid_type", "%s: expected true or false", name);
+    *out = json_is_true(value);
+    return R2_OK;
+}
+
+/* {"content": "...", "add_special": false, "parse_special": false} -> {"tokens": [...]} */
+static r2_status tokenize(const r2i_reader *reader, r2i_job *job, const json_t *body) {
+    r2_error err = { R2_OK, "" };
+    bool has_start = false, has_special = false;
+    int32_t n_tokens = 0;
+    const json_t *content = json_object_get(body, "content");
+    if (!json_is_string(content))
+        return r2i_refuse(&job->refusal, 400, "content", "invalid_type",
+                          "content: expected a text");
+    R2I_TRY(read_flag(body, "add_special", &has_start, &job->refusal));
+    R2I_TRY(read_flag(body, "parse_special", &has_special, &job->refusal));
+    const int flags =
+        (has_start ? R2_TOKENIZE_START : 0) | (has_special ? R2_TOKENIZE_SPECIAL : 0);
+    const size_t n_bytes = json_string_length(content);
+    const size_t cap_bytes = (n_bytes + 16) * sizeof(r2_token); /* no token is shorter than a byte */
+    r2_token *tokens = r2i_heap_take(reader->desk->heap, cap_bytes);
+    if (tokens == NULL) return r2i_refuse(&job->refusal, 503, NULL, NULL, "no memory");
+    const r2_status status =
+        r2_tokenize(reader->options->model, json_string_value(content), n_bytes, flags, tokens,
+                    (int32_t)(n_bytes + 16), &n_tokens, &err);
+    json_t *list = status == R2_OK ? token_list(tokens, n_tokens) : NULL;
+    r2i_heap_give(reader->desk->heap, tokens, cap_bytes);
+    if (status != R2_OK) return refuse_status(&job->refusal, "content", status, &err);
+    return write_reply(job, json_pack("{s:o}", "tokens", list));
+}
+
+static r2_status add_token(const r2i_reader *reader, const json_t *item, r2_detokenizer *texts,
+                           r2i_buffer *out, r2i_refusal *refusal) {
+    r2_model_info info;
+    r2_model_get_info(reader->options->model, &info);
+    const json_int_t token = json_integer_value(item);
+    if (!json_is_integer(item) || token < 0 || token >= info.n_vocab)
+        return r2i_refuse(refusal, 400, "tokens", "out_of_range",
+                          "tokens: expected whole numbers of 0 to %d", info.n_vocab - 1);
+    return r2i_buffer_append_text(out, r2_detokenizer_feed(texts, (r2_token)token), NULL) == R2_OK
+               ? R2_OK
+               : r2i_refuse(refusal, 503, NULL, NULL, "no memory for the reply");
+}
+
+/* {"tokens": [...]} -> {"content": "..."} */
+static r2_status detokenize(const r2i_reader *reader, r2i_job *job, const json_t *body) {
+    r2_error err = { R2_OK, "" };
+    const json_t *tokens = json_object_get(body, "tokens");
+    r2_detokenizer *texts = NULL;
+    r2i_buffer out;
+    if (!json_is_array(tokens))
+        return r2i_refuse(&job->refusal, 400, "tokens", "invalid_type",
+                          "tokens: expected an array");
+    r2_status status = r2_detokenizer_create(&texts, reader->options->model, true, &err);
+    if (status != R2_OK) return refuse_status(&job->refusal, "tokens", status, &err);
+    r2i_buffer_init(&out, reader->desk->heap, SIZE_MAX / 2);
+    for (size_t i = 0; status == R2_OK && i < json_array_size(tokens); i++)
+        status = add_token(reader, json_array_get(tokens, i), texts, &out, &job->refusal);
+    if (status == R2_OK &&
+        r2i_buffer_append_text(&out, r2_detokenizer_finish(texts), NULL) == R2_OK)
+        status = write_reply(job, json_pack("{s:s}", "content", out.bytes));
+    r2_detokenizer_destroy(texts);
+    r2i_buffer_destroy(&out);
+    return status;
+}
+
+static r2_status apply_template(const r2i_reader *reader, r2i_job *job) {
+    R2I_TRY(r2i_chat_request_read(&job->chat, job->body.bytes, job->body.n_bytes,
+                                  &reader->options->defaults, &job->refusal));
+    R2I_TRY(make_prompt(reader, job, true));
+    return write_reply(job, json_pack("{s:s%, s:i}", "prompt", job->prompt->text,
+                                      job->prompt->n_bytes, "n_tokens", job->prompt->n_tokens));
+}
+
+static r2_status read_text_task(const r2i_reader *reader, r2i_job *job) {
+    r2_error err = { R2_OK, "" };
+    json_t *body;
+    if (job->task == R2I_TASK_TEMPLATE) return apply_template(reader, job);
+    if (r2i_json_parse(&body, job->body.bytes, job->body.n_bytes, &err) != R2_OK)
+        return r2i_refuse(&job->refusal, 400, NULL, "invalid_json", "%s", err.text);
+    const r2_status status = job->task == R2I_TASK_TOKENIZE ? tokenize(reader, job, body)
+                                                            : detokenize(reader, job, body);
+    json_decref(body);
+    return status;
+}
+
+/* ---- the thread ---- */
+
+static void finish(r2i_desk *d, r2i_job *job, bool is_chat) {
+    (void)pthread_mutex_lock(&d->lock);
+    if (is_chat) {
+        job->out.is_accepted = true;
+        job->out.n_prompt = job->prompt->n_tokens;
+        r2i_queue_add(&d->to_write, job);
+        (void)pthread_cond_signal(&d->has_writing);
+        if (job->chat.is_stream) r2i_desk_tell(d, job);
+    } else {
+        job->out.is_done = true;
+        r2i_desk_tell(d, job);
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void read_one(const r2i_reader *reader, r2i_job *job) {
+    const bool is_chat = job->task == R2I_TASK_CHAT;
+    r2_status status;
+    if (atomic_load(&job->is_gone))
+        status = r2i_refuse(&job->refusal, 503, NULL, NULL, "the client is gone");
+    else
+        status = is_chat ? read_chat(reader, job) : read_text_task(reader, job);
+    r2i_buffer_destroy(&job->body); /* gives the memory back while the answer is written */
+    if (status != R2_OK)
+        r2i_desk_refuse(reader->desk, job, &job->refusal);
+    else
+        finish(reader->desk, job, is_chat);
+}
+
+void *r2i_reader_run(void *argument) {
+    const r2i_reader *reader = argument;
+    r2i_desk *d = reader->desk;
+    (void)pthread_mutex_lock(&d->lock);
+    while (!d->is_over) {
+        r2i_job *job = r2i_queue_take(&d->to_read);
+        if (job == NULL) {
+            (void)pthread_cond_wait(&d->has_reading, &d->lock);
+            continue;
+        }
+        (void)pthread_mutex_unlock(&d->lock);
+        read_one(reader, job);
+        (void)pthread_mutex_lock(&d->lock);
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return NULL;
+}

@@ -1,0 +1,14 @@
+/* reader.h - the thread that turns bodies into tokens. */
+#ifndef R2I_READER_H
+#define R2I_READER_H
+#include "server/job.h"
+#include "server/server.h"
+
+typedef struct {
+    r2i_desk *desk;
+    const r2i_server_options *options;
+} r2i_reader;
+
+/* Thread function over an r2i_reader; returns when the desk is closed. */
+void *r2i_reader_run(void *reader);
+#endif

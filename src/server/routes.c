@@ -1,0 +1,256 @@
+/* routes.c - which path does what, with and without /v1. */
+#include <event2/buffer.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "base/random.h"
+#include "server/json_text.h"
+#include "server/server_state.h"
+
+enum { PATH_BYTES = 1024, REPLY_BYTES = 1 << 20 };
+
+typedef void (*handler)(r2i_server *s, struct evhttp_request *request, const char *path);
+
+static void refuse(r2i_server *s, struct evhttp_request *request, const char *route, int http,
+                   const char *code, const char *text) {
+    r2i_refusal refusal;
+    (void)r2i_refuse(&refusal, http, NULL, code, "%s", text);
+    r2i_reply_refuse(s, request, route, &refusal);
+}
+
+static void reply_json(r2i_server *s, struct evhttp_request *request, const char *route,
+                       json_t *value) {
+    r2i_buffer body;
+    r2i_buffer_init(&body, &s->heap, REPLY_BYTES);
+    if (r2i_json_append(&body, value) == R2_OK)
+        r2i_reply_send(s, request, 200, route, "application/json", &body);
+    else
+        refuse(s, request, route, 503, NULL, "no memory for the reply");
+    r2i_buffer_destroy(&body);
+}
+
+/* ---- about the server ---- */
+
+static void show_health(r2i_server *s, struct evhttp_request *request, const char *path) {
+    (void)path;
+    if (s->is_draining)
+        refuse(s, request, "/health", 503, NULL, "the server stops");
+    else
+        reply_json(s, request, "/health", json_pack("{s:s}", "status", "ok"));
+}
+
+static void show_version(r2i_server *s, struct evhttp_request *request, const char *path) {
+    (void)path;
+    reply_json(s, request, "/version",
+               json_pack("{s:s, s:s}", "name", "r2lm", "version", R2LM_VERSION));
+}
+
+static void show_metrics(r2i_server *s, struct evhttp_request *request, const char *path) {
+    r2i_buffer body;
+    (void)path;
+    r2i_buffer_init(&body, &s->heap, REPLY_BYTES);
+    if (r2i_metrics_write(s, &body) == R2_OK)
+        r2i_reply_send(s, request, 200, "/metrics", "text/plain; version=0.0.4; charset=utf-8",
+                       &body);
+    else
+        refuse(s, request, "/metrics", 503, NULL, "no memory for the reply");
+    r2i_buffer_destroy(&body);
+}
+
+static json_t *describe_model(const r2i_server *s) {
+    r2_model_info info;
+    r2_model_get_info(s->options->model, &info);
+    json_t *meta =
+        json_pack("{s:i, s:I, s:I, s:s, s:s}", "n_ctx_train", info.n_context, "n_params",
+                  (json_int_t)info.n_parameters, "size", (json_int_t)info.file_bytes,
+                  "architecture", info.architecture, "weights", info.weight_types);
+    json_t *model = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:i, s:i}", "id",
+                              s->options->model_id, "object", "model", "created",
+                              (json_int_t)s->start_seconds, "owned_by", "r2lm", "type", "model",
+                              "display_name", s->options->model_id, "max_input_tokens",
+                              s->options->n_context, "max_tokens", s->options->n_context);
+    (void)json_object_set_new(model, "meta", meta);
+    return model;
+}
+
+static void list_models(r2i_server *s, struct evhttp_request *request, const char *path) {
+    (void)path;
+    const char *id = s->options->model_id;
+    reply_json(s, request, "/v1/models",
+               json_pack("{s:s, s:[o], s:b, s:s, s:s}", "object", "list", "data",
+                         describe_model(s), "has_more", 0, "first_id", id, "last_id", id));
+}
+
+static int hex_digit(char c) {
+    const char *digits = "0123456789abcdef0123456789ABCDEF", *at = strchr(digits, c);
+    return c != '\0' && at != NULL ? (int)((at - digits) % 16) : -1;
+}
+
+/* Is this text, with %2F and the like decoded, the model's name? */
+static bool is_name_of_model(const r2i_server *s, const char *text) {
+    const char *id = s->options->model_id;
+    for (; *text != '\0' && *id != '\0'; text++, id++) {
+        char c = *text;
+        if (c == '%' && hex_digit(text[1]) >= 0 && hex_digit(text[2]) >= 0) {
+            c = (char)(hex_digit(text[1]) * 16 + hex_digit(text[2]));
+            text += 2;
+        }
+        if (c != *id) return false;
+    }
+    return *text == '\0' && *id == '\0';
+}
+
+static void show_model(r2i_server *s, struct evhttp_request *request, const char *path) {
+    if (is_name_of_model(s, path + strlen("/models/")))
+        reply_json(s, request, "/v1/models/{id}", describe_model(s));
+    else
+        refuse(s, request, "/v1/models/{id}", 404, "model_not_found", "there is no such model");
+}
+
+/* ---- what the other threads do ---- */
+
+static bool copy_body(struct evhttp_request *request, r2i_buffer *out) {
+    struct evbuffer *input = evhttp_request_get_input_buffer(request);
+    const size_t n_bytes = evbuffer_get_length(input);
+    if (n_bytes == 0) return true;
+    const unsigned char *bytes = evbuffer_pullup(input, -1);
+    const bool is_copied =
+        bytes != NULL && r2i_buffer_append(out, bytes, n_bytes, NULL) == R2_OK;
+    (void)evbuffer_drain(input, n_bytes);
+    return is_copied;
+}
+
+/* Prefixes are shared among requests with the same key only. */
+static int32_t key_of(const r2i_server *s, struct evhttp_request *request) {
+    const struct evkeyvalq *headers = evhttp_request_get_input_headers(request);
+    const char *authorization = evhttp_find_header(headers, "Authorization");
+    const char *key = evhttp_find_header(headers, "X-Api-Key");
+    r2i_wire_head head = { .is_chunked = false };
+    if (authorization != NULL)
+        head.authorization = (r2i_span){ authorization, strlen(authorization) };
+    if (key != NULL) head.api_key = (r2i_span){ key, strlen(key) };
+    return r2i_gate_find_key(&s->options->gate, &head);
+}
+
+static r2i_pending *make_pending(r2i_server *s, struct evhttp_request *request, r2i_task task,
+                                 const char *route, int32_t key) {
+    r2i_connection *c = r2i_connection_find(s, request);
+    r2i_pending *p = c != NULL ? r2i_heap_take(&s->heap, sizeof *p) : NULL;
+    r2i_job *job = p != NULL ? r2i_job_create(&s->heap, task, s->options->body_bytes) : NULL;
+    if (job == NULL || !copy_body(request, &job->body)) {
+        if (job != NULL) r2i_job_destroy(job, &s->heap);
+        r2i_heap_give(&s->heap, p, sizeof *p);
+        return NULL;
+    }
+    *p = (r2i_pending){ .next = s->pendings,
+                        .request = request,
+                        .connection = c,
+                        .job = job,
+                        .route = route,
+                        .created = r2i_wall_seconds(),
+                        .begin_ns = r2i_clock_ns() };
+    const uint64_t n = ++s->n_ids;
+    (void)snprintf(p->id, sizeof p->id, "chatcmpl-%016" PRIx64 "%08" PRIx32,
+                   r2i_random_u64(s->id_seed, 0, n), (uint32_t)r2i_random_u64(s->id_seed, 1, n));
+    job->owner = p;
+    job->domain = (uint64_t)key;
+    job->seed = s->options->has_fixed_seed ? s->options->seed
+                                           : r2i_random_u64(s->options->seed, 2, n) >> 11;
+    if (p->next != NULL) p->next->before = p;
+    s->pendings = p;
+    c->pending = p;
+    s->n_jobs++;
+    return p;
+}
+
+static void hand_in(r2i_server *s, struct evhttp_request *request, r2i_task task,
+                    const char *route) {
+    const int32_t key = key_of(s, request);
+    if (key < 0) {
+        refuse(s, request, route, 401, "invalid_api_key", "expected a valid API key");
+    } else if (s->is_draining) {
+        refuse(s, request, route, 503, NULL, "the server stops");
+    } else if (s->n_jobs >= s->options->n_parallel + s->options->n_queued) {
+        refuse(s, request, route, 429, "queue_full", "too many requests are waiting");
+    } else {
+        r2i_pending *p = make_pending(s, request, task, route, key);
+        if (p == NULL)
+            refuse(s, request, route, 503, NULL, "no memory for the request");
+        else
+            r2i_desk_hand_in(&s->desk, p->job);
+    }
+}
+
+static void chat(r2i_server *s, struct evhttp_request *request, const char *path) {
+    (void)path;
+    hand_in(s, request, R2I_TASK_CHAT, "/v1/chat/completions");
+}
+
+static void tokenize(r2i_server *s, struct evhttp_request *request, const char *path) {
+    (void)path;
+    hand_in(s, request, R2I_TASK_TOKENIZE, "/tokenize");
+}
+
+static void detokenize(r2i_server *s, struct evhttp_request *request, const char *path) {
+    (void)path;
+    hand_in(s, request, R2I_TASK_DETOKENIZE, "/detokenize");
+}
+
+static void apply_template(r2i_server *s, struct evhttp_request *request, const char *path) {
+    (void)path;
+    hand_in(s, request, R2I_TASK_TEMPLATE, "/apply-template");
+}
+
+/* ---- the table ---- */
+
+static const struct {
+    const char *path; /* without /v1; with a * at its end: what begins so */
+    bool is_post;
+    handler handle;
+} routes[] = {
+    { "/health", false, show_health },
+    { "/version", false, show_version },
+    { "/metrics", false, show_metrics },
+    { "/models", false, list_models },
+    { "/models/*", false, show_model },
+    { "/chat/completions", true, chat },
+    { "/tokenize", true, tokenize },
+    { "/detokenize", true, detokenize },
+    { "/apply-template", true, apply_template },
+};
+
+static bool is_route(const char *route, const char *path) {
+    const size_t n = strlen(route);
+    if (route[n - 1] != '*') return strcmp(route, path) == 0;
+    return strncmp(route, path, n - 1) == 0 && path[n - 1] != '\0';
+}
+
+void r2i_route(struct evhttp_request *request, void *server) {
+    r2i_server *s = server;
+    char path[PATH_BYTES];
+    const char *target = evhttp_request_get_uri(request);
+    const size_t n = target != NULL ? strcspn(target, "?") : 0;
+    const bool is_post = evhttp_request_get_command(request) == EVHTTP_REQ_POST;
+    r2i_connection *c = r2i_connection_find(s, request);
+    if (c != NULL) r2i_connection_set_busy(c, request);
+    if (n == 0 || n >= sizeof path) {
+        refuse(s, request, "-", 404, "unknown_path", "there is no such path");
+        return;
+    }
+    memcpy(path, target, n);
+    path[n] = '\0';
+    const char *at = strncmp(path, "/v1/", 4) == 0 ? path + 3 : path;
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        if (!is_route(routes[i].path, at)) continue;
+        if (routes[i].is_post == is_post)
+            routes[i].handle(s, request, at);
+        else
+            refuse(s, request, routes[i].path, 405, NULL,
+                   routes[i].is_post ? "expected POST" : "expected GET");
+        return;
+    }
+    refuse(s, request, "-", 404, "unknown_path", "there is no such path");
+}

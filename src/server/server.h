@@ -1,0 +1,33 @@
+/* server.h - `r2lm serve`: an OpenAI-compatible HTTP server over one model and one engine.
+ *
+ * Three threads: the event loop (the caller's) speaks HTTP, the reader turns bodies into tokens, the engine
+ * thread owns the engine and its sequences.  Nothing connects outward. */
+#ifndef R2I_SERVER_H
+#define R2I_SERVER_H
+#include "r2lm/text.h"
+#include "server/gate.h"
+
+typedef struct {
+    const char *host; /* an address or localhost */
+    int32_t port;     /* 0: any free one */
+    r2i_gate gate;
+    r2_model *model;
+    r2_engine *engine; /* the engine thread's while the server runs */
+    const char *model_id;
+    int32_t n_parallel, n_queued; /* requests answered at once, and waiting beside them */
+    int32_t n_context;            /* tokens of a prompt and its answer */
+    int32_t drain_ms;             /* for what runs when the server is told to stop */
+    size_t body_bytes;            /* most of a request's */
+    r2_sequence_options defaults; /* of requests that do not say */
+    uint64_t seed;                /* requests without a seed get another one each, from this */
+    bool has_fixed_seed;          /* ... or all of them this one */
+    void (*log)(void *user, const char *line);                      /* a line per request */
+    void (*on_ready)(void *user, const char *address, int32_t port); /* connections are accepted */
+    void *user;
+} r2i_server_options;
+
+/* Serves until SIGTERM or SIGINT: then accepts no more, finishes what runs within drain_ms, and returns.
+ * *n_signals: how many came; a second one cuts short.  R2_E_IO: the address cannot be used. */
+R2_CHECKED r2_status r2i_server_run(const r2i_server_options *options, int32_t *n_signals,
+                                    r2_error *err);
+#endif
