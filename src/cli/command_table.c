@@ -19,8 +19,8 @@ const r2i_command r2i_command_table[] = {
       "quotation marks begins and ends text of several lines.  Ctrl-C stops the answer, twice ends "
       "the program;\n"
       "Ctrl-T ends the thoughts, Ctrl-D the conversation.  Standard input may be a file." },
-    { "serve", NULL, "[MODEL]", "answer many clients over HTTP, as OpenAI's API does", R2I_FOR_SERVE,
-      r2i_serve_command,
+    { "serve", NULL, "[MODEL]", "answer many clients over HTTP, as OpenAI's API does",
+      R2I_FOR_SERVE, r2i_serve_command,
       "POST /v1/chat/completions (stream or not), /tokenize, /detokenize, /apply-template; GET\n"
       "/v1/models, /health, /metrics, /version; all with and without /v1.  What a request does not "
       "say comes from\n"

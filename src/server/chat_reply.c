@@ -10,9 +10,8 @@ const char *r2i_finish_reason(r2_finish finish) {
 }
 
 static json_t *usage_of(const r2i_job_out *o) {
-    json_t *usage =
-        json_pack("{s:i, s:i, s:i}", "prompt_tokens", o->n_prompt, "completion_tokens",
-                  o->n_generated, "total_tokens", o->n_prompt + o->n_generated);
+    json_t *usage = json_pack("{s:i, s:i, s:i}", "prompt_tokens", o->n_prompt, "completion_tokens",
+                              o->n_generated, "total_tokens", o->n_prompt + o->n_generated);
     json_t *cache = json_pack("{s:i}", "cached_tokens", o->n_cached);
     json_t *thoughts = json_pack("{s:i}", "reasoning_tokens", o->n_thinking);
     (void)json_object_set_new(usage, "prompt_tokens_details", cache);
@@ -42,8 +41,7 @@ static json_t *frame(const r2i_reply_head *h, const char *object, json_t *choice
 
 r2_status r2i_reply_whole(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
     const r2i_job_out *o = &job->out;
-    json_t *message =
-        json_pack("{s:s, s:o}", "role", "assistant", "content", text_of(&o->answer));
+    json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text_of(&o->answer));
     if (o->thinking.n_bytes > 0)
         (void)json_object_set_new(message, "reasoning_content", text_of(&o->thinking));
     if (o->is_think_cut) (void)json_object_set_new(message, "reasoning_truncated", json_true());

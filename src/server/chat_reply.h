@@ -18,8 +18,7 @@ R2_CHECKED r2_status r2i_reply_whole(const r2i_reply_head *head, r2i_job *job, r
 R2_CHECKED r2_status r2i_reply_first(const r2i_reply_head *head, const r2i_job *job,
                                      r2i_buffer *out);
 R2_CHECKED r2_status r2i_reply_more(const r2i_reply_head *head, r2i_job *job, r2i_buffer *out);
-R2_CHECKED r2_status r2i_reply_end(const r2i_reply_head *head, const r2i_job *job,
-                                   r2i_buffer *out);
+R2_CHECKED r2_status r2i_reply_end(const r2i_reply_head *head, const r2i_job *job, r2i_buffer *out);
 /* An error in the midst of a stream. */
 R2_CHECKED r2_status r2i_reply_error(const r2i_refusal *refusal, r2i_buffer *out);
 #endif

@@ -210,7 +210,8 @@ static r2_status check_formats(const json_t *body, r2i_refusal *r) {
     if (format != NULL && !json_is_null(format)) {
         if (!json_is_object(format)) return refuse_type(r, "response_format", "an object", format);
         if (!json_is_string(json_object_get(format, "type")))
-            return refuse_type(r, "response_format.type", "a text", json_object_get(format, "type"));
+            return refuse_type(r, "response_format.type", "a text",
+                               json_object_get(format, "type"));
         if (!is_text(json_object_get(format, "type"), "text"))
             return refuse_unsupported(r, "response_format");
     }
@@ -245,9 +246,9 @@ static r2_status read_effort(r2i_chat_request *q, const char *effort, r2i_refusa
         const char *name, *told; /* what the template is told */
         int32_t budget;
     } efforts[] = {
-        { "none", NULL, 0 },       { "minimal", "low", 1024 }, { "low", "low", 1024 },
+        { "none", NULL, 0 },        { "minimal", "low", 1024 }, { "low", "low", 1024 },
         { "medium", "high", 8192 }, { "high", "high", 8192 },   { "xhigh", "high", 8192 },
-        { "max", "max", 0 },       { "ultra", "max", 0 },
+        { "max", "max", 0 },        { "ultra", "max", 0 },
     };
     if (effort == NULL) return R2_OK;
     for (size_t i = 0; i < sizeof efforts / sizeof *efforts; i++) {
@@ -346,8 +347,7 @@ static r2_status read_content(const json_t *content, size_t i, json_t **out, r2i
     r2_status status = R2_OK;
     for (size_t p = 0; status == R2_OK && p < json_array_size(content); p++)
         status = add_part(json_array_get(content, p), i, &all, r);
-    if (status == R2_OK)
-        *out = json_stringn(all.n_bytes > 0 ? all.bytes : "", all.n_bytes);
+    if (status == R2_OK) *out = json_stringn(all.n_bytes > 0 ? all.bytes : "", all.n_bytes);
     r2i_buffer_destroy(&all);
     if (status != R2_OK) return status;
     return *out != NULL ? R2_OK : r2i_refuse(r, 503, NULL, NULL, "no memory for the messages");
@@ -417,8 +417,7 @@ static r2_status take_values(r2i_chat_request *q, const values *v, r2i_refusal *
                           "top_logprobs: expected logprobs: true beside it");
     if (q->wants_logprobs) s->n_top_logprobs = q->n_top > 0 ? q->n_top : 1;
     if (v->max_tokens > 0) q->options.max_new_tokens = (int32_t)v->max_tokens;
-    if (v->max_completion_tokens > 0)
-        q->options.max_new_tokens = (int32_t)v->max_completion_tokens;
+    if (v->max_completion_tokens > 0) q->options.max_new_tokens = (int32_t)v->max_completion_tokens;
     return R2_OK;
 }
 

@@ -138,7 +138,8 @@ static void on_timer(evutil_socket_t fd, short what, void *connection) {
         evhttp_connection_set_closecb(c->http, on_close, c);
     } else if (c->is_told) {
         evhttp_connection_free(c->http);
-    } else if (c->is_refused && c->is_busy) { /* behind a request that is being answered: as if it hung up */
+    } else if (c->is_refused &&
+               c->is_busy) { /* behind a request that is being answered: as if it hung up */
         bufferevent_trigger_event(c->stream, BEV_EVENT_EOF, 0);
     } else if (c->is_refused) {
         send_refusal(c);
@@ -177,8 +178,7 @@ static r2_status check_head(r2i_connection *c) {
     const bool is_post = h->method.n_bytes == 4 && memcmp(h->method.text, "POST", 4) == 0;
     const bool is_get = (h->method.n_bytes == 3 && memcmp(h->method.text, "GET", 3) == 0) ||
                         (h->method.n_bytes == 4 && memcmp(h->method.text, "HEAD", 4) == 0);
-    if (!is_post && !is_get)
-        return r2i_refuse(r, 405, NULL, NULL, "expected GET or POST");
+    if (!is_post && !is_get) return r2i_refuse(r, 405, NULL, NULL, "expected GET or POST");
     if (!r2i_gate_host_is_ours(gate, h->host))
         return r2i_refuse(r, 403, NULL, "host_not_allowed",
                           "Host: this name is not one of this server's");
@@ -217,11 +217,12 @@ static void feed(r2i_connection *c, const char *bytes, size_t n_bytes) {
             (void)r2i_refuse(&c->refusal, c->wire.http, NULL, NULL, "%s", c->wire.text);
             begin_refusal(c);
         }
-    } while (!c->is_refused && (n_used < n_bytes || (c->wire.state == R2I_WIRE_AT_BODY &&
-                                                     c->wire.left == 0)));
+    } while (!c->is_refused &&
+             (n_used < n_bytes || (c->wire.state == R2I_WIRE_AT_BODY && c->wire.left == 0)));
 }
 
-static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *connection) {
+static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info,
+                     void *connection) {
     r2i_connection *c = connection;
     char piece[PIECE_BYTES];
     size_t n_left = info->n_added;
@@ -234,8 +235,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
     }
     while (n_left > 0 && !c->is_refused) {
         if (evbuffer_ptr_set(input, &at, n_all - n_left, EVBUFFER_PTR_SET) != 0) return;
-        const ev_ssize_t n = evbuffer_copyout_from(input, &at, piece,
-                                                   n_left < sizeof piece ? n_left : sizeof piece);
+        const ev_ssize_t n =
+            evbuffer_copyout_from(input, &at, piece, n_left < sizeof piece ? n_left : sizeof piece);
         if (n <= 0) return;
         feed(c, piece, (size_t)n);
         n_left -= (size_t)n;

@@ -20,8 +20,8 @@ static void add_headers(const r2i_server *s, struct evhttp_request *request, con
     add_header(request, "Content-Type", type);
     add_header(request, "X-Content-Type-Options", "nosniff");
     add_header(request, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
-    add_header(request, "Cache-Control", strcmp(type, "text/event-stream") == 0 ? "no-cache"
-                                                                                 : "no-store");
+    add_header(request, "Cache-Control",
+               strcmp(type, "text/event-stream") == 0 ? "no-cache" : "no-store");
     if (s->is_draining) add_header(request, "Connection", "close");
 }
 
@@ -53,7 +53,7 @@ void r2i_server_note(r2i_server *s, const char *method, const char *route, int h
 }
 
 static void send_bytes(r2i_server *s, struct evhttp_request *request, int http, const char *type,
-                 const r2i_buffer *body) {
+                       const r2i_buffer *body) {
     struct evbuffer *bytes = evbuffer_new();
     add_headers(s, request, type);
     if (bytes != NULL && body->n_bytes > 0) (void)evbuffer_add(bytes, body->bytes, body->n_bytes);
@@ -177,7 +177,7 @@ static void send_whole(r2i_server *s, r2i_pending *p) {
     } else {
         add_header(p->request, "X-Request-Id", p->id);
         send_bytes(s, detach(p), 200, "application/json",
-             job->task == R2I_TASK_CHAT ? &body : &job->out.reply);
+                   job->task == R2I_TASK_CHAT ? &body : &job->out.reply);
     }
     r2i_buffer_destroy(&body);
 }
@@ -197,9 +197,9 @@ static void send_parts(r2i_server *s, r2i_pending *p) {
 static void finish(r2i_server *s, r2i_pending *p) {
     enum { CLIENT_GONE = 499 };
     const r2i_job_out *o = &p->job->out;
-    const int http = !p->is_sent                               ? CLIENT_GONE
+    const int http = !p->is_sent                              ? CLIENT_GONE
                      : o->refusal.http != 0 && !p->is_started ? o->refusal.http
-                                                               : 200;
+                                                              : 200;
     count(s, p);
     r2i_server_note(s, "POST", p->route, http, p->begin_ns, o);
     forget(s, p);

@@ -14,7 +14,8 @@ typedef struct {
 } r2i_gate;
 
 /* R2_E_RANGE: empty, longer than 255 bytes, or one key too many. */
-R2_CHECKED r2_status r2i_gate_add_key(r2i_gate *gate, const char *key, size_t n_bytes, r2_error *err);
+R2_CHECKED r2_status r2i_gate_add_key(r2i_gate *gate, const char *key, size_t n_bytes,
+                                      r2_error *err);
 /* The key of a request: 1..n_keys, 0 without keys, -1 when it has no right one.  Time depends neither on
  * the key nor on where it differs. */
 int32_t r2i_gate_find_key(const r2i_gate *gate, const r2i_wire_head *head);

@@ -131,7 +131,8 @@ void r2i_desk_tell(r2i_desk *d, r2i_job *job) {
     else
         d->ready_first = job;
     d->ready_last = job;
-    (void)!write(d->wake_fd, &one, sizeof one); /* full only when the loop is about to wake anyway */
+    (void)!write(d->wake_fd, &one,
+                 sizeof one); /* full only when the loop is about to wake anyway */
 }
 
 void r2i_desk_refuse(r2i_desk *d, r2i_job *job, const r2i_refusal *refusal) {

@@ -14,12 +14,7 @@
 #include "server/chat_request.h"
 #include "server/stop_text.h"
 
-typedef enum {
-    R2I_TASK_CHAT,
-    R2I_TASK_TOKENIZE,
-    R2I_TASK_DETOKENIZE,
-    R2I_TASK_TEMPLATE
-} r2i_task;
+typedef enum { R2I_TASK_CHAT, R2I_TASK_TOKENIZE, R2I_TASK_DETOKENIZE, R2I_TASK_TEMPLATE } r2i_task;
 
 typedef struct r2i_job r2i_job;
 

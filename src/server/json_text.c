@@ -14,10 +14,9 @@ static int append(const char *bytes, size_t n_bytes, void *out) {
 
 r2_status r2i_json_append(r2i_buffer *out, json_t *value) {
     const size_t n_before = out->n_bytes;
-    const int result =
-        value != NULL
-            ? json_dump_callback(value, append, out, JSON_COMPACT | JSON_REAL_PRECISION(9))
-            : -1;
+    const int result = value != NULL ? json_dump_callback(value, append, out,
+                                                          JSON_COMPACT | JSON_REAL_PRECISION(9))
+                                     : -1;
     json_decref(value);
     if (result == 0) return R2_OK;
     out->n_bytes = n_before;

@@ -10,19 +10,21 @@ typedef struct {
 } metric;
 
 static r2_status write_one(const metric *m, r2i_buffer *out) {
-    return r2i_buffer_append_format(out, NULL, "# HELP r2lm:%s %s\n# TYPE r2lm:%s %s\nr2lm:%s %.17g\n",
+    return r2i_buffer_append_format(out, NULL,
+                                    "# HELP r2lm:%s %s\n# TYPE r2lm:%s %s\nr2lm:%s %.17g\n",
                                     m->name, m->help, m->name, m->type, m->name, m->value);
 }
 
 static r2_status write_codes(const r2i_counters *c, r2i_buffer *out) {
-    R2I_TRY(r2i_buffer_append_text(out,
-                                   "# HELP r2lm:requests_total Requests by status; 499: the client left.\n"
-                                   "# TYPE r2lm:requests_total counter\n",
-                                   NULL));
+    R2I_TRY(r2i_buffer_append_text(
+        out,
+        "# HELP r2lm:requests_total Requests by status; 499: the client left.\n"
+        "# TYPE r2lm:requests_total counter\n",
+        NULL));
     for (int code = 0; code < R2I_N_CODES; code++) {
         if (c->n_by_code[code] == 0) continue;
-        R2I_TRY(r2i_buffer_append_format(out, NULL, "r2lm:requests_total{code=\"%d\"} %" PRId64 "\n",
-                                         code, c->n_by_code[code]));
+        R2I_TRY(r2i_buffer_append_format(
+            out, NULL, "r2lm:requests_total{code=\"%d\"} %" PRId64 "\n", code, c->n_by_code[code]));
     }
     return R2_OK;
 }

@@ -101,10 +101,10 @@ static r2_status tokenize(const r2i_reader *reader, r2i_job *job, const json_t *
                           "content: expected a text");
     R2I_TRY(read_flag(body, "add_special", &has_start, &job->refusal));
     R2I_TRY(read_flag(body, "parse_special", &has_special, &job->refusal));
-    const int flags =
-        (has_start ? R2_TOKENIZE_START : 0) | (has_special ? R2_TOKENIZE_SPECIAL : 0);
+    const int flags = (has_start ? R2_TOKENIZE_START : 0) | (has_special ? R2_TOKENIZE_SPECIAL : 0);
     const size_t n_bytes = json_string_length(content);
-    const size_t cap_bytes = (n_bytes + 16) * sizeof(r2_token); /* no token is shorter than a byte */
+    const size_t cap_bytes =
+        (n_bytes + 16) * sizeof(r2_token); /* no token is shorter than a byte */
     r2_token *tokens = r2i_heap_take(reader->desk->heap, cap_bytes);
     if (tokens == NULL) return r2i_refuse(&job->refusal, 503, NULL, NULL, "no memory");
     const r2_status status =

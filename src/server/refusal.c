@@ -54,9 +54,9 @@ static const char *type_of(int http) {
 }
 
 r2_status r2i_refusal_write(const r2i_refusal *r, r2i_buffer *out) {
-    json_t *error = json_pack("{s:s, s:s, s:s?, s:s?}", "message", r->text, "type",
-                              type_of(r->http), "param", r->param[0] != '\0' ? r->param : NULL,
-                              "code", r->code);
+    json_t *error =
+        json_pack("{s:s, s:s, s:s?, s:s?}", "message", r->text, "type", type_of(r->http), "param",
+                  r->param[0] != '\0' ? r->param : NULL, "code", r->code);
     if (error != NULL && r->n_context > 0) {
         (void)json_object_set_new(error, "n_prompt_tokens", json_integer(r->n_prompt));
         (void)json_object_set_new(error, "n_ctx", json_integer(r->n_context));

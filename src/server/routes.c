@@ -63,15 +63,14 @@ static void show_metrics(r2i_server *s, struct evhttp_request *request, const ch
 static json_t *describe_model(const r2i_server *s) {
     r2_model_info info;
     r2_model_get_info(s->options->model, &info);
-    json_t *meta =
-        json_pack("{s:i, s:I, s:I, s:s, s:s}", "n_ctx_train", info.n_context, "n_params",
-                  (json_int_t)info.n_parameters, "size", (json_int_t)info.file_bytes,
-                  "architecture", info.architecture, "weights", info.weight_types);
-    json_t *model = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:i, s:i}", "id",
-                              s->options->model_id, "object", "model", "created",
-                              (json_int_t)s->start_seconds, "owned_by", "r2lm", "type", "model",
-                              "display_name", s->options->model_id, "max_input_tokens",
-                              s->options->n_context, "max_tokens", s->options->n_context);
+    json_t *meta = json_pack("{s:i, s:I, s:I, s:s, s:s}", "n_ctx_train", info.n_context, "n_params",
+                             (json_int_t)info.n_parameters, "size", (json_int_t)info.file_bytes,
+                             "architecture", info.architecture, "weights", info.weight_types);
+    json_t *model =
+        json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:i, s:i}", "id", s->options->model_id, "object",
+                  "model", "created", (json_int_t)s->start_seconds, "owned_by", "r2lm", "type",
+                  "model", "display_name", s->options->model_id, "max_input_tokens",
+                  s->options->n_context, "max_tokens", s->options->n_context);
     (void)json_object_set_new(model, "meta", meta);
     return model;
 }
@@ -80,8 +79,8 @@ static void list_models(r2i_server *s, struct evhttp_request *request, const cha
     (void)path;
     const char *id = s->options->model_id;
     reply_json(s, request, "/v1/models",
-               json_pack("{s:s, s:[o], s:b, s:s, s:s}", "object", "list", "data",
-                         describe_model(s), "has_more", 0, "first_id", id, "last_id", id));
+               json_pack("{s:s, s:[o], s:b, s:s, s:s}", "object", "list", "data", describe_model(s),
+                         "has_more", 0, "first_id", id, "last_id", id));
 }
 
 static int hex_digit(char c) {
@@ -117,8 +116,7 @@ static bool copy_body(struct evhttp_request *request, r2i_buffer *out) {
     const size_t n_bytes = evbuffer_get_length(input);
     if (n_bytes == 0) return true;
     const unsigned char *bytes = evbuffer_pullup(input, -1);
-    const bool is_copied =
-        bytes != NULL && r2i_buffer_append(out, bytes, n_bytes, NULL) == R2_OK;
+    const bool is_copied = bytes != NULL && r2i_buffer_append(out, bytes, n_bytes, NULL) == R2_OK;
     (void)evbuffer_drain(input, n_bytes);
     return is_copied;
 }

@@ -79,8 +79,8 @@ static r2_status check_address(const char *host, r2_error *err) {
     const char *address = address_of(host);
     if (inet_pton(AF_INET, address, bytes) == 1 || inet_pton(AF_INET6, address, bytes) == 1)
         return R2_OK;
-    return r2i_fail(err, R2_E_ARGUMENT, "%.80s: expected an address such as 127.0.0.1, or localhost",
-                    host);
+    return r2i_fail(err, R2_E_ARGUMENT,
+                    "%.80s: expected an address such as 127.0.0.1, or localhost", host);
 }
 
 static int32_t port_of(struct evhttp_bound_socket *socket) {

@@ -21,7 +21,7 @@ typedef struct {
     r2_sequence_options defaults; /* of requests that do not say */
     uint64_t seed;                /* requests without a seed get another one each, from this */
     bool has_fixed_seed;          /* ... or all of them this one */
-    void (*log)(void *user, const char *line);                      /* a line per request */
+    void (*log)(void *user, const char *line);                       /* a line per request */
     void (*on_ready)(void *user, const char *address, int32_t port); /* connections are accepted */
     void *user;
 } r2i_server_options;

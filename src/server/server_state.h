@@ -86,8 +86,8 @@ void r2i_connection_set_busy(r2i_connection *connection, struct evhttp_request *
 void r2i_route(struct evhttp_request *request, void *server);
 
 /* delivery.c: from jobs to replies. */
-void r2i_reply_send(r2i_server *server, struct evhttp_request *request, int http,
-                    const char *route, const char *type, const r2i_buffer *body);
+void r2i_reply_send(r2i_server *server, struct evhttp_request *request, int http, const char *route,
+                    const char *type, const r2i_buffer *body);
 void r2i_reply_refuse(r2i_server *server, struct evhttp_request *request, const char *route,
                       const r2i_refusal *refusal);
 void r2i_deliver_ready(evutil_socket_t fd, short what, void *server);

@@ -12,7 +12,7 @@ void r2i_wire_destroy(r2i_wire *w) {
 }
 
 bool r2i_wire_is_between(const r2i_wire *w) {
-    return w->state == R2I_WIRE_AT_HEAD && (w->bytes.n_bytes == 0 || w->head.method.text != NULL);
+    return w->state == R2I_WIRE_AT_HEAD && (w->bytes.n_bytes == 0 || w->is_past);
 }
 
 static char lower(char c) {
@@ -64,7 +64,8 @@ static bool read_request_line(r2i_wire *w, r2i_span line) {
         return refuse(w, 400, "request line: expected a path that begins with /");
     for (size_t i = 0; i < h->target.n_bytes; i++) {
         const unsigned char c = (unsigned char)h->target.text[i];
-        if (c <= ' ' || c >= 0x7f) return refuse(w, 400, "request line: bytes that must be escaped");
+        if (c <= ' ' || c >= 0x7f)
+            return refuse(w, 400, "request line: bytes that must be escaped");
     }
     h->is_http_1_0 = version.n_bytes == 8 && memcmp(version.text, "HTTP/1.0", 8) == 0;
     if (h->is_http_1_0 || (version.n_bytes == 8 && memcmp(version.text, "HTTP/1.1", 8) == 0))
@@ -100,8 +101,7 @@ static bool keep_field(r2i_wire *w, r2i_span name, r2i_span value) {
 
 static bool read_field(r2i_wire *w, r2i_span line) {
     const char *colon = memchr(line.text, ':', line.n_bytes);
-    if (line.text[0] == ' ' || line.text[0] == '\t')
-        return refuse(w, 400, "header: a folded line");
+    if (line.text[0] == ' ' || line.text[0] == '\t') return refuse(w, 400, "header: a folded line");
     if (colon == NULL) return refuse(w, 400, "header: expected NAME: VALUE");
     const r2i_span name = { line.text, (size_t)(colon - line.text) };
     if (!is_name(name)) return refuse(w, 400, "header: a name with other letters or spaces in it");
@@ -142,6 +142,7 @@ static bool check_framing(r2i_wire *w) {
     return read_length(w);
 }
 
+/* The texts of the head stay where they are from here on: it is read once more, from its beginning. */
 static bool read_head(r2i_wire *w) {
     const char *at = w->bytes.bytes, *end = at + w->bytes.n_bytes - 2; /* without the empty line */
     w->head = (r2i_wire_head){ .is_chunked = false };
@@ -157,13 +158,20 @@ static bool read_head(r2i_wire *w) {
     return check_framing(w);
 }
 
+/* The library reads a line as soon as it is there, so it is refused at once. */
+static bool check_line(r2i_wire *w) {
+    const r2i_span line = { w->bytes.bytes + w->line_begin, w->bytes.n_bytes - w->line_begin - 2 };
+    return w->line_begin == 0 ? read_request_line(w, line) : read_field(w, line);
+}
+
 /* One byte of the head.  True: it is the last one. */
 static bool take_head_byte(r2i_wire *w, char c) {
     r2i_buffer *b = &w->bytes;
-    if (w->head.method.text != NULL) { /* the request before */
+    if (w->is_past) { /* the request before */
         r2i_buffer_clear(b);
         w->head = (r2i_wire_head){ .is_chunked = false };
         w->line_begin = 0;
+        w->is_past = false;
     }
     const bool is_after_cr = b->n_bytes > 0 && b->bytes[b->n_bytes - 1] == '\r';
     if (c == '\0') return refuse(w, 400, "header: a zero byte");
@@ -175,6 +183,7 @@ static bool take_head_byte(r2i_wire *w, char c) {
     if (c != '\n') return false;
     const bool is_empty = b->n_bytes - w->line_begin == 2;
     if (is_empty && w->line_begin == 0) return refuse(w, 400, "request line: missing");
+    if (!is_empty && !check_line(w)) return false;
     w->line_begin = b->n_bytes;
     return is_empty;
 }
@@ -201,7 +210,8 @@ static void take_size_byte(r2i_wire *w, char c) {
     if (w->n_digits >= 0 && digit >= 0 && w->n_digits < MAX_DIGITS) {
         w->left = w->left * 16 + (uint64_t)digit;
         w->n_digits++;
-        if (w->left + w->n_body > w->limits.body_bytes) (void)refuse(w, 413, "the body is too large");
+        if (w->left + w->n_body > w->limits.body_bytes)
+            (void)refuse(w, 413, "the body is too large");
     } else if (w->n_digits > 0 && c == '\r') {
         w->n_digits = -1;
     } else if (w->n_digits == -1 && c == '\n') {
@@ -226,6 +236,7 @@ static void take_end_byte(r2i_wire *w, char c, bool *is_over) {
 }
 
 static r2i_wire_event finish(r2i_wire *w) {
+    w->is_past = true;
     w->state = R2I_WIRE_AT_HEAD;
     return R2I_WIRE_WHOLE;
 }

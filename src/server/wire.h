@@ -47,6 +47,7 @@ typedef struct {
     uint64_t n_body;
     int32_t n_digits;
     size_t line_begin;
+    bool is_past;     /* `bytes` are those of the request before */
     int http;         /* why it was refused: 400, 413, 414, 431, 505 */
     const char *text; /* in words */
 } r2i_wire;

@@ -81,7 +81,7 @@ def error(r, status):
     e = r.json["error"]
     assert set(e) >= {"message", "type", "param", "code"} and e["message"] and isinstance(e["type"], str)
     assert e["code"] is None or isinstance(e["code"], str)
-    assert "/" + "src" not in e["message"] and "0x" not in e["message"]
+    assert "/src" not in e["message"] and not re.search("0x[0-9a-f]{6}", e["message"])
     return e
 
 
@@ -267,12 +267,14 @@ WIRE = {
 @pytest.mark.parametrize("name", WIRE)
 def test_wire(server, name):
     data, status = WIRE[name]
-    for pieces in (1, 3):   # at once, and byte groups
+    for pieces in (1, 3, min(len(data), 300)):   # at once, and in pieces
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as s:
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             got = b""
             try:
-                for i in range(pieces): s.sendall(data[len(data) * i // pieces:len(data) * (i + 1) // pieces])
+                for i in range(pieces):
+                    s.sendall(data[len(data) * i // pieces:len(data) * (i + 1) // pieces])
+                    if pieces == 3: time.sleep(0.002)
                 while piece := s.recv(65536): got += piece
             except (ConnectionResetError, BrokenPipeError):
                 pass
@@ -357,7 +359,7 @@ def test_keys(tmp_path):
         assert early.startswith(b"HTTP/1.1 401 ")   # before the body
         assert server.ask("GET", "/health").status == 200
         for headers in ({"Authorization": f"Bearer {KEY}"}, {"x-api-key": "sk-other"}): assert server.ask("GET", "/v1/models", headers=headers).status == 200
-        long = [{"role": "user", "content": "word " * 400}]   # more than a page of tokens
+        long = [{"role": "user", "content": "word " * 60}]   # more than a page of tokens
         cached = lambda key: server.chat(messages=long, max_tokens=1, headers={"x-api-key": key})["usage"]["prompt_cache_hit_tokens"]
         assert (cached(KEY), cached(KEY) > 0, cached("sk-other")) == (0, True, 0)   # no key sees another's prefix
     finally:
@@ -408,8 +410,7 @@ def test_sigterm_finishes_what_runs():
     got = s.recv(100)
     server.child.send_signal(signal.SIGTERM)
     while piece := s.recv(65536): got += piece
-    assert b"data: [DONE]" in got
-    server.stop()
+    assert b"data: [DONE]" in got and server.child.wait(20) == 0
     with pytest.raises(OSError): socket.create_connection(("127.0.0.1", server.port), timeout=2)
 
 
