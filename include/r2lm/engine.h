@@ -273,7 +273,7 @@ typedef enum {
     R2_FINISH_LENGTH, /* max_new_tokens or the context's end */
     R2_FINISH_CANCELED,
     R2_FINISH_MEMORY, /* no cache page left; its own were given back */
-    R2_FINISH_ERROR   /* the mask left no token, or the logits are not numbers */
+    R2_FINISH_ERROR   /* the mask left no token, or the model computed what is no number */
 } r2_finish;
 
 typedef struct {

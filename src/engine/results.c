@@ -39,6 +39,14 @@ static void give_prompt_logprobs(r2_engine *e, r2_sequence *s, const r2i_run *ru
     s->n_prompt_logprobs = r2i_max_i32(s->n_prompt_logprobs, run->first_position + n);
 }
 
+/* A token whose row is no numbers cannot be gone on from.  A manual sequence's caller sees the logits. */
+static bool are_numbers(const r2_engine *e, const r2i_run *run, int32_t n_known) {
+    for (int32_t i = 0; i < n_known; i++) {
+        if (!r2i_forward_is_finite(e->forward, run->first_row + i)) return false;
+    }
+    return true;
+}
+
 static void finish_rows(r2_engine *e) {
     for (int32_t r = 0; r < e->n_runs; r++) {
         r2_sequence *s = e->scheduled[r].sequence;
@@ -48,6 +56,8 @@ static void finish_rows(r2_engine *e) {
         if (s->options.wants_prompt_logprobs) give_prompt_logprobs(e, s, run);
         if (s->state == R2_STATE_READING) e->stats.n_prompt_tokens += n_known;
         s->n_computed += n_known;
+        if (!s->options.is_manual && !are_numbers(e, run, n_known))
+            r2i_sequence_finish(s, R2_FINISH_ERROR);
     }
 }
 
@@ -124,7 +134,8 @@ static int32_t collect_drawings(r2_engine *e, int32_t *n_logits) {
     for (int32_t r = 0; r < e->n_runs; r++) {
         const r2i_scheduled *scheduled = &e->scheduled[r];
         const r2i_run *run = &e->runs[r];
-        if (scheduled->sequence->n_computed < scheduled->sequence->n_tokens) continue;
+        const r2_sequence *s = scheduled->sequence;
+        if (s->n_computed < s->n_tokens || s->finish != R2_FINISH_NONE) continue;
         e->drawings[n++] = (r2i_drawing){ .sequence = scheduled->sequence,
                                           .run = run,
                                           .first_logits = *n_logits,

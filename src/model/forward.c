@@ -1,5 +1,7 @@
 #include "model/forward.h"
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/failure.h"
@@ -188,6 +190,24 @@ void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
                           f->x + (size_t)row * (size_t)c->d_model);
     for (int32_t i = 0; i < c->n_layers; i++)
         r2i_forward_layer(f, i);
+}
+
+void r2i_forward_bound(const r2i_forward *f, float *x, int32_t n) {
+    const float most = f->parts.cache->rows == R2I_ROWS_F16 ? 65504.0f : 3e38f;
+    for (int32_t i = 0; i < n; i++) {
+        const float number = x[i] == x[i] ? x[i] : 0;
+        const float below = number < most ? number : most;
+        x[i] = below > -most ? below : -most;
+    }
+}
+
+bool r2i_forward_is_finite(const r2i_forward *f, int32_t row) {
+    const int32_t d = f->parts.config->d_model;
+    const float *x = f->x + (size_t)row * (size_t)d;
+    int32_t n_bad = 0;
+    for (int32_t i = 0; i < d; i++)
+        n_bad += !(fabsf(x[i]) <= FLT_MAX);
+    return n_bad == 0;
 }
 
 const float *r2i_forward_hidden(r2i_forward *f, int32_t row) {

@@ -91,6 +91,9 @@ void r2i_forward_set_observer(r2i_forward *f, r2i_observe observe, void *user);
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch);
 /* Final hidden row (after the last norm) of a batch row of the last run; valid until the next call. */
 const float *r2i_forward_hidden(r2i_forward *f, int32_t row);
+/* Whether a batch row of the last run came out as numbers.  What is cached of a row that did not is made
+ * finite, so that it reaches no row which does not attend to it. */
+bool r2i_forward_is_finite(const r2i_forward *f, int32_t row);
 /* Logits [n, n_vocab] of n <= cap_logits batch rows of the last run. */
 void r2i_forward_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *logits);
 
