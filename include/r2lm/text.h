@@ -85,6 +85,22 @@ typedef struct r2_grammar r2_grammar;
  * Texts fit to a depth of 250 rules within rules; what would go deeper is not offered. */
 R2_API R2_CHECKED r2_status r2_grammar_from_gbnf(r2_grammar **out, const r2_model *model,
                                                  const char *text, size_t n_bytes, r2_error *err);
+/* From a JSON schema (a text, JSON itself); {"type": "object"} is any JSON object.  Every answer
+ * validates; which of the valid ones are written is narrower: members in the schema's order, none
+ * besides `properties` unless additionalProperties allows them, white space as models put it, at most
+ * 15 digits before the point.  Understood: type enum const anyOf oneOf (as anyOf) allOf $ref $defs
+ * properties required additionalProperties items prefixItems minItems maxItems minLength maxLength
+ * pattern format (date time date-time uuid) minimum maximum exclusiveMinimum exclusiveMaximum.
+ * Any other keyword, and values or pairs of these that cannot be kept, are R2_E_UNSUPPORTED: the text
+ * names the keyword and where it stands. */
+R2_API R2_CHECKED r2_status r2_grammar_from_json_schema(r2_grammar **out, const r2_model *model,
+                                                        const char *text, size_t n_bytes,
+                                                        r2_error *err);
+/* From a regular expression that the whole answer matches: characters, . [classes] \d \w \s groups |
+ * * + ? {m,n}; look-around, back-references and \b are R2_E_UNSUPPORTED. */
+R2_API R2_CHECKED r2_status r2_grammar_from_regex(r2_grammar **out, const r2_model *model,
+                                                  const char *pattern, size_t n_bytes,
+                                                  r2_error *err);
 /* NULL is allowed. */
 R2_API void r2_grammar_destroy(r2_grammar *grammar);
 

@@ -20,11 +20,29 @@ static r2_status make_from_file(r2i_grammar_choice *out, r2i_session *s, const c
     return status;
 }
 
+/* A schema given as text begins with a brace; anything else is a file's name. */
+static r2_status make_from_schema(r2i_grammar_choice *out, r2i_session *s, const char *schema,
+                                  r2_error *err) {
+    if (schema[strspn(schema, " \t\n")] == '{')
+        return r2_grammar_from_json_schema(&out->grammar, s->model, schema, strlen(schema), err);
+    return make_from_file(out, s, schema, r2_grammar_from_json_schema, err);
+}
+
 r2_status r2i_grammar_choose(r2i_grammar_choice *out, r2i_session *s, r2_error *err) {
     const r2i_options *o = s->program->options;
+    const int n_asked = (o->grammar_file != NULL) + (o->json_schema != NULL) + (o->regex != NULL);
     *out = (r2i_grammar_choice){ 0 };
-    if (o->grammar_file == NULL) return R2_OK;
-    R2I_TRY(make_from_file(out, s, o->grammar_file, r2_grammar_from_gbnf, err));
+    if (n_asked == 0) return R2_OK;
+    if (n_asked > 1)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "expected one of --grammar-file, --json-schema, --regex, found %d",
+                        n_asked);
+    if (o->grammar_file != NULL)
+        R2I_TRY(make_from_file(out, s, o->grammar_file, r2_grammar_from_gbnf, err));
+    else if (o->json_schema != NULL)
+        R2I_TRY(make_from_schema(out, s, o->json_schema, err));
+    else
+        R2I_TRY(r2_grammar_from_regex(&out->grammar, s->model, o->regex, strlen(o->regex), err));
     return r2_grammar_matcher_create(&out->matcher, out->grammar, err);
 }
 

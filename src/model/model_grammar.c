@@ -1,6 +1,8 @@
 #include "model/model_grammar.h"
 
 #include "base/failure.h"
+#include "text/grammar_regex.h"
+#include "text/grammar_schema.h"
 
 enum { DRAFT_BLOCK_BYTES = 64 << 10 };
 
@@ -60,6 +62,16 @@ static r2_status create(r2_grammar **out, const r2_model *model, grammar_reader 
 r2_status r2_grammar_from_gbnf(r2_grammar **out, const r2_model *model, const char *text,
                                size_t n_bytes, r2_error *err) {
     return create(out, model, r2i_gbnf_read, text, n_bytes, err);
+}
+
+r2_status r2_grammar_from_json_schema(r2_grammar **out, const r2_model *model, const char *text,
+                                      size_t n_bytes, r2_error *err) {
+    return create(out, model, r2i_schema_read, text, n_bytes, err);
+}
+
+r2_status r2_grammar_from_regex(r2_grammar **out, const r2_model *model, const char *text,
+                                size_t n_bytes, r2_error *err) {
+    return create(out, model, r2i_regex_read, text, n_bytes, err);
 }
 
 void r2_grammar_destroy(r2_grammar *g) {
