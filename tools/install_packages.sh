@@ -18,6 +18,7 @@ libevent-dev|build|HTTP in r2lm serve
 libcmocka-dev|check|the tests
 python3|check|the structure check and the end-to-end tests
 python3-pytest|check|the end-to-end tests
+python3-jsonschema|check|judges answers held to a JSON schema
 python3|models|fetches the models
 python3-pip|models|fetches the models
 clang|fuzz|libFuzzer

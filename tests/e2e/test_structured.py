@@ -53,5 +53,28 @@ def test_bad_grammars_are_one_line(tmp_path, text, found):
     assert found in done.stderr and len(done.stderr.splitlines()) == 1 and done.stdout == ""
 
 
+def test_schema_from_flag_and_file(tmp_path):
+    rules = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 10, "maximum": 99}, "of": {"enum": ["a", "b"]}}, "required": ["n", "of"]}
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    texts = {run("--no-think", "--json-schema", given, "--temp", 3, "--seed", 5, "-n", 200).stdout for given in (json.dumps(rules), tmp_path / "rules.json")}
+    assert len(texts) == 1
+    said = json.loads(texts.pop())
+    assert list(said) == ["n", "of"] and 10 <= said["n"] <= 99 and said["of"] in "ab"
+
+
+def test_regex():
+    for seed in range(5):
+        said = run("--no-think", "--regex", r"(\d{2}-){2,4}[^\w\s]$", "--temp", 3, "--seed", seed, "-n", 60).stdout
+        assert re.fullmatch(r"(\d{2}-){2,4}[^\w\s]\n", said), said
+
+
+@pytest.mark.parametrize("flags, found, code", [
+    (["--json-schema", '{"properties": {"a": {"not": {}}}}'], "#/properties/a: keyword not is not supported", DATA), (["--json-schema", "{"], "line 1", DATA),
+    (["--regex", "(?=a)"], "looking ahead", DATA), (["--regex", "a", "--json-schema", "{}"], "expected one of", USAGE), (["--json-schema", "nowhere.json"], "nowhere", DATA)])
+def test_bad_schemas_and_patterns_are_one_line(flags, found, code):
+    done = run(*flags, code=code)
+    assert found in done.stderr and len([l for l in done.stderr.splitlines() if l.startswith("r2lm: ")]) == 1 and done.stdout == ""
+
+
 def test_no_such_grammar(tmp_path):
     assert "nowhere" in run("--grammar-file", tmp_path / "nowhere", code=DATA).stderr

@@ -10,6 +10,8 @@
 
 #include "text/byte_letters.h"
 #include "text/grammar_matcher.h"
+#include "text/grammar_regex.h"
+#include "text/grammar_schema.h"
 
 enum { N_WORDS = 9, N_TOKENS = 256 + N_WORDS, END = 256, UNUSED = 257 };
 
@@ -129,6 +131,165 @@ static void test_gbnf(void **state) {
          "ab|ababab");
     gbnf("root ::= [\xc3\xa0-\xc3\xbf\xe4\xb8\x80-\xe9\xbf\xbf]+", "\xc3\xa9\xe4\xbd\xa0",
          "a|\xc3\x9f|\xea\x80\x80");
+}
+
+static void test_regex(void **state) {
+    (void)state;
+    static const struct {
+        const char *pattern, *good, *bad;
+    } CASES[] = {
+        { "a+b?", "a|aab|ab", "|b|abb" },
+        { "^(foo|ba[rz])$", "foo|bar|baz", "fo|bax|foobar" },
+        { "[^a-c]x.", "dxy|\xc3\xa9x\xc3\xa9", "axy|dx|dx\n" },
+        { "\\d{3}-\\d{2,}", "123-45|000-12345", "12-45|123-4|a23-45" },
+        { "(?:ab){2,3}?c", "ababc|abababc", "abc|ababababc" },
+        { "(?P<y>[0-9]{4})", "2024", "24" },
+        { "\\w+\\s\\W", "az_9 !|A\t-", "az!|a  b" },
+        { "\\x41\\u00e9\\.\\\\\\[", "A\xc3\xa9.\\[", "A\xc3\xa9x\\[" },
+        { "[\\]\\-a]+", "]-a|a", "b|" },
+
+        { "", "", "a" },
+        { "a{,2}|{x}", "a{,2}", "aa|a" },
+        { "[^\\d]", "a|-", "1|\xd9\xa3" },
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        check(r2i_regex_read, CASES[i].pattern, CASES[i].good, CASES[i].bad);
+    }
+    refuse(r2i_regex_read, "[]a]", R2_E_FORMAT, "holds something");
+    refuse(r2i_regex_read, "(a)\\1", R2_E_UNSUPPORTED, "character 5: a back-reference");
+    refuse(r2i_regex_read, "a(?=b)", R2_E_UNSUPPORTED, "looking ahead");
+    refuse(r2i_regex_read, "\\bword", R2_E_UNSUPPORTED, "word border");
+    refuse(r2i_regex_read, "\\p{L}", R2_E_UNSUPPORTED, "escape");
+    refuse(r2i_regex_read, "a$b", R2_E_UNSUPPORTED, "inside");
+    refuse(r2i_regex_read, "(?i)a", R2_E_UNSUPPORTED, "group");
+    refuse(r2i_regex_read, "(a", R2_E_FORMAT, "expected )");
+    refuse(r2i_regex_read, "a)", R2_E_FORMAT, "open parenthesis");
+    refuse(r2i_regex_read, "*a", R2_E_FORMAT, "something to repeat");
+    refuse(r2i_regex_read, "a**", R2_E_FORMAT, "one repetition");
+    refuse(r2i_regex_read, "[b-a]", R2_E_FORMAT, "ascending");
+    refuse(r2i_regex_read, "a{3,2}", R2_E_FORMAT, "m <= n");
+    refuse(r2i_regex_read, "a{900000}", R2_E_LIMIT, "100000");
+}
+
+static void schema(const char *text, const char *good, const char *bad) {
+    check(r2i_schema_read, text, good, bad);
+}
+
+static void test_schema_values(void **state) {
+    (void)state;
+    schema("{\"type\":\"boolean\"}", "true|false", "|null|True");
+    schema("{\"enum\":[1,\"a\\\"b\",null,{\"k\":[1,2]}]}", "1|\"a\\\"b\"|null|{\"k\":[1,2]}",
+           "2|\"a\"");
+    schema("{\"const\":\"x\",\"type\":\"string\"}", "\"x\"", "x|\"y\"");
+    schema("{\"type\":[\"integer\",\"null\"]}", "0|-1|12|null", "01|1.5|-|true");
+    schema("{\"type\":\"number\"}", "0|-1.5|1e5|2E-10|0.001", "01|.5|1.|1e|--1");
+    schema("{\"type\":\"integer\",\"minimum\":-12,\"maximum\":305}", "-12|-9|-1|0|7|99|100|299|305",
+           "-13|306|-0|1000|00|05");
+    schema("{\"type\":\"integer\",\"exclusiveMinimum\":8,\"maximum\":12.5}", "9|12", "8|13|1");
+    schema("{\"type\":\"number\",\"minimum\":2,\"exclusiveMaximum\":10}", "2|2.0|9.999|5.5",
+           "1.9|10|10.0|1|11");
+    schema("{\"type\":\"number\",\"exclusiveMinimum\":0,\"maximum\":1}", "0.5|1|1.0|0.01",
+           "0|0.0|1.01|2|-0.5");
+    schema("{\"type\":\"number\",\"minimum\":-3,\"maximum\":-1}", "-1|-3|-3.0|-2.7",
+           "-0.5|-3.1|0|1");
+    schema("{\"type\":\"string\"}", "\"\"|\"a\\n\\u00e9\\ud83d\\ude00\"|\"\xc3\xa9\"",
+           "\"|\"a\nb\"|\"\\ud83d\"|\"\\u0000\"|\"\\x\"");
+    schema("{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}",
+           "\"ab\"|\"a\\nb\"|\"\xf0\x9f\x98\x80\\ud83d\\ude00\"", "\"a\"|\"abcd\"|\"\"");
+    schema("{\"type\":\"string\",\"pattern\":\"^a[\\\"\\\\\\\\]+$\"}", "\"a\\\"\"|\"a\\\\\\\"\"",
+           "\"a\"|\"a\"\"|\"ab\"");
+    schema("{\"type\":\"string\",\"pattern\":\"b\\\\d\"}", "\"b1\"|\"xxb2\\n\"", "\"b\"|\"\"");
+    schema("{\"type\":\"string\",\"format\":\"date\"}", "\"2024-02-28\"|\"1999-12-31\"",
+           "\"2024-02-30\"|\"2024-13-01\"|\"0000-01-01\"");
+    schema("{\"format\":\"date-time\"}", "\"2024-04-30T23:59:59Z\"|\"2024-04-30T00:00:00.5+02:00\"",
+           "\"2024-04-31T00:00:00Z\"|\"2024-04-30T24:00:00Z\"|\"2024-04-30T00:00:00\"");
+    schema("{\"format\":\"uuid\"}", "\"01234567-89ab-cdef-0123-456789abcdef\"", "\"01234567\"");
+    schema("true", "1|{}|[1, {\"a\": null}]|\"x\"", "|x|{|[1,]");
+    schema("{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"integer\",\"minimum\":5}]}", "null|5", "4");
+}
+
+static void test_schema_objects(void **state) {
+    (void)state;
+    schema("{\"type\":\"object\"}", "{}|{\"a\": 1}|{\n  \"a\": [1,\n 2]\n}",
+           "[]|{a:1}|{\"a\":1,}|{,}");
+    schema("{\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"null\"},\"c\":{"
+           "\"const\":1}},"
+           "\"required\":[\"b\"]}",
+           "{\"b\":null}|{\"a\": 3, \"b\": null, \"c\": 1}|{\"b\":null,\"c\":1}",
+           "{}|{\"a\":1}|{\"b\":null,\"a\":1}|{\"b\":null,\"x\":1}|{,\"b\":null}|{\"b\":null,}");
+    schema("{\"properties\":{\"ab\":{\"type\":\"null\"},\"ac\":{\"type\":\"null\"}},"
+           "\"additionalProperties\":{\"type\":\"integer\"}}",
+           "{}|{\"a\":1}|{\"ab\":null,\"abc\":2}|{\"b\":1,\"c\":2}|{\"\xc3\xa9\":1}",
+           "{\"ab\":1}|{\"a\":null}|{\"ac\":5}|{\"a\\u0062\":1}");
+    schema(
+        "{\"type\":\"object\",\"required\":[\"k\"],\"additionalProperties\":{\"type\":\"null\"}}",
+        "{\"k\":null}|{\"k\":null,\"l\":null}", "{}|{\"l\":null}");
+    schema("{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"minItems\":1,\"maxItems\":3}",
+           "[1]|[1,2,3]|[ 1, 2 ]", "[]|[1,2,3,4]|[\"a\"]");
+    schema("{\"prefixItems\":[{\"type\":\"null\"},{\"type\":\"integer\"}],\"items\":{\"const\":0},"
+           "\"minItems\":1}",
+           "[null]|[null,4]|[null,4,0,0]", "[]|[4]|[null,null]|[null,4,1]");
+    schema("{\"prefixItems\":[{\"type\":\"null\"},{}],\"items\":false}", "[]|[null]|[null,{}]",
+           "[null,1,2]");
+    schema("{\"type\":\"array\",\"maxItems\":0}", "[]|[ ]", "[1]");
+    schema("{\"allOf\":[{\"properties\":{\"a\":{\"type\":\"integer\"}},\"required\":[\"a\"]},"
+           "{\"properties\":{\"b\":{\"type\":\"null\"}},\"required\":[\"b\"]}]}",
+           "{\"a\":1,\"b\":null}", "{\"a\":1}|{\"b\":null}");
+    schema("{\"allOf\":[{\"type\":\"number\",\"minimum\":3},{\"type\":\"integer\",\"maximum\":5}]}",
+           "3|5", "2|6|3.5");
+    schema(
+        "{\"type\":\"object\",\"properties\":{\"t\":{\"type\":\"integer\"}},\"anyOf\":[{"
+        "\"required\":["
+        "\"t\"]},{\"properties\":{\"u\":{}},\"required\":[\"u\"],\"additionalProperties\":false}]}",
+        "{\"t\":1}|{\"u\":[]}", "{}|{\"t\":1,\"u\":1}");
+    schema("{\"$ref\":\"#/$defs/"
+           "n\",\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":"
+           "\"integer\"},\"kids\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/"
+           "n\"}}},\"required\":["
+           "\"v\"]}}}",
+           "{\"v\":1}|{\"v\":1,\"kids\":[{\"v\":2},{\"v\":3,\"kids\":[]}]}",
+           "{}|{\"v\":1,\"kids\":[1]}");
+    schema("{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}", "[]|[[],[[]]]", "[1]|[{}]");
+}
+
+static void test_bad_schemas(void **state) {
+    static const struct {
+        const char *schema, *text;
+        r2_status status;
+    } CASES[] = {
+        { "{\"properties\":{\"a\":{\"not\":{}}}}", "#/properties/a: keyword not",
+          R2_E_UNSUPPORTED },
+        { "{\"type\":\"object\",\"patternProperties\":{}}", "patternProperties", R2_E_UNSUPPORTED },
+        { "{\"items\":{\"uniqueItems\":true}}", "#/items: keyword uniqueItems", R2_E_UNSUPPORTED },
+        { "{\"type\":\"number\",\"multipleOf\":3}", "multipleOf", R2_E_UNSUPPORTED },
+        { "{\"format\":\"email\"}", "format email", R2_E_UNSUPPORTED },
+        { "{\"pattern\":\"(?=a)\"}", "looking ahead", R2_E_UNSUPPORTED },
+        { "{\"pattern\":\"a\",\"maxLength\":3}", "together", R2_E_UNSUPPORTED },
+        { "{\"enum\":[1,2],\"minimum\":2}", "minimum beside enum", R2_E_UNSUPPORTED },
+        { "{\"type\":\"number\",\"minimum\":0.5}", "whole numbers", R2_E_UNSUPPORTED },
+        { "{\"maximum\":1e300}", "10^15", R2_E_UNSUPPORTED },
+        { "{\"type\":\"text\"}", "found text", R2_E_FORMAT },
+        { "{\"type\":3}", "something else", R2_E_FORMAT },
+        { "{\"minLength\":-1}", "at least 0", R2_E_FORMAT },
+        { "{\"minItems\":4,\"maxItems\":3}", "minItems of at most 3", R2_E_FORMAT },
+        { "{\"anyOf\":[]}", "list of schemas", R2_E_FORMAT },
+        { "{\"$ref\":\"#/$defs/x\"}", "nothing at #/$defs/x", R2_E_FORMAT },
+        { "{\"$ref\":\"http://a/b\"}", "nothing at http", R2_E_FORMAT },
+        { "{\"$ref\":\"#\"}", "left recursion", R2_E_FORMAT },
+        { "{\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}", "no text",
+          R2_E_FORMAT },
+        { "{\"required\":[\"a\"],\"additionalProperties\":false}", "no text", R2_E_FORMAT },
+        { "{\"a\":1,\"a\":2}", "duplicate", R2_E_FORMAT },
+        { "{\"items\":5}", "#/items: expected a schema", R2_E_FORMAT },
+        { "[", "line 1", R2_E_FORMAT },
+        { "", "line 1", R2_E_FORMAT },
+        { "false", "no text", R2_E_FORMAT },
+        { "{\"allOf\":[{\"$ref\":\"#\"}]}", "", R2_E_LIMIT },
+        { "{\"maxLength\":1000000}", "100000", R2_E_LIMIT },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
+        refuse(r2i_schema_read, CASES[i].schema, CASES[i].status, CASES[i].text);
 }
 
 static void test_bad_gbnf(void **state) {
@@ -368,6 +529,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gbnf),
         cmocka_unit_test(test_bad_gbnf),
+        cmocka_unit_test(test_regex),
+        cmocka_unit_test(test_schema_values),
+        cmocka_unit_test(test_schema_objects),
+        cmocka_unit_test(test_bad_schemas),
         cmocka_unit_test(test_masks_are_exact),
         cmocka_unit_test(test_end_tokens),
         cmocka_unit_test(test_depth),
