@@ -424,6 +424,29 @@ def test_sigterm_cuts_what_takes_too_long():
     for s in streams: s.close()
 
 
+def test_a_second_signal_ends_at_once():
+    server = Server("--draft", "off")
+    stalled = [open_stream(server, max_tokens=900, logprobs=True, top_logprobs=20) for _ in range(32)]   # nobody reads: they stay
+    server.child.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    if server.child.poll() is None: server.child.send_signal(signal.SIGTERM)
+    assert server.child.wait(5) in (0, 143, -15)   # 0: it was done before
+    for s in stalled: s.close()
+
+
+def test_bodies_beyond_the_limit():
+    server = Server("--max-body", 1)
+    try:
+        head = b"POST /tokenize HTTP/1.1\r\n" + H + b"Content-Type: application/json\r\n"
+        assert server.raw(head + b"Content-Length: 1048577\r\n\r\n").startswith(b"HTTP/1.1 413 ")
+        assert b"HTTP/1.1 413 " in server.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + (b"80000\r\n" + b"x" * 0x80000 + b"\r\n") * 3)
+        text = "a" * 1000000
+        assert server.ask("POST", "/tokenize", {"content": text}).status == 200
+        assert server.ask("GET", "/health").status == 200
+    finally:
+        server.stop()
+
+
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_nothing_connects_outward(tmp_path):
     log = tmp_path / "calls"
