@@ -12,19 +12,10 @@
 
 #include <cmocka.h>
 
+#include "engine_runs.h"
 #include "r2lm/engine.h"
 
 enum { N_PROMPT = 300, N_NEW = 24, CAP = 512, PATH_BYTES = 512 };
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
-
-static const char *golden_path(const char *name) {
-    static char path[1024];
-    snprintf(path, sizeof path, "%s/%s", R2LM_DEFAULT_GOLDEN_DIR, name);
-    return path;
-}
 
 /* A model, two adapters for it, and an engine. */
 typedef struct {
@@ -67,12 +58,6 @@ static r2_sequence *start(r2_engine *engine, const r2_sequence_options *options,
     return s;
 }
 
-static void run(r2_engine *engine) {
-    r2_error err;
-    for (int32_t n_active = 1; n_active > 0;)
-        must(r2_engine_step(engine, &n_active, &err), &err);
-}
-
 typedef struct {
     int32_t n, n_cached;
     r2_generated items[CAP];
@@ -89,7 +74,7 @@ static void finish(r2_sequence *s, output *out) {
 static void generate(r2_engine *engine, const r2_sequence_options *options, int32_t n_prompt,
                      output *out) {
     r2_sequence *s = start(engine, options, n_prompt);
-    run(engine);
+    run_engine(engine);
     finish(s, out);
 }
 
@@ -120,7 +105,7 @@ static void test_mixed_batch(void **state) {
         generate(t.engine, &options[i], 20 + 31 * i, &alone[i]);
     for (int32_t i = 0; i < N; i++)
         s[i] = start(t.engine, &options[i], 20 + 31 * i);
-    run(t.engine);
+    run_engine(t.engine);
     for (int32_t i = 0; i < N; i++) {
         finish(s[i], &among);
         assert_true(is_same(&alone[i], &among));
@@ -188,23 +173,23 @@ static void test_change(void **state) {
     manual.is_manual = true;
     generate(t.engine, &b, N_PROMPT, &fresh);
     r2_sequence *s = start(t.engine, &manual, N_PROMPT), *fork;
-    run(t.engine);
+    run_engine(t.engine);
     assert_non_null(r2_sequence_logits(s));
     must(r2_sequence_fork(&fork, s, &b, &err), &err);
     must(r2_sequence_set_options(s, &b, &err), &err);
     assert_null(r2_sequence_logits(s)); /* those were the other adapter's */
-    run(t.engine);
+    run_engine(t.engine);
     finish(s, &changed);
     finish(fork, &forked);
     assert_true(is_same(&fresh, &changed));
     assert_true(is_same(&fresh, &forked));
     /* The same adapter again keeps what is computed. */
     s = start(t.engine, &manual, N_PROMPT);
-    run(t.engine);
+    run_engine(t.engine);
     must(r2_sequence_set_options(s, &manual, &err), &err);
     assert_non_null(r2_sequence_logits(s));
     must(r2_sequence_set_options(s, &plain, &err), &err);
-    run(t.engine);
+    run_engine(t.engine);
     finish(s, &kept);
     generate(t.engine, &plain, N_PROMPT, &fresh);
     assert_true(is_same(&fresh, &kept));
@@ -224,13 +209,13 @@ static void test_saved_sequences(void **state) {
     const r2_sequence_options a = with(t.a, 0), half = with(t.a, 0.5f), b = with(t.b, 0),
                               plain = with(NULL, 0);
     r2_sequence *s = start(t.engine, &a, N_PROMPT), *again = NULL;
-    run(t.engine);
+    run_engine(t.engine);
     must(r2_sequence_rewind(s, N_PROMPT, &err), &err);
     must(r2_sequence_save(s, path, &err), &err);
     r2_sequence_destroy(s);
     generate(t.engine, &a, N_PROMPT, &first);
     must(r2_sequence_load(&again, t.engine, path, &a, &err), &err);
-    run(t.engine);
+    run_engine(t.engine);
     finish(again, &loaded);
     assert_true(is_same(&first, &loaded));
     const r2_sequence_options *const others[] = { &half, &b, &plain };
@@ -304,7 +289,7 @@ static void test_no_allocation_between_tokens(void **state) {
     const r2_sequence_options options = with(adapter, 0);
     r2_sequence *s = start(engine, &options, N_PROMPT);
     const int before = n_calls;
-    run(engine);
+    run_engine(engine);
     assert_int_equal(n_calls, before);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);

@@ -53,7 +53,8 @@ static int n_entries(const place *p) {
     DIR *folder = opendir(p->folder);
     int n = 0;
     assert_non_null(folder);
-    while (readdir(folder) != NULL) n++;
+    while (readdir(folder) != NULL)
+        n++;
     closedir(folder);
     return n - 2; /* . and .. */
 }

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "engine_runs.h"
 #include "r2lm/text.h"
 
 enum { N_PROMPT = 300, N_NEW = 24, N_LONG = 1200, CAP = 1280 };
@@ -29,10 +30,6 @@ static const r2_sequence_options warm = {
 static const char *const models[] = { "llama", "qwen3_moe", "deepseek_v3" };
 static const r2_cache_rows kinds[] = { R2_CACHE_F16, R2_CACHE_Q8 };
 
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
-
 static r2_model *open_form(const char *name, r2_arithmetic arithmetic, r2_latent_form form) {
     char path[1024];
     r2_error err;
@@ -45,12 +42,12 @@ static r2_model *open_form(const char *name, r2_arithmetic arithmetic, r2_latent
     return model;
 }
 
-static r2_model *open_model(const char *name, r2_arithmetic arithmetic) {
+static r2_model *open_as(const char *name, r2_arithmetic arithmetic) {
     return open_form(name, arithmetic, R2_LATENT_EXACT);
 }
 
-static r2_engine *make_engine(r2_model *model, r2_cache_rows rows, int32_t n_threads,
-                              int32_t n_batch_tokens) {
+static r2_engine *make_cached_engine(r2_model *model, r2_cache_rows rows, int32_t n_threads,
+                                     int32_t n_batch_tokens) {
     r2_error err;
     r2_engine *engine;
     const r2_engine_options options = { .n_threads = n_threads,
@@ -62,24 +59,6 @@ static r2_engine *make_engine(r2_model *model, r2_cache_rows rows, int32_t n_thr
     return engine;
 }
 
-static r2_sequence *start(r2_engine *engine, const r2_sequence_options *options, int32_t n,
-                          int32_t salt) {
-    r2_error err;
-    r2_sequence *s;
-    r2_token tokens[CAP];
-    for (int32_t i = 0; i < n; i++)
-        tokens[i] = (i * 37 + salt * 11 + i * i % 23) % 120;
-    must(r2_sequence_create(&s, engine, options, &err), &err);
-    must(r2_sequence_append(s, tokens, n, &err), &err);
-    return s;
-}
-
-static void run(r2_engine *engine) {
-    r2_error err;
-    for (int32_t n_active = 1; n_active > 0;)
-        must(r2_engine_step(engine, &n_active, &err), &err);
-}
-
 typedef struct {
     int32_t n;
     r2_generated items[CAP];
@@ -87,7 +66,7 @@ typedef struct {
 
 /* Runs the engine and ends the sequence. */
 static void finish(r2_engine *engine, r2_sequence *s, output *out) {
-    run(engine);
+    run_engine(engine);
     out->n = r2_sequence_read(s, out->items, CAP);
     r2_sequence_destroy(s);
 }
@@ -103,8 +82,8 @@ static void assert_same(const output *a, const output *b) {
 
 static void generate(r2_model *model, r2_cache_rows rows, int32_t n_threads, int32_t n_batch_tokens,
                      output *out) {
-    r2_engine *engine = make_engine(model, rows, n_threads, n_batch_tokens);
-    finish(engine, start(engine, &warm, N_PROMPT, 1), out);
+    r2_engine *engine = make_cached_engine(model, rows, n_threads, n_batch_tokens);
+    finish(engine, start_sequence(engine, &warm, N_PROMPT, 1), out);
     r2_engine_destroy(engine);
 }
 
@@ -124,12 +103,13 @@ static void check_exact(r2_model *model, r2_cache_rows rows, const output *plain
     generate(model, rows, 3, 1, &other);
     assert_same(&base, &other);
     /* In company, and then again with its prefix cached. */
-    r2_engine *engine = make_engine(model, rows, 2, 64);
-    r2_sequence *beside[2] = { start(engine, &warm, 70, 5), start(engine, &warm, 131, 6) };
-    finish(engine, start(engine, &warm, N_PROMPT, 1), &other);
+    r2_engine *engine = make_cached_engine(model, rows, 2, 64);
+    r2_sequence *beside[2] = { start_sequence(engine, &warm, 70, 5),
+                               start_sequence(engine, &warm, 131, 6) };
+    finish(engine, start_sequence(engine, &warm, N_PROMPT, 1), &other);
     assert_same(&base, &other);
-    r2_sequence *again = start(engine, &warm, N_PROMPT, 1);
-    run(engine);
+    r2_sequence *again = start_sequence(engine, &warm, N_PROMPT, 1);
+    run_engine(engine);
     r2_sequence_status status;
     r2_sequence_get_status(again, &status);
     assert_int_equal(status.n_cached, 256);
@@ -143,7 +123,7 @@ static void check_exact(r2_model *model, r2_cache_rows rows, const output *plain
 static void test_exact(void **state) {
     (void)state;
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
-        r2_model *model = open_model(models[m], R2_ARITHMETIC_FAST);
+        r2_model *model = open_as(models[m], R2_ARITHMETIC_FAST);
         output plain;
         generate(model, R2_CACHE_BF16, 1, 256, &plain);
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -161,14 +141,14 @@ static void test_files(void **state) {
     const int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    r2_model *model = open_model("llama", R2_ARITHMETIC_FAST);
+    r2_model *model = open_as("llama", R2_ARITHMETIC_FAST);
     r2_engine *engines[3];
     for (int i = 0; i < 3; i++)
-        engines[i] = make_engine(model, (r2_cache_rows)i, 1, 256);
+        engines[i] = make_cached_engine(model, (r2_cache_rows)i, 1, 256);
     for (int i = 0; i < 3; i++) {
         output straight, restored;
-        r2_sequence *s = start(engines[i], &warm, N_PROMPT, 1), *loaded;
-        run(engines[i]);
+        r2_sequence *s = start_sequence(engines[i], &warm, N_PROMPT, 1), *loaded;
+        run_engine(engines[i]);
         must(r2_sequence_rewind(s, N_PROMPT, &err), &err);
         must(r2_sequence_save(s, path, &err), &err);
         r2_sequence_destroy(s);
@@ -195,11 +175,11 @@ static void test_bytes(void **state) {
     static const char *const names[] = { "BF16", "F16", "Q8" };
     r2_error err;
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
-        r2_model *model = open_model(models[m], R2_ARITHMETIC_FAST);
+        r2_model *model = open_as(models[m], R2_ARITHMETIC_FAST);
         r2_model_info info;
         r2_model_get_info(model, &info);
         for (int i = 0; i < 3; i++) {
-            r2_engine *engine = make_engine(model, (r2_cache_rows)i, 1, 256);
+            r2_engine *engine = make_cached_engine(model, (r2_cache_rows)i, 1, 256);
             r2_engine_stats stats;
             r2_engine_get_stats(engine, &stats);
             assert_string_equal(stats.cache_rows, names[i]);
@@ -211,8 +191,8 @@ static void test_bytes(void **state) {
         }
         r2_model_close(model);
     }
-    r2_model *model = open_model("llama", R2_ARITHMETIC_F32);
-    r2_engine *engine = make_engine(model, R2_CACHE_BF16, 1, 256), *none;
+    r2_model *model = open_as("llama", R2_ARITHMETIC_F32);
+    r2_engine *engine = make_cached_engine(model, R2_CACHE_BF16, 1, 256), *none;
     r2_engine_stats stats;
     r2_engine_get_stats(engine, &stats);
     assert_string_equal(stats.cache_rows, "F32");
@@ -225,9 +205,9 @@ static void test_bytes(void **state) {
 /* Log-probabilities of the prompt's tokens. */
 static void score(r2_model *model, r2_cache_rows rows, float *logprobs, int32_t n) {
     const r2_sequence_options options = { .max_new_tokens = 1, .wants_prompt_logprobs = true };
-    r2_engine *engine = make_engine(model, rows, 1, 256);
-    r2_sequence *s = start(engine, &options, n, 1);
-    run(engine);
+    r2_engine *engine = make_cached_engine(model, rows, 1, 256);
+    r2_sequence *s = start_sequence(engine, &options, n, 1);
+    run_engine(engine);
     assert_int_equal(r2_sequence_prompt_logprobs(s, logprobs, n), n - 1);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);
@@ -246,7 +226,7 @@ static void test_effect(void **state) {
     (void)state;
     for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
         static float exact[N_PROMPT], f16[N_PROMPT], q8[N_PROMPT];
-        r2_model *model = open_model(models[m], R2_ARITHMETIC_F32);
+        r2_model *model = open_as(models[m], R2_ARITHMETIC_F32);
         score(model, R2_CACHE_BF16, exact, N_PROMPT);
         score(model, R2_CACHE_F16, f16, N_PROMPT);
         score(model, R2_CACHE_Q8, q8, N_PROMPT);

@@ -14,24 +14,10 @@
 
 #include <cmocka.h>
 
+#include "engine_runs.h"
 #include "engine/engine_state.h"
 
 enum { N_NEW = 60, CAP = 640, N_PROMPT = 100 };
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
-
-static r2_model *open_model(const char *name) {
-    static char path[1024];
-    const char *folder = getenv("R2LM_GOLDEN_DIR");
-    r2_error err;
-    r2_model *model;
-    (void)snprintf(path, sizeof path, "%s/%s",
-                   folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
-    must(r2_model_open(&model, path, NULL, &err), &err);
-    return model;
-}
 
 /* ---- drafters that know the answer ---- */
 
@@ -97,12 +83,6 @@ static r2_sequence *start(r2_engine *engine, const r2_sequence_options *options,
     must(r2_sequence_create(&s, engine, options, &err), &err);
     must(r2_sequence_append(s, tokens, n_prompt, &err), &err);
     return s;
-}
-
-static void run(r2_engine *engine) {
-    r2_error err;
-    for (int32_t n_active = 1; n_active > 0;)
-        must(r2_engine_step(engine, &n_active, &err), &err);
 }
 
 static void step(r2_engine *engine, int n) {
@@ -174,7 +154,7 @@ static void generate(r2_model *model, const r2_engine_options *eo, r2_sequence_o
     must(r2_engine_create(&engine, model, eo, &err), &err);
     if (o.n_draft > 0) set_script(engine, sc);
     r2_sequence *s = start(engine, &o, n_prompt, 1);
-    run(engine);
+    run_engine(engine);
     collect(s, out);
     r2_engine_get_stats(engine, &stats);
     out->n_steps = stats.n_steps;
@@ -328,7 +308,7 @@ static void check_known_pages(const char *name) {
         memset(&first, 0, sizeof first);
         memset(&second, 0, sizeof second);
         s = start(engine, &o, N_PROMPT, 1);
-        run(engine);
+        run_engine(engine);
         collect(s, &first);
         assert_same(&plain, &first);
         r2_sequence_destroy(s);
@@ -337,7 +317,7 @@ static void check_known_pages(const char *name) {
         o.max_new_tokens = 10;
         must(r2_sequence_create(&s, engine, &o, &err), &err);
         must(r2_sequence_append(s, plain.tokens, 270, &err), &err);
-        run(engine);
+        run_engine(engine);
         collect(s, &second);
         assert_int_equal(second.status.n_cached, 256);
         assert_memory_equal(plain.tokens, second.tokens, 280 * sizeof *plain.tokens);
@@ -378,7 +358,7 @@ static void check_interruptions(const char *name) {
         must(r2_sequence_fork(&fork, s, &o, &err), &err);
         must(r2_sequence_save(s, path, &err), &err);
         must(r2_sequence_load(&loaded, engine, path, &o, &err), &err);
-        run(engine); /* three at once, from the same half-filled page */
+        run_engine(engine); /* three at once, from the same half-filled page */
         r2_sequence *const all[] = { s, fork, loaded };
         for (int i = 0; i < 3; i++) {
             memset(&out, 0, sizeof out);
@@ -392,7 +372,7 @@ static void check_interruptions(const char *name) {
             o.max_new_tokens = N_NEW - back;
             must(r2_sequence_set_options(s, &o, &err), &err);
             step(engine, 2);
-            run(engine);
+            run_engine(engine);
             memset(&out, 0, sizeof out);
             collect(s, &out);
             assert_int_equal(out.n_tokens, plain.n_tokens);
@@ -424,7 +404,7 @@ static void go_on_alone(r2_model *model, const int32_t *tokens, int32_t n,
     must(r2_engine_create(&engine, model, &two_threads, &err), &err);
     must(r2_sequence_create(&s, engine, &o, &err), &err);
     must(r2_sequence_append(s, tokens, n, &err), &err);
-    run(engine);
+    run_engine(engine);
     memset(out, 0, sizeof *out);
     collect(s, out);
     r2_sequence_destroy(s);
@@ -464,7 +444,7 @@ static void check_forks(const char *name) {
                 sc.fork_truths[i] = fresh[i].tokens;
             }
             r2_sequence_cancel(s);
-            run(engine);
+            run_engine(engine);
             for (int i = 0; i < 2; i++) {
                 memset(&out, 0, sizeof out);
                 collect(forks[i], &out);
@@ -496,7 +476,7 @@ static void test_company(void **state) {
         must(r2_engine_create(&engine, model, &eo, &err), &err);
         r2_sequence *s = start(engine, &warm, 30 + 41 * i, i);
         memset(&alone[i], 0, sizeof alone[i]);
-        run(engine);
+        run_engine(engine);
         collect(s, &alone[i]);
         r2_sequence_destroy(s);
         r2_engine_destroy(engine);
@@ -511,7 +491,7 @@ static void test_company(void **state) {
             o.n_draft = i % 2 == 0 ? 8 : 0;
             all[i] = start(engine, &o, 30 + 41 * i, i);
         }
-        run(engine);
+        run_engine(engine);
         for (int i = 0; i < 8; i++) {
             memset(&among, 0, sizeof among);
             collect(all[i], &among);
@@ -538,7 +518,7 @@ static void check_cancel(const char *name) {
     r2_sequence *s = start(engine, &o, N_PROMPT, 1);
     step(engine, 4);
     r2_sequence_cancel(s);
-    run(engine);
+    run_engine(engine);
     memset(&out, 0, sizeof out);
     collect(s, &out);
     assert_int_equal(out.status.finish, R2_FINISH_CANCELED);
@@ -575,7 +555,7 @@ static void check_cache_full(const char *name) {
         if (kind >= 0) set_script(engine, &sc);
         o.n_draft = kind >= 0 ? 20 : 0;
         r2_sequence *const both[] = { start(engine, &o, 90, 1), start(engine, &warm, 60, 2) };
-        run(engine);
+        run_engine(engine);
         for (int i = 0; i < 2; i++) {
             output *to = kind < 0 ? &plain[i] : &out;
             memset(to, 0, sizeof *to);
@@ -626,7 +606,7 @@ static void test_no_allocation(void **state) {
     o.n_draft = 16;
     r2_sequence *s = start(engine, &o, N_PROMPT, 1);
     const int before = n_allocated;
-    run(engine);
+    run_engine(engine);
     assert_int_equal(n_allocated, before);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);

@@ -14,57 +14,10 @@
 
 #include <cmocka.h>
 
+#include "engine_runs.h"
 #include "r2lm/text.h"
 
 enum { N_PROMPT = 300, N_NEW = 40, CAP = 512 };
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
-
-static const char *golden_path(const char *name) {
-    static char path[1024];
-    const char *folder = getenv("R2LM_GOLDEN_DIR");
-    snprintf(path, sizeof path, "%s/%s",
-             folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
-    return path;
-}
-
-static r2_model *open_model(const char *name) {
-    r2_error err;
-    r2_model *model;
-    must(r2_model_open(&model, golden_path(name), NULL, &err), &err);
-    return model;
-}
-
-static r2_engine *make_engine(r2_model *model, const r2_engine_options *options) {
-    r2_error err;
-    r2_engine *engine;
-    must(r2_engine_create(&engine, model, options, &err), &err);
-    return engine;
-}
-
-static void make_prompt(r2_token *tokens, int32_t n, int32_t salt) {
-    for (int32_t i = 0; i < n; i++)
-        tokens[i] = (i * 37 + salt * 11 + i * i % 23) % 120;
-}
-
-static r2_sequence *start(r2_engine *engine, const r2_sequence_options *options, int32_t n_prompt,
-                          int32_t salt) {
-    r2_error err;
-    r2_sequence *s;
-    r2_token tokens[CAP];
-    make_prompt(tokens, n_prompt, salt);
-    must(r2_sequence_create(&s, engine, options, &err), &err);
-    must(r2_sequence_append(s, tokens, n_prompt, &err), &err);
-    return s;
-}
-
-static void run(r2_engine *engine) {
-    r2_error err;
-    for (int32_t n_active = 1; n_active > 0;)
-        must(r2_engine_step(engine, &n_active, &err), &err);
-}
 
 typedef struct {
     int32_t n;
@@ -91,8 +44,8 @@ static const r2_sequence_options warm = {
 
 static void generate(r2_model *model, const r2_engine_options *options, output *out) {
     r2_engine *engine = make_engine(model, options);
-    r2_sequence *s = start(engine, &warm, N_PROMPT, 1);
-    run(engine);
+    r2_sequence *s = start_sequence(engine, &warm, N_PROMPT, 1);
+    run_engine(engine);
     read_all(s, out);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);
@@ -149,9 +102,9 @@ static void check_company(const char *name) {
     r2_engine *engine = make_engine(model, &(r2_engine_options){ .n_batch_tokens = 64 });
     r2_sequence *others[6];
     for (int32_t i = 0; i < 6; i++)
-        others[i] = start(engine, &warm, 50 + 31 * i, 40 + i);
-    r2_sequence *s = start(engine, &warm, N_PROMPT, 1);
-    run(engine);
+        others[i] = start_sequence(engine, &warm, 50 + 31 * i, 40 + i);
+    r2_sequence *s = start_sequence(engine, &warm, N_PROMPT, 1);
+    run_engine(engine);
     read_all(s, &among);
     assert_same(&alone, &among);
     for (int32_t i = 0; i < 6; i++)
@@ -172,12 +125,12 @@ static void check_prefix_cache(const char *name) {
     r2_engine *engine = make_engine(model, NULL);
     output cold, cached, foreign;
     r2_sequence_status status;
-    r2_sequence *s = start(engine, &warm, N_PROMPT, 1);
-    run(engine);
+    r2_sequence *s = start_sequence(engine, &warm, N_PROMPT, 1);
+    run_engine(engine);
     read_all(s, &cold);
     r2_sequence_destroy(s);
-    s = start(engine, &warm, N_PROMPT, 1);
-    run(engine);
+    s = start_sequence(engine, &warm, N_PROMPT, 1);
+    run_engine(engine);
     read_all(s, &cached);
     r2_sequence_get_status(s, &status);
     assert_int_equal(status.n_cached, 256); /* two whole pages */
@@ -185,8 +138,8 @@ static void check_prefix_cache(const char *name) {
     r2_sequence_destroy(s);
     r2_sequence_options elsewhere = warm;
     elsewhere.cache_domain = 5;
-    s = start(engine, &elsewhere, N_PROMPT, 1);
-    run(engine);
+    s = start_sequence(engine, &elsewhere, N_PROMPT, 1);
+    run_engine(engine);
     read_all(s, &foreign);
     r2_sequence_get_status(s, &status);
     assert_int_equal(status.n_cached, 0); /* another domain sees nothing */
@@ -207,13 +160,13 @@ static void check_fork_and_rewind(const char *name) {
     r2_model *model = open_model(name);
     r2_engine *engine = make_engine(model, NULL);
     output first, again, forked;
-    r2_sequence *s = start(engine, &warm, N_PROMPT, 1), *fork;
-    run(engine);
+    r2_sequence *s = start_sequence(engine, &warm, N_PROMPT, 1), *fork;
+    run_engine(engine);
     read_all(s, &first);
     must(r2_sequence_rewind(s, N_PROMPT, &err), &err);
     must(r2_sequence_fork(&fork, s, &warm, &err), &err);
     must(r2_sequence_set_options(s, &warm, &err), &err);
-    run(engine); /* both write from the same half-filled page: copies must part */
+    run_engine(engine); /* both write from the same half-filled page: copies must part */
     read_all(s, &again);
     read_all(fork, &forked);
     assert_same(&first, &again);
@@ -243,14 +196,14 @@ static void check_save_and_load(const char *name) {
     r2_model *model = open_model(name), *other = open_model("qwen2");
     r2_engine *engine = make_engine(model, NULL), *foreign = make_engine(other, NULL);
     output first, loaded;
-    r2_sequence *s = start(engine, &warm, N_PROMPT, 1), *restored = NULL;
-    run(engine);
+    r2_sequence *s = start_sequence(engine, &warm, N_PROMPT, 1), *restored = NULL;
+    run_engine(engine);
     read_all(s, &first);
     must(r2_sequence_rewind(s, N_PROMPT, &err), &err);
     must(r2_sequence_save(s, path, &err), &err);
     must(r2_sequence_load(&restored, engine, path, &warm, &err), &err);
     r2_sequence_destroy(s);
-    run(engine);
+    run_engine(engine);
     read_all(restored, &loaded);
     assert_same(&first, &loaded);
     r2_sequence_destroy(restored);
@@ -299,14 +252,15 @@ static void test_cancel_and_limits(void **state) {
         make_engine(model, &(r2_engine_options){ .n_context = 400, .n_sequences = 2 });
     r2_sequence_options endless = warm;
     endless.max_new_tokens = 0;
-    r2_sequence *s = start(engine, &endless, 20, 3), *t = start(engine, &endless, 20, 4), *none;
+    r2_sequence *s = start_sequence(engine, &endless, 20, 3),
+                *t = start_sequence(engine, &endless, 20, 4), *none;
     r2_sequence_status status;
     int32_t n_active;
     assert_int_equal(r2_sequence_create(&none, engine, NULL, &err), R2_E_FULL);
     must(r2_engine_step(engine, &n_active, &err), &err);
     assert_int_equal(n_active, 2);
     r2_sequence_cancel(s);
-    run(engine);
+    run_engine(engine);
     r2_sequence_get_status(s, &status);
     assert_int_equal(status.finish, R2_FINISH_CANCELED);
     r2_sequence_get_status(t, &status);
@@ -327,9 +281,9 @@ static void test_full_prompt(void **state) {
     r2_error err;
     r2_model *model = open_model("llama");
     r2_engine *engine = make_engine(model, &(r2_engine_options){ .n_context = 64 });
-    r2_sequence *s = start(engine, &warm, 64, 1), *copy;
+    r2_sequence *s = start_sequence(engine, &warm, 64, 1), *copy;
     must(r2_sequence_fork(&copy, s, &warm, &err), &err);
-    run(engine);
+    run_engine(engine);
     r2_sequence *const both[] = { s, copy };
     for (int i = 0; i < 2; i++) {
         r2_sequence_status status;
@@ -352,14 +306,14 @@ static void test_rewind_after_cancel(void **state) {
     r2_error err;
     r2_model *model = open_model("llama");
     r2_engine *engine = make_engine(model, &(r2_engine_options){ .n_context = CAP });
-    r2_sequence *s = start(engine, &warm, 20, 3);
+    r2_sequence *s = start_sequence(engine, &warm, 20, 3);
     r2_sequence_status status;
     r2_sequence_cancel(s);
-    run(engine);
+    run_engine(engine);
     r2_sequence_get_status(s, &status);
     assert_int_equal(status.finish, R2_FINISH_CANCELED);
     must(r2_sequence_rewind(s, 20, &err), &err);
-    run(engine);
+    run_engine(engine);
     r2_sequence_get_status(s, &status);
     assert_int_equal(status.finish, R2_FINISH_LENGTH);
     assert_int_equal(status.n_generated, N_NEW);
@@ -377,14 +331,14 @@ static void test_cache_full(void **state) {
     const r2_engine_options small = { .n_context = 400,
                                       .cache_bytes = 2 * 128 * info.cache_bytes_per_token };
     r2_engine *engine = make_engine(model, &small);
-    r2_sequence *s = start(engine, &warm, 300, 1);
-    run(engine);
+    r2_sequence *s = start_sequence(engine, &warm, 300, 1);
+    run_engine(engine);
     r2_sequence_status status;
     r2_sequence_get_status(s, &status);
     assert_int_equal(status.finish, R2_FINISH_MEMORY);
     r2_sequence_destroy(s);
-    s = start(engine, &warm, 200, 1);
-    run(engine);
+    s = start_sequence(engine, &warm, 200, 1);
+    run_engine(engine);
     r2_sequence_get_status(s, &status);
     assert_int_equal(status.n_generated, N_NEW);
     r2_sequence_destroy(s);
@@ -417,16 +371,16 @@ static void test_mask(void **state) {
     r2_sequence_options masked = warm;
     masked.mask = allow_only_even;
     masked.user = &n_calls;
-    r2_sequence *s = start(engine, &masked, 20, 1);
-    run(engine);
+    r2_sequence *s = start_sequence(engine, &masked, 20, 1);
+    run_engine(engine);
     read_all(s, &out);
     assert_int_equal(n_calls, N_NEW);
     for (int32_t i = 0; i < out.n; i++)
         assert_int_equal(out.items[i].token % 2, 0);
     r2_sequence_destroy(s);
     masked.mask = allow_nothing;
-    s = start(engine, &masked, 20, 1);
-    run(engine);
+    s = start_sequence(engine, &masked, 20, 1);
+    run_engine(engine);
     r2_sequence_status status;
     r2_sequence_get_status(s, &status);
     assert_int_equal(status.finish, R2_FINISH_ERROR);
@@ -434,9 +388,9 @@ static void test_mask(void **state) {
     /* By hand: logits, then a draw with a mask for this call. */
     const r2_sequence_options manual = { .is_manual = true };
     r2_token token = -1;
-    s = start(engine, &manual, 20, 1);
+    s = start_sequence(engine, &manual, 20, 1);
     assert_int_equal(r2_sequence_sample(s, NULL, NULL, &token, &err), R2_E_STATE);
-    run(engine);
+    run_engine(engine);
     assert_non_null(r2_sequence_logits(s));
     must(r2_sequence_sample(s, allow_only_even, &n_calls, &token, &err), &err);
     assert_int_equal(token % 2, 0);
@@ -467,16 +421,16 @@ static void test_prompt_logprobs_and_hidden(void **state) {
         .is_manual = true, .wants_prompt_logprobs = true, .hidden = count_hidden, .user = &count
     };
     r2_engine *engine = make_engine(model, NULL);
-    r2_sequence *s = start(engine, &options, N_PROMPT, 1);
-    run(engine);
+    r2_sequence *s = start_sequence(engine, &options, N_PROMPT, 1);
+    run_engine(engine);
     assert_int_equal(r2_sequence_prompt_logprobs(s, whole, CAP), N_PROMPT - 1);
     assert_int_equal(count.n_rows, N_PROMPT);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);
     engine = make_engine(model, &(r2_engine_options){ .n_batch_tokens = 13 });
     count = (hidden_count){ 0, 0 };
-    s = start(engine, &options, N_PROMPT, 1);
-    run(engine);
+    s = start_sequence(engine, &options, N_PROMPT, 1);
+    run_engine(engine);
     assert_int_equal(r2_sequence_prompt_logprobs(s, split, CAP), N_PROMPT - 1);
     assert_memory_equal(whole, split, (N_PROMPT - 1) * sizeof(float));
     for (int32_t i = 0; i < N_PROMPT - 1; i++)
@@ -512,9 +466,9 @@ static void test_no_allocation_between_tokens(void **state) {
                                                  .release = count_release } };
     must(r2_model_open(&model, golden_path("qwen3_moe"), &options, &err), &err);
     r2_engine *engine = make_engine(model, NULL);
-    r2_sequence *s = start(engine, &warm, N_PROMPT, 1);
+    r2_sequence *s = start_sequence(engine, &warm, N_PROMPT, 1);
     const int before = n_calls_made;
-    run(engine);
+    run_engine(engine);
     assert_int_equal(n_calls_made, before);
     r2_sequence_destroy(s);
     r2_engine_destroy(engine);

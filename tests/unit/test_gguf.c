@@ -30,10 +30,18 @@ static void put(image *f, const void *bytes, size_t n) {
     memcpy(f->bytes + f->n, bytes, n);
     f->n += n;
 }
-static void put_u8(image *f, uint8_t x) { put(f, &x, 1); }
-static void put_u32(image *f, uint32_t x) { put(f, &x, 4); }
-static void put_u64(image *f, uint64_t x) { put(f, &x, 8); }
-static void put_f32(image *f, float x) { put(f, &x, 4); }
+static void put_u8(image *f, uint8_t x) {
+    put(f, &x, 1);
+}
+static void put_u32(image *f, uint32_t x) {
+    put(f, &x, 4);
+}
+static void put_u64(image *f, uint64_t x) {
+    put(f, &x, 8);
+}
+static void put_f32(image *f, float x) {
+    put(f, &x, 4);
+}
 static void put_text(image *f, const char *text) {
     put_u64(f, strlen(text));
     put(f, text, strlen(text));
@@ -64,9 +72,12 @@ static void begin(image *f, uint32_t version, uint64_t n_tensors, uint64_t n_val
     put_u64(f, n_values);
 }
 static void put_zeros(image *f, size_t n) {
-    while (n-- > 0) put_u8(f, 0);
+    while (n-- > 0)
+        put_u8(f, 0);
 }
-static void pad(image *f, size_t unit) { put_zeros(f, (unit - f->n % unit) % unit); }
+static void pad(image *f, size_t unit) {
+    put_zeros(f, (unit - f->n % unit) % unit);
+}
 
 /* Opens a copy that ends where the bytes end, so that AddressSanitizer sees every byte too far. */
 typedef struct {
@@ -113,7 +124,8 @@ static void make_good(image *f) {
     put_tensor(f, "one", 4, 3, R2I_TYPE_F32, 0);
     put_tensor(f, "two", 64, 2, R2I_TYPE_Q4_0, 64);
     pad(f, 32);
-    for (int i = 0; i < 64 + 72; i++) put_u8(f, (uint8_t)i);
+    for (int i = 0; i < 64 + 72; i++)
+        put_u8(f, (uint8_t)i);
 }
 
 /* ---- reading ---- */
@@ -240,37 +252,67 @@ static void test_every_flipped_byte_is_survived(void **state) {
 
 /* ---- what must be refused, and how ---- */
 
-static void bad_magic(image *f) { begin(f, 3, 0, 0), f->bytes[3] = 'X', put_zeros(f, 32); }
-static void bad_version_1(image *f) { begin(f, 1, 0, 0), put_zeros(f, 32); }
-static void bad_version_4(image *f) { begin(f, 4, 0, 0), put_zeros(f, 32); }
-static void bad_endian(image *f) { begin(f, 0x03000000, 0, 0), put_zeros(f, 32); }
-static void bad_many_values(image *f) { begin(f, 3, 0, 1000), put_zeros(f, 100); }
-static void bad_values_limit(image *f) { begin(f, 3, 0, 65537), put_zeros(f, 100); }
-static void bad_many_tensors(image *f) { begin(f, 3, UINT64_MAX, 0), put_zeros(f, 100); }
+static void bad_magic(image *f) {
+    begin(f, 3, 0, 0), f->bytes[3] = 'X', put_zeros(f, 32);
+}
+static void bad_version_1(image *f) {
+    begin(f, 1, 0, 0), put_zeros(f, 32);
+}
+static void bad_version_4(image *f) {
+    begin(f, 4, 0, 0), put_zeros(f, 32);
+}
+static void bad_endian(image *f) {
+    begin(f, 0x03000000, 0, 0), put_zeros(f, 32);
+}
+static void bad_many_values(image *f) {
+    begin(f, 3, 0, 1000), put_zeros(f, 100);
+}
+static void bad_values_limit(image *f) {
+    begin(f, 3, 0, 65537), put_zeros(f, 100);
+}
+static void bad_many_tensors(image *f) {
+    begin(f, 3, UINT64_MAX, 0), put_zeros(f, 100);
+}
 static void bad_key_length(image *f) {
     begin(f, 3, 0, 1), put_u64(f, UINT64_MAX), put_zeros(f, 32);
 }
 static void one_value(image *f, const char *key, uint32_t type) {
     begin(f, 3, 0, 1), put_key(f, key, type);
 }
-static void bad_key_empty(image *f) { one_value(f, "", R2I_GGUF_U8), put_zeros(f, 32); }
-static void bad_key_case(image *f) { one_value(f, "General.Name", R2I_GGUF_U8), put_zeros(f, 32); }
-static void bad_key_dot(image *f) { one_value(f, ".name", R2I_GGUF_U8), put_zeros(f, 32); }
+static void bad_key_empty(image *f) {
+    one_value(f, "", R2I_GGUF_U8), put_zeros(f, 32);
+}
+static void bad_key_case(image *f) {
+    one_value(f, "General.Name", R2I_GGUF_U8), put_zeros(f, 32);
+}
+static void bad_key_dot(image *f) {
+    one_value(f, ".name", R2I_GGUF_U8), put_zeros(f, 32);
+}
 static void bad_key_nul(image *f) {
     begin(f, 3, 0, 1), put_u64(f, 3), put(f, "a\0b", 3), put_u32(f, R2I_GGUF_U8), put_zeros(f, 32);
 }
-static void bad_key_long(image *f) { begin(f, 3, 0, 1), put_u64(f, 70000), put_zeros(f, 100); }
-static void bad_utf8(image *f) { one_value(f, "a", R2I_GGUF_TEXT), put_text(f, "\xc0\xaf"); }
+static void bad_key_long(image *f) {
+    begin(f, 3, 0, 1), put_u64(f, 70000), put_zeros(f, 100);
+}
+static void bad_utf8(image *f) {
+    one_value(f, "a", R2I_GGUF_TEXT), put_text(f, "\xc0\xaf");
+}
 static void bad_surrogate(image *f) {
     one_value(f, "a", R2I_GGUF_TEXT), put_text(f, "ab\xed\xa0\x80");
 }
-static void bad_type(image *f) { one_value(f, "a", 13), put_zeros(f, 32); }
-static void bad_bool(image *f) { one_value(f, "a", R2I_GGUF_BOOL), put_u8(f, 2), put_zeros(f, 8); }
+static void bad_type(image *f) {
+    one_value(f, "a", 13), put_zeros(f, 32);
+}
+static void bad_bool(image *f) {
+    one_value(f, "a", R2I_GGUF_BOOL), put_u8(f, 2), put_zeros(f, 8);
+}
 static void bad_bools(image *f) {
     begin(f, 3, 0, 1), put_array(f, "a", R2I_GGUF_BOOL, 2), put_u8(f, 1), put_u8(f, 7),
         put_zeros(f, 8);
 }
-static void bad_element(image *f) { begin(f, 3, 0, 1), put_array(f, "a", 99, 1), put_zeros(f, 32); }
+static void bad_element(image *f) {
+    begin(f, 3, 0, 1), put_array(f, "a", 99, 1), put_zeros(f, 32);
+}
 static void bad_array_size(image *f) {
     begin(f, 3, 0, 1), put_array(f, "a", R2I_GGUF_U64, 1 << 28), put_zeros(f, 32);
 }
@@ -279,20 +321,30 @@ static void bad_array_count(image *f) {
 }
 static void bad_nesting(image *f) {
     begin(f, 3, 0, 1), put_array(f, "a", R2I_GGUF_ARRAY, 1);
-    for (int i = 0; i < 4; i++) put_u32(f, R2I_GGUF_ARRAY), put_u64(f, 1);
+    for (int i = 0; i < 4; i++)
+        put_u32(f, R2I_GGUF_ARRAY), put_u64(f, 1);
     put_zeros(f, 64);
 }
 static void bad_twice(image *f) {
     begin(f, 3, 0, 2);
-    for (int i = 0; i < 2; i++) put_key(f, "a.b", R2I_GGUF_U8), put_u8(f, 0);
+    for (int i = 0; i < 2; i++)
+        put_key(f, "a.b", R2I_GGUF_U8), put_u8(f, 0);
 }
 static void alignment(image *f, uint32_t x) {
     one_value(f, "general.alignment", R2I_GGUF_U32), put_u32(f, x), put_zeros(f, 64);
 }
-static void bad_alignment_3(image *f) { alignment(f, 48); }
-static void bad_alignment_0(image *f) { alignment(f, 0); }
-static void bad_alignment_4(image *f) { alignment(f, 4); }
-static void bad_alignment_big(image *f) { alignment(f, 131072); }
+static void bad_alignment_3(image *f) {
+    alignment(f, 48);
+}
+static void bad_alignment_0(image *f) {
+    alignment(f, 0);
+}
+static void bad_alignment_4(image *f) {
+    alignment(f, 4);
+}
+static void bad_alignment_big(image *f) {
+    alignment(f, 131072);
+}
 static void bad_alignment_type(image *f) {
     one_value(f, "general.alignment", R2I_GGUF_U64), put_u64(f, 32), put_zeros(f, 64);
 }
@@ -305,7 +357,9 @@ static void tensor(image *f, const char *name, uint64_t ne0, uint64_t ne1, uint3
                    uint64_t offset) {
     begin(f, 3, 1, 0), put_tensor(f, name, ne0, ne1, type, offset), pad(f, 32), put_zeros(f, 256);
 }
-static void bad_name_empty(image *f) { tensor(f, "", 4, 4, 0, 0); }
+static void bad_name_empty(image *f) {
+    tensor(f, "", 4, 4, 0, 0);
+}
 static void bad_name_long(image *f) {
     tensor(f, "0123456789012345678901234567890123456789012345678901234567890123x", 4, 4, 0, 0);
 }
@@ -316,20 +370,43 @@ static void bad_name_nul(image *f) {
 }
 static void n_dims(image *f, uint32_t n) {
     begin(f, 3, 1, 0), put_text(f, "t"), put_u32(f, n);
-    for (int i = 0; i < 5; i++) put_u64(f, 1);
+    for (int i = 0; i < 5; i++)
+        put_u64(f, 1);
     put_u32(f, 0), put_u64(f, 0), put_zeros(f, 64);
 }
-static void bad_dims_0(image *f) { n_dims(f, 0); }
-static void bad_dims_5(image *f) { n_dims(f, 5); }
-static void bad_dim_0(image *f) { tensor(f, "t", 4, 0, 0, 0); }
-static void bad_dim_big(image *f) { tensor(f, "t", ((uint64_t)1 << 40) + 1, 1, 0, 0); }
-static void bad_product(image *f) { tensor(f, "t", (uint64_t)1 << 40, (uint64_t)1 << 7, 0, 0); }
-static void bad_row(image *f) { tensor(f, "t", 33, 1, R2I_TYPE_Q4_0, 0); }
-static void bad_tensor_type(image *f) { tensor(f, "t", 4, 4, 31, 0); }
-static void bad_tensor_type_gap(image *f) { tensor(f, "t", 4, 4, 4, 0); }
-static void bad_offset(image *f) { tensor(f, "t", 4, 4, 0, 16); }
-static void bad_end(image *f) { tensor(f, "t", 4, 16, 0, 32); }
-static void bad_offset_wrap(image *f) { tensor(f, "t", 4, 4, 0, UINT64_MAX - 31); }
+static void bad_dims_0(image *f) {
+    n_dims(f, 0);
+}
+static void bad_dims_5(image *f) {
+    n_dims(f, 5);
+}
+static void bad_dim_0(image *f) {
+    tensor(f, "t", 4, 0, 0, 0);
+}
+static void bad_dim_big(image *f) {
+    tensor(f, "t", ((uint64_t)1 << 40) + 1, 1, 0, 0);
+}
+static void bad_product(image *f) {
+    tensor(f, "t", (uint64_t)1 << 40, (uint64_t)1 << 7, 0, 0);
+}
+static void bad_row(image *f) {
+    tensor(f, "t", 33, 1, R2I_TYPE_Q4_0, 0);
+}
+static void bad_tensor_type(image *f) {
+    tensor(f, "t", 4, 4, 31, 0);
+}
+static void bad_tensor_type_gap(image *f) {
+    tensor(f, "t", 4, 4, 4, 0);
+}
+static void bad_offset(image *f) {
+    tensor(f, "t", 4, 4, 0, 16);
+}
+static void bad_end(image *f) {
+    tensor(f, "t", 4, 16, 0, 32);
+}
+static void bad_offset_wrap(image *f) {
+    tensor(f, "t", 4, 4, 0, UINT64_MAX - 31);
+}
 static void bad_overlap(image *f) {
     begin(f, 3, 2, 0), put_tensor(f, "late", 4, 4, 0, 32), put_tensor(f, "early", 4, 4, 0, 0);
     pad(f, 32), put_zeros(f, 256);
@@ -470,7 +547,8 @@ static int tear_down(void **state) {
     static const char *const names[] = { "a.gguf", "m-00001-of-00002.gguf", "m-00002-of-00002.gguf",
                                          "fifo" };
     place *p = *state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) (void)unlink(path_in(p, names[i]));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        (void)unlink(path_in(p, names[i]));
     const int rc = rmdir(p->folder); /* fails when a temporary file was left behind */
     r2i_arena_destroy(&p->arena);
     const size_t used = p->heap.used_bytes;
@@ -493,8 +571,10 @@ static void test_writes_what_it_reads(void **state) {
     const int64_t ne[] = { 4, 3 }, ne_q[] = { 32, 1, 2 }, ne_1[] = { 5 };
     float x[12];
     uint8_t q[36];
-    for (int i = 0; i < 12; i++) x[i] = (float)i;
-    for (int i = 0; i < 36; i++) q[i] = (uint8_t)(7 * i);
+    for (int i = 0; i < 12; i++)
+        x[i] = (float)i;
+    for (int i = 0; i < 36; i++)
+        q[i] = (uint8_t)(7 * i);
     OK(r2i_gguf_writer_create(&w, &p->heap, &err));
     OK(r2i_gguf_writer_add_integer(w, "general.alignment", R2I_GGUF_U32, 64, &err));
     OK(r2i_gguf_writer_add_text(w, "general.architecture", "llama", 5, &err));

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "engine_runs.h"
 #include "base/half.h"
 #include "files/gguf_write.h"
 #include "r2lm/engine.h"
@@ -25,10 +26,6 @@ typedef struct {
     int32_t n_heads, kv_rank, d_rope, d_nope, d_value;
     bool is_split[N_LAYERS]; /* kv_b in its two parts */
 } shape;
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 /* ---- a model file ---- */
 

@@ -30,7 +30,8 @@ static long resident_file_bytes(void) {
 
 static uint64_t sum_of(const r2i_mapping *m) {
     uint64_t sum = 0;
-    for (size_t i = 0; i < m->n_bytes; i += 512) sum += m->bytes[i];
+    for (size_t i = 0; i < m->n_bytes; i += 512)
+        sum += m->bytes[i];
     return sum;
 }
 
@@ -92,10 +93,15 @@ static void test_forgotten_pages_leave_memory(void **state) {
 
 static void test_names_stay_beneath(void **state) {
     place *p = *state;
-    static const char *const bad[] = { "", ".", "..", "../x", "a/b", "/etc/passwd", "a b", "a\nb",
-                                       "\xc3\xa9" };
-    static const char *const links[] = { "/etc/passwd", "file", "../blobs/x", "../../blobs/../x",
-                                         "../../blobs/", "../../blobs/a/b", "../../../../../blobs/x",
+    static const char *const bad[] = { "",    ".",    "..",      "../x", "a/b", "/etc/passwd",
+                                       "a b", "a\nb", "\xc3\xa9" };
+    static const char *const links[] = { "/etc/passwd",
+                                         "file",
+                                         "../blobs/x",
+                                         "../../blobs/../x",
+                                         "../../blobs/",
+                                         "../../blobs/a/b",
+                                         "../../../../../blobs/x",
                                          "x/../../blobs/x" };
     char link_path[160], long_name[257];
     r2i_mapping m;

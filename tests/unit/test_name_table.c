@@ -70,7 +70,9 @@ static void test_extents_are_sorted(void **state) {
         uint64_t sum = 0;
         for (uint32_t i = 0; i < n; i++) {
             seed = seed * 1664525u + 1013904223u;
-            e[i] = (r2i_extent){ .begin = seed >> 24, .end = (seed >> 24) + (seed >> 8) % 16, .index = i };
+            e[i] = (r2i_extent){ .begin = seed >> 24,
+                                 .end = (seed >> 24) + (seed >> 8) % 16,
+                                 .index = i };
             sum += e[i].end;
         }
         r2i_extents_sort(e, n);

@@ -14,14 +14,11 @@
 
 #include <cmocka.h>
 
+#include "engine_runs.h"
 #include "engine/engine_state.h"
 
 enum { BAD_TOKEN = 7, N_PROMPT = 40, N_NEW = 24, FILE_BYTES = 1 << 20 };
 static char folder[] = "/tmp/r2lm_no_numbers_XXXXXX";
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 static size_t read_golden(const char *name, uint8_t *bytes) {
     char path[1024];

@@ -12,20 +12,9 @@
 
 #include <cmocka.h>
 
+#include "engine_runs.h"
 #include "r2lm/convert.h"
 #include "r2lm/engine.h"
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
-
-static const char *golden_path(const char *name) {
-    static char path[1024];
-    const char *folder = getenv("R2LM_GOLDEN_DIR");
-    snprintf(path, sizeof path, "%s/%s",
-             folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
-    return path;
-}
 
 static r2_plan_result plan(const char *path, const r2_plan_options *options) {
     r2_plan_result out;

@@ -55,7 +55,8 @@ static size_t make_file(uint8_t *out, const char *header, size_t n_data) {
     const uint64_t n = strlen(header);
     memcpy(out, &n, 8);
     memcpy(out + 8, header, n);
-    for (size_t i = 0; i < n_data; i++) out[8 + n + i] = (uint8_t)i;
+    for (size_t i = 0; i < n_data; i++)
+        out[8 + n + i] = (uint8_t)i;
     return 8 + (size_t)n + n_data;
 }
 
@@ -391,7 +392,8 @@ static void test_hub_cache_in_place(void **state) {
     r2i_model_folder f;
     static const char *const folders[] = { "hub", "hub/blobs", "hub/snapshots",
                                            "hub/snapshots/rev" };
-    for (size_t i = 0; i < 4; i++) assert_int_equal(mkdir(path_in(p, folders[i]), 0700), 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(mkdir(path_in(p, folders[i]), 0700), 0);
     write_model(p, "hub/blobs/0123abcd", "one", "two");
     write_text(p, "hub/blobs/4567", "{\"hidden_size\": 64}");
     assert_int_equal(

@@ -13,15 +13,12 @@
 #include <cmocka.h>
 
 #include "files/gguf_write.h"
+#include "engine_runs.h"
 #include "r2lm/convert.h"
 
 enum { N_COLS = 512, N_ROWS = 3 };
 
 static char path[64];
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 /* A file of one tensor and no configuration: the engine cannot open it, but its values are looked
  * at. */
