@@ -185,6 +185,7 @@ static int32_t find_mask(r2i_grammar *g, int32_t state, int32_t tree) {
 
 static void add_mask(const r2i_grammar *g, int32_t mask, uint32_t *bits) {
     const kept_mask *kept = (const kept_mask *)(const void *)g->mask_list.bytes + mask;
+    if (kept->n_tokens == 0) return; /* there may be no words at all */
     const uint32_t *words = (const uint32_t *)(const void *)g->masks.bytes + kept->first;
     for (int32_t i = 0; i < kept->n_tokens; i++)
         bits[words[i] / 32] |= 1u << words[i] % 32;

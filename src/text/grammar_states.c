@@ -60,6 +60,7 @@ static const r2i_grammar_stack *stack_at(const r2i_grammar_states *s, int32_t st
 
 static const r2i_grammar_place *places_of(const r2i_grammar_states *s,
                                           const r2i_grammar_state *state) {
+    if (state->n == 0) return NULL;
     return (const r2i_grammar_place *)(const void *)s->places.bytes + state->first;
 }
 
