@@ -52,6 +52,23 @@ static bool change_cost(checking *c, int32_t i) {
     return true;
 }
 
+static int32_t bytes_of(const r2i_automaton *a, int32_t node) {
+    return node < 0 ? R2I_GRAMMAR_FAR : a->nodes[node].n_bytes;
+}
+
+static bool change_bytes(checking *c, int32_t i) {
+    const r2i_automaton *a = c->a;
+    r2i_grammar_node *node = &a->nodes[i];
+    int32_t n = bytes_of(a, node->next);
+    if (node->kind == R2I_NODE_END) n = 0;
+    if (node->kind == R2I_NODE_BYTES) n++;
+    if (node->kind == R2I_NODE_SPLIT && bytes_of(a, node->other) < n) n = bytes_of(a, node->other);
+    if (node->kind == R2I_NODE_CALL) n += bytes_of(a, a->starts[node->other]);
+    if (n >= node->n_bytes) return false;
+    node->n_bytes = (uint16_t)n;
+    return true;
+}
+
 /* ---- left recursion ---- */
 
 static bool is_empty(const checking *c, int32_t node) {
@@ -146,11 +163,14 @@ static void unmark_empty_chains(checking *c) {
 
 static r2_status check_all(checking *c, const r2i_grammar_draft *draft, r2_error *err) {
     const r2i_automaton *a = c->a;
-    for (int32_t i = 0; i < a->n_nodes; i++)
+    for (int32_t i = 0; i < a->n_nodes; i++) {
         a->nodes[i].cost = R2I_GRAMMAR_NO_END;
+        a->nodes[i].n_bytes = R2I_GRAMMAR_FAR;
+    }
     R2I_TRY(settle(c, change_empty, err));
     R2I_TRY(check_recursion(c, draft, err));
     R2I_TRY(settle(c, change_cost, err));
+    R2I_TRY(settle(c, change_bytes, err));
     if (a->nodes[a->starts[a->root]].cost == R2I_GRAMMAR_NO_END)
         return r2i_fail(err, R2_E_FORMAT, "grammar: no text of bounded depth fits it");
     unmark_empty_chains(c);

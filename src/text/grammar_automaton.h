@@ -14,7 +14,8 @@
 enum {
     R2I_GRAMMAR_MAX_NODES = 1 << 19,
     R2I_GRAMMAR_MAX_DEPTH = 250, /* rules called and not returned from, tail calls apart */
-    R2I_GRAMMAR_NO_END = 0xffff  /* cost of a node from which no text ends */
+    R2I_GRAMMAR_FAR = 0x3fff,
+    R2I_GRAMMAR_NO_END = 0xffff /* cost of a node from which no text ends */
 };
 
 typedef enum { R2I_NODE_END, R2I_NODE_BYTES, R2I_NODE_SPLIT, R2I_NODE_CALL } r2i_node_kind;
@@ -23,7 +24,8 @@ typedef struct {
     uint8_t kind; /* r2i_node_kind */
     uint8_t first, last;
     bool is_tail, is_chain;
-    uint16_t cost; /* fewest calls within calls on a way to the end of the rule */
+    uint16_t cost;    /* fewest calls within calls on a way to the end of the rule */
+    uint16_t n_bytes; /* fewest bytes on a way to the end of the rule; at most R2I_GRAMMAR_FAR */
     int32_t next, other;
 } r2i_grammar_node;
 

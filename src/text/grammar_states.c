@@ -107,9 +107,7 @@ static int32_t push_stack(r2i_grammar_states *s, int32_t node, int32_t below) {
         if (known->node == node && known->below == below) return s->stack_table.slots[at] - 1;
     }
     const bool has_below = below >= 0;
-    const r2i_grammar_stack stack = { node, below, has_below ? stack_at(s, below)->depth + 1 : 1,
-                                      s->automaton->nodes[node].is_chain ||
-                                          (has_below && stack_at(s, below)->has_chain) };
+    const r2i_grammar_stack stack = { node, below, has_below ? stack_at(s, below)->depth + 1 : 1 };
     const r2_status status = r2i_buffer_append(&s->stacks, &stack, sizeof stack, NULL);
     if (status != R2_OK) {
         (void)fail(s, status);
@@ -235,10 +233,6 @@ static int32_t add_state(r2i_grammar_states *s) {
                                 .n = s->n_found,
                                 .row = (int32_t)(s->rows.n_bytes / sizeof(int32_t)),
                                 .can_end = s->found_end };
-    for (int32_t i = 0; i < s->n_found && !state.has_chain; i++) {
-        const int32_t stack = s->found[i].stack;
-        state.has_chain = stack >= 0 && stack_at(s, stack)->has_chain;
-    }
     for (int t = 0; t < R2I_TOKEN_TREES; t++)
         state.masks.canonical[t] = state.masks.mask[t] = -1;
     r2_status status =
@@ -289,18 +283,26 @@ int32_t r2i_grammar_states_step(r2i_grammar_states *s, int32_t state, uint8_t by
     return next;
 }
 
-/* Stack `stack` of *from in *s, its nodes made canonical for n_bytes (< 0: as they are). */
-static int32_t move_stack(r2i_grammar_states *s, const r2i_grammar_states *from, int32_t stack,
-                          int32_t n_bytes) {
+/* The stack of a place of *from in *s.  With n_bytes >= 0 what those many bytes cannot tell apart is
+ * made equal: places in chains become canonical ones, and frames that are not returned to so soon
+ * become ENDs (as many: depth has a limit). */
+static int32_t move_stack(r2i_grammar_states *s, const r2i_grammar_states *from,
+                          r2i_grammar_place place, int32_t n_bytes) {
     int32_t nodes[R2I_GRAMMAR_MAX_DEPTH + 1], n = 0, moved = -1;
-    for (; stack >= 0 && n <= R2I_GRAMMAR_MAX_DEPTH; stack = stack_at(from, stack)->below)
-        nodes[n++] = stack_at(from, stack)->node;
-    while (n > 0 && moved >= -1) {
-        const int32_t node = nodes[--n];
-        const bool is_chain = n_bytes >= 0 && s->automaton->nodes[node].is_chain;
-        moved = push_stack(
-            s, is_chain ? r2i_automaton_canonical(s->automaton, node, n_bytes) : node, moved);
+    int32_t n_before = s->automaton->nodes[place.node].n_bytes; /* bytes until it is returned to */
+    for (int32_t at = place.stack; at >= 0 && n <= R2I_GRAMMAR_MAX_DEPTH;
+         at = stack_at(from, at)->below) {
+        int32_t node = stack_at(from, at)->node;
+        const int32_t n_more = s->automaton->nodes[node].n_bytes;
+        if (n_bytes >= 0 && n_before >= n_bytes)
+            node = 0; /* the END of all rules */
+        else if (n_bytes >= 0 && s->automaton->nodes[node].is_chain)
+            node = r2i_automaton_canonical(s->automaton, node, n_bytes);
+        n_before += n_before < n_bytes ? n_more : 0;
+        nodes[n++] = node;
     }
+    while (n > 0 && moved >= -1)
+        moved = push_stack(s, nodes[--n], moved);
     return moved;
 }
 
@@ -311,7 +313,7 @@ static int32_t move_state(r2i_grammar_states *s, const r2i_grammar_states *from,
     s->found_end = old.can_end;
     for (int32_t i = 0; i < old.n && s->status == R2_OK; i++) {
         const r2i_grammar_place place = places_of(from, &old)[i];
-        const int32_t stack = move_stack(s, from, place.stack, n_bytes);
+        const int32_t stack = move_stack(s, from, place, n_bytes);
         if (stack < -1) break;
         if (visit(s, place.node, stack)) found_place(s, (r2i_grammar_place){ place.node, stack });
     }
@@ -319,7 +321,6 @@ static int32_t move_state(r2i_grammar_states *s, const r2i_grammar_states *from,
 }
 
 int32_t r2i_grammar_states_canonical(r2i_grammar_states *s, int32_t state, int32_t n_bytes) {
-    if (!r2i_grammar_state_get(s, state)->has_chain) return state;
     return move_state(s, s, state, n_bytes);
 }
 

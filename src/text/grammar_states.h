@@ -32,7 +32,7 @@ typedef struct {
 typedef struct {
     int32_t first, n; /* places */
     int32_t row;      /* first of its steps, by class of bytes */
-    bool can_end, has_chain;
+    bool can_end;
     r2i_state_masks masks;
 } r2i_grammar_state;
 
@@ -43,7 +43,6 @@ typedef struct {
 typedef struct {
     int32_t node, below; /* where to return, and the stack that is left then */
     int32_t depth;
-    bool has_chain; /* this node or one below */
 } r2i_grammar_stack;
 
 /* Numbers by hash, open addressing. */
