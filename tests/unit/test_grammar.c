@@ -432,8 +432,8 @@ static void test_hostile(void **state) {
         "root ::= (\"a\"? \"a\"?){1000,50000}",
         "root ::= (\"a\" | \"a\" \"a\"){1,50000} \"b\"",
         "root ::= ((\"a\"{0,900} \"a\"?){0,900} \"a\"){0,900}",
-        "root ::= a a a a a a a a\na ::= b b b b b b b b\nb ::= c c c c c c c c\nc ::= (\"a\" | "
-        "\"ab\" | \"\")",
+        ("root ::= a a a a a a a a\na ::= b b b b b b b b\nb ::= c c c c c c c c\nc ::= (\"a\" | "
+         "\"ab\" | \"\")"),
         "root ::= \"a\" root \"a\" | \"a\" root | \"a\"",
         "root ::= \"a\" (root root | root | \"\") \"a\" | \"a\"",
         "root ::= ((((((((((\"a\"*)*)*)*)*)*)*)*)*)*)",
