@@ -18,8 +18,8 @@ void r2i_attention_plan(r2i_forward *f) {
     const int32_t tile_tokens =
         R2I_ATTEND_ROWS / r2i_attention_block(r2i_attention_group(f->parts.config));
     f->n_tiles = 0;
-    for (int32_t r = 0; r < f->batch->n_runs; r++) {
-        const r2i_run *run = &f->batch->runs[r];
+    for (int32_t r = 0; r < f->batch.n_runs; r++) {
+        const r2i_run *run = &f->batch.runs[r];
         if (r2i_mla_is_expanded(f, run)) continue;
         for (int32_t t = 0; t < run->n_rows; t += tile_tokens) {
             f->tiles[f->n_tiles++] = (r2i_attend_tile){ run, run->first_row + t,

@@ -8,7 +8,7 @@
 #include "model/attention.h"
 #include "model/rope.h"
 
-enum { PARALLEL_ROWS = 8 };
+enum { FEW_ROWS = 8 };
 
 /* ---- the cache's layout ---- */
 
@@ -55,6 +55,29 @@ r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *confi
 
 /* ---- rows ---- */
 
+void r2i_forward_over_rows(r2i_forward *f, int32_t n_rows, r2i_pool_work work, void *argument) {
+    if (n_rows < FEW_ROWS)
+        work(argument, 0, n_rows, 0);
+    else
+        r2i_pool_run(f->parts.pool, n_rows, FEW_ROWS / 2, work, argument);
+}
+
+void r2i_forward_rotate(const r2i_forward *f, float *part, int32_t row) {
+    const r2i_rope_config *rope = &f->parts.config->rope;
+    const size_t at = (size_t)row * (size_t)(rope->d / 2);
+    f->parts.kernels->rope(part, f->cosine + at, f->sine + at, rope->d, rope->is_interleaved);
+}
+
+void r2i_forward_add_attended(r2i_forward *f, r2i_matrix *o) {
+    const int32_t n_rows = f->batch.n_rows;
+    r2i_forward_prepare(f, &f->attended_act, f->attended, (size_t)o->n_cols, NULL, n_rows,
+                        o->n_cols, r2i_matrix_act_mask(o));
+    const r2i_linear_output output = {
+        .matrix = o, .y = f->x, .y_stride = (size_t)o->n_rows, .is_added = true
+    };
+    r2i_linear(&f->linear, &output, 1, &f->attended_act, n_rows);
+}
+
 typedef struct {
     r2i_forward *f;
     r2i_prepared *out;
@@ -90,10 +113,7 @@ static void prepare_rows(void *argument, int32_t begin, int32_t end, int32_t wor
 void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size_t x_stride,
                          const r2i_row_norm *norm, int32_t n_rows, int32_t n_cols, unsigned mask) {
     prepare_region region = { f, out, x, norm, x_stride, n_cols, mask };
-    if (n_rows < PARALLEL_ROWS)
-        prepare_rows(&region, 0, n_rows, 0);
-    else
-        r2i_pool_run(f->parts.pool, n_rows, PARALLEL_ROWS / 2, prepare_rows, &region);
+    r2i_forward_over_rows(f, n_rows, prepare_rows, &region);
 }
 
 static void start_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
@@ -134,21 +154,18 @@ void r2i_forward_select(r2i_forward *f, const int32_t *rows, int32_t n) {
     f->lora.n_spans = 0;
     f->lora.spans = f->logit_spans;
     for (int32_t i = 0; f->n_spans > 0 && i < n; i++)
-        add_span(f->logit_spans, &f->lora.n_spans, r2i_batch_find_run(f->batch, rows[i]), i, 1);
+        add_span(f->logit_spans, &f->lora.n_spans, r2i_batch_find_run(&f->batch, rows[i]), i, 1);
 }
 
 void r2i_forward_start(r2i_forward *f, const r2i_batch *batch) {
     R2I_ASSERT(batch->n_rows >= 1 && batch->n_rows <= f->limits.cap_rows);
-    f->batch = batch;
+    f->batch = *batch;
     for (int32_t r = 0; r < batch->n_runs; r++) {
         const r2i_run *run = &batch->runs[r];
         for (int32_t i = 0; i < run->n_rows; i++)
             f->positions[run->first_row + i] = run->first_position + i;
     }
-    if (batch->n_rows < PARALLEL_ROWS)
-        start_rows(f, 0, batch->n_rows, 0);
-    else
-        r2i_pool_run(f->parts.pool, batch->n_rows, PARALLEL_ROWS, start_rows, f);
+    r2i_forward_over_rows(f, batch->n_rows, start_rows, f);
     r2i_attention_plan(f);
     plan_spans(f, batch);
 }
@@ -182,12 +199,19 @@ void r2i_forward_set_observer(r2i_forward *f, r2i_observe observe, void *user) {
     f->linear.observe_user = user;
 }
 
+static void embed_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    r2i_forward *f = argument;
+    (void)worker;
+    for (int32_t row = begin; row < end; row++) {
+        r2i_forward_embed(f, &f->parts.weights->embedding, f->batch.tokens[row],
+                          f->x + (size_t)row * (size_t)f->parts.config->d_model);
+    }
+}
+
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
     const r2i_config *c = f->parts.config;
     r2i_forward_start(f, batch);
-    for (int32_t row = 0; row < batch->n_rows; row++)
-        r2i_forward_embed(f, &f->parts.weights->embedding, batch->tokens[row],
-                          f->x + (size_t)row * (size_t)c->d_model);
+    r2i_forward_over_rows(f, batch->n_rows, embed_rows, f);
     for (int32_t i = 0; i < c->n_layers; i++)
         r2i_forward_layer(f, i);
 }

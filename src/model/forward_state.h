@@ -73,7 +73,7 @@ struct r2i_forward {
     double *inv_freq; /* [d_rope / 2] */
     double rope_factor;
 
-    const r2i_batch *batch;
+    r2i_batch batch;      /* being computed; its arrays are the caller's */
     int32_t *positions;   /* [cap_rows] */
     float *cosine, *sine; /* [cap_rows, d_rope / 2] */
     float *x;             /* [cap_rows, d_model] the residual stream */
@@ -94,6 +94,13 @@ struct r2i_forward {
     r2i_prepared logit_act;
 };
 
+/* Runs work over rows [0, n_rows); few of them at once on the calling thread, where a region would
+ * cost more than it saves. */
+void r2i_forward_over_rows(r2i_forward *f, int32_t n_rows, r2i_pool_work work, void *argument);
+/* Rotates rope.d numbers by the position of a batch row. */
+void r2i_forward_rotate(const r2i_forward *f, float *part, int32_t row);
+/* x += o attended, the end of every attention block. */
+void r2i_forward_add_attended(r2i_forward *f, r2i_matrix *o);
 typedef struct {
     const float *weight;
     float eps;

@@ -2,8 +2,6 @@
  * Query heads h share key/value head h / group (Ainslie et al. 2023, arXiv:2305.13245). */
 #include "model/attention.h"
 
-enum { SMALL_BATCH = 8 /* rows below which a region costs more than it saves */ };
-
 typedef struct {
     r2i_forward *f;
     int32_t layer;
@@ -12,12 +10,10 @@ typedef struct {
 static void norm_and_rotate(const r2i_forward *f, float *heads, int32_t n_heads, const float *norm,
                             int32_t row) {
     const r2i_config *c = f->parts.config;
-    const size_t half = (size_t)c->rope.d / 2;
     for (int32_t h = 0; h < n_heads; h++) {
         float *head = heads + (size_t)h * (size_t)c->d_head;
         if (norm != NULL) f->parts.kernels->rmsnorm(head, head, norm, c->d_head, c->norm_eps);
-        f->parts.kernels->rope(head, f->cosine + (size_t)row * half, f->sine + (size_t)row * half,
-                               c->rope.d, c->rope.is_interleaved);
+        r2i_forward_rotate(f, head, row);
     }
 }
 
@@ -38,7 +34,7 @@ static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worke
         r2i_forward_bound(f, k, c->n_kv_heads * c->d_head);
         r2i_forward_bound(f, v, c->n_kv_heads * c->d_value);
         const int32_t position = f->positions[row];
-        uint8_t *page = r2i_batch_find_run(f->batch, row)->pages[position / R2I_PAGE_TOKENS];
+        uint8_t *page = r2i_batch_find_run(&f->batch, row)->pages[position / R2I_PAGE_TOKENS];
         for (int32_t h = 0; h < c->n_kv_heads; h++) {
             const size_t head = (size_t)h, n = (size_t)c->n_kv_heads;
             f->parts.kernels->store_row(
@@ -52,7 +48,7 @@ static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worke
 void r2i_gqa_run(r2i_forward *f, int32_t i) {
     const r2i_config *c = f->parts.config;
     r2i_layer *layer = &f->parts.weights->layers[i];
-    const int32_t n_rows = f->batch->n_rows, d = c->d_model, d_q = c->n_heads * c->d_head;
+    const int32_t n_rows = f->batch.n_rows, d = c->d_model, d_q = c->n_heads * c->d_head;
     const size_t d_kv = (size_t)(c->n_kv_heads * c->d_head);
     const unsigned mask = r2i_matrix_act_mask(&layer->q) | r2i_matrix_act_mask(&layer->k) |
                           r2i_matrix_act_mask(&layer->v);
@@ -65,10 +61,7 @@ void r2i_gqa_run(r2i_forward *f, int32_t i) {
     };
     r2i_linear(&f->linear, qkv, 3, &f->input, n_rows);
     layer_region region = { f, i };
-    if (n_rows < SMALL_BATCH)
-        store_rows(&region, 0, n_rows, 0);
-    else
-        r2i_pool_run(f->parts.pool, n_rows, SMALL_BATCH, store_rows, &region);
+    r2i_forward_over_rows(f, n_rows, store_rows, &region);
     const r2i_cache_stream *streams = r2i_cache_streams_of(f->parts.cache, i);
     const r2i_attention attention = { .n_kv_heads = c->n_kv_heads,
                                       .group = r2i_attention_group(c),
@@ -81,10 +74,5 @@ void r2i_gqa_run(r2i_forward *f, int32_t i) {
                                       .q = f->q,
                                       .out = f->attended };
     r2i_attention_run(f, &attention);
-    r2i_forward_prepare(f, &f->attended_act, f->attended, (size_t)d_q, NULL, n_rows, d_q,
-                        r2i_matrix_act_mask(&layer->o));
-    const r2i_linear_output o = {
-        .matrix = &layer->o, .y = f->x, .y_stride = (size_t)d, .is_added = true
-    };
-    r2i_linear(&f->linear, &o, 1, &f->attended_act, n_rows);
+    r2i_forward_add_attended(f, &layer->o);
 }

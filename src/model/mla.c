@@ -16,7 +16,6 @@
 #include "model/attention.h"
 
 enum {
-    SMALL_BATCH = 8,
     EXPAND_ROWS = 64,  /* rows of a run from which expanding pays, measured ... */
     EXPAND_KEYS = 1024 /* ... if there are so many keys */
 };
@@ -31,13 +30,6 @@ typedef struct {
     int32_t layer;
 } layer_region;
 
-static void rotate(const r2i_forward *f, float *part, int32_t row) {
-    const r2i_config *c = f->parts.config;
-    const size_t half = (size_t)c->rope.d / 2;
-    f->parts.kernels->rope(part, f->cosine + (size_t)row * half, f->sine + (size_t)row * half,
-                           c->rope.d, c->rope.is_interleaved);
-}
-
 /* Latent rows to the cache, the rotated parts of the queries behind the places of their latent ones. */
 static void store_latents(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const layer_region *region = argument;
@@ -50,16 +42,16 @@ static void store_latents(void *argument, int32_t begin, int32_t end, int32_t wo
     for (int32_t row = begin; row < end; row++) {
         float *latent = f->k + (size_t)row * (size_t)d_row;
         f->parts.kernels->rmsnorm(latent, latent, layer->kv_a_norm, c->kv_rank, c->latent_norm_eps);
-        rotate(f, latent + c->kv_rank, row);
+        r2i_forward_rotate(f, latent + c->kv_rank, row);
         r2i_forward_bound(f, latent, d_row);
         const int32_t position = f->positions[row];
-        uint8_t *page = r2i_batch_find_run(f->batch, row)->pages[position / R2I_PAGE_TOKENS];
+        uint8_t *page = r2i_batch_find_run(&f->batch, row)->pages[position / R2I_PAGE_TOKENS];
         f->parts.kernels->store_row(f->parts.cache->rows, page + stream->offset, NULL,
                                     position % R2I_PAGE_TOKENS, latent, NULL, d_row, 0);
         for (int32_t h = 0; h < c->n_heads; h++) {
             const size_t head = (size_t)row * (size_t)c->n_heads + (size_t)h;
             float *rotated = f->q + head * (size_t)c->d_head + d_nope;
-            rotate(f, rotated, row);
+            r2i_forward_rotate(f, rotated, row);
             memcpy(f->mla.q + head * (size_t)d_row + c->kv_rank, rotated,
                    (size_t)c->rope.d * sizeof *rotated);
         }
@@ -68,7 +60,7 @@ static void store_latents(void *argument, int32_t begin, int32_t end, int32_t wo
 
 static void project_queries(r2i_forward *f, r2i_layer *layer) {
     const r2i_config *c = f->parts.config;
-    const int32_t n_rows = f->batch->n_rows, d = c->d_model, d_row = c->kv_rank + c->rope.d;
+    const int32_t n_rows = f->batch.n_rows, d = c->d_model, d_row = c->kv_rank + c->rope.d;
     const bool has_q_a = c->q_rank > 0;
     const r2i_row_norm norm = { layer->attention_norm, c->norm_eps },
                        q_norm = { layer->q_a_norm, c->latent_norm_eps };
@@ -108,7 +100,7 @@ static void project_heads(r2i_forward *f, r2i_matrix *matrices, int32_t first, i
 
 /* Runs [*begin, *end) are the next ones that are not expanded; false when there are none. */
 static bool next_absorbed(const r2i_forward *f, int32_t *begin, int32_t *end) {
-    const r2i_batch *batch = f->batch;
+    const r2i_batch *batch = &f->batch;
     for (*begin = *end; *begin < batch->n_runs; (*begin)++) {
         if (!r2i_mla_is_expanded(f, &batch->runs[*begin])) break;
     }
@@ -137,14 +129,14 @@ static void attend_absorbed(r2i_forward *f, int32_t i) {
                                       .q = f->mla.q,
                                       .out = f->mla.z };
     for (int32_t begin, end = 0; next_absorbed(f, &begin, &end);) {
-        project_heads(f, layer->absorb_k, f->batch->runs[begin].first_row,
-                      rows_between(f->batch, begin, end), f->q, d_head, f->mla.q, d_row);
+        project_heads(f, layer->absorb_k, f->batch.runs[begin].first_row,
+                      rows_between(&f->batch, begin, end), f->q, d_head, f->mla.q, d_row);
     }
     if (f->n_tiles > 0) r2i_attention_run(f, &attention);
     for (int32_t begin, end = 0; next_absorbed(f, &begin, &end);) {
-        project_heads(f, layer->expand_v, f->batch->runs[begin].first_row,
-                      rows_between(f->batch, begin, end), f->mla.z, (size_t)c->kv_rank, f->attended,
-                      (size_t)c->d_value);
+        project_heads(f, layer->expand_v, f->batch.runs[begin].first_row,
+                      rows_between(&f->batch, begin, end), f->mla.z, (size_t)c->kv_rank,
+                      f->attended, (size_t)c->d_value);
     }
 }
 
@@ -234,7 +226,7 @@ static void expand_pages(r2i_forward *f, expand_region *region) {
     each.y = f->mla.v;
     each.y_stride = (size_t)c->d_value;
     r2i_linear_run_each(&f->linear, &each);
-    r2i_pool_run(f->parts.pool, n, SMALL_BATCH, store_expanded, region);
+    r2i_forward_over_rows(f, n, store_expanded, region);
 }
 
 static void attend_expanded(r2i_forward *f, int32_t i, const r2i_run *run) {
@@ -260,23 +252,13 @@ static void attend_expanded(r2i_forward *f, int32_t i, const r2i_run *run) {
 }
 
 void r2i_mla_run(r2i_forward *f, int32_t i) {
-    const r2i_config *c = f->parts.config;
     r2i_layer *layer = &f->parts.weights->layers[i];
-    const int32_t n_rows = f->batch->n_rows, d_o = c->n_heads * c->d_value;
     project_queries(f, layer);
     layer_region region = { f, i };
-    if (n_rows < SMALL_BATCH)
-        store_latents(&region, 0, n_rows, 0);
-    else
-        r2i_pool_run(f->parts.pool, n_rows, SMALL_BATCH, store_latents, &region);
+    r2i_forward_over_rows(f, f->batch.n_rows, store_latents, &region);
     attend_absorbed(f, i);
-    for (int32_t r = 0; r < f->batch->n_runs; r++) {
-        if (r2i_mla_is_expanded(f, &f->batch->runs[r])) attend_expanded(f, i, &f->batch->runs[r]);
+    for (int32_t r = 0; r < f->batch.n_runs; r++) {
+        if (r2i_mla_is_expanded(f, &f->batch.runs[r])) attend_expanded(f, i, &f->batch.runs[r]);
     }
-    r2i_forward_prepare(f, &f->attended_act, f->attended, (size_t)d_o, NULL, n_rows, d_o,
-                        r2i_matrix_act_mask(&layer->o));
-    const r2i_linear_output o = {
-        .matrix = &layer->o, .y = f->x, .y_stride = (size_t)c->d_model, .is_added = true
-    };
-    r2i_linear(&f->linear, &o, 1, &f->attended_act, n_rows);
+    r2i_forward_add_attended(f, &layer->o);
 }

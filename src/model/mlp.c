@@ -63,7 +63,7 @@ static void run_gated(void *argument, int32_t begin, int32_t end, int32_t worker
 }
 
 void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down) {
-    const int32_t n_rows = f->batch->n_rows;
+    const int32_t n_rows = f->batch.n_rows;
     gated_region region = { .f = f,
                             .job = { .gate = gate,
                                      .up = up,
@@ -92,6 +92,6 @@ void r2i_mlp_run(r2i_forward *f, int32_t i) {
     const int32_t d = f->parts.config->d_model;
     const unsigned mask = r2i_matrix_act_mask(&layer->gate) | r2i_matrix_act_mask(&layer->up);
     const r2i_row_norm norm = { layer->ffn_norm, f->parts.config->norm_eps };
-    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, f->batch->n_rows, d, mask);
+    r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, f->batch.n_rows, d, mask);
     r2i_mlp(f, &layer->gate, &layer->up, &layer->down);
 }

@@ -33,7 +33,7 @@ static void choose_experts(void *argument, int32_t begin, int32_t end, int32_t w
 /* Counting sort of all (row, choice) by expert. */
 static void sort_entries(r2i_forward *f) {
     const r2i_config *c = f->parts.config;
-    const int32_t n_entries = f->batch->n_rows * c->n_active;
+    const int32_t n_entries = f->batch.n_rows * c->n_active;
     int32_t *first = f->moe.first_entry;
     memset(first, 0, ((size_t)c->n_experts + 1) * sizeof *first);
     for (int32_t i = 0; i < n_entries; i++)
@@ -87,7 +87,7 @@ static void run_expert_gated(void *argument, int32_t begin, int32_t end, int32_t
     const expert_region *region = argument;
     r2i_forward *f = region->f;
     const int32_t n_experts = f->parts.config->n_experts;
-    const bool is_single = f->batch->n_rows == 1;
+    const bool is_single = f->batch.n_rows == 1;
     int32_t e = find_expert(f, begin);
     for (int32_t tile = begin; tile < end; tile++) {
         while (tile >= f->moe.first_tile[e + 1])
@@ -173,7 +173,7 @@ static void route(expert_region *region) {
     r2i_forward *f = region->f;
     r2i_layer *layer = region->layer;
     const r2i_config *c = f->parts.config;
-    const int32_t n_rows = f->batch->n_rows, d = c->d_model;
+    const int32_t n_rows = f->batch.n_rows, d = c->d_model;
     unsigned mask = region->mask | r2i_matrix_act_mask(&layer->router);
     if (c->n_shared_experts > 0) {
         mask |= r2i_matrix_act_mask(&layer->shared_gate) | r2i_matrix_act_mask(&layer->shared_up);
@@ -203,7 +203,7 @@ void r2i_moe_run(r2i_forward *f, int32_t i) {
     claim_all(f, layer->expert_down, 2);
     run_region(&region, layer->expert_down, run_expert_down);
     publish_all(f, layer->expert_down, 2);
-    r2i_pool_run(f->parts.pool, f->batch->n_rows, GRAIN_ROWS, add_results, f);
+    r2i_pool_run(f->parts.pool, f->batch.n_rows, GRAIN_ROWS, add_results, f);
     if (f->parts.config->n_shared_experts > 0)
         r2i_mlp(f, &layer->shared_gate, &layer->shared_up, &layer->shared_down);
 }

@@ -25,7 +25,7 @@ static void norm_rows(const r2i_forward *f, const float *weight, int32_t n_rows,
 }
 
 void r2i_mtp_keep_rows(r2i_forward *f) {
-    norm_rows(f, f->parts.weights->output_norm, f->batch->n_rows, f->mtp.hidden);
+    norm_rows(f, f->parts.weights->output_norm, f->batch.n_rows, f->mtp.hidden);
 }
 
 void r2i_mtp_run(r2i_forward *f, const r2i_mtp_batch *mtp) {
