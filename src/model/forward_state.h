@@ -115,9 +115,9 @@ void r2i_forward_start(r2i_forward *f, const r2i_batch *batch);
 void r2i_forward_select(r2i_forward *f, const int32_t *rows, int32_t n);
 /* One layer: attention, then feed-forward. */
 void r2i_forward_layer(r2i_forward *f, int32_t layer);
-/* Makes elements [n] to be cached finite, within what rows can store.  A slot that a row does not
+/* Makes elements [n] to be cached finite.  A slot that a row does not
  * attend to enters its sums with weight 0, and 0 times what is no number is none. */
-void r2i_forward_bound(const r2i_forward *f, float *x, int32_t n);
+void r2i_forward_bound(float *x, int32_t n);
 /* One row of the embedding. */
 void r2i_forward_embed(const r2i_forward *f, const r2i_matrix *embedding, int32_t token, float *x);
 /* Logits [n, n_vocab] of the first n of f->logit_rows. */

@@ -31,8 +31,8 @@ static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worke
         float *v = f->v + (size_t)row * (size_t)c->n_kv_heads * d;
         norm_and_rotate(f, q, c->n_heads, layer->q_norm, row);
         norm_and_rotate(f, k, c->n_kv_heads, layer->k_norm, row);
-        r2i_forward_bound(f, k, c->n_kv_heads * c->d_head);
-        r2i_forward_bound(f, v, c->n_kv_heads * c->d_value);
+        r2i_forward_bound(k, c->n_kv_heads * c->d_head);
+        r2i_forward_bound(v, c->n_kv_heads * c->d_value);
         const int32_t position = f->positions[row];
         uint8_t *page = r2i_batch_find_run(&f->batch, row)->pages[position / R2I_PAGE_TOKENS];
         for (int32_t h = 0; h < c->n_kv_heads; h++) {

@@ -43,7 +43,7 @@ static void store_latents(void *argument, int32_t begin, int32_t end, int32_t wo
         float *latent = f->k + (size_t)row * (size_t)d_row;
         f->parts.kernels->rmsnorm(latent, latent, layer->kv_a_norm, c->kv_rank, c->latent_norm_eps);
         r2i_forward_rotate(f, latent + c->kv_rank, row);
-        r2i_forward_bound(f, latent, d_row);
+        r2i_forward_bound(latent, d_row);
         const int32_t position = f->positions[row];
         uint8_t *page = r2i_batch_find_run(&f->batch, row)->pages[position / R2I_PAGE_TOKENS];
         f->parts.kernels->store_row(f->parts.cache->rows, page + stream->offset, NULL,
@@ -189,7 +189,7 @@ static void store_expanded(void *argument, int32_t begin, int32_t end, int32_t w
                  head_bytes = key_bytes + r2i_value_page_bytes(kind, c->d_value);
     float *key = f->workers[worker].q; /* [d_head] */
     for (int32_t t = begin; t < end; t++) {
-        r2i_forward_bound(f, f->mla.v + (size_t)t * (size_t)(c->n_heads * c->d_value),
+        r2i_forward_bound(f->mla.v + (size_t)t * (size_t)(c->n_heads * c->d_value),
                           c->n_heads * c->d_value);
         const float *latent = f->mla.latents + (size_t)t * (size_t)d_row;
         for (int32_t h = 0; h < c->n_heads; h++) {
@@ -198,7 +198,7 @@ static void store_expanded(void *argument, int32_t begin, int32_t end, int32_t w
                 f->mla.pages + (size_t)(t / R2I_PAGE_TOKENS * c->n_heads + h) * head_bytes;
             memcpy(key, f->mla.k + head * (size_t)d_nope, (size_t)d_nope * sizeof *key);
             memcpy(key + d_nope, latent + c->kv_rank, (size_t)c->rope.d * sizeof *key);
-            r2i_forward_bound(f, key, d_nope);
+            r2i_forward_bound(key, d_nope);
             f->parts.kernels->store_row(kind, page, page + key_bytes, t % R2I_PAGE_TOKENS, key,
                                         f->mla.v + head * (size_t)c->d_value, c->d_head,
                                         c->d_value);

@@ -85,26 +85,7 @@ static void expand_values_q8(uint8_t *page, const uint8_t *stored, int32_t n_slo
     }
 }
 
-static void expand_keys(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
-                        int32_t d_key) {
-    const int32_t end = r2i_page_slots(n_slots);
-    if (kind == R2I_ROWS_Q8) {
-        expand_keys_q8(page, stored, end, d_key);
-        return;
-    }
-    for (size_t at = 0; at < (size_t)d_key * SLOTS; at += SLOTS)
-        expand_f16(page + 4 * at, stored + 2 * at, (size_t)end);
-}
-
-static void expand_values(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
-                          int32_t d_value) {
-    const int32_t end = r2i_page_slots(n_slots);
-    if (kind == R2I_ROWS_Q8) {
-        expand_values_q8(page, stored, end, d_value);
-    } else {
-        expand_f16(page, stored, (size_t)end * (size_t)d_value);
-    }
-}
+#include "kernels/page_expand.h"
 
 /* 4 x 4 matrix of 64-bit elements, rows to columns. */
 R2I_INLINE void transpose_pairs(__m256i v[4]) {
@@ -185,7 +166,6 @@ static void latent_values(r2i_row_kind kind, uint8_t *value_page, const uint8_t 
 }
 
 void r2i_avx2_add_pages(r2i_kernels *kernels) {
-    kernels->expand_keys = expand_keys;
-    kernels->expand_values = expand_values;
+    add_expand(kernels);
     kernels->latent_values = latent_values;
 }

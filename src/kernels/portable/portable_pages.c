@@ -112,7 +112,8 @@ static uint16_t expand_code(float scale, uint8_t code) {
     return r2i_bf16_from_f32(scale * (float)(int8_t)code);
 }
 
-static void expand_keys_q8(uint16_t *page, const uint8_t *stored, int32_t n_slots, int32_t d) {
+static void expand_keys_q8(uint8_t *to, const uint8_t *stored, int32_t n_slots, int32_t d) {
+    uint16_t *page = (uint16_t *)(void *)to;
     for (int32_t c = 0; c < d; c += 2, page += 2 * SLOTS) {
         const uint16_t *scales =
             (const uint16_t *)(const void *)(stored + r2i_q8_key_scale_at(c / R2I_Q8_GROUP));
@@ -125,26 +126,10 @@ static void expand_keys_q8(uint16_t *page, const uint8_t *stored, int32_t n_slot
     }
 }
 
-static void expand_keys(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
-                        int32_t d_key) {
-    const int32_t end = r2i_page_slots(n_slots);
-    if (kind == R2I_ROWS_Q8) {
-        expand_keys_q8((uint16_t *)(void *)page, stored, end, d_key);
-        return;
-    }
-    for (size_t c = 0; c < (size_t)d_key; c++)
-        expand_f16(page + 4 * c * SLOTS, stored + 2 * c * SLOTS, (size_t)end);
-}
-
-static void expand_values(r2i_row_kind kind, uint8_t *page, const uint8_t *stored, int32_t n_slots,
-                          int32_t d_value) {
-    const int32_t end = r2i_page_slots(n_slots);
-    if (kind == R2I_ROWS_F16) {
-        expand_f16(page, stored, (size_t)end * (size_t)d_value);
-        return;
-    }
+static void expand_values_q8(uint8_t *page, const uint8_t *stored, int32_t n_slots,
+                             int32_t d_value) {
     uint16_t *y = (uint16_t *)(void *)page;
-    for (int32_t pair = 0; pair < end / 2; pair++) {
+    for (int32_t pair = 0; pair < n_slots / 2; pair++) {
         const uint16_t *scales =
             (const uint16_t *)(const void *)(stored + r2i_q8_value_scale_at(pair, 0, d_value));
         const uint8_t *codes = stored + r2i_q8_value_code_at(pair, d_value);
@@ -155,6 +140,8 @@ static void expand_values(r2i_row_kind kind, uint8_t *page, const uint8_t *store
         }
     }
 }
+
+#include "kernels/page_expand.h"
 
 /* A block of channels at a time, so that the lines of keys read and of values written stay near. */
 enum { BLOCK_CHANNELS = 16 };
@@ -200,7 +187,6 @@ static void latent_values(r2i_row_kind kind, uint8_t *value_page, const uint8_t 
 
 void r2i_portable_add_pages(r2i_kernels *kernels) {
     kernels->store_row = store_row;
-    kernels->expand_keys = expand_keys;
-    kernels->expand_values = expand_values;
+    add_expand(kernels);
     kernels->latent_values = latent_values;
 }
