@@ -1,18 +1,21 @@
-#define _POSIX_C_SOURCE 200809L /* fork, pipe */
 #include "cli/read_rate.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/pool.h"
 
-enum { BUFFER_BYTES = 512 << 20, AHEAD_BYTES = 6144, LINE_BYTES = 64, MAX_THREADS = 256 };
+enum {
+    BUFFER_BYTES = 512 << 20,
+    AHEAD_BYTES = 6144,
+    LINE_BYTES = 64,
+    MAX_THREADS = 256,
+    PARTS_PER_THREAD = 8
+};
 
 /* GCC and clang vector type: the baseline x86-64 or NEON register. */
 typedef uint64_t lane2 __attribute__((vector_size(16)));
@@ -43,52 +46,30 @@ static void read_parts(void *context, int32_t begin, int32_t end, int32_t worker
         r->sums[worker] += read_part(r->bytes + (size_t)i * r->part_bytes, r->part_bytes);
 }
 
-static double measure(int32_t n_threads, double seconds) {
-    static r2i_heap heap;
-    static reading r;
+double r2i_read_rate(int32_t n_threads, double seconds) {
+    r2i_heap heap;
+    reading r = { 0 };
     r2i_pool *pool = NULL;
     double best = 0;
     r2i_heap_init(&heap);
     uint8_t *bytes = r2i_memory_map(&heap, BUFFER_BYTES + AHEAD_BYTES);
-    if (bytes == NULL || n_threads > MAX_THREADS ||
-        r2i_pool_create(&pool, n_threads, &heap, NULL) != R2_OK)
-        return 0;
-    memset(bytes, 1, BUFFER_BYTES);
-    enum { PARTS_PER_THREAD = 8 };
-    const int32_t n_parts = n_threads * PARTS_PER_THREAD;
-    r.bytes = bytes;
-    r.part_bytes = BUFFER_BYTES / (size_t)n_parts / LINE_BYTES * LINE_BYTES;
-    const int64_t stop = r2i_clock_ns() + (int64_t)(seconds * 1e9);
-    for (int pass = 0; pass < 3 || r2i_clock_ns() < stop; pass++) {
-        const int64_t start = r2i_clock_ns();
-        r2i_pool_run(pool, n_parts, 1, read_parts, &r);
-        const double rate = (double)r.part_bytes * n_parts / (double)(r2i_clock_ns() - start);
-        if (rate > best) best = rate;
-    }
-    r2i_pool_destroy(pool);
-    return best;
-}
-
-/* The grandchild is not waited for here, so its peak memory is nobody's but its own. */
-double r2i_read_rate(int32_t n_threads, double seconds) {
-    int ends[2];
-    double rate = 0;
-    (void)fflush(NULL);
-    if (pipe(ends) != 0) return 0;
-    const pid_t child = fork();
-    if (child == 0) {
-        const pid_t grandchild = fork();
-        if (grandchild == 0) {
-            rate = measure(n_threads, seconds);
-            (void)!write(ends[1], &rate, sizeof rate);
+    if (bytes != NULL && n_threads <= MAX_THREADS &&
+        r2i_pool_create(&pool, n_threads, &heap, NULL) == R2_OK) {
+        memset(bytes, 1, BUFFER_BYTES);
+        const int32_t n_parts = n_threads * PARTS_PER_THREAD;
+        r.bytes = bytes;
+        r.part_bytes = BUFFER_BYTES / (size_t)n_parts / LINE_BYTES * LINE_BYTES;
+        const int64_t stop = r2i_clock_ns() + (int64_t)(seconds * 1e9);
+        for (int pass = 0; pass < 3 || r2i_clock_ns() < stop; pass++) {
+            const int64_t start = r2i_clock_ns();
+            r2i_pool_run(pool, n_parts, 1, read_parts, &r);
+            const double rate = (double)r.part_bytes * n_parts / (double)(r2i_clock_ns() - start);
+            if (rate > best) best = rate;
         }
-        _exit(0);
+        r2i_pool_destroy(pool);
     }
-    (void)close(ends[1]);
-    if (child > 0) (void)waitpid(child, NULL, 0);
-    if (read(ends[0], &rate, sizeof rate) != (ssize_t)sizeof rate) rate = 0;
-    (void)close(ends[0]);
-    return rate;
+    if (bytes != NULL) r2i_memory_unmap(&heap, bytes, BUFFER_BYTES + AHEAD_BYTES);
+    return best;
 }
 
 /* The number behind `key` at the start of a line; 0: none. */
@@ -107,6 +88,13 @@ static int64_t read_field(const char *path, const char *key) {
 
 int64_t r2i_peak_memory(void) {
     return read_field("/proc/self/status", "VmHWM:") * 1024;
+}
+
+void r2i_peak_forget(void) {
+    FILE *file = fopen("/proc/self/clear_refs", "w");
+    if (file == NULL) return;
+    (void)fputs("5", file); /* proc(5): the peak becomes what is held now */
+    (void)fclose(file);
 }
 
 /* A file that holds one number; `otherwise` when it does not ("max"). */
