@@ -26,10 +26,10 @@ static json_t *text_of(const r2i_buffer *b) {
     return json_stringn(b->n_bytes > 0 ? b->bytes : "", b->n_bytes);
 }
 
-static json_t *take_logprobs(r2i_job *job) {
-    if (!job->chat.wants_logprobs) return json_null();
-    json_t *list = job->out.logprobs != NULL ? job->out.logprobs : json_array();
-    job->out.logprobs = NULL;
+static json_t *take_logprobs(r2i_choice *choice) {
+    if (!choice->wishes->wants_logprobs) return json_null();
+    json_t *list = choice->out.logprobs != NULL ? choice->out.logprobs : json_array();
+    choice->out.logprobs = NULL;
     return json_pack("{s:o}", "content", list);
 }
 
@@ -39,17 +39,22 @@ static json_t *frame(const r2i_reply_head *h, const char *object, json_t *choice
                      "choices", choices);
 }
 
-r2_status r2i_reply_whole(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
-    const r2i_job_out *o = &job->out;
+static json_t *whole_choice(r2i_choice *choice) {
+    const r2i_choice_out *o = &choice->out;
     json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text_of(&o->answer));
     if (o->thinking.n_bytes > 0)
         (void)json_object_set_new(message, "reasoning_content", text_of(&o->thinking));
     if (o->is_think_cut) (void)json_object_set_new(message, "reasoning_truncated", json_true());
-    json_t *choices =
-        json_pack("[{s:i, s:o, s:o, s:s}]", "index", 0, "message", message, "logprobs",
-                  take_logprobs(job), "finish_reason", r2i_finish_reason(o->finish));
+    return json_pack("{s:i, s:o, s:o, s:s}", "index", choice->index, "message", message, "logprobs",
+                     take_logprobs(choice), "finish_reason", r2i_finish_reason(o->finish));
+}
+
+r2_status r2i_reply_whole(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
+    json_t *choices = json_array();
+    for (int32_t i = 0; i < job->n_choices; i++)
+        (void)json_array_append_new(choices, whole_choice(&job->choices[i]));
     json_t *reply = frame(h, "chat.completion", choices);
-    (void)json_object_set_new(reply, "usage", usage_of(o));
+    (void)json_object_set_new(reply, "usage", usage_of(&job->out));
     return r2i_json_append(out, reply);
 }
 
@@ -61,36 +66,51 @@ static r2_status add_event(r2i_buffer *out, json_t *value) {
     return r2i_buffer_append_text(out, "\n\n", NULL);
 }
 
-static r2_status add_chunk(const r2i_reply_head *h, const r2i_job *job, json_t *delta,
+static r2_status add_chunk(const r2i_reply_head *h, const r2i_choice *choice, json_t *delta,
                            json_t *logprobs, const char *finish, r2i_buffer *out) {
-    json_t *choices = json_pack("[{s:i, s:o, s:o, s:s?}]", "index", 0, "delta", delta, "logprobs",
-                                logprobs, "finish_reason", finish);
+    json_t *choices = json_pack("[{s:i, s:o, s:o, s:s?}]", "index", choice->index, "delta", delta,
+                                "logprobs", logprobs, "finish_reason", finish);
     json_t *chunk = frame(h, "chat.completion.chunk", choices);
-    if (job->chat.wants_usage) (void)json_object_set_new(chunk, "usage", json_null());
+    if (choice->wishes->wants_usage) (void)json_object_set_new(chunk, "usage", json_null());
     return add_event(out, chunk);
 }
 
+/* All of them in ascending order: clients make room for one more when they see an index that is new. */
 r2_status r2i_reply_first(const r2i_reply_head *h, const r2i_job *job, r2i_buffer *out) {
-    return add_chunk(h, job, json_pack("{s:s, s:s}", "role", "assistant", "content", ""),
-                     json_null(), NULL, out);
+    for (int32_t i = 0; i < job->n_choices; i++) {
+        json_t *delta = json_pack("{s:s, s:s}", "role", "assistant", "content", "");
+        R2I_TRY(add_chunk(h, &job->choices[i], delta, json_null(), NULL, out));
+    }
+    return R2_OK;
 }
 
-r2_status r2i_reply_more(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
-    r2i_job_out *o = &job->out;
+static r2_status add_more(const r2i_reply_head *h, r2i_choice *choice, r2i_buffer *out) {
+    r2i_choice_out *o = &choice->out;
     if (o->thinking.n_bytes > 0) {
         json_t *delta = json_pack("{s:o}", "reasoning_content", text_of(&o->thinking));
-        R2I_TRY(add_chunk(h, job, delta, json_null(), NULL, out));
+        R2I_TRY(add_chunk(h, choice, delta, json_null(), NULL, out));
         r2i_buffer_clear(&o->thinking);
     }
     if (o->answer.n_bytes == 0 && o->logprobs == NULL) return R2_OK;
     json_t *delta = json_pack("{s:o}", "content", text_of(&o->answer));
     r2i_buffer_clear(&o->answer);
-    return add_chunk(h, job, delta, take_logprobs(job), NULL, out);
+    return add_chunk(h, choice, delta, take_logprobs(choice), NULL, out);
+}
+
+r2_status r2i_reply_more(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
+    for (int32_t i = 0; i < job->n_choices; i++) {
+        r2i_choice *choice = &job->choices[i];
+        R2I_TRY(add_more(h, choice, out));
+        if (!choice->out.is_done || choice->out.is_end_sent || job->out.refusal.http != 0) continue;
+        choice->out.is_end_sent = true;
+        R2I_TRY(add_chunk(h, choice, json_object(), json_null(),
+                          r2i_finish_reason(choice->out.finish), out));
+    }
+    return R2_OK;
 }
 
 r2_status r2i_reply_end(const r2i_reply_head *h, const r2i_job *job, r2i_buffer *out) {
-    R2I_TRY(add_chunk(h, job, json_object(), json_null(), r2i_finish_reason(job->out.finish), out));
-    if (job->chat.wants_usage) {
+    if (job->wishes->wants_usage) {
         json_t *chunk = frame(h, "chat.completion.chunk", json_array());
         (void)json_object_set_new(chunk, "usage", usage_of(&job->out));
         R2I_TRY(add_event(out, chunk));

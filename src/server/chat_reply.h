@@ -13,8 +13,8 @@ typedef struct {
 const char *r2i_finish_reason(r2_finish finish);
 /* A whole chat.completion from all that the job has written. */
 R2_CHECKED r2_status r2i_reply_whole(const r2i_reply_head *head, r2i_job *job, r2i_buffer *out);
-/* Server-sent events, appended: the first chunk with the role; what the job has written since the last
- * call, if anything; the end of a job that is done: finish_reason, usage where asked for, [DONE]. */
+/* Server-sent events, appended: the first chunks with the roles; what the choices have written since the last
+ * call, with the finish_reason of those that are done; the end of a job: usage where asked for, [DONE]. */
 R2_CHECKED r2_status r2i_reply_first(const r2i_reply_head *head, const r2i_job *job,
                                      r2i_buffer *out);
 R2_CHECKED r2_status r2i_reply_more(const r2i_reply_head *head, r2i_job *job, r2i_buffer *out);

@@ -192,7 +192,7 @@ static r2_status read_stop(r2i_chat_request *q, r2i_refusal *r) {
         if (json_string_length(item) == 0 || json_string_length(item) > 1024)
             return r2i_refuse(r, 400, "stop", "out_of_range",
                               "stop: expected texts of 1 to 1024 bytes");
-        q->stops[q->n_stops++] = json_string_value(item);
+        q->wishes.stops[q->wishes.n_stops++] = json_string_value(item);
     }
     return R2_OK;
 }
@@ -235,7 +235,7 @@ static r2_status read_stream_options(r2i_chat_request *q, r2i_refusal *r) {
     if (usage == NULL || json_is_null(usage)) return R2_OK;
     if (!json_is_boolean(usage))
         return refuse_type(r, "stream_options.include_usage", "true or false", usage);
-    q->wants_usage = json_is_true(usage);
+    q->wishes.wants_usage = json_is_true(usage);
     return R2_OK;
 }
 
@@ -253,8 +253,8 @@ static r2_status read_effort(r2i_chat_request *q, const char *effort, r2i_refusa
     if (effort == NULL) return R2_OK;
     for (size_t i = 0; i < sizeof efforts / sizeof *efforts; i++) {
         if (strcmp(effort, efforts[i].name) != 0) continue;
-        q->options.think = efforts[i].told != NULL ? R2_THINK_AUTO : R2_THINK_OFF;
-        q->options.think_budget = efforts[i].budget;
+        q->wishes.options.think = efforts[i].told != NULL ? R2_THINK_AUTO : R2_THINK_OFF;
+        q->wishes.options.think_budget = efforts[i].budget;
         if (efforts[i].told != NULL)
             (void)json_object_set_new(q->extra, "reasoning_effort", json_string(efforts[i].told));
         return R2_OK;
@@ -272,9 +272,9 @@ static r2_status read_thinking(r2i_chat_request *q, int64_t *budget, r2i_refusal
     const json_t *tokens = json_object_get(o, "budget_tokens");
     if (!json_is_object(o)) return R2_OK;
     if (is_text(type, "enabled") || is_text(type, "adaptive"))
-        q->options.think = R2_THINK_AUTO;
+        q->wishes.options.think = R2_THINK_AUTO;
     else if (is_text(type, "disabled"))
-        q->options.think = R2_THINK_OFF;
+        q->wishes.options.think = R2_THINK_OFF;
     else
         return r2i_refuse(r, 400, "thinking.type", "invalid_value",
                           "thinking.type: expected enabled, disabled or adaptive");
@@ -293,7 +293,8 @@ static r2_status read_template_values(r2i_chat_request *q, r2i_refusal *r) {
             return r2i_refuse(r, 400, "chat_template_kwargs", "invalid_value",
                               "chat_template_kwargs: %s cannot be given here", ours[i]);
     }
-    if (enable != NULL) q->options.think = json_is_false(enable) ? R2_THINK_OFF : R2_THINK_AUTO;
+    if (enable != NULL)
+        q->wishes.options.think = json_is_false(enable) ? R2_THINK_OFF : R2_THINK_AUTO;
     return json_object_update(q->extra, o) == 0
                ? R2_OK
                : r2i_refuse(r, 503, NULL, NULL, "no memory for the request");
@@ -306,9 +307,9 @@ static r2_status read_reasoning(r2i_chat_request *q, const values *v, r2i_refusa
     R2I_TRY(read_template_values(q, r));
     const json_t *enable = json_object_get(q->body, "enable_thinking");
     if (json_is_boolean(enable))
-        q->options.think = v->enables_thinking ? R2_THINK_AUTO : R2_THINK_OFF;
+        q->wishes.options.think = v->enables_thinking ? R2_THINK_AUTO : R2_THINK_OFF;
     R2I_TRY(read_thinking(q, &budget, r));
-    if (budget >= 0) q->options.think_budget = budget == 0 ? -1 : (int32_t)budget;
+    if (budget >= 0) q->wishes.options.think_budget = budget == 0 ? -1 : (int32_t)budget;
     return R2_OK;
 }
 
@@ -400,7 +401,7 @@ static r2_status read_messages(r2i_chat_request *q, r2i_refusal *r) {
 /* ---- all of it ---- */
 
 static r2_status take_values(r2i_chat_request *q, const values *v, r2i_refusal *r) {
-    r2_sampling *s = &q->options.sampling;
+    r2_sampling *s = &q->wishes.options.sampling;
     s->temperature = (float)v->temperature;
     s->top_p = (float)v->top_p;
     s->top_k = (int32_t)v->top_k;
@@ -409,20 +410,21 @@ static r2_status take_values(r2i_chat_request *q, const values *v, r2i_refusal *
     s->frequency_penalty = (float)v->frequency_penalty;
     s->repetition_penalty = (float)v->repetition_penalty;
     s->seed = (uint64_t)v->seed;
-    q->is_stream = v->is_stream;
-    q->wants_logprobs = v->wants_logprobs;
-    q->n_top = (int32_t)v->top_logprobs;
-    if (q->n_top > 0 && !q->wants_logprobs)
+    q->wishes.is_stream = v->is_stream;
+    q->wishes.wants_logprobs = v->wants_logprobs;
+    q->wishes.n_top = (int32_t)v->top_logprobs;
+    if (q->wishes.n_top > 0 && !q->wishes.wants_logprobs)
         return r2i_refuse(r, 400, "top_logprobs", "invalid_value",
                           "top_logprobs: expected logprobs: true beside it");
-    if (q->wants_logprobs) s->n_top_logprobs = q->n_top > 0 ? q->n_top : 1;
-    if (v->max_tokens > 0) q->options.max_new_tokens = (int32_t)v->max_tokens;
-    if (v->max_completion_tokens > 0) q->options.max_new_tokens = (int32_t)v->max_completion_tokens;
+    if (q->wishes.wants_logprobs) s->n_top_logprobs = q->wishes.n_top > 0 ? q->wishes.n_top : 1;
+    if (v->max_tokens > 0) q->wishes.options.max_new_tokens = (int32_t)v->max_tokens;
+    if (v->max_completion_tokens > 0)
+        q->wishes.options.max_new_tokens = (int32_t)v->max_completion_tokens;
     return R2_OK;
 }
 
 static r2_status read_body(r2i_chat_request *q, r2i_refusal *r) {
-    const r2_sampling *s = &q->options.sampling;
+    const r2_sampling *s = &q->wishes.options.sampling;
     values v = { .temperature = s->temperature,
                  .top_p = s->top_p,
                  .top_k = s->top_k,
@@ -445,7 +447,7 @@ static r2_status read_body(r2i_chat_request *q, r2i_refusal *r) {
 r2_status r2i_chat_request_read(r2i_chat_request *q, const char *text, size_t n_bytes,
                                 const r2_sequence_options *defaults, r2i_refusal *r) {
     r2_error err = { R2_OK, "" };
-    *q = (r2i_chat_request){ .options = *defaults };
+    *q = (r2i_chat_request){ .wishes = { .options = *defaults } };
     *r = (r2i_refusal){ .http = 0 };
     if (r2i_json_parse(&q->body, text, n_bytes, &err) != R2_OK)
         return r2i_refuse(r, 400, NULL, "invalid_json", "%s", err.text);

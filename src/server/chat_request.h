@@ -7,19 +7,14 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "r2lm/text.h"
 #include "server/refusal.h"
-
-enum { R2I_MAX_STOPS = 16 };
+#include "server/wishes.h"
 
 typedef struct {
     json_t *body;     /* owned; texts below are borrowed from it */
     json_t *messages; /* owned: [{role, content, reasoning_content?}], contents as one text each */
     json_t *extra;    /* owned: variables of the template, or NULL */
-    r2_sequence_options options;
-    const char *stops[R2I_MAX_STOPS];
-    int32_t n_stops, n_top;
-    bool is_stream, wants_usage, wants_logprobs;
+    r2i_wishes wishes;
 } r2i_chat_request;
 
 /* Values that are not in the body come from `defaults`; seed: the request's own when it has none.  On failure

@@ -185,7 +185,7 @@ static void send_whole(r2i_server *s, r2i_pending *p) {
 /* Under the desk's lock. */
 static void send_parts(r2i_server *s, r2i_pending *p) {
     const r2i_job_out *o = &p->job->out;
-    if (p->is_started || (o->is_accepted && p->job->chat.is_stream && o->refusal.http == 0))
+    if (p->is_started || (o->is_accepted && p->job->wishes->is_stream && o->refusal.http == 0))
         send_stream(s, p);
     else if (o->is_done && o->refusal.http != 0)
         send_refusal(s, detach(p), &o->refusal);

@@ -1,4 +1,4 @@
-/* engine_loop.h - the thread that owns the engine: all requests advance together, step by step. */
+/* engine_loop.h - the thread that owns the engine: all choices of all requests advance together, step by step. */
 #ifndef R2I_ENGINE_LOOP_H
 #define R2I_ENGINE_LOOP_H
 #include "server/job.h"
@@ -7,9 +7,9 @@
 typedef struct {
     r2i_desk *desk;
     const r2i_server_options *options;
-    r2i_job_queue running;
-    r2_token open, close; /* of thoughts; -1: none */
-    int32_t n_allowed;    /* at once; fewer than n_parallel after the cache was full */
+    r2i_choice_context context;
+    r2i_queue running; /* choices */
+    int32_t n_allowed; /* at once; fewer than n_parallel after the cache was full */
 } r2i_engine_loop;
 
 /* Thread function over an r2i_engine_loop; returns when the desk is closed, having ended what ran. */

@@ -41,59 +41,33 @@ r2i_job *r2i_job_create(r2i_heap *heap, r2i_task task, size_t max_body_bytes) {
     memset(job, 0, sizeof *job);
     job->task = task;
     r2i_buffer_init(&job->body, heap, max_body_bytes);
-    r2i_stop_text_init(&job->stop, heap, NULL, 0);
-    r2i_buffer_init(&job->out.thinking, heap, MAX_TEXT_BYTES);
-    r2i_buffer_init(&job->out.answer, heap, MAX_TEXT_BYTES);
     r2i_buffer_init(&job->out.reply, heap, MAX_TEXT_BYTES);
     return job;
 }
 
+r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, int32_t n) {
+    job->choices = r2i_heap_take(heap, (size_t)n * sizeof *job->choices);
+    if (job->choices == NULL) return R2_E_NOMEM;
+    for (int32_t i = 0; i < n; i++)
+        r2i_choice_init(&job->choices[i], job, i, heap);
+    job->n_choices = job->n_left = n;
+    return R2_OK;
+}
+
 void r2i_job_destroy(r2i_job *job, r2i_heap *heap) {
+    for (int32_t i = 0; i < job->n_choices; i++)
+        r2i_choice_destroy(&job->choices[i]);
+    r2i_heap_give(heap, job->choices, (size_t)job->n_choices * sizeof *job->choices);
     r2i_chat_request_destroy(&job->chat);
     r2_prompt_destroy(job->prompt);
     r2i_buffer_destroy(&job->body);
-    r2i_buffer_destroy(&job->out.thinking);
-    r2i_buffer_destroy(&job->out.answer);
     r2i_buffer_destroy(&job->out.reply);
-    json_decref(job->out.logprobs);
     r2i_heap_give(heap, job, sizeof *job);
-}
-
-void r2i_queue_add(r2i_job_queue *q, r2i_job *job) {
-    job->next = NULL;
-    if (q->last != NULL)
-        q->last->next = job;
-    else
-        q->first = job;
-    q->last = job;
-    q->n++;
-}
-
-r2i_job *r2i_queue_take(r2i_job_queue *q) {
-    r2i_job *job = q->first;
-    if (job != NULL) (void)r2i_queue_remove(q, job);
-    return job;
-}
-
-bool r2i_queue_remove(r2i_job_queue *q, const r2i_job *job) {
-    r2i_job *before = NULL;
-    for (r2i_job *j = q->first; j != NULL; before = j, j = j->next) {
-        if (j != job) continue;
-        if (before != NULL)
-            before->next = j->next;
-        else
-            q->first = j->next;
-        if (q->last == j) q->last = before;
-        j->next = NULL;
-        q->n--;
-        return true;
-    }
-    return false;
 }
 
 void r2i_desk_hand_in(r2i_desk *d, r2i_job *job) {
     (void)pthread_mutex_lock(&d->lock);
-    r2i_queue_add(&d->to_read, job);
+    r2i_queue_add(&d->to_read, &job->link);
     (void)pthread_cond_signal(&d->has_reading);
     (void)pthread_mutex_unlock(&d->lock);
 }
@@ -101,10 +75,14 @@ void r2i_desk_hand_in(r2i_desk *d, r2i_job *job) {
 void r2i_desk_abandon(r2i_desk *d, r2i_job *job) {
     (void)pthread_mutex_lock(&d->lock);
     atomic_store(&job->is_gone, true);
-    if (job->sequence != NULL) r2_sequence_cancel(job->sequence);
-    if (r2i_queue_remove(&d->to_read, job) || r2i_queue_remove(&d->to_write, job)) {
+    if (r2i_queue_remove(&d->to_read, &job->link)) {
         job->out.is_done = true;
         r2i_desk_tell(d, job);
+    }
+    for (int32_t i = 0; i < job->n_choices; i++) {
+        r2i_choice *choice = &job->choices[i];
+        if (choice->sequence != NULL) r2_sequence_cancel(choice->sequence);
+        if (r2i_queue_remove(&d->to_write, &choice->link)) r2i_desk_end_choice(d, choice);
     }
     (void)pthread_mutex_unlock(&d->lock);
 }
@@ -133,6 +111,15 @@ void r2i_desk_tell(r2i_desk *d, r2i_job *job) {
     d->ready_last = job;
     (void)!write(d->wake_fd, &one,
                  sizeof one); /* full only when the loop is about to wake anyway */
+}
+
+void r2i_desk_end_choice(r2i_desk *d, r2i_choice *choice) {
+    r2i_job *job = choice->job;
+    choice->out.is_done = true;
+    job->out.n_generated += choice->out.n_generated;
+    job->out.n_thinking += choice->out.n_thinking;
+    if (--job->n_left == 0) job->out.is_done = true;
+    r2i_desk_tell(d, job);
 }
 
 void r2i_desk_refuse(r2i_desk *d, r2i_job *job, const r2i_refusal *refusal) {

@@ -3,7 +3,9 @@
  *     event loop --to_read--> reader: JSON, checks, template, tokens --to_write--> engine thread
  *         ^----------------------------- ready ----------------------------------------+
  *
- * A job belongs to one thread at a time; what several see (`out`, `sequence`) is used under the desk's lock
+ * Between reader and event loop a job is in pieces: its choices wait, run and end each for itself.
+ *
+ * A job belongs to one thread at a time; what several see (`out`, `choices`) is used under the desk's lock
  * only.  The event loop creates and destroys jobs; the engine thread alone touches sequences, but for
  * r2_sequence_cancel when a client is gone. */
 #ifndef R2I_JOB_H
@@ -12,33 +14,25 @@
 #include <stdatomic.h>
 
 #include "server/chat_request.h"
-#include "server/stop_text.h"
+#include "server/choice.h"
 
 typedef enum { R2I_TASK_CHAT, R2I_TASK_TOKENIZE, R2I_TASK_DETOKENIZE, R2I_TASK_TEMPLATE } r2i_task;
 
 typedef struct r2i_job r2i_job;
 
-typedef struct {
-    r2i_job *first, *last;
-    int32_t n;
-} r2i_job_queue;
-
 /* Written by reader and engine thread, taken by the event loop; all under the lock. */
 typedef struct {
-    r2i_buffer thinking, answer; /* not sent yet */
-    r2i_buffer reply;            /* of a task that needs no model: its whole JSON */
-    json_t *logprobs;            /* array of OpenAI's token objects, not sent yet; or NULL */
+    r2i_buffer reply; /* of a task that needs no model: its whole JSON */
     r2i_refusal refusal;
-    r2_finish finish;
     bool is_accepted, is_done;
-    bool is_told; /* lies in the ready queue */
-    int32_t n_prompt, n_cached, n_generated, n_thinking;
-    bool is_think_cut;
-    int64_t first_ns; /* of the first token */
+    bool is_told;                                        /* lies in the ready queue */
+    int32_t n_prompt, n_cached, n_generated, n_thinking; /* the latter two: of ended choices */
+    int64_t first_ns;                                    /* of the first token */
 } r2i_job_out;
 
 struct r2i_job {
-    r2i_job *next, *next_ready; /* in a queue; in the ready queue */
+    r2i_link link; /* in a queue; first of all members */
+    r2i_job *next_ready;
     r2i_task task;
     uint64_t domain; /* whose prefixes it may share */
     uint64_t seed;   /* if the request has none */
@@ -47,14 +41,10 @@ struct r2i_job {
     /* reader */
     r2i_chat_request chat;
     r2_prompt *prompt;
-    /* engine thread */
-    r2_sequence *sequence; /* changed under the lock */
-    r2_detokenizer *texts[2];
-    r2i_stop_text stop;
-    int32_t n_skip;  /* tokens written before its pages were taken away */
-    int32_t n_drawn; /* tokens seen since the sequence began */
-    bool has_answer;
-    int32_t n_thinking;
+    const r2i_wishes *wishes; /* into the request */
+    r2i_choice *choices;      /* [n_choices], NULL before it was read */
+    int32_t n_choices;
+    int32_t n_left;      /* of these, not done */
     atomic_bool is_gone; /* nobody waits for it any more */
     r2i_job_out out;
     /* event loop */
@@ -64,7 +54,8 @@ struct r2i_job {
 typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t has_reading, has_writing;
-    r2i_job_queue to_read, to_write;
+    r2i_queue to_read;  /* jobs */
+    r2i_queue to_write; /* choices */
     r2i_job *ready_first, *ready_last;
     bool is_over;
     int wake_fd; /* eventfd that the event loop watches */
@@ -83,10 +74,8 @@ void r2i_desk_close(r2i_desk *desk);
 r2i_job *r2i_job_create(r2i_heap *heap, r2i_task task, size_t max_body_bytes);
 void r2i_job_destroy(r2i_job *job, r2i_heap *heap);
 
-void r2i_queue_add(r2i_job_queue *queue, r2i_job *job);
-r2i_job *r2i_queue_take(r2i_job_queue *queue);
-/* Takes this one out, wherever it is; false: it is not there. */
-bool r2i_queue_remove(r2i_job_queue *queue, const r2i_job *job);
+/* The reader's: n choices that are not started, without wishes and prompts.  R2_E_NOMEM. */
+R2_CHECKED r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, int32_t n);
 
 /* For the event loop. */
 void r2i_desk_hand_in(r2i_desk *desk, r2i_job *job);
@@ -97,6 +86,8 @@ r2i_job *r2i_desk_take_ready(r2i_desk *desk);
 
 /* For the others: under the lock, something of the job is to be sent. */
 void r2i_desk_tell(r2i_desk *desk, r2i_job *job);
+/* Under the lock: this choice is done; with the last one the job is. */
+void r2i_desk_end_choice(r2i_desk *desk, r2i_choice *choice);
 /* Takes the lock: the job is refused and done. */
 void r2i_desk_refuse(r2i_desk *desk, r2i_job *job, const r2i_refusal *refusal);
 #endif

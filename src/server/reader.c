@@ -30,7 +30,7 @@ static r2_status make_prompt(const r2i_reader *reader, r2i_job *job, bool is_for
     r2i_buffer_init(&extra, reader->desk->heap, SIZE_MAX / 2);
     r2_status status = r2i_json_append(&messages, json_incref(q->messages));
     if (status == R2_OK) status = r2i_json_append(&extra, json_incref(q->extra));
-    const r2_chat_options options = { .think = q->options.think,
+    const r2_chat_options options = { .think = q->wishes.options.think,
                                       .has_no_answer_prompt = !is_for_answer,
                                       .messages_json = messages.bytes,
                                       .extra_json = extra.bytes };
@@ -56,14 +56,25 @@ static r2_status check_length(const r2i_reader *reader, r2i_job *job) {
     return R2_E_ARGUMENT;
 }
 
+static r2_status make_choices(const r2i_reader *reader, r2i_job *job) {
+    if (r2i_job_make_choices(job, reader->desk->heap, 1) != R2_OK)
+        return r2i_refuse(&job->refusal, 503, NULL, NULL, "no memory for the request");
+    job->wishes = &job->chat.wishes;
+    job->choices[0].wishes = job->wishes;
+    job->choices[0].prompt = job->prompt->tokens;
+    job->choices[0].n_prompt = job->prompt->n_tokens;
+    return R2_OK;
+}
+
 static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
     r2_sequence_options defaults = reader->options->defaults;
     defaults.sampling.seed = job->seed;
     R2I_TRY(r2i_chat_request_read(&job->chat, job->body.bytes, job->body.n_bytes, &defaults,
                                   &job->refusal));
-    job->chat.options.cache_domain = job->domain;
+    job->chat.wishes.options.cache_domain = job->domain;
     R2I_TRY(make_prompt(reader, job, true));
-    return check_length(reader, job);
+    R2I_TRY(check_length(reader, job));
+    return make_choices(reader, job);
 }
 
 /* ---- what needs no engine ---- */
@@ -178,9 +189,10 @@ static void finish(r2i_desk *d, r2i_job *job, bool is_chat) {
     if (is_chat) {
         job->out.is_accepted = true;
         job->out.n_prompt = job->prompt->n_tokens;
-        r2i_queue_add(&d->to_write, job);
+        for (int32_t i = 0; i < job->n_choices; i++)
+            r2i_queue_add(&d->to_write, &job->choices[i].link);
         (void)pthread_cond_signal(&d->has_writing);
-        if (job->chat.is_stream) r2i_desk_tell(d, job);
+        if (job->wishes->is_stream) r2i_desk_tell(d, job);
     } else {
         job->out.is_done = true;
         r2i_desk_tell(d, job);
@@ -207,7 +219,7 @@ void *r2i_reader_run(void *argument) {
     r2i_desk *d = reader->desk;
     (void)pthread_mutex_lock(&d->lock);
     while (!d->is_over) {
-        r2i_job *job = r2i_queue_take(&d->to_read);
+        r2i_job *job = (r2i_job *)(void *)r2i_queue_take(&d->to_read);
         if (job == NULL) {
             (void)pthread_cond_wait(&d->has_reading, &d->lock);
             continue;

@@ -150,10 +150,15 @@ static r2_status start_threads(r2i_server *s, r2_error *err) {
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     s->reader = (r2i_reader){ &s->desk, s->options };
-    s->engine_loop = (r2i_engine_loop){ .desk = &s->desk,
-                                        .options = s->options,
-                                        .open = r2_token_find(s->options->model, "<think>"),
-                                        .close = r2_token_find(s->options->model, "</think>") };
+    s->engine_loop = (r2i_engine_loop){
+        .desk = &s->desk,
+        .options = s->options,
+        .context = { .engine = s->options->engine,
+                     .model = s->options->model,
+                     .heap = &s->heap,
+                     .open = r2_token_find(s->options->model, "<think>"),
+                     .close = r2_token_find(s->options->model, "</think>") },
+    };
     int failed = pthread_create(&s->reader_thread, NULL, r2i_reader_run, &s->reader);
     if (failed == 0) {
         failed = pthread_create(&s->engine_thread, NULL, r2i_engine_loop_run, &s->engine_loop);

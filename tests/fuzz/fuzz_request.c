@@ -9,15 +9,15 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes);
 
 static void check_values(const r2i_chat_request *q) {
-    const r2_sequence_options *o = &q->options;
+    const r2_sequence_options *o = &q->wishes.options;
     if (!(o->sampling.temperature >= 0 && o->sampling.temperature <= 2)) abort();
     if (!(o->sampling.top_p >= 0 && o->sampling.top_p <= 1)) abort();
     if (!(fabsf(o->sampling.presence_penalty) <= 2)) abort();
     if (o->sampling.top_k < 0 || o->max_new_tokens < 0 || o->think_budget < -1) abort();
     if (o->sampling.n_top_logprobs < 0 || o->sampling.n_top_logprobs > 20) abort();
-    if (q->n_stops < 0 || q->n_stops > R2I_MAX_STOPS) abort();
-    for (int32_t i = 0; i < q->n_stops; i++) {
-        if (q->stops[i][0] == '\0') abort();
+    if (q->wishes.n_stops < 0 || q->wishes.n_stops > R2I_MAX_STOPS) abort();
+    for (int32_t i = 0; i < q->wishes.n_stops; i++) {
+        if (q->wishes.stops[i][0] == '\0') abort();
     }
     if (json_array_size(q->messages) == 0) abort();
     for (size_t i = 0; i < json_array_size(q->messages); i++) {

@@ -1,0 +1,134 @@
+#include "server/choice.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failure.h"
+
+enum { READ_TOKENS = 64, TOKEN_BYTES = 256, MAX_TEXT_BYTES = 1 << 26 };
+
+static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+
+/* ---- from tokens to text ---- */
+
+static json_t *describe_token(const r2_model *model, r2_token token, float logprob) {
+    char text[TOKEN_BYTES];
+    size_t n = r2_token_bytes(model, token, text, sizeof text);
+    if (n > sizeof text) n = sizeof text;
+    json_t *bytes = json_array();
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(bytes, json_integer((unsigned char)text[i]));
+    json_t *shown = json_stringn(text, n);
+    return json_pack("{s:o, s:f, s:o}", "token", shown != NULL ? shown : json_string(replacement),
+                     "logprob", (double)logprob, "bytes", bytes);
+}
+
+static void add_logprobs(r2i_choice *c, const r2_model *model, const r2_generated *g) {
+    r2_top_logprob top[20];
+    json_t *list = json_array();
+    json_t *token = describe_token(model, g->token, g->logprob);
+    const int32_t n = r2_sequence_top_logprobs(c->sequence, top, c->wishes->n_top);
+    for (int32_t i = 0; i < n; i++)
+        (void)json_array_append_new(list, describe_token(model, top[i].token, top[i].logprob));
+    (void)json_object_set_new(token, "top_logprobs", list);
+    if (c->out.logprobs == NULL) c->out.logprobs = json_array();
+    (void)json_array_append_new(c->out.logprobs, token);
+}
+
+/* A model leaves blank lines between its thoughts and its answer: they are part of neither. */
+static r2_status add_answer(r2i_choice *c, const char *text, bool is_last) {
+    if (!c->has_answer && c->n_thinking > 0) text += strspn(text, "\n");
+    if (text[0] != '\0') c->has_answer = true;
+    return r2i_stop_text_feed(&c->stop, text, is_last, &c->out.answer, NULL);
+}
+
+static r2_status add_thought(r2i_choice *c, const r2i_choice_context *x, r2_token token) {
+    r2_detokenizer *texts = c->texts[0];
+    if (token == x->open) return R2_OK;
+    if (token == x->close)
+        return r2i_buffer_append_text(&c->out.thinking, r2_detokenizer_finish(texts), NULL);
+    c->n_thinking++;
+    return r2i_buffer_append_text(&c->out.thinking, r2_detokenizer_feed(texts, token), NULL);
+}
+
+static r2_status add_token(r2i_choice *c, const r2i_choice_context *x, const r2_generated *g) {
+    if (c->n_drawn++ < c->n_skip || c->stop.is_over) return R2_OK;
+    if (c->first_ns == 0) c->first_ns = r2i_clock_ns();
+    if (g->is_thinking) return add_thought(c, x, g->token);
+    if (c->wishes->wants_logprobs && !r2_token_is_end(x->model, g->token))
+        add_logprobs(c, x->model, g);
+    return add_answer(c, r2_detokenizer_feed(c->texts[1], g->token), false);
+}
+
+static size_t count_unsent(const r2i_choice_out *out) {
+    return out->answer.n_bytes + out->thinking.n_bytes + (out->logprobs != NULL);
+}
+
+r2_status r2i_choice_read(r2i_choice *c, const r2i_choice_context *x, bool *has_more) {
+    r2_generated tokens[READ_TOKENS];
+    const size_t n_before = count_unsent(&c->out);
+    for (int32_t n; (n = r2_sequence_read(c->sequence, tokens, READ_TOKENS)) > 0;) {
+        for (int32_t i = 0; i < n; i++)
+            R2I_TRY(add_token(c, x, &tokens[i]));
+    }
+    *has_more = count_unsent(&c->out) != n_before;
+    return R2_OK;
+}
+
+r2_status r2i_choice_finish(r2i_choice *c) {
+    R2I_TRY(r2i_buffer_append_text(&c->out.thinking, r2_detokenizer_finish(c->texts[0]), NULL));
+    return add_answer(c, r2_detokenizer_finish(c->texts[1]), true);
+}
+
+/* ---- beginning and end ---- */
+
+void r2i_choice_init(r2i_choice *c, struct r2i_job *job, int32_t index, r2i_heap *heap) {
+    *c = (r2i_choice){ .job = job, .index = index };
+    r2i_stop_text_init(&c->stop, heap, NULL, 0);
+    r2i_buffer_init(&c->out.thinking, heap, MAX_TEXT_BYTES);
+    r2i_buffer_init(&c->out.answer, heap, MAX_TEXT_BYTES);
+}
+
+void r2i_choice_destroy(r2i_choice *c) {
+    r2i_choice_release(c);
+    r2i_buffer_destroy(&c->out.thinking);
+    r2i_buffer_destroy(&c->out.answer);
+    json_decref(c->out.logprobs);
+}
+
+/* Each choice has a seed of its own: choice i is what a request with the seed + i gets. */
+static r2_sequence_options options_of(const r2i_choice *c) {
+    r2_sequence_options options = c->wishes->options;
+    options.sampling.seed += (uint64_t)c->index;
+    return options;
+}
+
+r2_status r2i_choice_begin(r2i_choice *c, const r2i_choice_context *x, r2_error *err) {
+    const r2_sequence_options options = options_of(c);
+    R2I_TRY(r2_sequence_create(&c->sequence, x->engine, &options, err));
+    if (c->texts[0] == NULL) {
+        r2i_stop_text_init(&c->stop, x->heap, c->wishes->stops, c->wishes->n_stops);
+        R2I_TRY(r2_detokenizer_create(&c->texts[0], x->model, false, err));
+        R2I_TRY(r2_detokenizer_create(&c->texts[1], x->model, false, err));
+    }
+    return r2_sequence_append(c->sequence, c->prompt, c->n_prompt, err);
+}
+
+static void drop_sequence(r2i_choice *c) {
+    if (c->sequence != NULL) r2_sequence_destroy(c->sequence);
+    c->sequence = NULL;
+}
+
+void r2i_choice_put_back(r2i_choice *c) {
+    if (c->n_drawn > c->n_skip) c->n_skip = c->n_drawn;
+    c->n_drawn = 0;
+    drop_sequence(c);
+}
+
+void r2i_choice_release(r2i_choice *c) {
+    drop_sequence(c);
+    r2_detokenizer_destroy(c->texts[0]);
+    r2_detokenizer_destroy(c->texts[1]);
+    c->texts[0] = c->texts[1] = NULL;
+    r2i_stop_text_destroy(&c->stop);
+}

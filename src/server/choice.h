@@ -1,0 +1,70 @@
+/* choice.h - one answer to a request: the sequence that writes it, and the way from its tokens to texts.
+ *
+ * A request has one or more of them.  They are what the engine thread advances, each for itself; the
+ * request is done when all of them are.  Everything here is used under the desk's lock, and sequences by the
+ * engine thread only, but for r2_sequence_cancel. */
+#ifndef R2I_CHOICE_H
+#define R2I_CHOICE_H
+#include <jansson.h>
+
+#include "r2lm/text.h"
+#include "server/queue.h"
+#include "server/stop_text.h"
+#include "server/wishes.h"
+
+typedef struct {
+    r2_engine *engine;
+    const r2_model *model;
+    r2i_heap *heap;
+    r2_token open, close; /* of thoughts; -1: none */
+} r2i_choice_context;
+
+/* Written by the engine thread, taken by the event loop. */
+typedef struct {
+    r2i_buffer thinking, answer; /* not sent yet */
+    json_t *logprobs;            /* array of OpenAI's token objects, not sent yet; or NULL */
+    r2_finish finish;
+    bool is_done;
+    bool is_end_sent; /* the event loop's: the chunk with its finish_reason */
+    int32_t n_generated, n_thinking;
+    bool is_think_cut;
+} r2i_choice_out;
+
+typedef struct r2i_choice {
+    r2i_link link; /* in a queue; first of all members */
+    struct r2i_job *job;
+    int32_t index; /* among the request's choices */
+    /* reader */
+    const r2i_wishes *wishes; /* borrowed */
+    const r2_token *prompt;   /* borrowed, [n_prompt] */
+    int32_t n_prompt;
+    /* engine thread */
+    r2_sequence *sequence;    /* NULL: it does not run */
+    r2_detokenizer *texts[2]; /* of thoughts and of the answer */
+    r2i_stop_text stop;
+    int32_t n_skip;  /* tokens written before its pages were taken away */
+    int32_t n_drawn; /* tokens seen since the sequence began */
+    bool has_answer;
+    int32_t n_thinking;
+    int64_t first_ns; /* of its first token, 0: none yet */
+    r2i_choice_out out;
+} r2i_choice;
+
+void r2i_choice_init(r2i_choice *choice, struct r2i_job *job, int32_t index, r2i_heap *heap);
+/* With all it owns; its sequence must be gone. */
+void r2i_choice_destroy(r2i_choice *choice);
+
+/* Creates what writes it and hands the prompt to the engine.  R2_E_NOMEM, R2_E_FULL; release it then. */
+R2_CHECKED r2_status r2i_choice_begin(r2i_choice *choice, const r2i_choice_context *context,
+                                      r2_error *err);
+/* Turns the tokens drawn since the last call into `out`; true in *has_more: there is more to send. */
+R2_CHECKED r2_status r2i_choice_read(r2i_choice *choice, const r2i_choice_context *context,
+                                     bool *has_more);
+/* Nothing follows: what was held back is part of the answer. */
+R2_CHECKED r2_status r2i_choice_finish(r2i_choice *choice);
+/* Gives up the sequence; it begins anew later.  The same seed gives the same tokens, so those that were read
+ * are skipped then. */
+void r2i_choice_put_back(r2i_choice *choice);
+/* Gives back all but `out`. */
+void r2i_choice_release(r2i_choice *choice);
+#endif

@@ -1,0 +1,16 @@
+/* wishes.h - how an answer shall be written: what requests of every endpoint have in common. */
+#ifndef R2I_WISHES_H
+#define R2I_WISHES_H
+#include <stdbool.h>
+
+#include "r2lm/engine.h"
+
+enum { R2I_MAX_STOPS = 16 };
+
+typedef struct {
+    r2_sequence_options options;
+    const char *stops[R2I_MAX_STOPS]; /* borrowed from the request's body */
+    int32_t n_stops, n_top;           /* n_top: likeliest tokens beside each one, for logprobs */
+    bool is_stream, wants_usage, wants_logprobs;
+} r2i_wishes;
+#endif
