@@ -49,6 +49,11 @@ static int run_command(r2i_program *p, int argc, char **argv) {
     if (status == R2_OK) status = parsed;
     p->options = &p->arguments.values;
     r2i_terminal_init(&p->terminal, p->options->color, p->options->is_quiet);
+    const bool does_without = (p->command->bit & R2I_FOR_READERS) != 0 || p->options->wants_help;
+    if (parsed == R2_OK && status != R2_OK && does_without) {
+        r2i_program_note(p, "r2lm: settings left out: %s", err.text);
+        status = R2_OK;
+    }
     if (status != R2_OK) return r2i_program_fail(p, status, &err);
     r2i_settings_warn(p);
     if (p->options->wants_help) {

@@ -38,7 +38,9 @@ enum {
     R2I_FOR_VERIFY = 1 << 15,
     R2I_FOR_QUANTIZE = 1 << 16,
     R2I_FOR_SERVE = 1 << 17,
-    R2I_FOR_ALL = (1 << 18) - 1
+    R2I_FOR_ALL = (1 << 18) - 1,
+    /* Those that use no settings: a broken file of settings must not stop them. */
+    R2I_FOR_READERS = R2I_FOR_HELP | R2I_FOR_VERSION | R2I_FOR_COMPLETION | R2I_FOR_LICENSES
 };
 
 /* A flag that may be given several times; the environment's value comes first. */

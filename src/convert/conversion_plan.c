@@ -1,4 +1,5 @@
 /* conversion_plan.c - from the list of tensors and what lies in the file to recipes. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,20 @@ static r2_status note_used(r2i_conversion *c, const char *name, r2_error *err) {
     return R2_OK;
 }
 
+/* A file writes what it likes there, and one scale that is no number spoils 16,384 weights. */
+static r2_status check_scales(const r2i_conversion *c, const r2i_safetensor *s, int64_t n_rows,
+                              int64_t n_cols, r2_error *err) {
+    for (int64_t i = 0; i < n_rows * n_cols; i++) {
+        float scale;
+        memcpy(&scale, s->bytes + 4 * i, sizeof scale);
+        if (isfinite(scale)) continue;
+        return r2i_fail(err, R2_E_FORMAT, "%s: %s[%lld,%lld]: expected a number, found %f",
+                        c->label, s->name, (long long)(i / n_cols), (long long)(i % n_cols),
+                        (double)scale);
+    }
+    return R2_OK;
+}
+
 /* X.weight of FP8 comes with X.weight_scale_inv, one F32 per block. */
 static r2_status find_scales(r2i_conversion *c, const r2i_safetensor *t, r2i_stored_rows *out,
                              r2_error *err) {
@@ -57,6 +72,7 @@ static r2_status find_scales(r2i_conversion *c, const r2i_safetensor *t, r2i_sto
     if (s->shape[0] != n_rows || s->shape[1] != n_cols) {
         return fail_shape(c, name, n_rows, n_cols, s->shape[0], s->shape[1], err);
     }
+    R2I_TRY(check_scales(c, s, n_rows, n_cols, err));
     out->is_fp8 = true;
     out->scales = s->bytes;
     out->block_rows = c->block_rows;

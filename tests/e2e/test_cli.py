@@ -235,6 +235,9 @@ def test_settings_that_are_wrong(tmp_path):
         return r2lm("list", code=code, env=dict(env, R2LM_SYSTEM_CONFIG=str(file)))
     for text in (b"temp 3\n", b"[run\n", b"= 3\n", b"a = " + b"x" * 5000, b"\0\n"):
         assert "bad.ini:1: expected" in one_line(listed(text, DATA).err)
+        for words in (("version",), ("help",), ("run", "--help")):   # who repairs the file may need these
+            told = r2lm(*words, env=dict(R2LM_SYSTEM_CONFIG=str(file)))
+            assert told.out and "settings left out: " in one_line(told.err)
     said = listed(b"tempp = 1\n[run]\nstreams = 3\n[rnu]\ntemp = 1\n").err
     assert "bad.ini:1: tempp: no such flag; did you mean temp?" in said and "bad.ini:3: streams: no such flag of this command" in said and "[rnu]: no such command" in said
     assert "x" * 61 not in listed(b"x" * 200 + b" = \x1b[31m\n").err and "\x1b" not in listed(b"\x1bx = 3\n").err

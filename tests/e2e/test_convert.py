@@ -246,6 +246,16 @@ def test_wrong_scales(work):
     refused("convert", bad, work / "x.gguf", folder=work, says="found 3 dimensions")
 
 
+def test_scales_that_are_no_numbers(work):
+    bad = copy_case("deepseek_v3_fp8", work / "bad")
+    name = "model.layers.1.self_attn.o_proj.weight_scale_inv"
+    def spoil(tensors, data):
+        at = tensors[name]["data_offsets"][1] - 4
+        return tensors, data[:at] + struct.pack("<f", float("nan")) + data[at + 4:]
+    edit_weights(bad, spoil)
+    refused("convert", bad, work / "x.gguf", folder=work, says=f"{name}[")
+
+
 def test_full_disk(work):
     def limit(n): return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))
     for n in (100, 3000, 60000, 120000):
