@@ -62,7 +62,10 @@ typedef struct {
                                  "amx"; NULL: the best the machine has.  "ref" implies F32. */
     r2_arithmetic arithmetic;
     r2_latent_form latent_form;
-    bool is_unpacked; /* keep weights only as they are in the file: less memory, slower */
+    bool is_unpacked;  /* keep weights only as they are in the file: less memory, slower */
+    bool is_text_only; /* tokenizer and chat template alone, for text.h: the file need hold no
+                          weights, a folder no more than tokenizer.json; engines and adapters refuse
+                          such a model (R2_E_UNSUPPORTED) */
 } r2_model_options;
 
 /* Opens a GGUF file (first shard of several) or a Hugging Face model folder.  `options` may be NULL.

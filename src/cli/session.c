@@ -13,6 +13,8 @@
 
 enum { READ_TOKENS = 32, PROGRESS_TOKENS = 512 };
 
+enum { WANTS_TEXT = R2I_FOR_TOKENIZE }; /* commands that compute nothing with the model */
+
 static void on_log(void *user, const char *line) {
     const r2i_program *program = user;
     if (program->options->is_verbose) fprintf(stderr, "%s\n", line);
@@ -28,7 +30,8 @@ r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const cha
                                        .arithmetic =
                                            is_f32 ? R2_ARITHMETIC_F32 : R2_ARITHMETIC_FAST,
                                        .latent_form = is_fast ? R2_LATENT_FAST : R2_LATENT_EXACT,
-                                       .is_unpacked = !o->is_packed };
+                                       .is_unpacked = !o->is_packed,
+                                       .is_text_only = (program->command->bit & WANTS_TEXT) != 0 };
     const int64_t start_ns = r2i_clock_ns();
     *s = (r2i_session){ .program = program, .path = path };
     r2i_signals_hold();

@@ -24,7 +24,7 @@ void r2i_conversion_note(const r2i_conversion *conversion, const char *format, .
 }
 
 static r2_status open_folder(r2i_conversion *c, r2_error *err) {
-    R2I_TRY(r2i_model_folder_open(&c->folder, c->in, true, &c->arena, err));
+    R2I_TRY(r2i_model_folder_open(&c->folder, c->in, R2I_FOLDER_WEIGHTS, &c->arena, err));
     c->label = c->folder.label;
     return r2i_config_from_json(&c->config, c->folder.config, "config.json", &c->arena, err);
 }

@@ -60,7 +60,7 @@ static bool has_file(const char *folder, const char *name) {
 }
 
 static r2_status open_folder(plan_source *s, const char *path, r2_error *err) {
-    R2I_TRY(r2i_model_folder_open(&s->folder, path, false, &s->arena, err));
+    R2I_TRY(r2i_model_folder_open(&s->folder, path, R2I_FOLDER_CONFIG, &s->arena, err));
     s->json = json_incref(s->folder.config);
     R2I_TRY(r2i_config_from_json(&s->config, s->json, "config.json", &s->arena, err));
     if (!has_file(path, "model.safetensors") && !has_file(path, "model.safetensors.index.json"))

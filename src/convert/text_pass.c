@@ -36,6 +36,7 @@ static r2_status take_pages(r2i_text_pass *p, r2_error *err) {
 
 static r2_status create_parts(r2i_text_pass *p, int32_t n_threads, r2_error *err) {
     r2_model *model = p->model;
+    R2I_TRY(r2i_model_check_computes(model, err));
     if (n_threads == 0) n_threads = r2i_min_i32(r2i_cpu_count(), 256);
     R2I_TRY(r2i_pool_create(&p->pool, n_threads, &model->heap, err));
     R2I_TRY(r2i_cache_layout_create(&p->cache, &model->config,

@@ -233,7 +233,7 @@ static r2_status look_at_folder(verification *v, r2_error *err) {
 static r2_status open_files(verification *v, const char *path, r2_error *err) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        R2I_TRY(r2i_model_folder_open(&v->folder, path, true, &v->arena, err));
+        R2I_TRY(r2i_model_folder_open(&v->folder, path, R2I_FOLDER_WEIGHTS, &v->arena, err));
         v->has_folder = true;
         v->label = v->folder.label;
         v->report->n_files = r2i_safetensors_n_shards(v->folder.weights);

@@ -123,6 +123,7 @@ r2_status r2_engine_create(r2_engine **out, r2_model *model, const r2_engine_opt
                            r2_error *err) {
     static const r2_engine_options defaults = { 0 };
     *out = NULL;
+    R2I_TRY(r2i_model_check_computes(model, err));
     r2_engine *e = r2i_heap_take(&model->heap, sizeof *e);
     if (e == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for an engine");
     memset(e, 0, sizeof *e);

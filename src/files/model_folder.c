@@ -24,17 +24,21 @@ static r2_status map_optional(r2i_mapping *out, int folder_fd, const char *name,
     return status == R2_E_NOT_FOUND ? R2_OK : status;
 }
 
-static r2_status read_files(r2i_model_folder *f, int folder_fd, r2_error *err) {
+static r2_status fail_missing(const r2i_model_folder *f, const char *name, r2_error *err) {
+    return r2i_fail(err, R2_E_NOT_FOUND, "%s: expected %s in the folder, found none", f->label,
+                    name);
+}
+
+static r2_status read_files(r2i_model_folder *f, int folder_fd, r2i_folder_need need,
+                            r2_error *err) {
     r2_status status = read_optional_json(&f->config, folder_fd, "config.json", err);
     if (status != R2_OK) return status;
-    if (f->config == NULL && faccessat(folder_fd, "adapter_config.json", F_OK, 0) == 0) {
+    const bool lacks_config = f->config == NULL && need != R2I_FOLDER_TOKENIZER;
+    if (lacks_config && faccessat(folder_fd, "adapter_config.json", F_OK, 0) == 0) {
         return r2i_fail(err, R2_E_NOT_FOUND, "%s: expected a model, found an adapter for one",
                         f->label);
     }
-    if (f->config == NULL) {
-        return r2i_fail(err, R2_E_NOT_FOUND, "%s: expected config.json in the folder, found none",
-                        f->label);
-    }
+    if (lacks_config) return fail_missing(f, "config.json", err);
     status = read_optional_json(&f->generation_config, folder_fd, "generation_config.json", err);
     if (status != R2_OK) return status;
     status = read_optional_json(&f->tokenizer_config, folder_fd, "tokenizer_config.json", err);
@@ -43,19 +47,23 @@ static r2_status read_files(r2i_model_folder *f, int folder_fd, r2_error *err) {
     if (status != R2_OK) return status;
     status = map_optional(&f->tokenizer, folder_fd, "tokenizer.json", err);
     if (status != R2_OK) return status;
+    if (f->tokenizer.bytes == NULL && need == R2I_FOLDER_TOKENIZER)
+        return fail_missing(f, "tokenizer.json", err);
     return map_optional(&f->chat_template, folder_fd, "chat_template.jinja", err);
 }
 
 /* The last part of a path, slashes at its end aside. */
 static const char *copy_label(const char *path, r2i_arena *arena) {
     size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/') end--;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
     size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/') begin--;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
     return r2i_arena_copy_text(arena, path + begin, end - begin);
 }
 
-r2_status r2i_model_folder_open(r2i_model_folder *out, const char *path, bool has_weights,
+r2_status r2i_model_folder_open(r2i_model_folder *out, const char *path, r2i_folder_need need,
                                 r2i_arena *arena, r2_error *err) {
     int folder_fd;
     *out = (r2i_model_folder){ 0 };
@@ -65,10 +73,10 @@ r2_status r2i_model_folder_open(r2i_model_folder *out, const char *path, bool ha
     if (out->label == NULL) {
         status = r2i_fail(err, R2_E_NOMEM, "%s: no memory", path);
     } else {
-        status = read_files(out, folder_fd, err);
+        status = read_files(out, folder_fd, need, err);
     }
     close(folder_fd);
-    if (status == R2_OK && has_weights) {
+    if (status == R2_OK && need == R2I_FOLDER_WEIGHTS) {
         status = r2i_safetensors_open(&out->weights, path, arena, err);
     }
     if (status != R2_OK) r2i_model_folder_close(out);

@@ -10,7 +10,7 @@
 
 typedef struct {
     const char *label;         /* the folder's own name, for messages */
-    json_t *config;            /* config.json; always there */
+    json_t *config;            /* config.json; NULL only where it is not needed */
     json_t *generation_config; /* these three are NULL when absent */
     json_t *tokenizer_config;
     json_t *special_tokens_map;
@@ -19,9 +19,15 @@ typedef struct {
     r2i_safetensors *weights;  /* NULL when the folder was opened without */
 } r2i_model_folder;
 
-/* Opens the folder; config.json must be there, and with has_weights model.safetensors or its index.
- * `arena` must outlive the folder.  On failure everything is closed again. */
+/* What must be there. */
+typedef enum {
+    R2I_FOLDER_TOKENIZER, /* tokenizer.json */
+    R2I_FOLDER_CONFIG,    /* config.json */
+    R2I_FOLDER_WEIGHTS    /* config.json, and model.safetensors or its index, which is opened */
+} r2i_folder_need;
+
+/* Opens the folder.  `arena` must outlive it.  On failure everything is closed again. */
 R2_CHECKED r2_status r2i_model_folder_open(r2i_model_folder *out, const char *path,
-                                           bool has_weights, r2i_arena *arena, r2_error *err);
+                                           r2i_folder_need need, r2i_arena *arena, r2_error *err);
 void r2i_model_folder_close(r2i_model_folder *folder);
 #endif

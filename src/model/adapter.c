@@ -102,6 +102,7 @@ static r2_status open_all(r2_adapter *a, const char *path, r2_error *err) {
 r2_status r2_adapter_open(r2_adapter **out, r2_model *model, const char *path, r2_error *err) {
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
     *out = NULL;
+    if (model != NULL) R2I_TRY(r2i_model_check_computes(model, err));
     r2i_heap own;
     r2i_heap_init(&own);
     r2_adapter *a = r2i_heap_take(model != NULL ? &model->heap : &own, sizeof *a);

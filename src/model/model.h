@@ -22,7 +22,8 @@ struct r2_model {
     r2i_cpu cpu;
     r2i_kernels kernels;
     bool is_f32, is_expanding; /* R2_ARITHMETIC_F32, R2_LATENT_FAST */
-    r2i_gguf *gguf; /* one of the two is open */
+    bool is_text_only;         /* no configuration (but n_vocab), no weights */
+    r2i_gguf *gguf;            /* one of the two is open */
     r2i_model_folder folder;
     bool has_folder;
     r2i_config config;
@@ -37,7 +38,7 @@ struct r2_model {
     r2i_chat_template_traits template_traits;
     int32_t think_open, think_close; /* ids of <think> and </think>; -1 without */
     char name[R2I_MODEL_NAME_BYTES], weight_types[R2I_WEIGHT_TYPES_BYTES];
-    uint64_t fingerprint; /* of configuration and weights, to recognise saved sequences */
+    uint64_t fingerprint;   /* of configuration and weights, to recognise saved sequences */
     atomic_uint n_adapters; /* opened so far: numbers them */
 };
 
@@ -47,6 +48,8 @@ r2i_row_kind r2i_model_cache_rows(const r2_model *model, r2_cache_rows asked);
 void r2i_model_on_packed(void *user, const r2i_matrix *m, int32_t first_row, int32_t n_rows);
 /* Bytes of panels packed for good so far. */
 size_t r2i_model_packed_bytes(r2_model *model);
+/* R2_E_UNSUPPORTED: opened for its text only. */
+R2_CHECKED r2_status r2i_model_check_computes(const r2_model *model, r2_error *err);
 /* R2_E_IO when a mapped file has become shorter: reading what is gone would end the process. */
 R2_CHECKED r2_status r2i_model_check_intact(const r2_model *model, r2_error *err);
 /* A line for the embedding program's log, if it wants one. */

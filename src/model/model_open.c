@@ -65,6 +65,11 @@ r2_status r2i_model_check_intact(const r2_model *model, r2_error *err) {
                             : r2i_safetensors_label(model->folder.weights));
 }
 
+r2_status r2i_model_check_computes(const r2_model *model, r2_error *err) {
+    if (!model->is_text_only) return R2_OK;
+    return r2i_fail(err, R2_E_UNSUPPORTED, "the model was opened for its text only");
+}
+
 static r2_status choose_kernels(r2_model *model, const r2_model_options *options, r2_error *err) {
     r2i_level cap = R2I_LEVEL_AMX;
     if (options->cpu != NULL) {
@@ -87,12 +92,23 @@ static r2_status fail_adapter(const char *path, r2_error *err) {
                     path);
 }
 
+/* Files whose weights are not looked at; there need be none. */
+static r2_status open_text_files(r2_model *model, const char *path, r2_error *err) {
+    struct stat info;
+    model->config.architecture = "";
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return r2i_gguf_open(&model->gguf, path, &model->arena, err);
+    R2I_TRY(r2i_model_folder_open(&model->folder, path, R2I_FOLDER_TOKENIZER, &model->arena, err));
+    model->has_folder = true;
+    return R2_OK;
+}
+
 static r2_status open_files(r2_model *model, const char *path, r2_error *err) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
         /* What is not supported is said before what is missing. */
         const r2_status status =
-            r2i_model_folder_open(&model->folder, path, false, &model->arena, err);
+            r2i_model_folder_open(&model->folder, path, R2I_FOLDER_CONFIG, &model->arena, err);
         if (status == R2_E_NOT_FOUND && r2_adapter_is_at(path)) return fail_adapter(path, err);
         if (status != R2_OK) return status;
         model->has_folder = true;
@@ -181,9 +197,20 @@ static void set_name(r2_model *model) {
     }
 }
 
+static r2_status open_for_text(r2_model *model, const char *path, r2_error *err) {
+    R2I_TRY(open_text_files(model, path, err));
+    R2I_TRY(r2i_model_open_text(model, err));
+    if (model->tokenizer == NULL)
+        return r2i_fail(err, R2_E_UNSUPPORTED, "%.150s: expected a tokenizer, found none", path);
+    set_name(model);
+    return R2_OK;
+}
+
 static r2_status open_all(r2_model *model, const char *path, const r2_model_options *options,
                           r2_error *err) {
     R2I_TRY(choose_kernels(model, options, err));
+    model->is_text_only = options->is_text_only;
+    if (model->is_text_only) return open_for_text(model, path, err);
     R2I_TRY(open_files(model, path, err));
     const r2i_tensor_source source = { model->gguf,
                                        model->has_folder ? model->folder.weights : NULL };
@@ -242,9 +269,10 @@ void r2_model_close(r2_model *model) {
 
 void r2_model_get_info(const r2_model *model, r2_model_info *out) {
     const r2i_config *c = &model->config;
-    const uint64_t file_bytes = model->gguf != NULL
-                                    ? r2i_gguf_file_bytes(model->gguf)
-                                    : r2i_safetensors_file_bytes(model->folder.weights);
+    const uint64_t file_bytes = model->gguf != NULL ? r2i_gguf_file_bytes(model->gguf)
+                                : model->folder.weights != NULL
+                                    ? r2i_safetensors_file_bytes(model->folder.weights)
+                                    : 0;
     *out = (r2_model_info){
         .architecture = c->architecture,
         .name = model->name,
@@ -265,8 +293,10 @@ void r2_model_get_info(const r2_model *model, r2_model_info *out) {
         .file_bytes = (int64_t)file_bytes,
         .bytes_per_token = model->weights.bytes_per_token,
         .cache_bytes_per_token =
-            (int64_t)(r2i_cache_page_bytes(c, r2i_model_cache_rows(model, R2_CACHE_BF16)) /
-                      R2I_PAGE_TOKENS),
+            model->is_text_only
+                ? 0
+                : (int64_t)(r2i_cache_page_bytes(c, r2i_model_cache_rows(model, R2_CACHE_BF16)) /
+                            R2I_PAGE_TOKENS),
         .has_chat_template = model->chat_template != NULL,
         .can_think = model->think_open >= 0,
     };

@@ -186,12 +186,13 @@ static r2_status open_template(r2_model *model, r2_error *err) {
 
 r2_status r2i_model_open_text(r2_model *model, r2_error *err) {
     model->think_open = model->think_close = -1;
-    R2I_TRY(
-        model->gguf != NULL
-            ? r2i_tokenizer_from_gguf(&model->tokenizer, model->gguf, &model->heap, err)
-            : r2i_tokenizer_from_folder(&model->tokenizer, &model->folder, &model->heap, err));
+    R2I_TRY(model->gguf != NULL
+                ? r2i_tokenizer_from_gguf(&model->tokenizer, model->gguf, &model->heap, err)
+                : r2i_tokenizer_from_folder(&model->tokenizer, &model->folder, &model->heap, err));
     if (model->tokenizer == NULL) return R2_OK;
-    const int32_t n_tokens = r2i_tokenizer_size(model->tokenizer), n_rows = model->config.n_vocab;
+    const int32_t n_tokens = r2i_tokenizer_size(model->tokenizer);
+    if (model->is_text_only) model->config.n_vocab = n_tokens;
+    const int32_t n_rows = model->config.n_vocab;
     if (n_tokens > n_rows || (model->gguf != NULL && n_tokens != n_rows)) {
         return r2i_fail(err, R2_E_MISMATCH,
                         "tokenizer: expected %d tokens as the embedding has rows, found %d", n_rows,

@@ -386,6 +386,15 @@ def test_tokenize():
     assert r2lm("tokenize", TOY, stdin="the").out == f"{special['tokens'][0]}\n"
 
 
+def test_tokenize_needs_the_tokenizer_alone(tmp_path):
+    r2lm("convert", TOY, tmp_path / "toy")
+    (tmp_path / "bare").mkdir()
+    assert "tokenizer.json" in one_line(r2lm("tokenize", "-m", tmp_path / "bare", "-p", "a", code=DATA).err)
+    (tmp_path / "toy/tokenizer.json").rename(tmp_path / "bare/tokenizer.json")
+    assert r2lm("tokenize", "-m", tmp_path / "bare", "-p", "the thing").out == r2lm("tokenize", "-m", TOY, "-p", "the thing").out
+    assert "config.json" in one_line(r2lm("run", "-m", tmp_path / "bare", "-p", "a", code=DATA).err)
+
+
 def test_perplexity(tmp_path):
     text = tmp_path / "text"
     text.write_text("the thing on a hill " * 40)

@@ -517,6 +517,9 @@ static void test_bad_options(void **state) {
     assert_null(strchr(err.text, '\x1b'));
     assert_null(strstr(err.text, "\xc2\x9b"));
     assert_int_equal(r2_model_open(&model, "/nowhere/model.gguf", NULL, &err), R2_E_NOT_FOUND);
+    const r2_model_options for_text = { .is_text_only = true };
+    assert_int_equal(r2_model_open(&model, golden_path("llama"), &for_text, &err), R2_E_NOT_FOUND);
+    assert_non_null(strstr(err.text, "tokenizer.json"));
     model = open_model("llama");
     const r2_engine_options bad_threads = { .n_threads = -3 };
     assert_int_equal(r2_engine_create(&engine, model, &bad_threads, &err), R2_E_RANGE);

@@ -399,7 +399,8 @@ static void test_hub_cache_in_place(void **state) {
     assert_int_equal(
         symlink("../../blobs/0123abcd", path_in(p, "hub/snapshots/rev/model.safetensors")), 0);
     assert_int_equal(symlink("../../blobs/4567", path_in(p, "hub/snapshots/rev/config.json")), 0);
-    OK(r2i_model_folder_open(&f, path_in(p, "hub/snapshots/rev/"), true, &p->arena, &err));
+    OK(r2i_model_folder_open(&f, path_in(p, "hub/snapshots/rev/"), R2I_FOLDER_WEIGHTS, &p->arena,
+                             &err));
     assert_string_equal(f.label, "rev");
     assert_int_equal(r2i_safetensors_n_tensors(f.weights), 3);
     assert_int_equal(json_integer_value(json_object_get(f.config, "hidden_size")), 64);
@@ -411,8 +412,9 @@ static void test_hub_cache_in_place(void **state) {
     /* blobs being a link itself leads elsewhere: refused. */
     assert_int_equal(rename(path_in(p, "hub/blobs"), path_in(p, "moved")), 0);
     assert_int_equal(symlink("../moved", path_in(p, "hub/blobs")), 0);
-    assert_int_not_equal(
-        r2i_model_folder_open(&f, path_in(p, "hub/snapshots/rev"), true, &p->arena, &err), R2_OK);
+    assert_int_not_equal(r2i_model_folder_open(&f, path_in(p, "hub/snapshots/rev"),
+                                               R2I_FOLDER_WEIGHTS, &p->arena, &err),
+                         R2_OK);
     assert_int_equal(unlink(path_in(p, "hub/blobs")), 0);
     assert_int_equal(rename(path_in(p, "moved"), path_in(p, "hub/blobs")), 0);
 }
@@ -421,12 +423,15 @@ static void test_model_folder(void **state) {
     place *p = *state;
     r2_error err = { 0 };
     r2i_model_folder f;
-    assert_int_equal(r2i_model_folder_open(&f, path_in(p, "absent"), true, &p->arena, &err),
+    assert_int_equal(
+        r2i_model_folder_open(&f, path_in(p, "absent"), R2I_FOLDER_WEIGHTS, &p->arena, &err),
+        R2_E_NOT_FOUND);
+    assert_int_equal(r2i_model_folder_open(&f, p->folder, R2I_FOLDER_WEIGHTS, &p->arena, &err),
                      R2_E_NOT_FOUND);
-    assert_int_equal(r2i_model_folder_open(&f, p->folder, true, &p->arena, &err), R2_E_NOT_FOUND);
     assert_non_null(strstr(err.text, "expected config.json in the folder, found none"));
     write_text(p, "config.json", "{\"a\": 1}");
-    assert_int_equal(r2i_model_folder_open(&f, p->folder, true, &p->arena, &err), R2_E_NOT_FOUND);
+    assert_int_equal(r2i_model_folder_open(&f, p->folder, R2I_FOLDER_WEIGHTS, &p->arena, &err),
+                     R2_E_NOT_FOUND);
     assert_non_null(strstr(err.text, "model.safetensors.index.json in the folder, found neither"));
     write_text(p, "tokenizer.json", "{}");
     write_text(p, "chat_template.jinja", "{{ x }}");
@@ -451,7 +456,7 @@ static void test_golden_folders_open(void **state) {
         r2i_model_folder f;
         (void)snprintf(path, sizeof path, "%s/%s",
                        golden != NULL ? golden : R2LM_DEFAULT_GOLDEN_DIR, cases[i]);
-        OK(r2i_model_folder_open(&f, path, true, &p->arena, &err));
+        OK(r2i_model_folder_open(&f, path, R2I_FOLDER_WEIGHTS, &p->arena, &err));
         assert_true(r2i_safetensors_n_tensors(f.weights) > 30);
         assert_true(json_is_string(json_object_get(f.config, "model_type")));
         r2i_model_folder_close(&f);
