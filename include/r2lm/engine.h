@@ -8,8 +8,8 @@
  *     r2_model_open -> r2_engine_create -> r2_sequence_create -> r2_sequence_append (prompt)
  *     -> r2_engine_step until the sequence is finished, r2_sequence_read after each
  *
- * Threads: an engine and its sequences belong to one thread at a time; only r2_sequence_cancel may
- * be called from any thread.  Different engines are independent.
+ * Threads: an engine and its sequences belong to one thread at a time; only r2_sequence_cancel
+ * and r2_sequence_stop_thinking may be called from any thread.  Different engines are independent.
  * Exactness: with the same model, options and CPU level, a sequence yields the same tokens for any
  * number of threads, alone or beside others, with its prefix cached or not.
  * Memory: objects returned by _create, _open, _fork, _load are owned by the caller and given back by
@@ -227,6 +227,8 @@ typedef struct {
     r2_think_mode think;
     int32_t
         think_budget; /* most tokens between <think> and </think>, exact; 0: no limit, < 0: none at all */
+    int32_t think_minimum; /* </think> and ends of the text are not drawn before so many tokens of a
+                              block; a smaller budget is stronger */
     bool is_manual;   /* never draw tokens: the caller uses r2_sequence_logits or _sample */
     bool ignores_end; /* go on after end-of-text tokens (benchmarks) */
     bool wants_prompt_logprobs;
@@ -264,6 +266,10 @@ R2_API R2_CHECKED r2_status r2_sequence_set_options(r2_sequence *sequence,
 /* From any thread: the sequence finishes with R2_FINISH_CANCELED at the next step. */
 R2_API void r2_sequence_cancel(r2_sequence *sequence);
 
+/* From any thread: the block that is open is closed with the next token, as by a used up budget, and no
+ * other is opened, until options are set or tokens appended. */
+R2_API void r2_sequence_stop_thinking(r2_sequence *sequence);
+
 typedef enum {
     R2_STATE_IDLE,
     R2_STATE_READING,
@@ -288,7 +294,7 @@ typedef struct {
     int32_t n_generated; /* drawn since the last r2_sequence_set_options or the start */
     int32_t n_thinking;  /* of these, inside <think> */
     bool is_thinking;
-    bool is_think_cut;  /* the budget closed the block */
+    bool is_think_cut;  /* the budget, or r2_sequence_stop_thinking, closed the block */
     int32_t n_drafted;  /* tokens guessed ahead, counted like n_generated */
     int32_t n_accepted; /* of these, right */
 } r2_sequence_status;

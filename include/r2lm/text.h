@@ -103,6 +103,8 @@ R2_API R2_CHECKED r2_status r2_grammar_from_regex(r2_grammar **out, const r2_mod
                                                   r2_error *err);
 /* NULL is allowed. */
 R2_API void r2_grammar_destroy(r2_grammar *grammar);
+/* Bytes it takes now, what it remembers included. */
+R2_API size_t r2_grammar_memory(const r2_grammar *grammar);
 
 /* A place in a text of a grammar.  Belongs to one thread at a time. */
 typedef struct r2_grammar_matcher r2_grammar_matcher;
@@ -125,6 +127,9 @@ R2_API R2_CHECKED r2_status r2_grammar_matcher_accept(r2_grammar_matcher *matche
                                                       r2_error *err);
 R2_API R2_CHECKED r2_status r2_grammar_matcher_accept_token(r2_grammar_matcher *matcher,
                                                             r2_token token, r2_error *err);
+/* Can no text of the grammar begin with a newline?  r2_grammar_mask then lets a model leave up to two
+ * between </think> and its answer; they belong to neither. */
+R2_API bool r2_grammar_matcher_skips_newlines(const r2_grammar_matcher *matcher);
 /* May the text end here? */
 R2_API bool r2_grammar_matcher_can_end(const r2_grammar_matcher *matcher);
 /* Clears the bits of tokens that must not come next, in the form of r2_mask_callback.  Tokens that end
@@ -134,8 +139,9 @@ R2_API bool r2_grammar_matcher_can_end(const r2_grammar_matcher *matcher);
 R2_API R2_CHECKED r2_status r2_grammar_matcher_mask(r2_grammar_matcher *matcher, uint32_t *allowed,
                                                     int32_t n_vocab, r2_error *err);
 /* An r2_mask_callback; `matcher` is an r2_grammar_matcher used by this sequence alone.  It follows the
- * tokens drawn from its first call on, leaves thoughts alone and holds what comes behind </think> to
- * the grammar; a model that can think may begin with <think>.  Rewinding the sequence is noticed. */
+ * tokens drawn from its first call on, leaves thoughts alone (but the text cannot end in them) and holds
+ * what comes behind </think>, blank lines apart, to the grammar; a model that can think may begin with
+ * <think>.  Rewinding the sequence is noticed. */
 R2_API bool r2_grammar_mask(void *matcher, const r2_sequence *sequence, uint32_t *allowed,
                             int32_t n_vocab);
 

@@ -155,18 +155,17 @@ typedef struct {
     r2_sequence *sequence;
     r2_detokenizer *texts[2]; /* thinking, answer */
     r2_token open, close;
+    bool has_thoughts, skips_newlines;
     bool has_answer; /* something but blank lines was written */
     r2i_text_sink sink;
     void *user;
     r2i_answer *out;
     int64_t think_start_ns;
-    r2_sequence_options options;
-    int32_t n_before; /* tokens written before thinking was ended by hand */
 } writing;
 
 /* A model leaves blank lines between its thoughts and its answer: they are not part of either. */
 static void write_text(writing *w, r2i_part part, const char *text) {
-    if (part == R2I_PART_ANSWER && !w->has_answer && w->out->n_thinking > 0)
+    if (part == R2I_PART_ANSWER && !w->has_answer && w->has_thoughts && w->skips_newlines)
         text += strspn(text, "\n");
     if (text[0] == '\0') return;
     if (part == R2I_PART_ANSWER) w->has_answer = true;
@@ -179,6 +178,7 @@ static void write_token(writing *w, const r2_generated *g) {
     if (g->is_thinking && w->think_start_ns == 0) w->think_start_ns = now;
     if (g->is_thinking) w->out->think_s = (double)(now - w->think_start_ns) * 1e-9;
     if (g->is_thinking && !is_marker) w->out->n_thinking++;
+    w->has_thoughts |= g->is_thinking;
     if (is_marker) {
         if (g->token == w->close)
             write_text(w, R2I_PART_THINKING, r2_detokenizer_finish(w->texts[0]));
@@ -197,13 +197,10 @@ static void read_tokens(writing *w) {
 }
 
 /* Ctrl-T: the block is closed with the next token, and the answer begins. */
-static r2_status end_thinking(writing *w, const r2_sequence_status *status, r2_error *err) {
+static void end_thinking(const writing *w, const r2_sequence_status *status) {
     if (!r2i_think_key_pressed() || !status->is_thinking || status->finish != R2_FINISH_NONE)
-        return R2_OK;
-    w->n_before += status->n_generated;
-    w->options.think_budget = -1;
-    if (w->options.max_new_tokens > 0) w->options.max_new_tokens -= status->n_generated;
-    return r2_sequence_set_options(w->sequence, &w->options, err);
+        return;
+    r2_sequence_stop_thinking(w->sequence);
 }
 
 static r2_status step_to_end(writing *w, r2_error *err) {
@@ -223,7 +220,7 @@ static r2_status step_to_end(writing *w, r2_error *err) {
             r2i_terminal_clear_progress(terminal);
         }
         read_tokens(w);
-        R2I_TRY(end_thinking(w, &status, err));
+        end_thinking(w, &status);
     }
     const int64_t end_ns = r2i_clock_ns();
     r2_sequence_get_status(w->sequence, &status);
@@ -231,7 +228,7 @@ static r2_status step_to_end(writing *w, r2_error *err) {
     w->out->prompt_s = (double)(first_ns - start_ns) * 1e-9;
     w->out->decode_s = (double)(end_ns - first_ns) * 1e-9;
     w->out->n_cached = status.n_cached;
-    w->out->n_generated = w->n_before + status.n_generated;
+    w->out->n_generated = status.n_generated;
     w->out->n_drafted = status.n_drafted;
     w->out->n_accepted = status.n_accepted;
     w->out->is_think_cut = status.is_think_cut;
@@ -258,7 +255,8 @@ r2_status r2i_session_answer(r2i_session *s, const r2_token *tokens, int32_t n_t
                   .sink = sink,
                   .user = user,
                   .out = out,
-                  .options = *options };
+                  .skips_newlines = options->mask != r2_grammar_mask ||
+                                    r2_grammar_matcher_skips_newlines(options->user) };
     r2i_think_key_watch(s->program->terminal.is_in_tty);
     r2_status status = create_parts(&w, tokens, n_tokens, options, err);
     if (status == R2_OK) status = step_to_end(&w, err);

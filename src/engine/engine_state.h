@@ -45,7 +45,7 @@ struct r2_sequence {
     bool is_cut;         /* chosen to close a block that has used its budget */
     r2_top_logprob top[R2I_MAX_TOP_LOGPROBS];
     int32_t n_top;
-    atomic_bool is_canceled;
+    atomic_bool is_canceled, is_think_stopped;
     /* Drafting. */
     r2i_lookup lookup;
     r2i_draft_record record;

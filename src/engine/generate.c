@@ -31,20 +31,38 @@ void r2i_sequence_read_markers(r2_sequence *s) {
 static int32_t think_limit(const r2_sequence *s) {
     const int32_t budget = s->options.think_budget;
     if (s->options.think == R2_THINK_OFF || budget < 0) return 0;
+    if (atomic_load_explicit(&s->is_think_stopped, memory_order_relaxed)) return 0;
     return budget == 0 ? INT32_MAX : budget;
 }
 
-/* The mask for this draw, or NULL.  Without a budget no block may be opened at all. */
+static void forbid(uint32_t *allowed, int32_t token) {
+    if (token >= 0) allowed[token / 32] &= ~(1u << token % 32);
+}
+
+/* Neither the block nor the text may end here. */
+static void forbid_ends(const r2_model *model, uint32_t *allowed) {
+    size_t n = 0;
+    const int32_t *ends =
+        model->tokenizer != NULL ? r2i_tokenizer_eog(model->tokenizer, &n) : NULL;
+    forbid(allowed, model->think_close);
+    for (size_t i = 0; i < n; i++)
+        forbid(allowed, ends[i]);
+}
+
+/* The mask for this draw, or NULL.  Without a budget no block may be opened at all, and one that is below
+ * its minimum goes on. */
 static const uint32_t *collect_mask(r2_sequence *s, uint32_t *allowed, r2_mask_callback mask,
                                     void *user) {
     const r2_engine *engine = s->engine;
     const int32_t n_vocab = engine->model->config.n_vocab, open = engine->model->think_open;
     const bool is_open_forbidden = open >= 0 && think_limit(s) == 0;
-    if (mask == NULL && !is_open_forbidden) return NULL;
+    const bool must_think = s->is_thinking && s->n_block_thinking < s->options.think_minimum;
+    if (mask == NULL && !is_open_forbidden && !must_think) return NULL;
     memset(allowed, 0xff, ((size_t)n_vocab / 32 + 1) * sizeof *allowed);
     const bool has_mask = mask != NULL && mask(user, s, allowed, n_vocab);
-    if (is_open_forbidden) allowed[open / 32] &= ~(1u << open % 32);
-    return has_mask || is_open_forbidden ? allowed : NULL;
+    if (is_open_forbidden) forbid(allowed, open);
+    if (must_think) forbid_ends(engine->model, allowed);
+    return has_mask || is_open_forbidden || must_think ? allowed : NULL;
 }
 
 static int32_t draw(const r2_sequence *s, const r2i_drawer *drawer, const float *logits,

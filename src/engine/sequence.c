@@ -77,6 +77,7 @@ r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_
         { "n_penalty_tokens", (float)p->n_penalty_tokens, 0, 1e9f },
         { "max_new_tokens", (float)o->max_new_tokens, 0, 1e9f },
         { "n_draft", (float)o->n_draft, 0, R2I_MAX_DRAFT },
+        { "think_minimum", (float)o->think_minimum, 0, 1e9f },
         { "adapter_scale", o->adapter_scale, -1000, 1000 },
         { "n_biases", (float)p->n_biases, 0, (float)engine->model->config.n_vocab },
     };
@@ -134,6 +135,7 @@ static void set_options(r2_sequence *s, const r2_sequence_options *options) {
     s->n_thinking = 0;
     s->n_block_thinking = 0;
     s->is_think_cut = false;
+    atomic_store(&s->is_think_stopped, false);
     s->n_drafted = 0;
     s->n_accepted = 0;
     if (s->finish == R2_FINISH_LENGTH && s->n_tokens < s->engine->n_context) {
@@ -227,12 +229,17 @@ r2_status r2_sequence_append(r2_sequence *s, const r2_token *tokens, int32_t n, 
     s->state = R2_STATE_READING;
     s->finish = R2_FINISH_NONE;
     atomic_store(&s->is_canceled, false);
+    atomic_store(&s->is_think_stopped, false);
     r2i_sequence_read_markers(s);
     return R2_OK;
 }
 
 void r2_sequence_cancel(r2_sequence *s) {
     atomic_store(&s->is_canceled, true);
+}
+
+void r2_sequence_stop_thinking(r2_sequence *s) {
+    atomic_store(&s->is_think_stopped, true);
 }
 
 bool r2i_sequence_has_work(const r2_sequence *s) {
@@ -358,6 +365,7 @@ r2_status r2_sequence_rewind(r2_sequence *s, int32_t n_tokens, r2_error *err) {
     s->state = n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
     s->finish = R2_FINISH_NONE;
     atomic_store(&s->is_canceled, false);
+    atomic_store(&s->is_think_stopped, false);
     r2i_sequence_read_markers(s);
     return R2_OK;
 }

@@ -74,6 +74,10 @@ r2_status r2_grammar_from_regex(r2_grammar **out, const r2_model *model, const c
     return create(out, model, r2i_regex_read, text, n_bytes, err);
 }
 
+size_t r2_grammar_memory(const r2_grammar *g) {
+    return r2i_grammar_memory(g->rules);
+}
+
 void r2_grammar_destroy(r2_grammar *g) {
     if (g == NULL) return;
     r2i_grammar_destroy(g->rules);
@@ -92,11 +96,22 @@ static r2_grammar_matcher *take_matcher(r2_grammar *g, r2_error *err) {
     return m;
 }
 
+/* Newlines in front of a text are skipped only where it cannot begin with one. */
+static r2_status look_for_newline(r2_grammar_matcher *m, r2_error *err) {
+    const r2_status status = r2i_grammar_matcher_accept(&m->place, "\n", 1, NULL);
+    m->skips_newlines = status == R2_E_MISMATCH;
+    return status == R2_OK ? r2i_grammar_matcher_reset(&m->place, err) : R2_OK;
+}
+
 r2_status r2_grammar_matcher_create(r2_grammar_matcher **out, r2_grammar *grammar, r2_error *err) {
     *out = NULL;
     r2_grammar_matcher *m = take_matcher(grammar, err);
     if (m == NULL) return R2_E_NOMEM;
-    const r2_status status = r2i_grammar_matcher_init(&m->place, grammar->rules, err);
+    r2_status status = r2i_grammar_matcher_init(&m->place, grammar->rules, err);
+    if (status == R2_OK) {
+        status = look_for_newline(m, err);
+        if (status != R2_OK) r2i_grammar_matcher_drop(&m->place);
+    }
     if (status != R2_OK)
         r2i_heap_give(grammar->heap, m, sizeof *m);
     else
@@ -121,7 +136,8 @@ void r2_grammar_matcher_destroy(r2_grammar_matcher *m) {
 
 r2_status r2_grammar_matcher_reset(r2_grammar_matcher *m, r2_error *err) {
     m->first = m->n_seen = -1;
-    m->is_lost = false;
+    m->is_lost = m->has_thoughts = m->has_answer = false;
+    m->n_newlines = 0;
     return r2i_grammar_matcher_reset(&m->place, err);
 }
 
@@ -132,6 +148,10 @@ r2_status r2_grammar_matcher_accept(r2_grammar_matcher *m, const char *bytes, si
 
 r2_status r2_grammar_matcher_accept_token(r2_grammar_matcher *m, r2_token token, r2_error *err) {
     return r2i_grammar_matcher_accept_token(&m->place, token, err);
+}
+
+bool r2_grammar_matcher_skips_newlines(const r2_grammar_matcher *m) {
+    return m->skips_newlines;
 }
 
 bool r2_grammar_matcher_can_end(const r2_grammar_matcher *m) {

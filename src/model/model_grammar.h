@@ -15,5 +15,9 @@ struct r2_grammar_matcher {
     r2i_grammar_matcher place;
     int32_t first, n_seen; /* tokens of the sequence it follows: at its first call, looked at; -1 */
     bool is_lost;          /* the sequence has a token that does not fit */
+    /* Blank lines between a block of thoughts and the answer are no part of it. */
+    bool skips_newlines; /* no text of the grammar begins with one */
+    bool has_thoughts, has_answer;
+    int32_t n_newlines; /* skipped */
 };
 #endif

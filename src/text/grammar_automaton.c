@@ -20,6 +20,11 @@ void r2i_automaton_destroy(r2i_automaton *a) {
     *a = (r2i_automaton){ 0 };
 }
 
+size_t r2i_automaton_memory(const r2i_automaton *a) {
+    return (size_t)a->cap_nodes * sizeof *a->nodes + (size_t)a->cap_rules * sizeof *a->starts +
+           (size_t)a->cap_chains * sizeof *a->chains;
+}
+
 /* ---- growing ---- */
 
 static int32_t fail(builder *b, r2_status status) {

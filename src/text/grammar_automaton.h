@@ -53,6 +53,8 @@ R2_CHECKED r2_status r2i_automaton_build(r2i_automaton *out, const r2i_grammar_d
                                          r2i_heap *heap, r2_error *err);
 /* Also after a failed build. */
 void r2i_automaton_destroy(r2i_automaton *automaton);
+/* Bytes it takes. */
+size_t r2i_automaton_memory(const r2i_automaton *automaton);
 
 /* A node whose chain goes on for the next n_bytes bytes as this one's does; itself if there is none
  * nearer to the chain's begin.  `node` is_chain. */

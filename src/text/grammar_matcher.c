@@ -53,6 +53,15 @@ void r2i_grammar_destroy(r2i_grammar *g) {
     r2i_heap_give(g->heap, g, sizeof *g);
 }
 
+size_t r2i_grammar_memory(r2i_grammar *g) {
+    pthread_mutex_lock(&g->lock);
+    const size_t n = sizeof *g + g->n_words * sizeof *g->scratch + g->masks.cap_bytes +
+                     g->mask_list.cap_bytes + r2i_automaton_memory(&g->automaton) +
+                     r2i_grammar_states_memory(&g->states);
+    pthread_mutex_unlock(&g->lock);
+    return n;
+}
+
 /* ---- forgetting ---- */
 
 static void forget_masks(r2i_grammar *g) {

@@ -42,6 +42,9 @@ R2_CHECKED r2_status r2i_grammar_create(r2i_grammar **out, const r2i_grammar_dra
 /* No matcher of it may be left.  NULL is allowed. */
 void r2i_grammar_destroy(r2i_grammar *grammar);
 
+/* Bytes it takes now, what it remembers included. */
+size_t r2i_grammar_memory(r2i_grammar *grammar);
+
 /* A matcher in the caller's memory, at the beginning.  R2_E_LIMIT, R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_grammar_matcher_init(r2i_grammar_matcher *m, r2i_grammar *grammar,
                                               r2_error *err);

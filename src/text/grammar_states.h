@@ -72,6 +72,8 @@ typedef struct {
 R2_CHECKED r2_status r2i_grammar_states_init(r2i_grammar_states *s, const r2i_automaton *automaton,
                                              r2i_heap *heap, r2_error *err);
 void r2i_grammar_states_destroy(r2i_grammar_states *s);
+/* Bytes it takes now. */
+size_t r2i_grammar_states_memory(const r2i_grammar_states *s);
 
 static inline const r2i_grammar_state *r2i_grammar_state_get(const r2i_grammar_states *s,
                                                              int32_t state) {

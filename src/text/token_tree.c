@@ -102,7 +102,18 @@ static void plant(r2i_token_forest *f, const token_list *list) {
     }
 }
 
+static void note_newlines(r2i_token_forest *f, const token_list *list) {
+    static const char lines[] = "\n\n";
+    for (int32_t i = 0; i < list->n && f->n_newlines < R2I_MAX_NEWLINE_TOKENS; i++) {
+        const sorted_token *t = &list->tokens[i];
+        if (t->n_bytes > R2I_MAX_NEWLINES || memcmp(t->bytes, lines, (size_t)t->n_bytes) != 0)
+            continue;
+        f->newlines[f->n_newlines++] = (r2i_token_newline){ t->id, t->n_bytes };
+    }
+}
+
 static r2_status fill(r2i_token_forest *f, token_list *list, r2_error *err) {
+    note_newlines(f, list);
     plant(f, list);
     f->cap_nodes = f->n_nodes;
     f->cap_twins = f->n_twins;

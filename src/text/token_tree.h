@@ -8,7 +8,12 @@
 #include "base/memory.h"
 #include "text/tokenizer.h"
 
-enum { R2I_TOKEN_TREES = 3, R2I_TOKEN_TREE_BYTES = 512 /* longer tokens are in no tree */ };
+enum {
+    R2I_TOKEN_TREES = 3,
+    R2I_TOKEN_TREE_BYTES = 512, /* longer tokens are in no tree */
+    R2I_MAX_NEWLINES = 2,       /* of blank lines in front of an answer */
+    R2I_MAX_NEWLINE_TOKENS = 8
+};
 
 typedef struct {
     int32_t token;  /* that ends here, or -1 */
@@ -21,6 +26,11 @@ typedef struct {
     int32_t token, twin;
 } r2i_token_twin;
 
+/* A token of nothing but newlines. */
+typedef struct {
+    int32_t token, n_lines;
+} r2i_token_newline;
+
 typedef struct {
     r2i_heap *heap;
     const r2i_tokenizer *tokenizer; /* borrowed */
@@ -30,6 +40,8 @@ typedef struct {
     int32_t begins[R2I_TOKEN_TREES + 1]; /* tree t is nodes [begins[t], begins[t + 1]) */
     r2i_token_twin *twins; /* tokens with the bytes of another, which is in the tree */
     int32_t n_twins, cap_twins;
+    r2i_token_newline newlines[R2I_MAX_NEWLINE_TOKENS]; /* of at most R2I_MAX_NEWLINES */
+    int32_t n_newlines;
 } r2i_token_forest;
 
 /* Most bytes of a token in a tree. */
