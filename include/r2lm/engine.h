@@ -229,8 +229,8 @@ typedef struct {
         think_budget; /* most tokens between <think> and </think>, exact; 0: no limit, < 0: none at all */
     int32_t think_minimum; /* </think> and ends of the text are not drawn before so many tokens of a
                               block; a smaller budget is stronger */
-    bool is_manual;   /* never draw tokens: the caller uses r2_sequence_logits or _sample */
-    bool ignores_end; /* go on after end-of-text tokens (benchmarks) */
+    bool is_manual;        /* never draw tokens: the caller uses r2_sequence_logits or _sample */
+    bool ignores_end;      /* go on after end-of-text tokens (benchmarks) */
     bool wants_prompt_logprobs;
     /* Most tokens guessed ahead and computed in one step, 0 to 32; 0: none.  Guesses come from what
      * followed the same words earlier in the sequence, or from the model's prediction module.  Fewer

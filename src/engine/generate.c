@@ -42,8 +42,7 @@ static void forbid(uint32_t *allowed, int32_t token) {
 /* Neither the block nor the text may end here. */
 static void forbid_ends(const r2_model *model, uint32_t *allowed) {
     size_t n = 0;
-    const int32_t *ends =
-        model->tokenizer != NULL ? r2i_tokenizer_eog(model->tokenizer, &n) : NULL;
+    const int32_t *ends = model->tokenizer != NULL ? r2i_tokenizer_eog(model->tokenizer, &n) : NULL;
     forbid(allowed, model->think_close);
     for (size_t i = 0; i < n; i++)
         forbid(allowed, ends[i]);

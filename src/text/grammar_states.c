@@ -50,9 +50,9 @@ void r2i_grammar_states_destroy(r2i_grammar_states *s) {
 }
 
 size_t r2i_grammar_states_memory(const r2i_grammar_states *s) {
-    const size_t n_scratch =
-        R2I_STATE_MAX_PLACES * sizeof *s->found + MAX_VISITED * sizeof *s->pending +
-        VISIT_SLOTS * (sizeof *s->visited + sizeof *s->visit_of);
+    const size_t n_scratch = R2I_STATE_MAX_PLACES * sizeof *s->found +
+                             MAX_VISITED * sizeof *s->pending +
+                             VISIT_SLOTS * (sizeof *s->visited + sizeof *s->visit_of);
     return n_scratch + s->states.cap_bytes + s->stacks.cap_bytes + s->rows.cap_bytes +
            s->places.cap_bytes +
            (s->state_table.n_slots + s->stack_table.n_slots) * sizeof(int32_t);

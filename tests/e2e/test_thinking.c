@@ -283,6 +283,65 @@ static void test_every_block_is_held(void **state) {
     r2_prompt_destroy(prompt);
 }
 
+/* From outside, while it thinks: the block is closed with the next token and no other one is opened. */
+static void test_stopped_from_outside(void **state) {
+    const r2_logit_bias wish = { open_token, 1000.0f };
+    r2_prompt *prompt = ask(R2_THINK_AUTO);
+    r2_error err;
+    (void)state;
+    for (int32_t after = 0; after < 12; after += 3) {
+        const r2_sequence_options options = { .max_new_tokens = 24, .ignores_end = true };
+        r2_sequence *s;
+        r2_sequence_status status;
+        outcome out;
+        int32_t n_active;
+        must(r2_sequence_create(&s, engine, &options, &err), &err);
+        must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
+        do {
+            r2_sequence_get_status(s, &status);
+            if (status.n_generated >= after) break;
+            must(r2_engine_step(engine, &n_active, &err), &err);
+        } while (n_active > 0);
+        r2_sequence_stop_thinking(s);
+        go_on(s, &out);
+        assert_int_equal(out.close_at, after);
+        assert_int_equal(out.n_inside, after);
+        assert_int_equal(out.n, 24);
+        assert_true(out.was_forced);
+        const r2_sequence_options again = { .sampling = { .biases = &wish, .n_biases = 1 },
+                                            .max_new_tokens = 4 };
+        must(r2_sequence_set_options(s, &again, &err), &err);
+        go_on(s, &out); /* options anew: it may think again */
+        assert_true(out.n_opened > 0);
+        r2_sequence_destroy(s);
+    }
+    r2_prompt_destroy(prompt);
+}
+
+/* A model that would close its block, and end its text, at once: both wait. */
+static void test_minimum(void **state) {
+    const r2_logit_bias wishes[] = { { close_token, 1000.0f },
+                                     { r2_token_find(model, "<|im_end|>"), 900.0f } };
+    r2_prompt *prompt = ask(R2_THINK_AUTO);
+    outcome out;
+    (void)state;
+    for (int32_t minimum = 0; minimum <= 20; minimum += 5) {
+        const r2_sequence_options options = { .sampling = { .biases = wishes, .n_biases = 2 },
+                                              .max_new_tokens = N_NEW,
+                                              .think_minimum = minimum };
+        go(prompt, &options, &out);
+        assert_int_equal(out.close_at, minimum);
+        assert_int_equal(out.n_inside, minimum);
+        assert_false(out.was_forced);
+    }
+    const r2_sequence_options both = { .max_new_tokens = N_NEW,
+                                       .think_minimum = 20,
+                                       .think_budget = 6 };
+    go(prompt, &both, &out);
+    assert_int_equal(out.close_at, 6); /* the budget is the stronger */
+    r2_prompt_destroy(prompt);
+}
+
 /* The model ends its text somewhere inside a draft: nothing behind it is drawn. */
 static void test_end_inside_a_draft(void **state) {
     r2_prompt *prompt = ask(R2_THINK_OFF);
@@ -317,6 +376,8 @@ int main(void) {
         cmocka_unit_test(test_think_off),
         cmocka_unit_test(test_think_off_closes_an_open_prompt),
         cmocka_unit_test(test_every_block_is_held),
+        cmocka_unit_test(test_stopped_from_outside),
+        cmocka_unit_test(test_minimum),
         cmocka_unit_test(test_end_inside_a_draft),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
