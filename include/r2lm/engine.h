@@ -226,9 +226,9 @@ typedef struct {
     int32_t max_new_tokens; /* stop after this many; 0: up to the context's end */
     r2_think_mode think;
     int32_t
-        think_budget; /* most tokens between <think> and </think>, exact; 0: no limit, < 0: none at all */
-    int32_t think_minimum; /* </think> and ends of the text are not drawn before so many tokens of a
-                              block; a smaller budget is stronger */
+        think_budget; /* most tokens of thoughts, markers apart, exact; 0: no limit, < 0: none at all */
+    int32_t think_minimum; /* </think> and ends of the text are not drawn before so many; a smaller
+                              budget is stronger */
     bool is_manual;        /* never draw tokens: the caller uses r2_sequence_logits or _sample */
     bool ignores_end;      /* go on after end-of-text tokens (benchmarks) */
     bool wants_prompt_logprobs;

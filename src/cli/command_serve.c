@@ -82,6 +82,12 @@ static void on_ready(void *user, const char *address, int32_t port) {
                      address, is_v6 ? "]" : "", port);
 }
 
+static r2i_reasoning_field read_reasoning_field(const char *name) {
+    if (strcmp(name, "reasoning") == 0) return R2I_REASONING;
+    if (strcmp(name, "both") == 0) return R2I_REASONING_BOTH;
+    return strcmp(name, "none") == 0 ? R2I_REASONING_NONE : R2I_REASONING_CONTENT;
+}
+
 static r2_status serve(r2i_session *s, r2i_server_options *server, int32_t *n_signals,
                        r2_error *err) {
     const r2i_options *o = s->program->options;
@@ -100,6 +106,7 @@ static r2_status serve(r2i_session *s, r2i_server_options *server, int32_t *n_si
     server->n_context = o->ctx_size > 0 ? o->ctx_size : n_model;
     server->drain_ms = o->drain_s * 1000;
     server->body_bytes = (size_t)o->body_mb << 20;
+    server->reasoning_field = read_reasoning_field(o->reasoning_field);
     server->log = on_log;
     server->on_ready = on_ready;
     server->user = s;

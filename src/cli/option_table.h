@@ -57,6 +57,7 @@ typedef struct {
     const char *grammar_file, *json_schema, *regex;
     const char *host, *api_key_file;
     r2i_text_list roles, api_keys, allowed_hosts;
+    const char *reasoning_field;
     int32_t port, parallel, queue, drain_s, body_mb;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;

@@ -38,7 +38,8 @@ struct r2_sequence {
     r2_finish finish;
     int32_t generation_start; /* first token drawn under the current options */
     int32_t n_read;           /* tokens before this were given to r2_sequence_read or appended */
-    int32_t n_generated, n_thinking, n_block_thinking; /* the last: inside the open block */
+    int32_t n_generated, n_thinking;
+    int32_t n_budget_used; /* thoughts of this answer, and of the block it began in */
     bool is_thinking, is_think_cut, has_started;
     const float *logits; /* of the last step, for manual sequences */
     int32_t chosen;      /* between choosing and writing; -1: nothing allowed */

@@ -18,16 +18,16 @@ void r2i_sequence_read_markers(r2_sequence *s) {
     const int32_t open = s->engine->model->think_open, n = s->n_tokens;
     int32_t first = n;
     s->is_thinking = false;
-    s->n_block_thinking = 0;
+    s->n_budget_used = 0;
     if (open < 0 || n == 0) return;
     while (first > 0 && s->is_thought[first - 1] && !is_marker(s, s->tokens[first - 1]))
         first--;
-    s->n_block_thinking = n - first;
+    s->n_budget_used = n - first;
     s->is_thinking = first < n || s->tokens[n - 1] == open ||
                      (n > 1 && s->tokens[n - 2] == open && !is_marker(s, s->tokens[n - 1]));
 }
 
-/* Most tokens that an open block may still have in all; INT32_MAX: no limit. */
+/* Most tokens of thoughts, those there are included; INT32_MAX: no limit. */
 static int32_t think_limit(const r2_sequence *s) {
     const int32_t budget = s->options.think_budget;
     if (s->options.think == R2_THINK_OFF || budget < 0) return 0;
@@ -48,14 +48,14 @@ static void forbid_ends(const r2_model *model, uint32_t *allowed) {
         forbid(allowed, ends[i]);
 }
 
-/* The mask for this draw, or NULL.  Without a budget no block may be opened at all, and one that is below
- * its minimum goes on. */
+/* The mask for this draw, or NULL.  With the budget used up no block may be opened any more, and one that
+ * is below the minimum goes on. */
 static const uint32_t *collect_mask(r2_sequence *s, uint32_t *allowed, r2_mask_callback mask,
                                     void *user) {
     const r2_engine *engine = s->engine;
     const int32_t n_vocab = engine->model->config.n_vocab, open = engine->model->think_open;
-    const bool is_open_forbidden = open >= 0 && think_limit(s) == 0;
-    const bool must_think = s->is_thinking && s->n_block_thinking < s->options.think_minimum;
+    const bool is_open_forbidden = open >= 0 && s->n_budget_used >= think_limit(s);
+    const bool must_think = s->is_thinking && s->n_budget_used < s->options.think_minimum;
     if (mask == NULL && !is_open_forbidden && !must_think) return NULL;
     memset(allowed, 0xff, ((size_t)n_vocab / 32 + 1) * sizeof *allowed);
     const bool has_mask = mask != NULL && mask(user, s, allowed, n_vocab);
@@ -121,12 +121,9 @@ static void track_thinking(r2_sequence *s, int32_t token) {
     s->is_thought[s->n_tokens] = s->is_thinking || is_open;
     if (s->is_thinking && !is_close) {
         s->n_thinking++;
-        s->n_block_thinking++;
+        s->n_budget_used++;
     }
-    if (is_open && !s->is_thinking) {
-        s->is_thinking = true;
-        s->n_block_thinking = 0;
-    }
+    if (is_open) s->is_thinking = true;
     if (is_close) s->is_thinking = false;
 }
 
@@ -144,7 +141,7 @@ static bool is_full(const r2_sequence *s) {
 void r2i_sequence_choose(r2_sequence *s, const r2i_drawer *drawer, const float *logits) {
     s->chosen = -1;
     if (is_full(s)) return;
-    s->is_cut = s->is_thinking && s->n_block_thinking >= think_limit(s);
+    s->is_cut = s->is_thinking && s->n_budget_used >= think_limit(s);
     s->chosen = s->is_cut ? s->engine->model->think_close
                           : r2i_sequence_draw(s, drawer, logits, s->options.mask, s->options.user);
     if (s->chosen >= 0) record_logprobs(s, logits, s->chosen);

@@ -133,7 +133,7 @@ static void set_options(r2_sequence *s, const r2_sequence_options *options) {
     s->generation_start = s->n_tokens;
     s->n_generated = 0;
     s->n_thinking = 0;
-    s->n_block_thinking = 0;
+    s->n_budget_used = 0;
     s->is_think_cut = false;
     atomic_store(&s->is_think_stopped, false);
     s->n_drafted = 0;
@@ -339,7 +339,7 @@ r2_status r2_sequence_fork(r2_sequence **out, r2_sequence *s, const r2_sequence_
     copy->n_cached = copy->n_computed;
     copy->n_prompt_logprobs = s->n_prompt_logprobs;
     copy->is_thinking = s->is_thinking;
-    copy->n_block_thinking = s->n_block_thinking;
+    copy->n_budget_used = s->n_budget_used;
     copy->state = copy->n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
     if (r2i_sequence_domain(copy).variant != r2i_sequence_domain(s).variant) read_again(copy);
     return R2_OK;

@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "server/chat_request.h"
+#include "server/reasoning.h"
 #include "server/request_fields.h"
 
 enum { MAX_CONTENT_BYTES = 1 << 26 };
@@ -54,10 +55,16 @@ static const char *role_of(const json_t *role) {
     return r2i_json_is_text(role, "assistant") ? "assistant" : "";
 }
 
+/* Servers differ in the name they give them. */
+static const json_t *find_thoughts(const json_t *message) {
+    const json_t *thoughts = json_object_get(message, "reasoning_content");
+    return r2i_json_is_given(thoughts) ? thoughts : json_object_get(message, "reasoning");
+}
+
 static r2_status read_message(r2i_chat_request *q, size_t i, r2i_refusal *r) {
     const json_t *m = json_array_get(json_object_get(q->body, "messages"), i);
     const json_t *calls = json_object_get(m, "tool_calls");
-    const json_t *thoughts = json_object_get(m, "reasoning_content");
+    const json_t *thoughts = find_thoughts(m);
     json_t *content = NULL;
     if (!json_is_object(m)) return refuse_message(r, i, NULL, "expected an object");
     const char *role = role_of(json_object_get(m, "role"));
@@ -87,5 +94,6 @@ r2_status r2i_chat_messages_read(r2i_chat_request *q, r2i_refusal *r) {
                           "messages: expected at least one, found none");
     for (size_t i = 0; i < json_array_size(messages); i++)
         R2I_TRY(read_message(q, i, r));
+    r2i_reasoning_forget(q->messages);
     return R2_OK;
 }

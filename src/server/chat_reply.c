@@ -39,20 +39,33 @@ static json_t *frame(const r2i_reply_head *h, const char *object, json_t *choice
                      "choices", choices);
 }
 
-static json_t *whole_choice(r2i_choice *choice) {
+/* To a message or a delta; under no, one or two names. */
+static void add_thoughts(const r2i_reply_head *h, const r2i_choice *choice, json_t *to) {
+    const r2i_reasoning_field field = h->reasoning_field;
+    json_t *thoughts = choice->out.thinking.n_bytes > 0 ? text_of(&choice->out.thinking) : NULL;
+    if (thoughts == NULL) return;
+    if (field == R2I_REASONING_CONTENT || field == R2I_REASONING_BOTH)
+        (void)json_object_set(to, "reasoning_content", thoughts);
+    if (field == R2I_REASONING || field == R2I_REASONING_BOTH)
+        (void)json_object_set(to, "reasoning", thoughts);
+    json_decref(thoughts);
+}
+
+static json_t *whole_choice(const r2i_reply_head *h, r2i_choice *choice) {
     const r2i_choice_out *o = &choice->out;
     json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text_of(&o->answer));
-    if (o->thinking.n_bytes > 0)
-        (void)json_object_set_new(message, "reasoning_content", text_of(&o->thinking));
-    if (o->is_think_cut) (void)json_object_set_new(message, "reasoning_truncated", json_true());
-    return json_pack("{s:i, s:o, s:o, s:s}", "index", choice->index, "message", message, "logprobs",
-                     take_logprobs(choice), "finish_reason", r2i_finish_reason(o->finish));
+    add_thoughts(h, choice, message);
+    json_t *whole =
+        json_pack("{s:i, s:o, s:o, s:s}", "index", choice->index, "message", message, "logprobs",
+                  take_logprobs(choice), "finish_reason", r2i_finish_reason(o->finish));
+    if (o->is_think_cut) (void)json_object_set_new(whole, "reasoning_truncated", json_true());
+    return whole;
 }
 
 r2_status r2i_reply_whole(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
     json_t *choices = json_array();
     for (int32_t i = 0; i < job->n_choices; i++)
-        (void)json_array_append_new(choices, whole_choice(&job->choices[i]));
+        (void)json_array_append_new(choices, whole_choice(h, &job->choices[i]));
     json_t *reply = frame(h, "chat.completion", choices);
     (void)json_object_set_new(reply, "usage", usage_of(&job->out));
     return r2i_json_append(out, reply);
@@ -70,6 +83,8 @@ static r2_status add_chunk(const r2i_reply_head *h, const r2i_choice *choice, js
                            json_t *logprobs, const char *finish, r2i_buffer *out) {
     json_t *choices = json_pack("[{s:i, s:o, s:o, s:s?}]", "index", choice->index, "delta", delta,
                                 "logprobs", logprobs, "finish_reason", finish);
+    if (finish != NULL && choice->out.is_think_cut)
+        (void)json_object_set_new(json_array_get(choices, 0), "reasoning_truncated", json_true());
     json_t *chunk = frame(h, "chat.completion.chunk", choices);
     if (choice->wishes->wants_usage) (void)json_object_set_new(chunk, "usage", json_null());
     return add_event(out, chunk);
@@ -87,8 +102,12 @@ r2_status r2i_reply_first(const r2i_reply_head *h, const r2i_job *job, r2i_buffe
 static r2_status add_more(const r2i_reply_head *h, r2i_choice *choice, r2i_buffer *out) {
     r2i_choice_out *o = &choice->out;
     if (o->thinking.n_bytes > 0) {
-        json_t *delta = json_pack("{s:o}", "reasoning_content", text_of(&o->thinking));
-        R2I_TRY(add_chunk(h, choice, delta, json_null(), NULL, out));
+        json_t *delta = json_object();
+        add_thoughts(h, choice, delta);
+        if (json_object_size(delta) > 0)
+            R2I_TRY(add_chunk(h, choice, delta, json_null(), NULL, out));
+        else
+            json_decref(delta);
         r2i_buffer_clear(&o->thinking);
     }
     if (o->answer.n_bytes == 0 && o->logprobs == NULL) return R2_OK;

@@ -2,11 +2,13 @@
 #ifndef R2I_CHAT_REPLY_H
 #define R2I_CHAT_REPLY_H
 #include "server/job.h"
+#include "server/server.h"
 
 /* What all chunks of an answer have in common. */
 typedef struct {
     const char *id, *model;
     int64_t created; /* seconds since 1970 */
+    r2i_reasoning_field reasoning_field;
 } r2i_reply_head;
 
 /* "stop" or "length". */

@@ -2,13 +2,13 @@
 
 #include "base/failure.h"
 #include "server/json_text.h"
+#include "server/reasoning.h"
 #include "server/request_fields.h"
 
 /* Where the values of the table's fields go; the others are wishes.c's. */
 typedef struct {
     int64_t max_tokens, max_completion_tokens, top_logprobs;
     bool wants_logprobs;
-    r2i_chat_thinking thinking;
 } values;
 
 #define AT(name) (int)offsetof(values, name)
@@ -18,12 +18,6 @@ static const r2i_field fields[] = {
     { "max_completion_tokens", R2I_FIELD_COUNT, AT(max_completion_tokens), 1, 1 << 24 },
     { "logprobs", R2I_FIELD_FLAG, AT(wants_logprobs), 0, 0 },
     { "top_logprobs", R2I_FIELD_COUNT, AT(top_logprobs), 0, 20 },
-    { "reasoning_effort", R2I_FIELD_TEXT, AT(thinking.effort), 0, 0 },
-    { "thinking", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
-    { "enable_thinking", R2I_FIELD_FLAG, R2I_FIELD_NOWHERE, 0, 0 },
-    { "reasoning_budget_tokens", R2I_FIELD_COUNT, AT(thinking.budget), 0, 1 << 24 },
-    { "thinking_token_budget", R2I_FIELD_COUNT, AT(thinking.budget_2), 0, 1 << 24 },
-    { "chat_template_kwargs", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
     { "response_format", R2I_FIELD_ELSEWHERE, 0, 0, 0 },
     { "tools", R2I_FIELD_REFUSED, 0, 0, 0 },
     { "tool_choice", R2I_FIELD_ELSEWHERE, 0, 0, 0 },
@@ -83,12 +77,12 @@ static r2_status take_values(r2i_wishes *w, const values *v, r2i_refusal *r) {
 }
 
 static r2_status read_body(r2i_chat_request *q, r2i_refusal *r) {
-    values v = { .thinking = { .budget = -1, .budget_2 = -1 } };
+    values v = { .wants_logprobs = false };
     R2I_TRY(r2i_wishes_read(&q->wishes, q->body, r));
     R2I_TRY(r2i_fields_read(&table, q->body, &v, r));
     R2I_TRY(check_formats(q->body, r));
     R2I_TRY(take_values(&q->wishes, &v, r));
-    R2I_TRY(r2i_chat_thinking_read(q, &v.thinking, r));
+    R2I_TRY(r2i_reasoning_read(q->body, &q->wishes, q->extra, r));
     return r2i_chat_messages_read(q, r);
 }
 

@@ -17,12 +17,6 @@ typedef struct {
     r2i_wishes wishes;
 } r2i_chat_request;
 
-/* Values that concern thinking and fit a table. */
-typedef struct {
-    const char *effort;
-    int64_t budget, budget_2; /* two names for one thing; -1: not given */
-} r2i_chat_thinking;
-
 /* Values that are not in the body come from `defaults`; seed: the request's own when it has none.  On failure
  * R2_E_ARGUMENT with *refusal filled; destroy `out` in any case. */
 R2_CHECKED r2_status r2i_chat_request_read(r2i_chat_request *out, const char *text, size_t n_bytes,
@@ -30,8 +24,6 @@ R2_CHECKED r2_status r2i_chat_request_read(r2i_chat_request *out, const char *te
                                            r2i_refusal *refusal);
 void r2i_chat_request_destroy(r2i_chat_request *request);
 
-/* Its parts, for read_body only. */
-R2_CHECKED r2_status r2i_chat_thinking_read(r2i_chat_request *request,
-                                            const r2i_chat_thinking *values, r2i_refusal *refusal);
+/* A part of it, for read_body only. */
 R2_CHECKED r2_status r2i_chat_messages_read(r2i_chat_request *request, r2i_refusal *refusal);
 #endif

@@ -37,13 +37,14 @@ static void add_logprobs(r2i_choice *c, const r2_model *model, const r2_generate
 
 /* A model leaves blank lines between its thoughts and its answer: they are part of neither. */
 static r2_status add_answer(r2i_choice *c, const char *text, bool is_last) {
-    if (!c->has_answer && c->n_thinking > 0) text += strspn(text, "\n");
+    if (!c->has_answer && c->has_thoughts) text += strspn(text, "\n");
     if (text[0] != '\0') c->has_answer = true;
     return r2i_stop_text_feed(&c->stop, text, is_last, &c->out.answer, NULL);
 }
 
 static r2_status add_thought(r2i_choice *c, const r2i_choice_context *x, r2_token token) {
     r2_detokenizer *texts = c->texts[0];
+    c->has_thoughts = true;
     if (token == x->open) return R2_OK;
     if (token == x->close)
         return r2i_buffer_append_text(&c->out.thinking, r2_detokenizer_finish(texts), NULL);

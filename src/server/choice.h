@@ -44,7 +44,7 @@ typedef struct r2i_choice {
     r2i_stop_text stop;
     int32_t n_skip;  /* tokens written before its pages were taken away */
     int32_t n_drawn; /* tokens seen since the sequence began */
-    bool has_answer;
+    bool has_thoughts, has_answer;
     int32_t n_thinking;
     int64_t first_ns; /* of its first token, 0: none yet */
     r2i_choice_out out;

@@ -134,8 +134,12 @@ static void send_piece(r2i_pending *p, const r2i_buffer *text) {
     p->sent_ns = r2i_clock_ns();
 }
 
+static r2i_reply_head head_of(const r2i_server *s, const r2i_pending *p) {
+    return (r2i_reply_head){ p->id, s->options->model_id, p->created, s->options->reasoning_field };
+}
+
 static r2_status write_stream(r2i_server *s, r2i_pending *p, r2i_buffer *text) {
-    const r2i_reply_head head = { p->id, s->options->model_id, p->created };
+    const r2i_reply_head head = head_of(s, p);
     r2i_job *job = p->job;
     if (!p->is_started) {
         add_headers(s, p->request, "text/event-stream");
@@ -165,7 +169,7 @@ static void send_stream(r2i_server *s, r2i_pending *p) {
 }
 
 static void send_whole(r2i_server *s, r2i_pending *p) {
-    const r2i_reply_head head = { p->id, s->options->model_id, p->created };
+    const r2i_reply_head head = head_of(s, p);
     r2i_buffer body;
     r2i_job *job = p->job;
     r2i_buffer_init(&body, &s->heap, SIZE_MAX / 2);

@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "server/json_text.h"
+#include "server/reasoning.h"
 
 /* What the library says about a prompt, as an answer to the client. */
 static r2_status refuse_status(r2i_refusal *refusal, const char *param, r2_status status,
@@ -74,6 +75,7 @@ static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
     job->chat.wishes.options.cache_domain = job->domain;
     R2I_TRY(make_prompt(reader, job, true));
     R2I_TRY(check_length(reader, job));
+    r2i_reasoning_cap(&job->chat.wishes, job->prompt->n_tokens, reader->options->n_context);
     return make_choices(reader, job);
 }
 

@@ -7,6 +7,14 @@
 #include "r2lm/text.h"
 #include "server/gate.h"
 
+/* The name that thoughts have in replies. */
+typedef enum {
+    R2I_REASONING_CONTENT, /* "reasoning_content" */
+    R2I_REASONING,         /* "reasoning" */
+    R2I_REASONING_BOTH,
+    R2I_REASONING_NONE /* they are not sent */
+} r2i_reasoning_field;
+
 typedef struct {
     const char *host; /* an address or localhost */
     int32_t port;     /* 0: any free one */
@@ -19,6 +27,7 @@ typedef struct {
     int32_t drain_ms;             /* for what runs when the server is told to stop */
     size_t body_bytes;            /* most of a request's */
     r2_sequence_options defaults; /* of requests that do not say */
+    r2i_reasoning_field reasoning_field;
     uint64_t seed;                /* requests without a seed get another one each, from this */
     bool has_fixed_seed;          /* ... or all of them this one */
     void (*log)(void *user, const char *line);                       /* a line per request */

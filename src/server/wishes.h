@@ -14,6 +14,7 @@ typedef struct {
     const char *stops[R2I_MAX_STOPS]; /* borrowed from the request's body */
     int32_t n_stops, n_top;           /* n_top: likeliest tokens beside each one, for logprobs */
     bool is_stream, wants_usage, wants_logprobs;
+    bool has_think_budget; /* the request's own, which is kept whatever is left for an answer */
 } r2i_wishes;
 
 /* Reads the fields that all endpoints share; what the body does not say stays as it is in *wishes.  On failure

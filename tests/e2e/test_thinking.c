@@ -63,7 +63,7 @@ static void summarize(r2_sequence *s, outcome *out) {
             out->n_opened++;
         else if (g->token == close_token && out->close_at < 0)
             out->close_at = i;
-        else if (g->is_thinking)
+        else if (g->is_thinking && g->token != close_token)
             out->n_inside++;
     }
     r2_sequence_get_status(s, &status);
@@ -252,34 +252,50 @@ static void test_think_off_closes_an_open_prompt(void **state) {
     r2_prompt_destroy(prompt);
 }
 
-/* A model that opens block after block: each one is held to the budget. */
-static void test_every_block_is_held(void **state) {
+static void allow_only(uint32_t *allowed, int32_t n_vocab, r2_token token) {
+    for (int32_t i = 0; i < n_vocab / 32 + 1; i++)
+        allowed[i] = 0;
+    allowed[token / 32] = 1u << token % 32;
+}
+
+/* Blocks of three tokens. */
+static bool close_after_three(void *user, const r2_sequence *s, uint32_t *allowed,
+                              int32_t n_vocab) {
+    r2_sequence_status status;
+    int32_t n, n_inside = 0;
+    const r2_token *tokens = r2_sequence_tokens(s, &n);
+    (void)user;
+    r2_sequence_get_status(s, &status);
+    if (!status.is_thinking) return false;
+    while (tokens[n - 1 - n_inside] != open_token)
+        n_inside++;
+    if (n_inside == 3)
+        allow_only(allowed, n_vocab, close_token);
+    else
+        allowed[open_token / 32] &= ~(1u << open_token % 32);
+    return true;
+}
+
+/* A model that opens block after block: the budget holds for all of them together. */
+static void test_all_blocks_are_held(void **state) {
     const r2_logit_bias wish = { open_token, 1000.0f };
-    const r2_sequence_options options = { .sampling = { .biases = &wish, .n_biases = 1 },
-                                          .max_new_tokens = N_NEW,
-                                          .think_budget = 3,
-                                          .ignores_end = true };
+    r2_sequence_options options = { .sampling = { .biases = &wish, .n_biases = 1 },
+                                    .max_new_tokens = N_NEW,
+                                    .think_budget = 8,
+                                    .mask = close_after_three,
+                                    .ignores_end = true };
     r2_prompt *prompt = ask(R2_THINK_OFF);
     outcome out;
-    int32_t n_block = 0, n_blocks = 0;
-    bool is_inside = false;
     (void)state;
     go(prompt, &options, &out);
-    for (int32_t i = 0; i < out.n; i++) {
-        const r2_token token = out.items[i].token;
-        if (token == close_token) {
-            assert_int_equal(n_block, 3);
-            is_inside = false;
-            n_blocks++;
-        } else if (is_inside) {
-            n_block++;
-        } else if (token == open_token) {
-            is_inside = true;
-            n_block = 0;
-        }
-        assert_true(n_block <= 3);
-    }
-    assert_true(n_blocks > 2);
+    assert_int_equal(out.n_inside, 8); /* 3, 3 and 2 */
+    assert_int_equal(out.n_opened, 3);
+    assert_true(out.was_forced);
+    options.think_budget = 9;
+    go(prompt, &options, &out);
+    assert_int_equal(out.n_inside, 9);
+    assert_int_equal(out.n_opened, 3); /* the fourth is not opened: nothing was left to cut */
+    assert_false(out.was_forced);
     r2_prompt_destroy(prompt);
 }
 
@@ -375,7 +391,7 @@ int main(void) {
         cmocka_unit_test(test_negative_budget_closes_at_once),
         cmocka_unit_test(test_think_off),
         cmocka_unit_test(test_think_off_closes_an_open_prompt),
-        cmocka_unit_test(test_every_block_is_held),
+        cmocka_unit_test(test_all_blocks_are_held),
         cmocka_unit_test(test_stopped_from_outside),
         cmocka_unit_test(test_minimum),
         cmocka_unit_test(test_end_inside_a_draft),

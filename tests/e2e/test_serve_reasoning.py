@@ -1,0 +1,188 @@
+"""Thinking through `r2lm serve`: every spelling of on, off, effort and budget; what is said twice; what is sent back.
+
+The toy thinks without end, prints "an" and never closes its block by itself.
+"""
+import json
+import pytest
+
+from serve_client import TOY, Server, error, events
+
+TEMPLATE_BYTES = 317    # of the toy's chat template
+OPEN, CLOSED = "<think>\n", "<think>\n\n</think>\n\n"
+
+
+@pytest.fixture(scope="module")
+def server():
+    s = Server()
+    yield s
+    s.stop()
+
+
+def toy_with(tmp_path, template):
+    """The toy with another chat template, as long as its own."""
+    data = open(TOY, "rb").read()
+    at = data.index(b"{%- for m in messages %}")
+    text = template.encode()
+    assert data[at - 8:at] == TEMPLATE_BYTES.to_bytes(8, "little") and len(text) <= TEMPLATE_BYTES - 4
+    text += b"{#" + b" " * (TEMPLATE_BYTES - len(text) - 4) + b"#}"
+    path = tmp_path / "toy.gguf"
+    path.write_bytes(data[:at] + text + data[at + TEMPLATE_BYTES:])
+    return path
+
+
+def answer(server, **body):
+    choice = server.chat(temperature=0, **body)["choices"][0]
+    message = choice["message"]
+    return message.get("reasoning_content", ""), message["content"], choice.get("reasoning_truncated", False), choice["finish_reason"]
+
+
+def thoughts(server, **body):
+    said, _, _, _ = answer(server, **body)
+    assert said == "an" * (len(said) // 2)
+    return len(said) // 2
+
+
+def prompt(server, **body):
+    return server.ask("POST", "/apply-template", {"messages": [{"role": "user", "content": "Hi"}], **body}).json["prompt"]
+
+
+ON = [{"thinking": {"type": "enabled"}}, {"thinking": {"type": "adaptive"}}, {"enable_thinking": True}, {"think": True}, {"reasoning": {"enabled": True}},
+      {"chat_template_kwargs": {"enable_thinking": True}}, {"chat_template_kwargs": {"thinking": True}}]
+OFF = [{"thinking": {"type": "disabled"}}, {"enable_thinking": False}, {"think": False}, {"reasoning": {"enabled": False}}, {"reasoning_effort": "none"}, {"reasoning": {"effort": "none"}},
+       {"think": "none"}, {"chat_template_kwargs": {"enable_thinking": False}}, {"chat_template_kwargs": {"thinking": False}}]
+EFFORTS = dict(minimal=1024, low=1024, medium=8192, high=8192, xhigh=8192, max=0, ultra=0)
+BUDGETS = [lambda n: {"thinking": {"type": "enabled", "budget_tokens": n}}, lambda n: {"reasoning_budget_tokens": n}, lambda n: {"thinking_token_budget": n},
+           lambda n: {"thinking_budget_tokens": n}, lambda n: {"reasoning": {"max_tokens": n}}]
+
+
+def test_on_and_off(server):
+    assert prompt(server).endswith(OPEN) and not prompt(server).endswith(CLOSED)
+    for on in ON: assert prompt(server, **on).endswith(OPEN) and thoughts(server, max_tokens=8, **on) == 5, on
+    for off in OFF: assert prompt(server, **off).endswith(CLOSED) and answer(server, max_tokens=8, **off) == ("", "an" * 8, False, "length"), off
+
+
+def test_a_server_that_does_not_think_by_itself():
+    server = Server("--no-think")
+    try:
+        assert prompt(server).endswith(CLOSED) and thoughts(server, max_tokens=8) == 0
+        for on in ON + [{"reasoning_effort": "low"}, {"think": "high"}]: assert thoughts(server, max_tokens=8, **on) == 5, on
+        assert thoughts(server, max_tokens=8, reasoning_budget_tokens=3) == 0    # a budget alone asks for nothing
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("spelling", range(len(BUDGETS)))
+def test_budgets_are_exact(server, spelling):
+    for n in (0, 1, 2, 3, 7, 8, 9, 20, 31):
+        said, text, is_cut, why = answer(server, max_tokens=40, **BUDGETS[spelling](n))
+        assert (said, text, is_cut, why) == ("an" * n, "an" * (40 - n - 1), True, "length"), n
+        chunks = events(server.chat(stream=True, temperature=0, max_tokens=40, stream_options={"include_usage": True}, **BUDGETS[spelling](n)).text)
+        deltas = [c["choices"][0]["delta"] for c in chunks[:-1]]
+        assert "".join(d.get("reasoning_content", "") for d in deltas) == "an" * n and "".join(d.get("content", "") for d in deltas) == "an" * (39 - n)
+        assert chunks[-1]["usage"]["completion_tokens_details"]["reasoning_tokens"] == n
+        assert chunks[-2]["choices"][0]["reasoning_truncated"] is True and not any("reasoning_truncated" in c["choices"][0] for c in chunks[:-2])
+
+
+def test_warm_budgets_are_exact(server):
+    """Drawn at a high temperature the toy may close its block itself, never later than its budget."""
+    for seed in range(30):
+        body = dict(max_tokens=60, temperature=2, top_p=1, min_p=0, seed=seed)
+        usage = server.chat(reasoning_budget_tokens=17, **body)["usage"]
+        assert usage["completion_tokens_details"]["reasoning_tokens"] <= 17
+
+
+def test_without_a_budget_an_answer_follows(server):
+    for n in (4, 5, 8, 12, 40, 100):
+        said, text, is_cut, why = answer(server, max_tokens=n)
+        most = min(n * 3 // 4, n - 3)
+        assert (len(said) // 2, len(text) // 2, is_cut, why) == (most, n - most - 1, True, "length"), n
+    for n in (1, 2, 3): assert answer(server, max_tokens=n)[0] == ""
+    assert answer(server, max_tokens=40, reasoning_budget_tokens=-1) == ("an" * 40, "", False, "length")    # asked for
+    assert answer(server, max_tokens=40, reasoning_budget_tokens=1000) == ("an" * 40, "", False, "length")
+    said, text, is_cut, _ = answer(server)     # to the end of the context
+    used = len(prompt(server)) and server.ask("POST", "/apply-template", {"messages": [{"role": "user", "content": "Hello"}]}).json["n_tokens"]
+    assert len(said) // 2 == (1024 - used) * 3 // 4 and is_cut and text
+
+
+def test_efforts(tmp_path):
+    template = "{{ reasoning_effort|default('?') }} {{ thinking|default('?') }} {{ enable_thinking|default('?') }}"
+    server = Server("-m", toy_with(tmp_path, template))
+    try:
+        told = dict(minimal="low", low="low", medium="high", high="high", xhigh="high", max="max", ultra="max")
+        for name in EFFORTS:
+            for body in ({"reasoning_effort": name}, {"reasoning": {"effort": name}}, {"think": name}): assert prompt(server, **body) == told[name] + " ? ?", body
+        assert prompt(server, reasoning_effort="none").startswith("? ") and prompt(server, think=True) == "? True True" and prompt(server) == "? ? ?"
+        assert prompt(server, reasoning_effort="low", chat_template_kwargs={"reasoning_effort": "mine"}) == "mine ? ?"
+    finally:
+        server.stop()
+
+
+def test_a_budget_is_stronger_than_an_effort(server):
+    for name in EFFORTS: assert thoughts(server, max_tokens=30, reasoning_effort=name, reasoning_budget_tokens=6) == 6
+    assert thoughts(server, max_tokens=40, reasoning_effort="low") == 30    # the cap is lower than its 1,024
+
+
+AGREE = [{"thinking": {"type": "enabled"}, "enable_thinking": True, "think": True}, {"think": False, "reasoning_effort": "none"}, {"reasoning_effort": "low", "think": "low", "reasoning": {"effort": "low"}},
+         {"enable_thinking": False, "reasoning_effort": "high"}, {"enable_thinking": False, "reasoning_budget_tokens": 5}, {"thinking": {"type": "enabled", "budget_tokens": 0}},
+         {"thinking": {"type": "enabled", "budget_tokens": 4}, "reasoning_budget_tokens": 4}, {"reasoning_min_tokens": 4, "reasoning_budget_tokens": 4}, {"thinking": None, "think": None, "reasoning": None}]
+CONTRADICT = [({"thinking": {"type": "enabled"}, "enable_thinking": False}, "thinking.type"), ({"thinking": {"type": "disabled"}, "think": True}, "think"),
+              ({"reasoning_effort": "none", "enable_thinking": True}, "enable_thinking"), ({"reasoning_effort": "low", "reasoning": {"effort": "high"}}, "reasoning.effort"),
+              ({"reasoning_effort": "low", "think": "max"}, "think"), ({"chat_template_kwargs": {"enable_thinking": True, "thinking": False}}, "chat_template_kwargs.thinking"),
+              ({"enable_thinking": True, "chat_template_kwargs": {"thinking": False}}, "chat_template_kwargs.thinking"),
+              ({"thinking": {"type": "enabled", "budget_tokens": 4}, "reasoning_budget_tokens": 5}, "reasoning_budget_tokens"),
+              ({"thinking_token_budget": -1, "thinking_budget_tokens": 7}, "thinking_token_budget"), ({"reasoning_min_tokens": 5, "reasoning_budget_tokens": 4}, "reasoning_min_tokens"),
+              ({"reasoning_min_tokens": 5, "enable_thinking": False}, "reasoning_min_tokens"), ({"reasoning": {"enabled": False, "effort": "none"}, "think": True}, "think")]
+BAD = [({"think": 3}, "think"), ({"think": "much"}, "think"), ({"enable_thinking": "yes"}, "enable_thinking"), ({"reasoning_effort": 5}, "reasoning_effort"), ({"thinking": 3}, "thinking"),
+       ({"thinking": {"type": "enabled", "budget_tokens": -1}}, "thinking.budget_tokens"), ({"reasoning_budget_tokens": -2}, "reasoning_budget_tokens"), ({"reasoning": "high"}, "reasoning"),
+       ({"reasoning_budget_tokens": 1.5}, "reasoning_budget_tokens"), ({"thinking_token_budget": "7"}, "thinking_token_budget"), ({"thinking_budget_tokens": 1 << 40}, "thinking_budget_tokens"),
+       ({"reasoning": {"effort": "low!"}}, "reasoning.effort"), ({"reasoning": {"max_tokens": -1}}, "reasoning.max_tokens"), ({"chat_template_kwargs": {"thinking": 1}}, "chat_template_kwargs.thinking"),
+       ({"chat_template_kwargs": []}, "chat_template_kwargs"), ({"chat_template_kwargs": {"tools": []}}, "chat_template_kwargs"), ({"reasoning_min_tokens": -1}, "reasoning_min_tokens")]
+
+
+def test_what_is_said_twice(server):
+    for body in AGREE: server.chat(max_tokens=12, **body)
+    for body, name in CONTRADICT:
+        e = error(server.ask("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], **body}), 400)
+        assert (e["code"], e["param"]) == ("contradictory_parameters", name), (body, e)
+    for body, name in BAD: assert error(server.ask("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], **body}), 400)["param"] == name, body
+
+
+def test_minimum(server):
+    """Greedy, the toy never closes its block; warm, it does now and then, and not before its minimum."""
+    ends = []
+    for minimum in (0, 12):
+        counts = [server.chat(seed=seed, max_tokens=120, temperature=2, top_p=1, min_p=0, reasoning_min_tokens=minimum, reasoning_budget_tokens=90)["usage"]["completion_tokens_details"]["reasoning_tokens"]
+                  for seed in range(60)]
+        ends.append(counts)
+    assert min(ends[1]) >= 12 and min(ends[0]) < 12 and max(ends[1]) <= 90
+
+
+@pytest.mark.parametrize("field, names", [("reasoning_content", ["reasoning_content"]), ("reasoning", ["reasoning"]), ("both", ["reasoning", "reasoning_content"]), ("none", [])])
+def test_names_of_thoughts(field, names):
+    server = Server("--reasoning-field", field)
+    try:
+        body = dict(temperature=0, max_tokens=12, reasoning_budget_tokens=4)
+        said = server.chat(**body)
+        message = said["choices"][0]["message"]
+        assert sorted(set(message) - {"role", "content"}) == names and all(message[n] == "an" * 4 for n in names) and message["content"] == "an" * 7
+        assert said["usage"]["completion_tokens_details"]["reasoning_tokens"] == 4    # used whether shown or not
+        deltas = [c["choices"][0]["delta"] for c in events(server.chat(stream=True, **body).text)]
+        for n in names: assert "".join(d.get(n, "") for d in deltas) == "an" * 4
+        assert sorted({k for d in deltas for k in d} - {"role", "content"}) == names and "".join(d.get("content", "") for d in deltas) == "an" * 7
+    finally:
+        server.stop()
+
+
+def test_thoughts_of_earlier_turns(tmp_path):
+    template = "{%- for m in messages %}[{{ m.role }}:{{ m.reasoning_content|default('-') }}]{%- endfor %}"
+    server = Server("-m", toy_with(tmp_path, template))
+    user, thought = {"role": "user", "content": "u"}, lambda text, **more: {"role": "assistant", "content": "c", "reasoning_content": text, **more}
+    show = lambda *messages: prompt(server, messages=list(messages))
+    try:
+        assert show(user, thought("a"), user) == "[user:-][assistant:-][user:-]"
+        assert show(user, {"role": "assistant", "content": "c", "reasoning": "b"}, user) == "[user:-][assistant:-][user:-]"
+        for bad in ({"reasoning_content": 3}, {"reasoning": ["x"]}):
+            e = error(server.ask("POST", "/apply-template", {"messages": [user, {"role": "assistant", "content": "c", **bad}]}), 400)
+            assert e["param"].startswith("messages[1]")
+    finally:
+        server.stop()
