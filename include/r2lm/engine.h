@@ -149,6 +149,11 @@ typedef struct {
     int32_t n_sequences;      /* most sequences at once; 0: 64 */
     bool has_no_prefix_cache; /* never reuse another sequence's prefix */
     r2_cache_rows cache_rows;
+    /* While some sequences write, prompts of others are read in portions, so that a step takes about
+     * step_ms (0: 100) and a long prompt does not hold up the writers; where none writes, four times as
+     * long, so that a prompt that comes meanwhile has not long to wait. */
+    int32_t step_ms;
+    int32_t n_reading_tokens; /* instead: most prompt tokens of such a step; 0: by step_ms */
 } r2_engine_options;
 
 /* `options` may be NULL.  R2_E_NOMEM, R2_E_RANGE. */
@@ -158,9 +163,12 @@ R2_API R2_CHECKED r2_status r2_engine_create(r2_engine **out, r2_model *model,
 R2_API void r2_engine_destroy(r2_engine *engine);
 
 /* Advances the sequences by one batch: one token of each that writes (more where guesses came true,
- * see n_draft), then as many prompt tokens as fit.  *n_active is the number of sequences that still
- * have work (0: nothing was done).  What concerns one sequence (cache full, canceled) ends that
- * sequence and shows in its status; an error returned here concerns the engine.  Allocates nothing. */
+ * see n_draft), then prompt tokens: short prompts before long ones, but each client gets its share (see
+ * r2_sequence_options.client).  *n_active is the number of sequences that still have work (0: nothing
+ * was done).  When cache pages run out the youngest sequence gives its own to the older ones; it waits,
+ * reads its tokens again when there is room, and goes on as if nothing had happened.  What concerns one
+ * sequence (canceled, larger than the whole cache) ends that sequence and shows in its status; an error
+ * returned here concerns the engine.  Allocates nothing. */
 R2_API R2_CHECKED r2_status r2_engine_step(r2_engine *engine, int32_t *n_active, r2_error *err);
 
 typedef struct {
@@ -172,7 +180,9 @@ typedef struct {
     int64_t n_accepted_tokens; /* of these, right */
     int64_t step_ns;           /* time spent in r2_engine_step */
     int32_t n_pages, n_pages_used,
-        n_pages_kept; /* cache pages: all; held by sequences; reusable prefixes */
+        n_pages_kept;        /* cache pages: all; held by sequences; reusable prefixes */
+    int64_t n_pages_evicted; /* reusable prefixes whose memory was needed */
+    int64_t n_preempted;     /* times that a sequence had to give its pages to an older one */
     int32_t page_tokens;
     int64_t page_bytes;
     int64_t cache_bytes_per_token; /* page_bytes / page_tokens */
@@ -242,6 +252,7 @@ typedef struct {
     r2_hidden_callback hidden; /* may be NULL */
     void *user;                /* for both callbacks */
     uint64_t cache_domain;     /* prefixes are shared only within a domain (one per client, say) */
+    uint64_t client;           /* prompts of different clients are read in turn */
     const r2_adapter *adapter; /* borrowed as long as these options hold; NULL: the model alone */
     float adapter_scale;       /* times the adapter's own scale; 0: 1 */
 } r2_sequence_options;
@@ -281,9 +292,19 @@ typedef enum {
     R2_FINISH_END,    /* the model ended its text */
     R2_FINISH_LENGTH, /* max_new_tokens or the context's end */
     R2_FINISH_CANCELED,
-    R2_FINISH_MEMORY, /* no cache page left; its own were given back */
+    R2_FINISH_MEMORY, /* larger than the cache, or than what others leave who do not go on */
     R2_FINISH_ERROR   /* the mask left no token, or the model computed what is no number */
 } r2_finish;
+
+/* Why the tokens behind the cached ones were not taken from the prefix cache. */
+typedef enum {
+    R2_MISS_NONE,       /* all but the last were, which is always computed */
+    R2_MISS_OFF,        /* there is no prefix cache, or every row is wanted */
+    R2_MISS_FIRST_SEEN, /* nothing in this domain begins so */
+    R2_MISS_GROWN,      /* what is known ends here: the rest is new */
+    R2_MISS_DIVERGED,   /* what is known goes on with other tokens */
+    R2_MISS_EVICTED     /* it was known, but its memory was needed */
+} r2_cache_miss;
 
 typedef struct {
     r2_sequence_state state;
@@ -297,6 +318,10 @@ typedef struct {
     bool is_think_cut;  /* the budget, or r2_sequence_stop_thinking, closed the block */
     int32_t n_drafted;  /* tokens guessed ahead, counted like n_generated */
     int32_t n_accepted; /* of these, right */
+    r2_cache_miss miss; /* of the prompt, once it has been begun */
+    int32_t
+        n_matched; /* where: so many tokens agreed with what is known; >= the ones first cached */
+    int32_t n_preempted; /* times that its pages were taken for an older sequence */
 } r2_sequence_status;
 
 R2_API void r2_sequence_get_status(const r2_sequence *sequence, r2_sequence_status *out);

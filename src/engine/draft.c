@@ -92,7 +92,8 @@ void r2i_draft_begin(r2_engine *e) {
             n_reading += s->n_tokens - s->n_computed;
     }
     const int32_t n_free = r2i_max_i32(e->cap_rows - n_writing, 0);
-    const int32_t n_prompt = n_reading < n_free ? (int32_t)n_reading : n_free;
+    const int32_t most_prompt = r2i_min_i32(n_free, e->reading_budget);
+    const int32_t n_prompt = n_reading < most_prompt ? (int32_t)n_reading : most_prompt;
     /* Prompts must go on, even beside drafts that always come true. */
     const int32_t most = n_prompt > 0 ? n_free / 4 : n_free;
     e->plan.n_free = r2i_max_i32(r2i_min_i32(most, e->cap_logits - n_active), 0);

@@ -14,6 +14,8 @@ enum {
     DEFAULT_SEQUENCES = 64,
     MAX_SEQUENCES = 4096,
     MAX_BATCH_TOKENS = 8192,
+    DEFAULT_STEP_MS = 100, /* a stream of ten steps a second still reads as flowing */
+    MAX_STEP_MS = 60000,
     ARENA_BLOCK_BYTES = 1 << 20,
     PACK_STEP_BYTES = 48 << 20, /* weights packed for good in a step, at least ... */
     PACK_STEPS = 8              /* ... and so much that this many steps suffice */
@@ -57,6 +59,7 @@ static r2_status take_batch_arrays(r2_engine *e, r2_error *err) {
                  logits = (size_t)e->cap_logits;
     const size_t n_vocab = (size_t)e->model->config.n_vocab;
     e->sequences = R2I_ARENA_ARRAY(&e->arena, r2_sequence *, sequences);
+    e->by_age = R2I_ARENA_ARRAY(&e->arena, r2_sequence *, sequences);
     e->batch_tokens = R2I_ARENA_ARRAY(&e->arena, int32_t, rows);
     e->runs = R2I_ARENA_ARRAY(&e->arena, r2i_run, sequences);
     e->scheduled = R2I_ARENA_ARRAY(&e->arena, r2i_scheduled, sequences);
@@ -64,9 +67,9 @@ static r2_status take_batch_arrays(r2_engine *e, r2_error *err) {
     e->drawings = R2I_ARENA_ARRAY(&e->arena, r2i_drawing, sequences);
     e->logits_bytes = logits * n_vocab * sizeof(float);
     e->logits = r2i_memory_map(&e->model->heap, e->logits_bytes);
-    const bool is_complete = e->sequences != NULL && e->batch_tokens != NULL && e->runs != NULL &&
-                             e->scheduled != NULL && e->logit_rows != NULL && e->drawings != NULL &&
-                             e->logits != NULL;
+    const bool is_complete = e->sequences != NULL && e->by_age != NULL && e->batch_tokens != NULL &&
+                             e->runs != NULL && e->scheduled != NULL && e->logit_rows != NULL &&
+                             e->drawings != NULL && e->logits != NULL;
     return is_complete
                ? R2_OK
                : r2i_fail(err, R2_E_NOMEM, "no memory for batches of %d tokens", e->cap_rows);
@@ -98,6 +101,10 @@ static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error
     if ((unsigned)o->cache_rows > R2_CACHE_Q8)
         return r2i_fail(err, R2_E_RANGE, "cache rows: expected an r2_cache_rows, found %d",
                         (int)o->cache_rows);
+    R2I_TRY(choose("step_ms", o->step_ms, DEFAULT_STEP_MS, MAX_STEP_MS, &e->step_ms, err));
+    R2I_TRY(choose("reading tokens", o->n_reading_tokens, MAX_BATCH_TOKENS, MAX_BATCH_TOKENS,
+                   &e->most_reading, err));
+    e->is_reading_fixed = o->n_reading_tokens > 0;
     e->has_prefix_cache = !o->has_no_prefix_cache;
     r2i_engine_set_drafter(e, NULL);
     e->cap_pages = r2i_div_up_i32(e->n_context, R2I_PAGE_TOKENS);
@@ -153,6 +160,7 @@ void r2_engine_get_stats(const r2_engine *e, r2_engine_stats *out) {
     out->n_pages = r2i_pages_total(e->pages);
     out->n_pages_used = r2i_pages_held(e->pages);
     out->n_pages_kept = r2i_pages_kept(e->pages);
+    out->n_pages_evicted = r2i_pages_evicted(e->pages);
     out->page_tokens = R2I_PAGE_TOKENS;
     out->page_bytes = (int64_t)e->cache.page_bytes;
     out->cache_bytes_per_token = out->page_bytes / R2I_PAGE_TOKENS;
@@ -164,56 +172,12 @@ void r2_engine_get_stats(const r2_engine *e, r2_engine_stats *out) {
 
 /* ---- putting a batch together ---- */
 
-/* n_known tokens of the sequence, then the first n_draft of its draft, as far as there is room. */
-static bool schedule(r2_engine *e, r2_sequence *s, int32_t n_known, int32_t n_draft) {
-    if (n_known < 1) return false;
-    const int32_t wanted = n_known + n_draft;
-    const int32_t n_rows = r2i_sequence_make_room(s, s->n_computed + wanted) - s->n_computed;
-    if (n_rows < 1) return false;
-    n_known = r2i_min_i32(n_known, n_rows);
-    s->n_draft = n_rows - n_known;
-    const r2_adapter *adapter = s->options.adapter;
-    e->runs[e->n_runs] = (r2i_run){ .first_row = e->n_rows,
-                                    .n_rows = n_rows,
-                                    .first_position = s->n_computed,
-                                    .pages = s->page_memory,
-                                    .lora = adapter != NULL ? adapter->content.pairs : NULL,
-                                    .lora_scale = s->options.adapter_scale };
-    e->scheduled[e->n_runs++] = (r2i_scheduled){ s, n_known, s->n_draft };
-    int32_t *out = e->batch_tokens + e->n_rows;
-    memcpy(out, s->tokens + s->n_computed, (size_t)n_known * sizeof *out);
-    memcpy(out + n_known, s->draft, (size_t)s->n_draft * sizeof *out);
-    e->n_rows += n_rows;
-    return true;
-}
-
 static void cancel_where_asked(r2_engine *e) {
     for (int32_t i = 0; i < e->cap_sequences; i++) {
         r2_sequence *s = e->sequences[i];
         if (s == NULL || !atomic_load_explicit(&s->is_canceled, memory_order_relaxed)) continue;
         if (s->finish == R2_FINISH_NONE) r2i_sequence_finish(s, R2_FINISH_CANCELED);
     }
-}
-
-/* Writers first, a row each and their drafts; then prompts, beginning with the one whose turn it is.
- * A sequence for which no page is left waits while others go on. */
-static r2_sequence *put_together(r2_engine *e) {
-    r2_sequence *starved = NULL;
-    e->n_rows = 0;
-    e->n_runs = 0;
-    r2i_draft_begin(e);
-    for (int pass = 0; pass < 2; pass++) {
-        for (int32_t i = 0; i < e->cap_sequences && e->n_rows < e->cap_rows; i++) {
-            r2_sequence *s = e->sequences[(i + e->next_turn) % e->cap_sequences];
-            if (s == NULL || !r2i_sequence_has_work(s)) continue;
-            if ((s->state == R2_STATE_WRITING) != (pass == 0)) continue;
-            if (pass == 1) r2i_sequence_take_prefix(s);
-            const int32_t n = r2i_min_i32(s->n_tokens - s->n_computed, e->cap_rows - e->n_rows);
-            if (!schedule(e, s, n, r2i_draft_collect(e, s))) starved = s;
-        }
-    }
-    e->next_turn = (e->next_turn + 1) % e->cap_sequences;
-    return starved;
 }
 
 /* ---- the step ---- */
@@ -255,6 +219,7 @@ static void compute(r2_engine *e) {
     const int64_t run_ns = r2i_clock_ns() - start_ns;
     r2i_module_keep(e);
     const int64_t logits_ns = r2i_results_use(e);
+    r2i_schedule_note(e, run_ns + logits_ns);
     if (is_typical(e, budget)) r2i_step_cost_note(&e->cost, e->n_rows, run_ns + logits_ns);
     r2i_module_draft(e);
     for (int32_t r = 0; r < e->n_runs; r++)
@@ -267,12 +232,8 @@ r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
     R2I_TRY(r2i_model_check_intact(e->model, err));
     cancel_where_asked(e);
     forget_logits(e);
-    r2_sequence *starved = put_together(e);
+    r2i_schedule_batch(e);
     if (e->n_rows == 0) {
-        if (starved != NULL) {
-            r2i_sequence_finish(starved, R2_FINISH_MEMORY);
-            r2i_sequence_give_pages(starved); /* the others may go on */
-        }
         *n_active = count_active(e);
         return R2_OK;
     }

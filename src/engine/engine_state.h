@@ -44,6 +44,15 @@ struct r2_sequence {
     const float *logits; /* of the last step, for manual sequences */
     int32_t chosen;      /* between choosing and writing; -1: nothing allowed */
     bool is_cut;         /* chosen to close a block that has used its budget */
+    /* Its turn, and what of it was known before: schedule.c, sequence_pages.c. */
+    double tag; /* in virtual time, when its prompt would be read if clients took equal turns */
+    bool has_tag;
+    bool has_looked; /* for known pages */
+    bool is_foreign; /* its rows come from a file: not to be shared */
+    uint64_t batch, looked_at,
+        admitted; /* steps: it last had rows in, was considered for, could begin in */
+    int32_t n_matched, n_preempted;
+    r2_cache_miss miss;
     r2_top_logprob top[R2I_MAX_TOP_LOGPROBS];
     int32_t n_top;
     atomic_bool is_canceled, is_think_stopped;
@@ -106,8 +115,16 @@ struct r2_engine {
     r2i_drawer *drawers; /* [threads] */
     bool has_prefix_cache;
     int32_t n_context, cap_rows, cap_logits, cap_pages, cap_sequences;
-    r2_sequence **sequences;        /* [cap_sequences], NULL where free */
-    int32_t n_sequences, next_turn; /* next_turn: whose prompt goes first, in turn */
+    r2_sequence **sequences; /* [cap_sequences], NULL where free */
+    r2_sequence **by_age;    /* [cap_sequences], n_sequences of them, the oldest first */
+    int32_t n_sequences;
+    /* Turns: schedule.c. */
+    int32_t step_ms, most_reading;
+    bool is_reading_fixed;  /* most_reading tokens, not by time */
+    int32_t reading_budget; /* prompt tokens that a step may compute now */
+    double virtual_time;    /* prompt tokens read for each client that had some to read */
+    double row_ns;          /* of a step with many rows, a running mean; 0: not known yet */
+    uint64_t n_batches;
     /* The batch being put together. */
     int32_t *batch_tokens;    /* [cap_rows] */
     r2i_run *runs;            /* [cap_sequences] */
@@ -126,17 +143,6 @@ struct r2_engine {
 
 /* sequence.c */
 bool r2i_sequence_has_work(const r2_sequence *s);
-/* Takes pages that may be written from n_computed on, for n_tokens tokens in all; returns for how many
- * there is room, fewer when the cache is full. */
-int32_t r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens);
-/* Gives all pages back; the tokens stay and are computed again when the sequence goes on. */
-void r2i_sequence_give_pages(r2_sequence *s);
-/* Gives back pages that hold nothing but rejected rows. */
-void r2i_sequence_trim_pages(r2_sequence *s);
-/* Takes known pages for the beginning of a sequence that has none yet. */
-void r2i_sequence_take_prefix(r2_sequence *s);
-/* Computed tokens from first_position on: full pages become known, and are not written any more. */
-void r2i_sequence_publish(r2_sequence *s, int32_t first_position);
 void r2i_sequence_finish(r2_sequence *s, r2_finish finish);
 /* Checks options against the engine's model. */
 R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine,
@@ -144,6 +150,31 @@ R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine,
 
 /* Whose pages a sequence may take and leaves behind. */
 r2i_page_domain r2i_sequence_domain(const r2_sequence *s);
+
+/* sequence_pages.c */
+/* Takes pages that may be written from n_computed on, for n_tokens tokens in all; returns for how many
+ * there is room, fewer when the cache is full. */
+int32_t r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens);
+/* Gives back all but the first n_left pages; what they hold stays known. */
+void r2i_sequence_release_pages(r2_sequence *s, int32_t n_left);
+/* Gives all pages back; the tokens stay and are computed again when the sequence goes on. */
+void r2i_sequence_give_pages(r2_sequence *s);
+/* Gives back pages that hold nothing but rejected rows. */
+void r2i_sequence_trim_pages(r2_sequence *s);
+/* Takes what is known of the beginning of a sequence that has no pages yet, to the token. */
+void r2i_sequence_take_prefix(r2_sequence *s);
+/* Takes the next full pages if they have become known meanwhile. */
+void r2i_sequence_take_known(r2_sequence *s);
+/* Computed tokens from first_position on: full pages become known, and are not written any more. */
+void r2i_sequence_publish(r2_sequence *s, int32_t first_position);
+/* Pages that nobody holds yet and that a sequence without pages needs for all its tokens and the next. */
+int32_t r2i_sequence_count_missing(const r2_sequence *s);
+
+/* schedule.c */
+/* Puts the next batch together. */
+void r2i_schedule_batch(r2_engine *e);
+/* How long the forward pass and the logits of the batch took. */
+void r2i_schedule_note(r2_engine *e, int64_t ns);
 
 /* generate.c */
 /* Chooses the next token and notes its log-probabilities; touches nothing but the sequence, so workers

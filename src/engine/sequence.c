@@ -111,6 +111,8 @@ r2i_page_domain r2i_sequence_domain(const r2_sequence *s) {
 /* What was computed with another adapter is of no use any more. */
 static void read_again(r2_sequence *s) {
     r2i_sequence_give_pages(s);
+    s->n_cached = 0;
+    s->has_looked = false;
     s->n_prompt_logprobs = 0;
     s->logits = NULL;
     if (s->finish == R2_FINISH_NONE && s->n_tokens > 0) s->state = R2_STATE_READING;
@@ -186,22 +188,25 @@ r2_status r2_sequence_create(r2_sequence **out, r2_engine *engine,
     s->slot = slot;
     set_options(s, options);
     engine->sequences[slot] = s;
-    engine->n_sequences++;
+    engine->by_age[engine->n_sequences++] = s;
     *out = s;
     return R2_OK;
 }
 
-static void release_pages(r2_sequence *s, int32_t n_left) {
-    /* Last page first, so that the beginning of a prefix is the last to be evicted. */
-    while (s->n_pages > n_left)
-        r2i_pages_release(s->engine->pages, s->pages[--s->n_pages]);
+static void forget_age(const r2_sequence *s) {
+    r2_engine *e = s->engine;
+    int32_t i = 0;
+    while (e->by_age[i] != s)
+        i++;
+    memmove(e->by_age + i, e->by_age + i + 1, (size_t)(e->n_sequences - 1 - i) * sizeof *e->by_age);
 }
 
 void r2_sequence_destroy(r2_sequence *s) {
     if (s == NULL) return;
     r2_engine *engine = s->engine;
-    release_pages(s, 0);
+    r2i_sequence_release_pages(s, 0);
     engine->sequences[s->slot] = NULL;
+    forget_age(s);
     engine->n_sequences--;
     give_biases(s);
     r2i_memory_unmap(&engine->model->heap, s, s->n_bytes);
@@ -227,6 +232,7 @@ r2_status r2_sequence_append(r2_sequence *s, const r2_token *tokens, int32_t n, 
     s->n_read = s->n_tokens;
     s->generation_start = s->n_tokens;
     s->state = R2_STATE_READING;
+    s->has_tag = false;
     s->finish = R2_FINISH_NONE;
     atomic_store(&s->is_canceled, false);
     atomic_store(&s->is_think_stopped, false);
@@ -249,70 +255,6 @@ bool r2i_sequence_has_work(const r2_sequence *s) {
 void r2i_sequence_finish(r2_sequence *s, r2_finish finish) {
     s->finish = finish;
     s->state = R2_STATE_FINISHED;
-}
-
-/* ---- pages ---- */
-
-static bool make_writable(r2_sequence *s, int32_t i) {
-    r2i_pages *pages = s->engine->pages;
-    if (r2i_pages_is_writable(pages, s->pages[i])) return true;
-    const int32_t fresh = r2i_pages_hold_new(pages);
-    if (fresh == R2I_NO_PAGE) return false;
-    memcpy(r2i_pages_memory(pages, fresh), s->page_memory[i], s->engine->cache.page_bytes);
-    r2i_pages_release(pages, s->pages[i]);
-    s->pages[i] = fresh;
-    s->page_memory[i] = r2i_pages_memory(pages, fresh);
-    return true;
-}
-
-int32_t r2i_sequence_make_room(r2_sequence *s, int32_t n_tokens) {
-    const int32_t first_written = s->n_computed / R2I_PAGE_TOKENS;
-    const int32_t n_needed = r2i_div_up_i32(n_tokens, R2I_PAGE_TOKENS);
-    if (first_written < s->n_pages && !make_writable(s, first_written)) return s->n_computed;
-    while (s->n_pages < n_needed) {
-        const int32_t page = r2i_pages_hold_new(s->engine->pages);
-        if (page == R2I_NO_PAGE) break;
-        s->pages[s->n_pages] = page;
-        s->page_memory[s->n_pages++] = r2i_pages_memory(s->engine->pages, page);
-    }
-    return r2i_min_i32(n_tokens, s->n_pages * R2I_PAGE_TOKENS);
-}
-
-void r2i_sequence_give_pages(r2_sequence *s) {
-    release_pages(s, 0);
-    s->n_computed = 0;
-    s->n_cached = 0;
-}
-
-void r2i_sequence_trim_pages(r2_sequence *s) {
-    release_pages(s, r2i_div_up_i32(s->n_computed, R2I_PAGE_TOKENS));
-}
-
-/* The last token is always computed: its logits are wanted. */
-void r2i_sequence_take_prefix(r2_sequence *s) {
-    const bool wants_all_rows = s->options.wants_prompt_logprobs || s->options.hidden != NULL;
-    if (!s->engine->has_prefix_cache || wants_all_rows || s->n_computed != 0 || s->n_pages != 0)
-        return;
-    const int32_t n_full = (s->n_tokens - 1) / R2I_PAGE_TOKENS;
-    for (int32_t i = 0; i < n_full; i++) {
-        const int32_t before = i == 0 ? R2I_NO_PAGE : s->pages[i - 1];
-        const int32_t page = r2i_pages_find(s->engine->pages, before, r2i_sequence_domain(s),
-                                            s->tokens + (size_t)i * R2I_PAGE_TOKENS);
-        if (page == R2I_NO_PAGE) break;
-        s->pages[s->n_pages] = page;
-        s->page_memory[s->n_pages++] = r2i_pages_memory(s->engine->pages, page);
-    }
-    s->n_computed = s->n_pages * R2I_PAGE_TOKENS;
-    s->n_cached = s->n_computed;
-    s->engine->stats.n_cached_tokens += s->n_cached;
-}
-
-void r2i_sequence_publish(r2_sequence *s, int32_t first_position) {
-    if (!s->engine->has_prefix_cache) return;
-    for (int32_t i = first_position / R2I_PAGE_TOKENS; i < s->n_computed / R2I_PAGE_TOKENS; i++) {
-        r2i_pages_make_known(s->engine->pages, s->pages[i], i == 0 ? R2I_NO_PAGE : s->pages[i - 1],
-                             r2i_sequence_domain(s), s->tokens + (size_t)i * R2I_PAGE_TOKENS);
-    }
 }
 
 /* ---- fork, rewind ---- */
@@ -350,9 +292,11 @@ r2_status r2_sequence_rewind(r2_sequence *s, int32_t n_tokens, r2_error *err) {
         return r2i_fail(err, R2_E_RANGE, "rewind: expected 0 to %d tokens, found %d", s->n_tokens,
                         n_tokens);
     }
+    const int32_t n_computed = r2i_min_i32(s->n_computed, r2i_max_i32(n_tokens - 1, 0));
     r2i_lookup_rewind(&s->lookup, s->tokens, n_tokens);
+    r2i_sequence_release_pages(s, r2i_div_up_i32(n_computed, R2I_PAGE_TOKENS));
     s->n_tokens = n_tokens;
-    s->n_computed = r2i_min_i32(s->n_computed, r2i_max_i32(n_tokens - 1, 0));
+    s->n_computed = n_computed;
     s->n_cached = r2i_min_i32(s->n_cached, s->n_computed);
     s->n_read = r2i_min_i32(s->n_read, n_tokens);
     s->n_prompt_logprobs = r2i_min_i32(s->n_prompt_logprobs, r2i_max_i32(n_tokens - 1, 0));
@@ -361,7 +305,7 @@ r2_status r2_sequence_rewind(r2_sequence *s, int32_t n_tokens, r2_error *err) {
     s->n_thinking = 0;
     s->n_top = 0;
     s->logits = NULL;
-    release_pages(s, r2i_div_up_i32(s->n_computed, R2I_PAGE_TOKENS));
+    s->has_tag = false;
     s->state = n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
     s->finish = R2_FINISH_NONE;
     atomic_store(&s->is_canceled, false);
@@ -383,7 +327,10 @@ void r2_sequence_get_status(const r2_sequence *s, r2_sequence_status *out) {
                                  .is_thinking = s->is_thinking,
                                  .is_think_cut = s->is_think_cut,
                                  .n_drafted = s->n_drafted,
-                                 .n_accepted = s->n_accepted };
+                                 .n_accepted = s->n_accepted,
+                                 .miss = s->miss,
+                                 .n_matched = s->n_matched,
+                                 .n_preempted = s->n_preempted };
 }
 
 int32_t r2_sequence_read(r2_sequence *s, r2_generated *out, int32_t cap) {

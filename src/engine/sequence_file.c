@@ -176,6 +176,7 @@ static r2_status fill(r2_sequence *s, const file_parts *p, r2_error *err) {
     r2i_sequence_read_markers(s);
     s->is_thinking = p->header.is_thinking != 0;
     /* Not made known: a forged file must not stand in for what the model would compute. */
+    s->is_foreign = true;
     s->n_computed = p->header.n_computed;
     s->state = s->n_tokens > 0 ? R2_STATE_READING : R2_STATE_IDLE;
     /* Draw the next token as after a fork: the last row is computed again. */

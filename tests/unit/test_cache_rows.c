@@ -112,7 +112,7 @@ static void check_exact(r2_model *model, r2_cache_rows rows, const output *plain
     run_engine(engine);
     r2_sequence_status status;
     r2_sequence_get_status(again, &status);
-    assert_int_equal(status.n_cached, 256);
+    assert_int_equal(status.n_cached, N_PROMPT - 1);
     finish(engine, again, &other);
     assert_same(&base, &other);
     for (int i = 0; i < 2; i++)

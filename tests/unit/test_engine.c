@@ -133,7 +133,7 @@ static void check_prefix_cache(const char *name) {
     run_engine(engine);
     read_all(s, &cached);
     r2_sequence_get_status(s, &status);
-    assert_int_equal(status.n_cached, 256); /* two whole pages */
+    assert_int_equal(status.n_cached, N_PROMPT - 1);
     assert_same(&cold, &cached);
     r2_sequence_destroy(s);
     r2_sequence_options elsewhere = warm;
