@@ -3,46 +3,36 @@
 #include "base/failure.h"
 #include "server/json_text.h"
 
-static const char fingerprint[] = "r2lm-" R2LM_VERSION;
+static const char object_name[] = "chat.completion.chunk";
 
-const char *r2i_finish_reason(r2_finish finish) {
-    return finish == R2_FINISH_END ? "stop" : "length";
+static json_t *describe_token(const r2_model *model, r2_token token, float logprob) {
+    return json_pack("{s:o, s:f, s:o}", "token", r2i_json_of_token(model, token), "logprob",
+                     (double)logprob, "bytes", r2i_json_of_token_bytes(model, token));
 }
 
-static json_t *usage_of(const r2i_job_out *o) {
-    json_t *usage = json_pack("{s:i, s:i, s:i}", "prompt_tokens", o->n_prompt, "completion_tokens",
-                              o->n_generated, "total_tokens", o->n_prompt + o->n_generated);
-    json_t *cache = json_pack("{s:i}", "cached_tokens", o->n_cached);
-    json_t *thoughts = json_pack("{s:i}", "reasoning_tokens", o->n_thinking);
-    (void)json_object_set_new(usage, "prompt_tokens_details", cache);
-    (void)json_object_set_new(usage, "completion_tokens_details", thoughts);
-    (void)json_object_set_new(usage, "prompt_cache_hit_tokens", json_integer(o->n_cached));
-    (void)json_object_set_new(usage, "prompt_cache_miss_tokens",
-                              json_integer(o->n_prompt - o->n_cached));
-    return usage;
-}
-
-static json_t *text_of(const r2i_buffer *b) {
-    return json_stringn(b->n_bytes > 0 ? b->bytes : "", b->n_bytes);
-}
-
-static json_t *take_logprobs(r2i_choice *choice) {
+static json_t *take_logprobs(const r2i_reply_head *h, r2i_choice *choice) {
+    r2i_buffer *b = &choice->out.logprobs;
     if (!choice->wishes->wants_logprobs) return json_null();
-    json_t *list = choice->out.logprobs != NULL ? choice->out.logprobs : json_array();
-    choice->out.logprobs = NULL;
-    return json_pack("{s:o}", "content", list);
-}
-
-static json_t *frame(const r2i_reply_head *h, const char *object, json_t *choices) {
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", h->id, "object", object, "created",
-                     (json_int_t)h->created, "model", h->model, "system_fingerprint", fingerprint,
-                     "choices", choices);
+    json_t *content = json_array();
+    const r2i_token_logprob *tokens = (const void *)b->bytes;
+    for (size_t i = 0; i < b->n_bytes / sizeof *tokens; i++) {
+        const r2i_token_logprob *t = &tokens[i];
+        json_t *token = describe_token(h->model, t->token, t->logprob), *top = json_array();
+        for (int32_t k = 0; k < t->n_top; k++)
+            (void)json_array_append_new(
+                top, describe_token(h->model, t->top[k].token, t->top[k].logprob));
+        (void)json_object_set_new(token, "top_logprobs", top);
+        (void)json_array_append_new(content, token);
+    }
+    r2i_buffer_clear(b);
+    return json_pack("{s:o}", "content", content);
 }
 
 /* To a message or a delta; under no, one or two names. */
 static void add_thoughts(const r2i_reply_head *h, const r2i_choice *choice, json_t *to) {
     const r2i_reasoning_field field = h->reasoning_field;
-    json_t *thoughts = choice->out.thinking.n_bytes > 0 ? text_of(&choice->out.thinking) : NULL;
+    json_t *thoughts =
+        choice->out.thinking.n_bytes > 0 ? r2i_json_of_buffer(&choice->out.thinking) : NULL;
     if (thoughts == NULL) return;
     if (field == R2I_REASONING_CONTENT || field == R2I_REASONING_BOTH)
         (void)json_object_set(to, "reasoning_content", thoughts);
@@ -53,31 +43,27 @@ static void add_thoughts(const r2i_reply_head *h, const r2i_choice *choice, json
 
 static json_t *whole_choice(const r2i_reply_head *h, r2i_choice *choice) {
     const r2i_choice_out *o = &choice->out;
-    json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", text_of(&o->answer));
+    json_t *message =
+        json_pack("{s:s, s:o}", "role", "assistant", "content", r2i_json_of_buffer(&o->answer));
     add_thoughts(h, choice, message);
     json_t *whole =
         json_pack("{s:i, s:o, s:o, s:s}", "index", choice->index, "message", message, "logprobs",
-                  take_logprobs(choice), "finish_reason", r2i_finish_reason(o->finish));
+                  take_logprobs(h, choice), "finish_reason", r2i_finish_reason(o->finish));
     if (o->is_think_cut) (void)json_object_set_new(whole, "reasoning_truncated", json_true());
     return whole;
 }
 
-r2_status r2i_reply_whole(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
+static r2_status write_whole(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
     json_t *choices = json_array();
     for (int32_t i = 0; i < job->n_choices; i++)
         (void)json_array_append_new(choices, whole_choice(h, &job->choices[i]));
-    json_t *reply = frame(h, "chat.completion", choices);
-    (void)json_object_set_new(reply, "usage", usage_of(&job->out));
+    json_t *reply = r2i_reply_frame(h, "chat.completion", choices);
+    (void)json_object_set_new(reply, "usage", r2i_reply_usage(&job->out));
+    (void)json_object_set_new(reply, "timings", r2i_reply_timings(&job->out));
     return r2i_json_append(out, reply);
 }
 
 /* ---- streams ---- */
-
-static r2_status add_event(r2i_buffer *out, json_t *value) {
-    R2I_TRY(r2i_buffer_append_text(out, "data: ", NULL));
-    R2I_TRY(r2i_json_append(out, value));
-    return r2i_buffer_append_text(out, "\n\n", NULL);
-}
 
 static r2_status add_chunk(const r2i_reply_head *h, const r2i_choice *choice, json_t *delta,
                            json_t *logprobs, const char *finish, r2i_buffer *out) {
@@ -85,13 +71,17 @@ static r2_status add_chunk(const r2i_reply_head *h, const r2i_choice *choice, js
                                 "logprobs", logprobs, "finish_reason", finish);
     if (finish != NULL && choice->out.is_think_cut)
         (void)json_object_set_new(json_array_get(choices, 0), "reasoning_truncated", json_true());
-    json_t *chunk = frame(h, "chat.completion.chunk", choices);
-    if (choice->wishes->wants_usage) (void)json_object_set_new(chunk, "usage", json_null());
-    return add_event(out, chunk);
+    json_t *chunk = r2i_reply_frame(h, object_name, choices);
+    const r2i_job_out *out_of_all = &choice->job->out;
+    if (choice->wishes->wants_usage)
+        (void)json_object_set_new(chunk, "usage", json_null());
+    else if (finish != NULL && out_of_all->is_done)
+        (void)json_object_set_new(chunk, "timings", r2i_reply_timings(out_of_all));
+    return r2i_reply_event(out, chunk);
 }
 
 /* All of them in ascending order: clients make room for one more when they see an index that is new. */
-r2_status r2i_reply_first(const r2i_reply_head *h, const r2i_job *job, r2i_buffer *out) {
+static r2_status write_first(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
     for (int32_t i = 0; i < job->n_choices; i++) {
         json_t *delta = json_pack("{s:s, s:s}", "role", "assistant", "content", "");
         R2I_TRY(add_chunk(h, &job->choices[i], delta, json_null(), NULL, out));
@@ -110,13 +100,14 @@ static r2_status add_more(const r2i_reply_head *h, r2i_choice *choice, r2i_buffe
             json_decref(delta);
         r2i_buffer_clear(&o->thinking);
     }
-    if (o->answer.n_bytes == 0 && o->logprobs == NULL) return R2_OK;
-    json_t *delta = json_pack("{s:o}", "content", text_of(&o->answer));
+    if (o->answer.n_bytes == 0 && o->logprobs.n_bytes == 0) return R2_OK;
+    json_t *delta = json_pack("{s:o}", "content", r2i_json_of_buffer(&o->answer));
     r2i_buffer_clear(&o->answer);
-    return add_chunk(h, choice, delta, take_logprobs(choice), NULL, out);
+    return add_chunk(h, choice, delta, take_logprobs(h, choice), NULL, out);
 }
 
-r2_status r2i_reply_more(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
+static r2_status write_more(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
+    R2I_TRY(r2i_reply_progress(h, object_name, job, out));
     for (int32_t i = 0; i < job->n_choices; i++) {
         r2i_choice *choice = &job->choices[i];
         R2I_TRY(add_more(h, choice, out));
@@ -128,17 +119,8 @@ r2_status r2i_reply_more(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out)
     return R2_OK;
 }
 
-r2_status r2i_reply_end(const r2i_reply_head *h, const r2i_job *job, r2i_buffer *out) {
-    if (job->wishes->wants_usage) {
-        json_t *chunk = frame(h, "chat.completion.chunk", json_array());
-        (void)json_object_set_new(chunk, "usage", usage_of(&job->out));
-        R2I_TRY(add_event(out, chunk));
-    }
-    return r2i_buffer_append_text(out, "data: [DONE]\n\n", NULL);
+static r2_status write_end(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
+    return r2i_reply_last(h, object_name, job, out);
 }
 
-r2_status r2i_reply_error(const r2i_refusal *refusal, r2i_buffer *out) {
-    R2I_TRY(r2i_buffer_append_text(out, "data: ", NULL));
-    R2I_TRY(r2i_refusal_write(refusal, out));
-    return r2i_buffer_append_text(out, "\n\n", NULL);
-}
+const r2i_reply_format r2i_chat_format = { write_whole, write_first, write_more, write_end };

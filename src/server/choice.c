@@ -5,34 +5,14 @@
 #include "base/clock.h"
 #include "base/failure.h"
 
-enum { READ_TOKENS = 64, TOKEN_BYTES = 256, MAX_TEXT_BYTES = 1 << 26 };
-
-static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+enum { READ_TOKENS = 64, MAX_TEXT_BYTES = 1 << 26 };
 
 /* ---- from tokens to text ---- */
 
-static json_t *describe_token(const r2_model *model, r2_token token, float logprob) {
-    char text[TOKEN_BYTES];
-    size_t n = r2_token_bytes(model, token, text, sizeof text);
-    if (n > sizeof text) n = sizeof text;
-    json_t *bytes = json_array();
-    for (size_t i = 0; i < n; i++)
-        (void)json_array_append_new(bytes, json_integer((unsigned char)text[i]));
-    json_t *shown = json_stringn(text, n);
-    return json_pack("{s:o, s:f, s:o}", "token", shown != NULL ? shown : json_string(replacement),
-                     "logprob", (double)logprob, "bytes", bytes);
-}
-
-static void add_logprobs(r2i_choice *c, const r2_model *model, const r2_generated *g) {
-    r2_top_logprob top[20];
-    json_t *list = json_array();
-    json_t *token = describe_token(model, g->token, g->logprob);
-    const int32_t n = r2_sequence_top_logprobs(c->sequence, top, c->wishes->n_top);
-    for (int32_t i = 0; i < n; i++)
-        (void)json_array_append_new(list, describe_token(model, top[i].token, top[i].logprob));
-    (void)json_object_set_new(token, "top_logprobs", list);
-    if (c->out.logprobs == NULL) c->out.logprobs = json_array();
-    (void)json_array_append_new(c->out.logprobs, token);
+static r2_status add_logprobs(r2i_choice *c, const r2_generated *g) {
+    r2i_token_logprob t = { .token = g->token, .logprob = g->logprob };
+    t.n_top = r2_sequence_top_logprobs(c->sequence, t.top, c->wishes->n_top);
+    return r2i_buffer_append(&c->out.logprobs, &t, sizeof t, NULL);
 }
 
 /* A model leaves blank lines between its thoughts and its answer: they are part of neither. */
@@ -57,12 +37,12 @@ static r2_status add_token(r2i_choice *c, const r2i_choice_context *x, const r2_
     if (c->first_ns == 0) c->first_ns = r2i_clock_ns();
     if (g->is_thinking) return add_thought(c, x, g->token);
     if (c->wishes->wants_logprobs && !r2_token_is_end(x->model, g->token))
-        add_logprobs(c, x->model, g);
+        R2I_TRY(add_logprobs(c, g));
     return add_answer(c, r2_detokenizer_feed(c->texts[1], g->token), false);
 }
 
 static size_t count_unsent(const r2i_choice_out *out) {
-    return out->answer.n_bytes + out->thinking.n_bytes + (out->logprobs != NULL);
+    return out->answer.n_bytes + out->thinking.n_bytes + out->logprobs.n_bytes;
 }
 
 r2_status r2i_choice_read(r2i_choice *c, const r2i_choice_context *x, bool *has_more) {
@@ -88,36 +68,46 @@ void r2i_choice_init(r2i_choice *c, struct r2i_job *job, int32_t index, r2i_heap
     r2i_stop_text_init(&c->stop, heap, NULL, 0);
     r2i_buffer_init(&c->out.thinking, heap, MAX_TEXT_BYTES);
     r2i_buffer_init(&c->out.answer, heap, MAX_TEXT_BYTES);
+    r2i_buffer_init(&c->out.logprobs, heap, MAX_TEXT_BYTES);
 }
 
 void r2i_choice_destroy(r2i_choice *c) {
     r2i_choice_release(c);
     r2i_buffer_destroy(&c->out.thinking);
     r2i_buffer_destroy(&c->out.answer);
-    json_decref(c->out.logprobs);
+    r2i_buffer_destroy(&c->out.logprobs);
 }
 
-/* Each choice has a seed of its own: choice i is what a request with the seed + i gets. */
-static r2_sequence_options options_of(const r2i_choice *c) {
-    r2_sequence_options options = c->wishes->options;
-    options.sampling.seed += (uint64_t)c->index;
-    return options;
-}
-
-r2_status r2i_choice_begin(r2i_choice *c, const r2i_choice_context *x, r2_error *err) {
-    const r2_sequence_options options = options_of(c);
-    R2I_TRY(r2_sequence_create(&c->sequence, x->engine, &options, err));
-    if (c->texts[0] == NULL) {
-        r2i_stop_text_init(&c->stop, x->heap, c->wishes->stops, c->wishes->n_stops);
-        R2I_TRY(r2_detokenizer_create(&c->texts[0], x->model, false, err));
-        R2I_TRY(r2_detokenizer_create(&c->texts[1], x->model, false, err));
-    }
-    return r2_sequence_append(c->sequence, c->prompt, c->n_prompt, err);
+bool r2i_choice_can_begin(const r2i_choice *c) {
+    r2_sequence_status status;
+    if (c->leader == NULL || c->leader->out.is_done) return true;
+    if (c->leader->sequence == NULL) return false;
+    r2_sequence_get_status(c->leader->sequence, &status);
+    return status.n_computed >= c->prompt->n_tokens;
 }
 
 static void drop_sequence(r2i_choice *c) {
     if (c->sequence != NULL) r2_sequence_destroy(c->sequence);
     c->sequence = NULL;
+}
+
+/* Reads the prompt, or takes it from the leader: the last token alone is computed again, for its logits. */
+static r2_status begin_sequence(r2i_choice *c, const r2i_choice_context *x, r2_error *err) {
+    const r2_sequence_options options = r2i_wishes_options(c->wishes, c->i_draw);
+    if (c->leader != NULL && c->leader->sequence != NULL) {
+        R2I_TRY(r2_sequence_fork(&c->sequence, c->leader->sequence, &options, err));
+        return r2_sequence_rewind(c->sequence, c->prompt->n_tokens, err);
+    }
+    R2I_TRY(r2_sequence_create(&c->sequence, x->engine, &options, err));
+    return r2_sequence_append(c->sequence, c->prompt->tokens, c->prompt->n_tokens, err);
+}
+
+r2_status r2i_choice_begin(r2i_choice *c, const r2i_choice_context *x, r2_error *err) {
+    R2I_TRY(begin_sequence(c, x, err));
+    if (c->texts[0] != NULL) return R2_OK;
+    r2i_stop_text_init(&c->stop, x->heap, c->wishes->stops, c->wishes->n_stops);
+    R2I_TRY(r2_detokenizer_create(&c->texts[0], x->model, false, err));
+    return r2_detokenizer_create(&c->texts[1], x->model, false, err);
 }
 
 void r2i_choice_put_back(r2i_choice *c) {

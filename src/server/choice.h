@@ -5,8 +5,6 @@
  * engine thread only, but for r2_sequence_cancel. */
 #ifndef R2I_CHOICE_H
 #define R2I_CHOICE_H
-#include <jansson.h>
-
 #include "r2lm/text.h"
 #include "server/queue.h"
 #include "server/stop_text.h"
@@ -19,14 +17,28 @@ typedef struct {
     r2_token open, close; /* of thoughts; -1: none */
 } r2i_choice_context;
 
+/* A token of an answer with its probability and those of the likeliest at its place. */
+typedef struct {
+    r2_token token;
+    float logprob;
+    int32_t n_top;
+    r2_top_logprob top[20];
+} r2i_token_logprob;
+
+/* What one choice or several answer. */
+typedef struct {
+    const r2_token *tokens; /* [n_tokens], borrowed */
+    int32_t n_tokens;
+} r2i_choice_prompt;
+
 /* Written by the engine thread, taken by the event loop. */
 typedef struct {
     r2i_buffer thinking, answer; /* not sent yet */
-    json_t *logprobs;            /* array of OpenAI's token objects, not sent yet; or NULL */
+    r2i_buffer logprobs;         /* r2i_token_logprob, not sent yet */
     r2_finish finish;
     bool is_done;
     bool is_end_sent; /* the event loop's: the chunk with its finish_reason */
-    int32_t n_generated, n_thinking;
+    int32_t n_generated, n_thinking, n_drafted, n_accepted;
     bool is_think_cut;
 } r2i_choice_out;
 
@@ -35,9 +47,10 @@ typedef struct r2i_choice {
     struct r2i_job *job;
     int32_t index; /* among the request's choices */
     /* reader */
-    const r2i_wishes *wishes; /* borrowed */
-    const r2_token *prompt;   /* borrowed, [n_prompt] */
-    int32_t n_prompt;
+    const r2i_wishes *wishes;  /* borrowed */
+    r2i_choice_prompt *prompt; /* borrowed */
+    struct r2i_choice *leader; /* reads the same prompt first; NULL: this one does */
+    int32_t i_draw;            /* number among the prompt's choices: which seed it has */
     /* engine thread */
     r2_sequence *sequence;    /* NULL: it does not run */
     r2_detokenizer *texts[2]; /* of thoughts and of the answer */
@@ -46,7 +59,8 @@ typedef struct r2i_choice {
     int32_t n_drawn; /* tokens seen since the sequence began */
     bool has_thoughts, has_answer;
     int32_t n_thinking;
-    int64_t first_ns; /* of its first token, 0: none yet */
+    int32_t n_cached, n_computed; /* of the prompt's tokens, so far */
+    int64_t first_ns;             /* of its first token, 0: none yet */
     r2i_choice_out out;
 } r2i_choice;
 
@@ -54,6 +68,8 @@ void r2i_choice_init(r2i_choice *choice, struct r2i_job *job, int32_t index, r2i
 /* With all it owns; its sequence must be gone. */
 void r2i_choice_destroy(r2i_choice *choice);
 
+/* One of several choices waits until the first has read their prompt: it goes on from there. */
+bool r2i_choice_can_begin(const r2i_choice *choice);
 /* Creates what writes it and hands the prompt to the engine.  R2_E_NOMEM, R2_E_FULL; release it then. */
 R2_CHECKED r2_status r2i_choice_begin(r2i_choice *choice, const r2i_choice_context *context,
                                       r2_error *err);

@@ -134,24 +134,31 @@ static void send_piece(r2i_pending *p, const r2i_buffer *text) {
     p->sent_ns = r2i_clock_ns();
 }
 
+/* NULL: the task's reply is whole already. */
+static const r2i_reply_format *format_of(const r2i_job *job) {
+    return job->task == R2I_TASK_CHAT ? &r2i_chat_format : NULL;
+}
+
 static r2i_reply_head head_of(const r2i_server *s, const r2i_pending *p) {
-    return (r2i_reply_head){ p->id, s->options->model_id, p->created, s->options->reasoning_field };
+    return (r2i_reply_head){ p->id, s->options->model_id, p->created, s->options->model,
+                             s->options->reasoning_field };
 }
 
 static r2_status write_stream(r2i_server *s, r2i_pending *p, r2i_buffer *text) {
     const r2i_reply_head head = head_of(s, p);
     r2i_job *job = p->job;
+    const r2i_reply_format *format = format_of(job);
     if (!p->is_started) {
         add_headers(s, p->request, "text/event-stream");
         add_header(p->request, "X-Request-Id", p->id);
         evhttp_send_reply_start(p->request, 200, "OK");
         p->is_started = true;
-        R2I_TRY(r2i_reply_first(&head, job, text));
+        R2I_TRY(format->first(&head, job, text));
     }
-    R2I_TRY(r2i_reply_more(&head, job, text));
+    R2I_TRY(format->more(&head, job, text));
     if (!job->out.is_done) return R2_OK;
     return job->out.refusal.http != 0 ? r2i_reply_error(&job->out.refusal, text)
-                                      : r2i_reply_end(&head, job, text);
+                                      : format->end(&head, job, text);
 }
 
 static void send_stream(r2i_server *s, r2i_pending *p) {
@@ -172,16 +179,14 @@ static void send_whole(r2i_server *s, r2i_pending *p) {
     const r2i_reply_head head = head_of(s, p);
     r2i_buffer body;
     r2i_job *job = p->job;
+    const r2i_reply_format *format = format_of(job);
     r2i_buffer_init(&body, &s->heap, SIZE_MAX / 2);
-    const r2_status status =
-        job->task == R2I_TASK_CHAT ? r2i_reply_whole(&head, job, &body) : R2_OK;
-    if (status != R2_OK) {
+    if (format != NULL && format->whole(&head, job, &body) != R2_OK) {
         (void)r2i_refuse(&job->out.refusal, NO_MEMORY, NULL, NULL, "no memory for the reply");
         send_refusal(s, detach(p), &job->out.refusal);
     } else {
         add_header(p->request, "X-Request-Id", p->id);
-        send_bytes(s, detach(p), 200, "application/json",
-                   job->task == R2I_TASK_CHAT ? &body : &job->out.reply);
+        send_bytes(s, detach(p), 200, "application/json", format != NULL ? &body : &job->out.reply);
     }
     r2i_buffer_destroy(&body);
 }

@@ -1,6 +1,6 @@
 #include "server/engine_loop.h"
 
-#include "base/failure.h"
+#include "base/clock.h"
 
 /* ---- the end of a choice; all under the desk's lock ---- */
 
@@ -37,6 +37,8 @@ static void end(r2i_engine_loop *l, r2i_choice *choice, const r2_sequence_status
     out->finish = choice->stop.is_over ? R2_FINISH_END : status->finish;
     out->n_generated = status->n_generated;
     out->n_thinking = choice->n_thinking;
+    out->n_drafted = status->n_drafted;
+    out->n_accepted = status->n_accepted;
     out->is_think_cut = status->is_think_cut;
     if (out->finish == R2_FINISH_MEMORY && l->running.n > 0) {
         put_back(l, choice);
@@ -62,6 +64,7 @@ static void begin(r2i_engine_loop *l, r2i_choice *choice) {
     if (atomic_load(&choice->job->is_gone) || choice->job->out.refusal.http != 0) {
         let_go(l, choice);
     } else if (r2i_choice_begin(choice, &l->context, &err) == R2_OK) {
+        if (choice->job->out.begin_ns == 0) choice->job->out.begin_ns = r2i_clock_ns();
         r2i_queue_add(&l->running, &choice->link);
     } else if (err.code == R2_E_NOMEM || err.code == R2_E_FULL) {
         fail(l, choice, 503, NULL, "no memory for the request");
@@ -74,30 +77,59 @@ static r2i_choice *take(r2i_queue *queue) {
     return (r2i_choice *)(void *)r2i_queue_take(queue);
 }
 
+/* The first that may begin, or NULL. */
+static r2i_choice *take_next(r2i_queue *to_write) {
+    for (r2i_link *at = to_write->first; at != NULL; at = at->next) {
+        r2i_choice *choice = (r2i_choice *)(void *)at;
+        if (!r2i_choice_can_begin(choice)) continue;
+        (void)r2i_queue_remove(to_write, at);
+        return choice;
+    }
+    return NULL;
+}
+
 static void admit(r2i_engine_loop *l) {
     r2i_desk *d = l->desk;
-    while (d->to_write.n > 0 && (l->running.n == 0 || l->running.n < l->n_allowed))
-        begin(l, take(&d->to_write));
+    while (l->running.n == 0 || l->running.n < l->n_allowed) {
+        r2i_choice *choice = take_next(&d->to_write);
+        if (choice == NULL) break;
+        begin(l, choice);
+    }
     d->n_running = l->running.n;
     d->n_waiting = d->to_write.n;
 }
 
 /* ---- the thread ---- */
 
+/* How far the prompt is read; what was read again after its pages were taken away counts once. */
+static void note_progress(r2i_choice *choice, const r2_sequence_status *status) {
+    r2i_job_out *out = &choice->job->out;
+    if (out->first_ns == 0) out->first_ns = choice->first_ns;
+    if (choice->leader != NULL) return;
+    if (choice->n_skip == 0) {
+        out->n_cached += status->n_cached - choice->n_cached;
+        choice->n_cached = status->n_cached;
+    }
+    const int32_t n = status->n_computed < choice->prompt->n_tokens ? status->n_computed
+                                                                    : choice->prompt->n_tokens;
+    if (n <= choice->n_computed) return;
+    out->n_computed += n - choice->n_computed;
+    choice->n_computed = n;
+    out->has_progress = choice->wishes->wants_progress;
+}
+
 static void collect_one(r2i_engine_loop *l, r2i_choice *choice) {
     r2_sequence_status status;
     bool has_more = false;
-    r2i_job_out *out = &choice->job->out;
     const r2_status read = r2i_choice_read(choice, &l->context, &has_more);
     r2_sequence_get_status(choice->sequence, &status);
-    if (choice->n_skip == 0 && choice->index == 0) out->n_cached = status.n_cached;
-    if (out->first_ns == 0) out->first_ns = choice->first_ns;
+    note_progress(choice, &status);
     if (read != R2_OK) {
         (void)r2i_queue_remove(&l->running, &choice->link);
         fail(l, choice, 503, NULL, "no memory for the answer");
     } else if (status.finish != R2_FINISH_NONE || choice->stop.is_over) {
         end(l, choice, &status);
-    } else if (has_more && choice->wishes->is_stream) {
+    } else if ((has_more || choice->job->out.has_progress) && choice->wishes->is_stream) {
         r2i_desk_tell(l->desk, choice->job);
     }
 }

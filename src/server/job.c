@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/failure.h"
 
 enum { MAX_TEXT_BYTES = 1 << 26 };
@@ -45,11 +46,24 @@ r2i_job *r2i_job_create(r2i_heap *heap, r2i_task task, size_t max_body_bytes) {
     return job;
 }
 
-r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, int32_t n) {
+r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, const r2i_wishes *wishes,
+                               int32_t n_prompts) {
+    const int32_t n_each = wishes->n_choices, n = n_prompts * n_each;
+    job->wishes = wishes;
+    job->prompts = r2i_heap_take(heap, (size_t)n_prompts * sizeof *job->prompts);
+    if (job->prompts == NULL) return R2_E_NOMEM;
+    job->n_prompts = n_prompts;
+    memset(job->prompts, 0, (size_t)n_prompts * sizeof *job->prompts);
     job->choices = r2i_heap_take(heap, (size_t)n * sizeof *job->choices);
     if (job->choices == NULL) return R2_E_NOMEM;
-    for (int32_t i = 0; i < n; i++)
-        r2i_choice_init(&job->choices[i], job, i, heap);
+    for (int32_t i = 0; i < n; i++) {
+        r2i_choice *choice = &job->choices[i];
+        r2i_choice_init(choice, job, i, heap);
+        choice->wishes = wishes;
+        choice->prompt = &job->prompts[i / n_each];
+        choice->i_draw = i % n_each;
+        if (choice->i_draw > 0) choice->leader = choice - choice->i_draw;
+    }
     job->n_choices = job->n_left = n;
     return R2_OK;
 }
@@ -57,6 +71,7 @@ r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, int32_t n) {
 void r2i_job_destroy(r2i_job *job, r2i_heap *heap) {
     for (int32_t i = 0; i < job->n_choices; i++)
         r2i_choice_destroy(&job->choices[i]);
+    r2i_heap_give(heap, job->prompts, (size_t)job->n_prompts * sizeof *job->prompts);
     r2i_heap_give(heap, job->choices, (size_t)job->n_choices * sizeof *job->choices);
     r2i_chat_request_destroy(&job->chat);
     r2_prompt_destroy(job->prompt);
@@ -118,7 +133,12 @@ void r2i_desk_end_choice(r2i_desk *d, r2i_choice *choice) {
     choice->out.is_done = true;
     job->out.n_generated += choice->out.n_generated;
     job->out.n_thinking += choice->out.n_thinking;
-    if (--job->n_left == 0) job->out.is_done = true;
+    job->out.n_drafted += choice->out.n_drafted;
+    job->out.n_accepted += choice->out.n_accepted;
+    if (--job->n_left == 0) {
+        job->out.is_done = true;
+        job->out.end_ns = r2i_clock_ns();
+    }
     r2i_desk_tell(d, job);
 }
 

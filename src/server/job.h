@@ -25,9 +25,11 @@ typedef struct {
     r2i_buffer reply; /* of a task that needs no model: its whole JSON */
     r2i_refusal refusal;
     bool is_accepted, is_done;
-    bool is_told;                                        /* lies in the ready queue */
-    int32_t n_prompt, n_cached, n_generated, n_thinking; /* the latter two: of ended choices */
-    int64_t first_ns;                                    /* of the first token */
+    bool is_told;                           /* lies in the ready queue */
+    int32_t n_prompt, n_cached, n_computed; /* tokens of all prompts; of these, read so far */
+    int32_t n_generated, n_thinking, n_drafted, n_accepted; /* of ended choices */
+    int64_t begin_ns, first_ns, end_ns; /* first choice begun; first token; last choice ended */
+    bool has_progress;                  /* n_computed grew and was not sent */
 } r2i_job_out;
 
 struct r2i_job {
@@ -41,8 +43,10 @@ struct r2i_job {
     /* reader */
     r2i_chat_request chat;
     r2_prompt *prompt;
-    const r2i_wishes *wishes; /* into the request */
-    r2i_choice *choices;      /* [n_choices], NULL before it was read */
+    const r2i_wishes *wishes;   /* into the request */
+    r2i_choice_prompt *prompts; /* [n_prompts], NULL before it was read */
+    int32_t n_prompts;
+    r2i_choice *choices; /* [n_choices], those of each prompt beside each other */
     int32_t n_choices;
     int32_t n_left;      /* of these, not done */
     atomic_bool is_gone; /* nobody waits for it any more */
@@ -74,8 +78,10 @@ void r2i_desk_close(r2i_desk *desk);
 r2i_job *r2i_job_create(r2i_heap *heap, r2i_task task, size_t max_body_bytes);
 void r2i_job_destroy(r2i_job *job, r2i_heap *heap);
 
-/* The reader's: n choices that are not started, without wishes and prompts.  R2_E_NOMEM. */
-R2_CHECKED r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, int32_t n);
+/* The reader's: wishes->n_choices choices for each of n_prompts prompts, that are to be filled in.
+ * R2_E_NOMEM. */
+R2_CHECKED r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, const r2i_wishes *wishes,
+                                          int32_t n_prompts);
 
 /* For the event loop. */
 void r2i_desk_hand_in(r2i_desk *desk, r2i_job *job);

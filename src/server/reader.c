@@ -5,6 +5,7 @@
 #include "base/failure.h"
 #include "server/json_text.h"
 #include "server/reasoning.h"
+#include "server/request_fields.h"
 
 /* What the library says about a prompt, as an answer to the client. */
 static r2_status refuse_status(r2i_refusal *refusal, const char *param, r2_status status,
@@ -17,7 +18,7 @@ static r2_status refuse_status(r2i_refusal *refusal, const char *param, r2_statu
     case R2_E_UNSUPPORTED:
         return r2i_refuse(refusal, 400, param, "invalid_value", "%s: %s", param, err->text);
     case R2_E_NOMEM:
-        return r2i_refuse(refusal, 503, NULL, NULL, "no memory for the request");
+        return r2i_refuse_memory(refusal);
     default:
         return r2i_refuse(refusal, 500, NULL, NULL, "the request could not be read");
     }
@@ -58,13 +59,17 @@ static r2_status check_length(const r2i_reader *reader, r2i_job *job) {
 }
 
 static r2_status make_choices(const r2i_reader *reader, r2i_job *job) {
-    if (r2i_job_make_choices(job, reader->desk->heap, 1) != R2_OK)
-        return r2i_refuse(&job->refusal, 503, NULL, NULL, "no memory for the request");
-    job->wishes = &job->chat.wishes;
-    job->choices[0].wishes = job->wishes;
-    job->choices[0].prompt = job->prompt->tokens;
-    job->choices[0].n_prompt = job->prompt->n_tokens;
+    if (r2i_job_make_choices(job, reader->desk->heap, &job->chat.wishes, 1) != R2_OK)
+        return r2i_refuse_memory(&job->refusal);
+    job->prompts[0] = (r2i_choice_prompt){ job->prompt->tokens, job->prompt->n_tokens };
+    job->out.n_prompt = job->prompt->n_tokens;
     return R2_OK;
+}
+
+static int32_t n_vocab(const r2i_reader *reader) {
+    r2_model_info info;
+    r2_model_get_info(reader->options->model, &info);
+    return info.n_vocab;
 }
 
 static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
@@ -73,6 +78,7 @@ static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
     R2I_TRY(r2i_chat_request_read(&job->chat, job->body.bytes, job->body.n_bytes, &defaults,
                                   &job->refusal));
     job->chat.wishes.options.cache_domain = job->domain;
+    R2I_TRY(r2i_wishes_check(&job->chat.wishes, n_vocab(reader), &job->refusal));
     R2I_TRY(make_prompt(reader, job, true));
     R2I_TRY(check_length(reader, job));
     r2i_reasoning_cap(&job->chat.wishes, job->prompt->n_tokens, reader->options->n_context);
@@ -89,9 +95,8 @@ static json_t *token_list(const r2_token *tokens, int32_t n_tokens) {
 }
 
 static r2_status write_reply(r2i_job *job, json_t *reply) {
-    return r2i_json_append(&job->out.reply, reply) == R2_OK
-               ? R2_OK
-               : r2i_refuse(&job->refusal, 503, NULL, NULL, "no memory for the reply");
+    return r2i_json_append(&job->out.reply, reply) == R2_OK ? R2_OK
+                                                            : r2i_refuse_memory(&job->refusal);
 }
 
 static r2_status read_flag(const json_t *body, const char *name, bool *out, r2i_refusal *refusal) {
@@ -119,7 +124,7 @@ static r2_status tokenize(const r2i_reader *reader, r2i_job *job, const json_t *
     const size_t cap_bytes =
         (n_bytes + 16) * sizeof(r2_token); /* no token is shorter than a byte */
     r2_token *tokens = r2i_heap_take(reader->desk->heap, cap_bytes);
-    if (tokens == NULL) return r2i_refuse(&job->refusal, 503, NULL, NULL, "no memory");
+    if (tokens == NULL) return r2i_refuse_memory(&job->refusal);
     const r2_status status =
         r2_tokenize(reader->options->model, json_string_value(content), n_bytes, flags, tokens,
                     (int32_t)(n_bytes + 16), &n_tokens, &err);
@@ -131,15 +136,14 @@ static r2_status tokenize(const r2i_reader *reader, r2i_job *job, const json_t *
 
 static r2_status add_token(const r2i_reader *reader, const json_t *item, r2_detokenizer *texts,
                            r2i_buffer *out, r2i_refusal *refusal) {
-    r2_model_info info;
-    r2_model_get_info(reader->options->model, &info);
+    const int32_t last = n_vocab(reader) - 1;
     const json_int_t token = json_integer_value(item);
-    if (!json_is_integer(item) || token < 0 || token >= info.n_vocab)
+    if (!json_is_integer(item) || token < 0 || token > last)
         return r2i_refuse(refusal, 400, "tokens", "out_of_range",
-                          "tokens: expected whole numbers of 0 to %d", info.n_vocab - 1);
+                          "tokens: expected whole numbers of 0 to %d", last);
     return r2i_buffer_append_text(out, r2_detokenizer_feed(texts, (r2_token)token), NULL) == R2_OK
                ? R2_OK
-               : r2i_refuse(refusal, 503, NULL, NULL, "no memory for the reply");
+               : r2i_refuse_memory(refusal);
 }
 
 /* {"tokens": [...]} -> {"content": "..."} */
@@ -186,11 +190,10 @@ static r2_status read_text_task(const r2i_reader *reader, r2i_job *job) {
 
 /* ---- the thread ---- */
 
-static void finish(r2i_desk *d, r2i_job *job, bool is_chat) {
+static void finish(r2i_desk *d, r2i_job *job, bool is_for_engine) {
     (void)pthread_mutex_lock(&d->lock);
-    if (is_chat) {
+    if (is_for_engine) {
         job->out.is_accepted = true;
-        job->out.n_prompt = job->prompt->n_tokens;
         for (int32_t i = 0; i < job->n_choices; i++)
             r2i_queue_add(&d->to_write, &job->choices[i].link);
         (void)pthread_cond_signal(&d->has_writing);
@@ -213,7 +216,7 @@ static void read_one(const r2i_reader *reader, r2i_job *job) {
     if (status != R2_OK)
         r2i_desk_refuse(reader->desk, job, &job->refusal);
     else
-        finish(reader->desk, job, is_chat);
+        finish(reader->desk, job, job->n_choices > 0);
 }
 
 void *r2i_reader_run(void *argument) {

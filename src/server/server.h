@@ -28,8 +28,8 @@ typedef struct {
     size_t body_bytes;            /* most of a request's */
     r2_sequence_options defaults; /* of requests that do not say */
     r2i_reasoning_field reasoning_field;
-    uint64_t seed;                /* requests without a seed get another one each, from this */
-    bool has_fixed_seed;          /* ... or all of them this one */
+    uint64_t seed;       /* requests without a seed get another one each, from this */
+    bool has_fixed_seed; /* ... or all of them this one */
     void (*log)(void *user, const char *line);                       /* a line per request */
     void (*on_ready)(void *user, const char *address, int32_t port); /* connections are accepted */
     void *user;

@@ -1,12 +1,15 @@
 #include "server/wishes.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/failure.h"
 #include "server/request_fields.h"
 
 typedef struct {
     int64_t top_k, seed, n;
     double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
-    bool is_stream;
+    bool is_stream, wants_progress;
 } values;
 
 #define AT(name) (int)offsetof(values, name)
@@ -20,12 +23,12 @@ static const r2i_field fields[] = {
     { "frequency_penalty", R2I_FIELD_REAL, AT(frequency_penalty), -2, 2 },
     { "repetition_penalty", R2I_FIELD_REAL, AT(repetition_penalty), 0, 10 },
     { "seed", R2I_FIELD_COUNT, AT(seed), -9223372036854775808.0, 9223372036854774784.0 },
-    { "n", R2I_FIELD_COUNT, AT(n), 1, 1 },
+    { "n", R2I_FIELD_COUNT, AT(n), 1, R2I_MAX_CHOICES },
     { "stop", R2I_FIELD_ELSEWHERE, 0, 0, 0 },
     { "stream", R2I_FIELD_FLAG, AT(is_stream), 0, 0 },
     { "stream_options", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
-    { "logit_bias", R2I_FIELD_REFUSED, 0, 0, 0 },
-    { "return_progress", R2I_FIELD_REFUSED, 0, 0, 0 },
+    { "logit_bias", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
+    { "return_progress", R2I_FIELD_FLAG, AT(wants_progress), 0, 0 },
     { "user", R2I_FIELD_TEXT, R2I_FIELD_NOWHERE, 0, 0 },
     { "user_id", R2I_FIELD_TEXT, R2I_FIELD_NOWHERE, 0, 0 },
     { "prompt_cache_key", R2I_FIELD_TEXT, R2I_FIELD_NOWHERE, 0, 0 },
@@ -65,6 +68,28 @@ static r2_status read_stream_options(r2i_wishes *w, const json_t *body, r2i_refu
     return R2_OK;
 }
 
+/* {"token": -100 .. 100} with the token's number as text. */
+static r2_status read_biases(r2i_wishes *w, const json_t *body, r2i_refusal *r) {
+    json_t *biases = json_object_get(body, "logit_bias"), *value;
+    const char *name;
+    if (json_object_size(biases) > R2I_MAX_BIASES)
+        return r2i_refuse(r, 400, "logit_bias", "out_of_range",
+                          "logit_bias: expected at most %d tokens", R2I_MAX_BIASES);
+    json_object_foreach(biases, name, value) {
+        const double bias = json_number_value(value);
+        if (name[0] == '\0' || strlen(name) > 9 || strspn(name, "0123456789") != strlen(name))
+            return r2i_refuse(r, 400, "logit_bias", "invalid_value",
+                              "logit_bias: expected numbers of tokens as names, found \"%.20s\"",
+                              name);
+        if (!json_is_number(value)) return r2i_refuse_type(r, "logit_bias", "numbers", value);
+        if (!(bias >= -100 && bias <= 100))
+            return r2i_refuse(r, 400, "logit_bias", "out_of_range",
+                              "logit_bias: expected -100 to 100, found %g", bias);
+        w->biases[w->n_biases++] = (r2_logit_bias){ (r2_token)strtol(name, NULL, 10), (float)bias };
+    }
+    return R2_OK;
+}
+
 static void take_values(r2i_wishes *w, const values *v) {
     r2_sampling *s = &w->options.sampling;
     s->temperature = (float)v->temperature;
@@ -76,6 +101,8 @@ static void take_values(r2i_wishes *w, const values *v) {
     s->repetition_penalty = (float)v->repetition_penalty;
     s->seed = (uint64_t)v->seed;
     w->is_stream = v->is_stream;
+    w->wants_progress = v->wants_progress;
+    w->n_choices = (int32_t)v->n;
 }
 
 r2_status r2i_wishes_read(r2i_wishes *w, const json_t *body, r2i_refusal *r) {
@@ -87,9 +114,29 @@ r2_status r2i_wishes_read(r2i_wishes *w, const json_t *body, r2i_refusal *r) {
                  .presence_penalty = s->presence_penalty,
                  .frequency_penalty = s->frequency_penalty,
                  .repetition_penalty = s->repetition_penalty,
-                 .seed = (int64_t)s->seed };
+                 .seed = (int64_t)s->seed,
+                 .n = 1 };
     R2I_TRY(r2i_fields_read(&table, body, &v, r));
     take_values(w, &v);
     R2I_TRY(read_stop(w, body, r));
+    R2I_TRY(read_biases(w, body, r));
     return read_stream_options(w, body, r);
+}
+
+r2_status r2i_wishes_check(const r2i_wishes *w, int32_t n_vocab, r2i_refusal *r) {
+    for (int32_t i = 0; i < w->n_biases; i++) {
+        if (w->biases[i].token >= n_vocab)
+            return r2i_refuse(r, 400, "logit_bias", "out_of_range",
+                              "logit_bias: expected tokens of 0 to %d, found %d", n_vocab - 1,
+                              w->biases[i].token);
+    }
+    return R2_OK;
+}
+
+r2_sequence_options r2i_wishes_options(const r2i_wishes *w, int32_t i) {
+    r2_sequence_options options = w->options;
+    options.sampling.seed += (uint64_t)i;
+    options.sampling.biases = w->biases;
+    options.sampling.n_biases = w->n_biases;
+    return options;
 }

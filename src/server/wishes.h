@@ -7,17 +7,26 @@
 #include "r2lm/engine.h"
 #include "server/refusal.h"
 
-enum { R2I_MAX_STOPS = 16 };
+enum { R2I_MAX_STOPS = 16, R2I_MAX_CHOICES = 16, R2I_MAX_BIASES = 300 };
 
 typedef struct {
     r2_sequence_options options;
     const char *stops[R2I_MAX_STOPS]; /* borrowed from the request's body */
     int32_t n_stops, n_top;           /* n_top: likeliest tokens beside each one, for logprobs */
-    bool is_stream, wants_usage, wants_logprobs;
+    int32_t n_choices;                /* answers to each prompt, 1 .. R2I_MAX_CHOICES */
+    r2_logit_bias biases[R2I_MAX_BIASES];
+    int32_t n_biases;
+    bool is_stream, wants_usage, wants_logprobs, wants_progress;
     bool has_think_budget; /* the request's own, which is kept whatever is left for an answer */
 } r2i_wishes;
 
 /* Reads the fields that all endpoints share; what the body does not say stays as it is in *wishes.  On failure
  * R2_E_ARGUMENT with *refusal filled. */
 R2_CHECKED r2_status r2i_wishes_read(r2i_wishes *wishes, const json_t *body, r2i_refusal *refusal);
+/* What can be checked against the model's vocabulary only. */
+R2_CHECKED r2_status r2i_wishes_check(const r2i_wishes *wishes, int32_t n_vocab,
+                                      r2i_refusal *refusal);
+/* Options of the i-th answer to a prompt: each has a seed of its own, so that it is what a request with
+ * the seed + i gets. */
+r2_sequence_options r2i_wishes_options(const r2i_wishes *wishes, int32_t i);
 #endif
