@@ -48,4 +48,5 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(LIBEDIT IMPORTED_TARGET libedit) # the program only; without it, no line editing
 pkg_check_modules(CRYPTO IMPORTED_TARGET libcrypto) # the program only; without it, no checksums in `r2lm verify`
-pkg_check_modules(LIBEVENT IMPORTED_TARGET libevent_core libevent_extra) # the program only; without it, no `r2lm serve`
+# The program only; without them, no `r2lm serve`.
+pkg_check_modules(LIBEVENT IMPORTED_TARGET libevent_core libevent_extra libevent_openssl openssl)

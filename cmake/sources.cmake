@@ -71,7 +71,7 @@ if(LIBEVENT_FOUND)
   target_include_directories(r2lm_server PUBLIC "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/src")
   target_link_libraries(r2lm_server PUBLIC Threads::Threads PkgConfig::JANSSON PkgConfig::LIBEVENT)
 else()
-  message(STATUS "r2lm serve is left out: libevent is missing (Debian: libevent-dev)")
+  message(STATUS "r2lm serve is left out: libevent or OpenSSL is missing (Debian: libevent-dev, libssl-dev)")
 endif()
 
 file(GLOB R2LM_CLI_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/cli/*.c")

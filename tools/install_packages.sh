@@ -13,8 +13,8 @@ libjansson-dev|build|JSON: config.json, tokenizer.json, --json
 libpcre2-dev|build|pre-tokenizer patterns
 libutf8proc-dev|build|Unicode normalization
 libedit-dev|build|line editing in r2lm chat
-libssl-dev|build|checksums in r2lm verify
-libevent-dev|build|HTTP in r2lm serve
+libssl-dev|build|TLS and keys in r2lm serve, checksums in r2lm verify
+libevent-dev|build|HTTP and TLS in r2lm serve
 libcmocka-dev|check|the tests
 python3|check|the structure check and the end-to-end tests
 python3-pytest|check|the end-to-end tests

@@ -6,13 +6,12 @@
 #define _POSIX_C_SOURCE 200809L /* shutdown */
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/listener.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/failure.h"
-#include "server/server_state.h"
+#include "server/reply_head.h"
 
 enum {
     PIECE_BYTES = 4096,
@@ -42,9 +41,9 @@ static void forget(r2i_connection *c) {
     if (c->next != NULL) c->next->before = c->before;
     s->n_connections--;
     if (c->is_busy) s->n_busy--;
-    if (s->is_paused && s->n_connections < s->max_connections && s->socket != NULL) {
+    if (s->is_paused && s->n_connections < s->max_connections) {
         s->is_paused = false;
-        (void)evconnlistener_enable(evhttp_bound_socket_get_listener(s->socket));
+        r2i_listeners_resume(&s->listeners);
     }
     event_free(c->timer);
     r2i_wire_destroy(&c->wire);
@@ -56,6 +55,7 @@ static void forget(r2i_connection *c) {
 static void on_close(struct evhttp_connection *http, void *connection) {
     r2i_connection *c = connection;
     (void)http;
+    r2i_tls_say_end(c->stream);
     if (c->pending != NULL) {
         c->pending->connection = NULL;
         r2i_desk_abandon(&c->server->desk, c->pending->job);
@@ -81,29 +81,45 @@ static void on_refused_event(struct bufferevent *stream, short what, void *conne
 /* All was sent: wait a little for the client to read it, or a reset would tear it away. */
 static void on_refused_sent(struct bufferevent *stream, void *connection) {
     r2i_connection *c = connection;
+    r2i_tls_say_end(stream);
     (void)shutdown(bufferevent_getfd(stream), SHUT_WR);
     set_timer(c, LINGER_SECONDS);
 }
 
+static void write_header(void *output, const char *name, const char *value) {
+    (void)evbuffer_add_printf(output, "%s: %s\r\n", name, value);
+}
+
+/* Until a head is complete its texts may still move. */
+static r2i_span origin_of(const r2i_connection *c) {
+    const r2i_wire_state state = c->wire.state;
+    const bool is_whole = state != R2I_WIRE_AT_HEAD && state != R2I_WIRE_REFUSED;
+    return is_whole ? c->wire.head.origin : (r2i_span){ NULL, 0 };
+}
+
 static void send_refusal(r2i_connection *c) {
     r2i_buffer body;
+    char id[R2I_REQUEST_ID_BYTES];
     struct evbuffer *output = bufferevent_get_output(c->stream);
+    r2i_request_id_make(c->server, id);
     r2i_buffer_init(&body, &c->server->heap, 4096);
     bufferevent_setcb(c->stream, on_refused_read, on_refused_sent, on_refused_event, c);
     if (r2i_refusal_write(&c->refusal, &body) == R2_OK) {
         (void)evbuffer_add_printf(
             output,
             "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-            "Connection: close\r\nX-Content-Type-Options: nosniff\r\n%s\r\n",
-            c->refusal.http, r2i_http_reason(c->refusal.http), body.n_bytes,
-            c->refusal.http == 401 ? "WWW-Authenticate: Bearer\r\n" : "");
+            "Connection: close\r\n",
+            c->refusal.http, r2i_http_reason(c->refusal.http), body.n_bytes);
+        r2i_reply_head_put(c->server, id, origin_of(c), write_header, output);
+        r2i_retry_head_put(c->server, c->refusal.http, write_header, output);
+        (void)evbuffer_add(output, "\r\n", 2);
         (void)evbuffer_add(output, body.bytes, body.n_bytes);
     }
     r2i_buffer_destroy(&body);
     c->is_told = true;
     set_timer(c, WRITE_SECONDS);
     (void)bufferevent_enable(c->stream, EV_READ | EV_WRITE);
-    r2i_server_note(c->server, "-", "refused", c->refusal.http, 0, NULL);
+    r2i_server_note(c->server, id, "-", "refused", c->refusal.http, 0, NULL);
 }
 
 /* The rest happens from the timer, outside of the library's own callbacks. */
@@ -136,6 +152,7 @@ static void on_timer(evutil_socket_t fd, short what, void *connection) {
         c->http = http;
         c->is_known = true;
         evhttp_connection_set_closecb(c->http, on_close, c);
+        if (!r2i_tls_is_ready(c->stream)) set_timer(c, HEAD_SECONDS);
     } else if (c->is_told) {
         evhttp_connection_free(c->http);
     } else if (c->is_refused &&
@@ -143,6 +160,10 @@ static void on_timer(evutil_socket_t fd, short what, void *connection) {
         bufferevent_trigger_event(c->stream, BEV_EVENT_EOF, 0);
     } else if (c->is_refused) {
         send_refusal(c);
+    } else if (!r2i_tls_is_ready(c->stream)) { /* a handshake that takes too long */
+        evhttp_connection_free(c->http);
+    } else if (r2i_wire_is_between(&c->wire)) {
+        return; /* it was in time */
     } else if (c->wire.state == R2I_WIRE_AT_HEAD) {
         (void)r2i_refuse(&c->refusal, 408, NULL, NULL, "the header came too slowly");
         begin_refusal(c);
@@ -159,9 +180,12 @@ static bool span_begins(r2i_span span, const char *text) {
 }
 
 static bool is_open_to_all(r2i_span target) {
+    static const char open[] = "/health";
     const char *end = memchr(target.text, '?', target.n_bytes);
-    if (end != NULL) target.n_bytes = (size_t)(end - target.text);
-    return r2i_span_is(target, "/health") || r2i_span_is(target, "/v1/health");
+    const size_t n = end != NULL ? (size_t)(end - target.text) : target.n_bytes;
+    const size_t n_before = r2i_path_prefix(target.text, n);
+    return n - n_before == sizeof open - 1 &&
+           memcmp(target.text + n_before, open, sizeof open - 1) == 0;
 }
 
 static bool is_json(r2i_span type) {
@@ -176,16 +200,20 @@ static r2_status check_head(r2i_connection *c) {
     const r2i_gate *gate = &c->server->options->gate;
     r2i_refusal *r = &c->refusal;
     const bool is_post = h->method.n_bytes == 4 && memcmp(h->method.text, "POST", 4) == 0;
+    /* A page of an added origin asks whether it may ask; it cannot show a key yet. */
+    const bool is_preflight = h->method.n_bytes == 7 && memcmp(h->method.text, "OPTIONS", 7) == 0 &&
+                              r2i_gate_origin_is_added(gate, h->origin);
     const bool is_get = (h->method.n_bytes == 3 && memcmp(h->method.text, "GET", 3) == 0) ||
                         (h->method.n_bytes == 4 && memcmp(h->method.text, "HEAD", 4) == 0);
-    if (!is_post && !is_get) return r2i_refuse(r, 405, NULL, NULL, "expected GET or POST");
+    if (!is_post && !is_get && !is_preflight)
+        return r2i_refuse(r, 405, NULL, NULL, "expected GET or POST");
     if (!r2i_gate_host_is_ours(gate, h->host))
         return r2i_refuse(r, 403, NULL, "host_not_allowed",
                           "Host: this name is not one of this server's");
     if (!r2i_gate_origin_is_ours(gate, h))
         return r2i_refuse(r, 403, NULL, "origin_not_allowed",
                           "Origin: pages from elsewhere may not use this server");
-    if (!is_open_to_all(h->target) && r2i_gate_find_key(gate, h) < 0)
+    if (!is_preflight && !is_open_to_all(h->target) && r2i_gate_find_key(gate, h) < 0)
         return r2i_refuse(r, 401, NULL, "invalid_api_key", "expected a valid API key");
     if (is_post && !is_json(h->content_type))
         return r2i_refuse(r, 415, NULL, NULL, "Content-Type: expected application/json");
@@ -251,7 +279,9 @@ struct bufferevent *r2i_connection_make(struct event_base *base, void *server) {
                                      .head_bytes = HEAD_BYTES,
                                      .body_bytes = s->options->body_bytes,
                                      .n_fields = N_FIELDS };
-    struct bufferevent *stream = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *stream = s->tls != NULL
+                                     ? r2i_tls_stream(s->tls, base)
+                                     : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     r2i_connection *c = r2i_heap_take(&s->heap, sizeof *c);
     if (stream == NULL || c == NULL) {
         if (stream != NULL) bufferevent_free(stream);
@@ -263,9 +293,9 @@ struct bufferevent *r2i_connection_make(struct event_base *base, void *server) {
     r2i_wire_init(&c->wire, &s->heap, &limits);
     if (c->next != NULL) c->next->before = c;
     s->connections = c;
-    if (++s->n_connections >= s->max_connections && s->socket != NULL) {
+    if (++s->n_connections >= s->max_connections) {
         s->is_paused = true;
-        (void)evconnlistener_disable(evhttp_bound_socket_get_listener(s->socket));
+        r2i_listeners_pause(&s->listeners);
     }
     (void)evbuffer_add_cb(bufferevent_get_input(stream), on_input, c);
     event_active(c->timer, EV_TIMEOUT, 0); /* before any input: the library knows the stream then */

@@ -8,21 +8,15 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
-#include "server/server_state.h"
+#include "server/reply_head.h"
 
 enum { PING_SECONDS = 10, NO_MEMORY = 503 };
 
-static void add_header(struct evhttp_request *request, const char *name, const char *value) {
-    (void)evhttp_add_header(evhttp_request_get_output_headers(request), name, value);
-}
-
 static void add_headers(const r2i_server *s, struct evhttp_request *request, const char *type) {
-    add_header(request, "Content-Type", type);
-    add_header(request, "X-Content-Type-Options", "nosniff");
-    add_header(request, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
-    add_header(request, "Cache-Control",
-               strcmp(type, "text/event-stream") == 0 ? "no-cache" : "no-store");
-    if (s->is_draining) add_header(request, "Connection", "close");
+    r2i_header_add(request, "Content-Type", type);
+    r2i_header_add(request, "Cache-Control",
+                   strcmp(type, "text/event-stream") == 0 ? "no-cache" : "no-store");
+    if (s->is_draining) r2i_header_add(request, "Connection", "close");
 }
 
 static const char *method_of(const struct evhttp_request *request) {
@@ -36,8 +30,8 @@ static const char *method_of(const struct evhttp_request *request) {
     }
 }
 
-/* Method, route, status, time and numbers of tokens: never what was said. */
-void r2i_server_note(r2i_server *s, const char *method, const char *route, int http,
+/* Identity, method, route, status, time and numbers of tokens: never what was said. */
+void r2i_server_note(r2i_server *s, const char *id, const char *method, const char *route, int http,
                      int64_t begin_ns, const r2i_job_out *out) {
     char line[200];
     const double ms = begin_ns > 0 ? (double)(r2i_clock_ns() - begin_ns) * 1e-6 : 0;
@@ -45,10 +39,10 @@ void r2i_server_note(r2i_server *s, const char *method, const char *route, int h
     if (http >= 0 && http < R2I_N_CODES) s->counters.n_by_code[http]++;
     if (s->options->log == NULL) return;
     if (out != NULL && out->n_prompt > 0)
-        (void)snprintf(line, sizeof line, "%s %s %d %.1f ms prompt=%d cached=%d answer=%d", method,
-                       route, http, ms, out->n_prompt, out->n_cached, out->n_generated);
+        (void)snprintf(line, sizeof line, "%s %s %s %d %.1f ms prompt=%d cached=%d answer=%d", id,
+                       method, route, http, ms, out->n_prompt, out->n_cached, out->n_generated);
     else
-        (void)snprintf(line, sizeof line, "%s %s %d %.1f ms", method, route, http, ms);
+        (void)snprintf(line, sizeof line, "%s %s %s %d %.1f ms", id, method, route, http, ms);
     s->options->log(s->options->user, line);
 }
 
@@ -63,7 +57,7 @@ static void send_bytes(r2i_server *s, struct evhttp_request *request, int http, 
 
 void r2i_reply_send(r2i_server *s, struct evhttp_request *request, int http, const char *route,
                     const char *type, const r2i_buffer *body) {
-    r2i_server_note(s, method_of(request), route, http, 0, NULL);
+    r2i_server_note(s, r2i_request_id_of(request), method_of(request), route, http, 0, NULL);
     send_bytes(s, request, http, type, body);
 }
 
@@ -72,16 +66,15 @@ static void send_refusal(r2i_server *s, struct evhttp_request *request,
     r2i_buffer body;
     r2i_buffer_init(&body, &s->heap, 4096);
     (void)!r2i_refusal_write(refusal, &body);
-    if (refusal->http == 429 || refusal->http == 503) add_header(request, "Retry-After", "1");
-    if (refusal->http == 500) add_header(request, "X-Should-Retry", "false");
-    if (refusal->http == 405) add_header(request, "Allow", "GET, POST");
+    r2i_retry_head_put(s, refusal->http, r2i_header_add, request);
     send_bytes(s, request, refusal->http, "application/json", &body);
     r2i_buffer_destroy(&body);
 }
 
 void r2i_reply_refuse(r2i_server *s, struct evhttp_request *request, const char *route,
                       const r2i_refusal *refusal) {
-    r2i_server_note(s, method_of(request), route, refusal->http, 0, NULL);
+    r2i_server_note(s, r2i_request_id_of(request), method_of(request), route, refusal->http, 0,
+                    NULL);
     send_refusal(s, request, refusal);
 }
 
@@ -150,7 +143,6 @@ static r2_status write_stream(r2i_server *s, r2i_pending *p, r2i_buffer *text) {
     const r2i_reply_format *format = format_of(job);
     if (!p->is_started) {
         add_headers(s, p->request, "text/event-stream");
-        add_header(p->request, "X-Request-Id", p->id);
         evhttp_send_reply_start(p->request, 200, "OK");
         p->is_started = true;
         R2I_TRY(format->first(&head, job, text));
@@ -185,7 +177,6 @@ static void send_whole(r2i_server *s, r2i_pending *p) {
         (void)r2i_refuse(&job->out.refusal, NO_MEMORY, NULL, NULL, "no memory for the reply");
         send_refusal(s, detach(p), &job->out.refusal);
     } else {
-        add_header(p->request, "X-Request-Id", p->id);
         send_bytes(s, detach(p), 200, "application/json", format != NULL ? &body : &job->out.reply);
     }
     r2i_buffer_destroy(&body);
@@ -206,11 +197,12 @@ static void send_parts(r2i_server *s, r2i_pending *p) {
 static void finish(r2i_server *s, r2i_pending *p) {
     enum { CLIENT_GONE = 499 };
     const r2i_job_out *o = &p->job->out;
-    const int http = !p->is_sent                              ? CLIENT_GONE
+    const int http = p->cut != 0                              ? p->cut
+                     : !p->is_sent                            ? CLIENT_GONE
                      : o->refusal.http != 0 && !p->is_started ? o->refusal.http
                                                               : 200;
     count(s, p);
-    r2i_server_note(s, "POST", p->route, http, p->begin_ns, o);
+    r2i_server_note(s, p->request_id, "POST", p->route, http, p->begin_ns, o);
     forget(s, p);
 }
 
@@ -248,23 +240,38 @@ void r2i_deliver_pings(r2i_server *s) {
     }
 }
 
+/* Its end is an error: of a stream the last event. */
+static void cut(r2i_server *s, r2i_pending *p, const r2i_refusal *refusal) {
+    (void)pthread_mutex_lock(&s->desk.lock);
+    if (p->is_started) {
+        r2i_buffer text;
+        r2i_buffer_init(&text, &s->heap, 4096);
+        (void)!r2i_reply_error(refusal, &text);
+        send_piece(p, &text);
+        r2i_buffer_destroy(&text);
+        evhttp_send_reply_end(detach(p));
+    } else {
+        send_refusal(s, detach(p), refusal);
+    }
+    p->cut = refusal->http;
+    (void)pthread_mutex_unlock(&s->desk.lock);
+    r2i_desk_abandon(&s->desk, p->job);
+}
+
+void r2i_deliver_late(r2i_server *s) {
+    const int64_t limit_ns = (int64_t)s->options->request_ms * 1000000, now = r2i_clock_ns();
+    r2i_refusal refusal;
+    (void)r2i_refuse(&refusal, 504, NULL, "timeout", "the request took longer than %d s",
+                     s->options->request_ms / 1000);
+    for (r2i_pending *p = s->pendings; limit_ns > 0 && p != NULL; p = p->next) {
+        if (p->connection != NULL && now - p->begin_ns > limit_ns) cut(s, p, &refusal);
+    }
+}
+
 void r2i_deliver_cut(r2i_server *s) {
+    r2i_refusal refusal;
+    (void)r2i_refuse(&refusal, 503, NULL, "server_stops", "the server stops");
     for (r2i_pending *p = s->pendings; p != NULL; p = p->next) {
-        if (p->connection == NULL) continue;
-        (void)pthread_mutex_lock(&s->desk.lock);
-        r2i_refusal refusal = { .http = 0 };
-        (void)r2i_refuse(&refusal, 503, NULL, "server_stops", "the server stops");
-        if (p->is_started) {
-            r2i_buffer text;
-            r2i_buffer_init(&text, &s->heap, 4096);
-            (void)!r2i_reply_error(&refusal, &text);
-            send_piece(p, &text);
-            r2i_buffer_destroy(&text);
-            evhttp_send_reply_end(detach(p));
-        } else {
-            send_refusal(s, detach(p), &refusal);
-        }
-        (void)pthread_mutex_unlock(&s->desk.lock);
-        r2i_desk_abandon(&s->desk, p->job);
+        if (p->connection != NULL) cut(s, p, &refusal);
     }
 }

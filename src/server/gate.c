@@ -2,18 +2,33 @@
 #include "server/gate.h"
 
 #include <arpa/inet.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 #include "base/failure.h"
+
+/* Keys are compared by their digests, which have one length and reveal nothing where they differ. */
+static bool digest(const char *key, size_t n_bytes, unsigned char out[R2I_DIGEST_BYTES]) {
+    unsigned n_out = 0;
+    return EVP_Digest(key, n_bytes, out, &n_out, EVP_sha256(), NULL) == 1 &&
+           n_out == R2I_DIGEST_BYTES;
+}
 
 r2_status r2i_gate_add_key(r2i_gate *g, const char *key, size_t n_bytes, r2_error *err) {
     if (n_bytes == 0 || n_bytes >= R2I_KEY_BYTES)
         return r2i_fail(err, R2_E_RANGE, "API key: expected 1 to %d bytes, found %zu",
                         R2I_KEY_BYTES - 1, n_bytes);
+    for (size_t i = 0; i < n_bytes; i++) {
+        if (key[i] <= ' ' || key[i] >= 0x7f)
+            return r2i_fail(err, R2_E_RANGE,
+                            "API key: expected letters, digits and signs without spaces");
+    }
     if (g->n_keys == R2I_MAX_KEYS)
         return r2i_fail(err, R2_E_RANGE, "API keys: expected at most %d", R2I_MAX_KEYS);
-    memset(g->keys[g->n_keys], 0, R2I_KEY_BYTES);
-    memcpy(g->keys[g->n_keys++], key, n_bytes);
+    if (!digest(key, n_bytes, g->keys[g->n_keys]))
+        return r2i_fail(err, R2_E_NOMEM, "no memory for an API key");
+    g->n_keys++;
     return R2_OK;
 }
 
@@ -23,16 +38,9 @@ static bool has_scheme(r2i_span value, const char *scheme) {
            r2i_span_is((r2i_span){ value.text, n }, scheme);
 }
 
-static bool is_same(const char *a, const char *b) {
-    unsigned char different = 0;
-    for (int i = 0; i < R2I_KEY_BYTES; i++)
-        different = (unsigned char)(different | (a[i] ^ b[i]));
-    return different == 0;
-}
-
 int32_t r2i_gate_find_key(const r2i_gate *g, const r2i_wire_head *head) {
     static const char bearer[] = "Bearer ";
-    char given[R2I_KEY_BYTES] = { 0 };
+    unsigned char given[R2I_DIGEST_BYTES];
     int32_t found = -1;
     r2i_span key = head->api_key;
     if (g->n_keys == 0) return 0;
@@ -40,10 +48,9 @@ int32_t r2i_gate_find_key(const r2i_gate *g, const r2i_wire_head *head) {
         key = (r2i_span){ head->authorization.text + sizeof bearer - 1,
                           head->authorization.n_bytes - (sizeof bearer - 1) };
     }
-    if (key.text == NULL || key.n_bytes >= R2I_KEY_BYTES) return -1;
-    memcpy(given, key.text, key.n_bytes);
+    if (key.text == NULL || !digest(key.text, key.n_bytes, given)) return -1;
     for (int32_t i = 0; i < g->n_keys; i++)
-        found = is_same(given, g->keys[i]) ? i + 1 : found;
+        found = CRYPTO_memcmp(given, g->keys[i], sizeof given) == 0 ? i + 1 : found;
     return found;
 }
 
@@ -100,12 +107,64 @@ bool r2i_gate_host_is_ours(const r2i_gate *g, r2i_span host) {
            is_address(name);
 }
 
+bool r2i_gate_origin_is_added(const r2i_gate *g, r2i_span origin) {
+    for (int32_t i = 0; i < g->n_origins; i++) {
+        if (origin.text != NULL && r2i_span_is(origin, g->origins[i])) return true;
+    }
+    return false;
+}
+
 bool r2i_gate_origin_is_ours(const r2i_gate *g, const r2i_wire_head *head) {
-    static const char http[] = "http://";
+    const char *scheme = g->is_tls ? "https://" : "http://";
+    const size_t n = strlen(scheme);
     const r2i_span origin = head->origin;
-    if (origin.text == NULL) return true;
-    if (!has_scheme(origin, http)) return false;
-    const r2i_span host = { origin.text + sizeof http - 1, origin.n_bytes - (sizeof http - 1) };
+    if (origin.text == NULL || r2i_gate_origin_is_added(g, origin)) return true;
+    if (!has_scheme(origin, scheme)) return false;
+    const r2i_span host = { origin.text + n, origin.n_bytes - n };
     return head->host.text != NULL && host.n_bytes == head->host.n_bytes &&
            memcmp(host.text, head->host.text, host.n_bytes) == 0 && r2i_gate_host_is_ours(g, host);
+}
+
+/* ---- what the server's owner allows ---- */
+
+static bool is_plain_name(const char *text, size_t n_bytes) {
+    static const char others[] = "0123456789-._:";
+    if (n_bytes == 0 || n_bytes > 255) return false;
+    for (size_t i = 0; i < n_bytes; i++) {
+        const char c = (char)(text[i] | 0x20);
+        if ((c < 'a' || c > 'z') && (text[i] == '\0' || strchr(others, text[i]) == NULL))
+            return false;
+    }
+    return true;
+}
+
+r2_status r2i_gate_add_host(r2i_gate *g, const char *host, r2_error *err) {
+    const bool has_port = strchr(host, ':') != NULL && !is_address(host);
+    if (!is_plain_name(host, strlen(host)) || has_port)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "allowed host %.80s: expected a name or address without port", host);
+    if (g->n_hosts == R2I_MAX_HOSTS)
+        return r2i_fail(err, R2_E_RANGE, "allowed hosts: expected at most %d", R2I_MAX_HOSTS);
+    g->hosts[g->n_hosts++] = host;
+    return R2_OK;
+}
+
+r2_status r2i_gate_add_origin(r2i_gate *g, const char *origin, r2_error *err) {
+    const char *name = strstr(origin, "://");
+    if (name != NULL) name += 3;
+    const bool has_brackets = name != NULL && *name == '[';
+    const char *close = has_brackets ? strchr(name, ']') : NULL;
+    const bool is_good =
+        name != NULL && is_plain_name(origin, (size_t)(name - origin) - 3) &&
+        (has_brackets ? close != NULL && is_plain_name(name + 1, (size_t)(close - name) - 1) &&
+                            (close[1] == '\0' || is_plain_name(close + 1, strlen(close + 1)))
+                      : is_plain_name(name, strlen(name)));
+    if (!is_good)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "allowed origin %.80s: expected one page's, such as https://chat.example",
+                        origin);
+    if (g->n_origins == R2I_MAX_HOSTS)
+        return r2i_fail(err, R2_E_RANGE, "allowed origins: expected at most %d", R2I_MAX_HOSTS);
+    g->origins[g->n_origins++] = origin;
+    return R2_OK;
 }

@@ -32,10 +32,12 @@ static const struct {
     { 413, "Content Too Large", "invalid_request_error" },
     { 414, "URI Too Long", "invalid_request_error" },
     { 415, "Unsupported Media Type", "invalid_request_error" },
+    { 417, "Expectation Failed", "invalid_request_error" },
     { 429, "Too Many Requests", "rate_limit_error" },
     { 431, "Request Header Fields Too Large", "invalid_request_error" },
     { 500, "Internal Server Error", "server_error" },
     { 503, "Service Unavailable", "unavailable_error" },
+    { 504, "Gateway Timeout", "timeout_error" },
     { 505, "HTTP Version Not Supported", "invalid_request_error" },
 };
 

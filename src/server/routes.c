@@ -1,4 +1,4 @@
-/* routes.c - which path does what, with and without /v1. */
+/* routes.c - which path does what, alone and behind /v1 or /beta. */
 #include <event2/buffer.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "base/failure.h"
 #include "base/random.h"
 #include "server/json_text.h"
-#include "server/server_state.h"
+#include "server/reply_head.h"
 
 enum { PATH_BYTES = 1024, REPLY_BYTES = 1 << 20 };
 
@@ -150,6 +150,7 @@ static r2i_pending *make_pending(r2i_server *s, struct evhttp_request *request, 
                         .route = route,
                         .created = r2i_wall_seconds(),
                         .begin_ns = r2i_clock_ns() };
+    (void)snprintf(p->request_id, sizeof p->request_id, "%s", r2i_request_id_of(request));
     const uint64_t n = ++s->n_ids;
     (void)snprintf(p->id, sizeof p->id, "chatcmpl-%016" PRIx64 "%08" PRIx32,
                    r2i_random_u64(s->id_seed, 0, n), (uint32_t)r2i_random_u64(s->id_seed, 1, n));
@@ -220,6 +221,15 @@ static const struct {
     { "/apply-template", true, apply_template },
 };
 
+size_t r2i_path_prefix(const char *path, size_t n_bytes) {
+    static const char *const prefixes[] = { "/v1", "/beta" };
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        const size_t n = strlen(prefixes[i]);
+        if (n_bytes > n && memcmp(path, prefixes[i], n) == 0 && path[n] == '/') return n;
+    }
+    return 0;
+}
+
 static bool is_route(const char *route, const char *path) {
     const size_t n = strlen(route);
     if (route[n - 1] != '*') return strcmp(route, path) == 0;
@@ -233,14 +243,23 @@ void r2i_route(struct evhttp_request *request, void *server) {
     const size_t n = target != NULL ? strcspn(target, "?") : 0;
     const bool is_post = evhttp_request_get_command(request) == EVHTTP_REQ_POST;
     r2i_connection *c = r2i_connection_find(s, request);
-    if (c != NULL) r2i_connection_set_busy(c, request);
+    r2i_reply_head_begin(s, request);
+    if (c == NULL) { /* there was no memory to watch it: nothing was checked */
+        refuse(s, request, "-", 503, NULL, "no memory for the connection");
+        return;
+    }
+    r2i_connection_set_busy(c, request);
+    if (evhttp_request_get_command(request) == EVHTTP_REQ_OPTIONS) {
+        r2i_preflight_send(s, request);
+        return;
+    }
     if (n == 0 || n >= sizeof path) {
         refuse(s, request, "-", 404, "unknown_path", "there is no such path");
         return;
     }
     memcpy(path, target, n);
     path[n] = '\0';
-    const char *at = strncmp(path, "/v1/", 4) == 0 ? path + 3 : path;
+    const char *at = path + r2i_path_prefix(path, n);
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         if (!is_route(routes[i].path, at)) continue;
         if (routes[i].is_post == is_post)

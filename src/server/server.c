@@ -2,13 +2,10 @@
 #define _GNU_SOURCE /* getrlimit, sigaction */
 #include "server/server.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "base/failure.h"
@@ -21,7 +18,8 @@ enum {
     SPARE_FILES = 32,
     MAX_CONNECTIONS = 4096,
     HEAD_ROOM_BYTES = 32 << 10, /* our own limits come first */
-    BODY_ROOM_BYTES = 64 << 10
+    BODY_ROOM_BYTES = 64 << 10,
+    URL_BYTES = 256
 };
 
 int64_t r2i_wall_seconds(void) {
@@ -56,41 +54,21 @@ static void on_signal(evutil_socket_t number, short what, void *server) {
         return;
     }
     s->is_draining = true;
-    evhttp_del_accept_socket(s->http, s->socket);
-    s->socket = NULL;
+    r2i_listeners_close(&s->listeners);
     (void)event_add(s->drain, &patience);
     r2i_server_drained(s);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *server) {
+    r2i_server *s = server;
     (void)fd;
     (void)what;
-    r2i_deliver_pings(server);
+    r2i_deliver_pings(s);
+    r2i_deliver_late(s);
+    if (!s->is_paused) r2i_listeners_resume(&s->listeners); /* descriptors may be free again */
 }
 
 /* ---- the beginning ---- */
-
-static const char *address_of(const char *host) {
-    return strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
-}
-
-static r2_status check_address(const char *host, r2_error *err) {
-    unsigned char bytes[16];
-    const char *address = address_of(host);
-    if (inet_pton(AF_INET, address, bytes) == 1 || inet_pton(AF_INET6, address, bytes) == 1)
-        return R2_OK;
-    return r2i_fail(err, R2_E_ARGUMENT,
-                    "%.80s: expected an address such as 127.0.0.1, or localhost", host);
-}
-
-static int32_t port_of(struct evhttp_bound_socket *socket) {
-    struct sockaddr_storage name;
-    socklen_t n_bytes = sizeof name;
-    if (getsockname(evhttp_bound_socket_get_fd(socket), (struct sockaddr *)&name, &n_bytes) != 0)
-        return 0;
-    return name.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&name)->sin6_port)
-                                      : ntohs(((struct sockaddr_in *)&name)->sin_port);
-}
 
 /* One descriptor per connection; what is beyond waits in the kernel. */
 static int32_t count_connections(void) {
@@ -111,17 +89,18 @@ static void ignore_log(int severity, const char *text) {
 
 static r2_status listen_on(r2i_server *s, r2_error *err) {
     const r2i_server_options *o = s->options;
+    enum { METHODS = EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_OPTIONS };
     evhttp_set_bevcb(s->http, r2i_connection_make, s);
     evhttp_set_gencb(s->http, r2i_route, s);
+    evhttp_set_allowed_methods(s->http, METHODS);
     evhttp_set_timeout(s->http, IDLE_SECONDS);
     evhttp_set_max_headers_size(s->http, HEAD_ROOM_BYTES);
     evhttp_set_max_body_size(s->http, (ev_ssize_t)o->body_bytes + BODY_ROOM_BYTES);
     evhttp_set_default_content_type(s->http, NULL);
-    s->socket = evhttp_bind_socket_with_handle(s->http, address_of(o->host), (uint16_t)o->port);
-    if (s->socket == NULL)
-        return r2i_fail(err, R2_E_IO, "%.80s port %d: %s", o->host, o->port, strerror(errno));
-    s->port = port_of(s->socket);
-    return R2_OK;
+    r2i_listeners_init(&s->listeners, s->base, s->http);
+    return o->socket_path != NULL
+               ? r2i_listeners_open_path(&s->listeners, o->socket_path, err)
+               : r2i_listeners_open(&s->listeners, o->host, o->port, err);
 }
 
 static r2_status create_events(r2i_server *s, r2_error *err) {
@@ -185,7 +164,7 @@ static void release(r2i_server *s) {
         r2i_job_destroy(p->job, &s->heap);
         r2i_heap_give(&s->heap, p, sizeof *p);
     }
-    s->socket = NULL; /* goes with the rest */
+    r2i_listeners_close(&s->listeners);
     if (s->http != NULL) evhttp_free(s->http);
     free_event(s->wake);
     free_event(s->tick);
@@ -196,16 +175,41 @@ static void release(r2i_server *s) {
     r2i_desk_destroy(&s->desk);
 }
 
+static void tell_ready(const r2i_server *s) {
+    char where[URL_BYTES];
+    const r2i_server_options *o = s->options;
+    const char *scheme = s->tls != NULL ? "https" : "http";
+    const char *host = strcmp(o->host, "localhost") == 0 ? "127.0.0.1" : o->host;
+    const bool is_v6 = strchr(host, ':') != NULL;
+    if (o->socket_path != NULL)
+        (void)snprintf(where, sizeof where, "%s://localhost/v1 over %s", scheme, o->socket_path);
+    else
+        (void)snprintf(where, sizeof where, "%s://%s%s%s:%d/v1", scheme, is_v6 ? "[" : "", host,
+                       is_v6 ? "]" : "", s->listeners.port);
+    o->on_ready(o->user, where);
+}
+
 static r2_status serve(r2i_server *s, r2_error *err) {
     R2I_TRY(create_events(s, err));
     R2I_TRY(start_threads(s, err));
     if (s->options->on_ready != NULL)
-        s->options->on_ready(s->options->user, address_of(s->options->host), s->port);
+        tell_ready(s);
     (void)event_base_dispatch(s->base);
     r2i_desk_close(&s->desk);
     (void)pthread_join(s->reader_thread, NULL);
     (void)pthread_join(s->engine_thread, NULL);
     return R2_OK;
+}
+
+/* Only who may use this machine reaches it. */
+static bool is_private(const r2i_server_options *o) {
+    return o->socket_path != NULL || r2i_host_is_loopback(o->host);
+}
+
+/* What is said here must not end up in a file when the program crashes. */
+static void forbid_core(void) {
+    const struct rlimit none = { 0, 0 };
+    (void)setrlimit(RLIMIT_CORE, &none);
 }
 
 r2_status r2i_server_run(const r2i_server_options *options, int32_t *n_signals, r2_error *err) {
@@ -214,19 +218,25 @@ r2_status r2i_server_run(const r2i_server_options *options, int32_t *n_signals, 
                      .max_connections = count_connections(),
                      .start_seconds = r2i_wall_seconds() };
     *n_signals = 0;
-    R2I_TRY(check_address(options->host, err));
-    if (options->gate.n_keys == 0 && !r2i_host_is_loopback(address_of(options->host)))
+    if (options->socket_path == NULL) R2I_TRY(r2i_address_check(options->host, err));
+    if (options->gate.n_keys == 0 && !is_private(options))
         return r2i_fail(err, R2_E_ARGUMENT, "%.80s: without an API key only 127.0.0.1 is served",
                         options->host);
+    if (options->cert_path != NULL)
+        R2I_TRY(r2i_tls_open(&s.tls, options->cert_path, options->key_path, err));
+    forbid_core();
     r2i_heap_init(&s.heap);
     s.id_seed = r2i_random_u64(options->seed, (uint64_t)s.start_seconds, 3);
-    R2I_TRY(r2i_desk_init(&s.desk, &s.heap, err));
-    event_set_log_callback(ignore_log);
-    json_object_seed(0);
-    (void)sigaction(SIGPIPE, &ignore, &before); /* a client that left is no reason to end */
-    const r2_status status = serve(&s, err);
-    release(&s);
-    (void)sigaction(SIGPIPE, &before, NULL);
+    r2_status status = r2i_desk_init(&s.desk, &s.heap, err);
+    if (status == R2_OK) {
+        event_set_log_callback(ignore_log);
+        json_object_seed(0);
+        (void)sigaction(SIGPIPE, &ignore, &before); /* a client that left is no reason to end */
+        status = serve(&s, err);
+        release(&s);
+        (void)sigaction(SIGPIPE, &before, NULL);
+    }
+    r2i_tls_close(s.tls);
     *n_signals = s.n_signals;
     return status;
 }

@@ -6,10 +6,12 @@
 
 #include "server/chat_reply.h"
 #include "server/engine_loop.h"
+#include "server/listeners.h"
 #include "server/reader.h"
 #include "server/server.h"
+#include "server/tls.h"
 
-enum { R2I_ID_BYTES = 40, R2I_N_CODES = 600 };
+enum { R2I_ID_BYTES = 40, R2I_REQUEST_ID_BYTES = 32, R2I_N_CODES = 600 };
 
 typedef struct r2i_server r2i_server;
 typedef struct r2i_pending r2i_pending;
@@ -22,10 +24,11 @@ struct r2i_pending {
     r2i_connection *connection; /* NULL: the client is gone */
     r2i_job *job;
     const char *route;
-    char id[R2I_ID_BYTES];
+    char id[R2I_ID_BYTES], request_id[R2I_REQUEST_ID_BYTES];
     int64_t created, begin_ns, sent_ns;
     bool is_started; /* a stream's head was sent */
     bool is_sent;    /* the whole reply */
+    int cut;         /* ... early, with this status; or 0 */
 };
 
 struct r2i_connection {
@@ -57,7 +60,8 @@ struct r2i_server {
     r2i_heap heap;
     struct event_base *base;
     struct evhttp *http;
-    struct evhttp_bound_socket *socket;
+    r2i_listeners listeners;
+    r2i_tls *tls; /* NULL: none */
     struct event *wake, *tick, *drain, *signals[2];
     r2i_desk desk;
     r2i_reader reader;
@@ -69,7 +73,7 @@ struct r2i_server {
     uint64_t n_ids, id_seed;
     r2i_counters counters;
     int64_t start_seconds;
-    int32_t port, n_signals;
+    int32_t n_signals;
     bool is_draining, is_paused;
 };
 
@@ -82,7 +86,9 @@ r2i_connection *r2i_connection_find(const r2i_server *server, const struct evhtt
 /* An answer begins: notice when the client goes away. */
 void r2i_connection_set_busy(r2i_connection *connection, struct evhttp_request *request);
 
-/* routes.c: takes a request. */
+/* routes.c: bytes of a path's prefix that means nothing here: "/v1", "/beta" or none. */
+size_t r2i_path_prefix(const char *path, size_t n_bytes);
+/* Takes a request. */
 void r2i_route(struct evhttp_request *request, void *server);
 
 /* delivery.c: from jobs to replies. */
@@ -92,10 +98,12 @@ void r2i_reply_refuse(r2i_server *server, struct evhttp_request *request, const 
                       const r2i_refusal *refusal);
 void r2i_deliver_ready(evutil_socket_t fd, short what, void *server);
 void r2i_deliver_pings(r2i_server *server);
+/* Ends what takes longer than a request may. */
+void r2i_deliver_late(r2i_server *server);
 /* Ends what still runs with an error. */
 void r2i_deliver_cut(r2i_server *server);
-void r2i_server_note(r2i_server *server, const char *method, const char *route, int http,
-                     int64_t begin_ns, const r2i_job_out *out);
+void r2i_server_note(r2i_server *server, const char *id, const char *method, const char *route,
+                     int http, int64_t begin_ns, const r2i_job_out *out);
 /* Ends the loop when nothing is left to answer. */
 void r2i_server_drained(r2i_server *server);
 

@@ -64,9 +64,11 @@ static bool read_request_line(r2i_wire *w, r2i_span line) {
         return refuse(w, 400, "request line: expected a path that begins with /");
     for (size_t i = 0; i < h->target.n_bytes; i++) {
         const unsigned char c = (unsigned char)h->target.text[i];
-        if (c <= ' ' || c >= 0x7f)
+        if (c <= ' ' || c >= 0x7f || c == '#')
             return refuse(w, 400, "request line: bytes that must be escaped");
     }
+    if (h->target.n_bytes > 1 && h->target.text[1] == '/')
+        return refuse(w, 400, "request line: a path that begins with //");
     h->is_http_1_0 = version.n_bytes == 8 && memcmp(version.text, "HTTP/1.0", 8) == 0;
     if (h->is_http_1_0 || (version.n_bytes == 8 && memcmp(version.text, "HTTP/1.1", 8) == 0))
         return true;
@@ -90,6 +92,7 @@ static bool keep_field(r2i_wire *w, r2i_span name, r2i_span value) {
         { "origin", &h->origin, "Origin: given twice" },
         { "authorization", &h->authorization, "Authorization: given twice" },
         { "x-api-key", &h->api_key, "X-Api-Key: given twice" },
+        { "expect", &h->expect, "Expect: given twice" },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (!r2i_span_is(name, known[i].name)) continue;
@@ -139,7 +142,14 @@ static bool check_framing(r2i_wire *w) {
     if (h->coding.text != NULL && (h->is_http_1_0 || !r2i_span_is(h->coding, "chunked")))
         return refuse(w, 400, "Transfer-Encoding: expected chunked");
     h->is_chunked = h->coding.text != NULL;
-    return read_length(w);
+    if (h->expect.text != NULL && !r2i_span_is(h->expect, "100-continue"))
+        return refuse(w, 417, "Expect: expected 100-continue");
+    if (!read_length(w)) return false;
+    /* Where no body belongs, another reader might take it for the next request. */
+    const bool is_post = h->method.n_bytes == 4 && memcmp(h->method.text, "POST", 4) == 0;
+    if (!is_post && (h->is_chunked || h->body_bytes > 0))
+        return refuse(w, 400, "a body: only POST has one");
+    return true;
 }
 
 /* The texts of the head stay where they are from here on: it is read once more, from its beginning. */

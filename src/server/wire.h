@@ -23,7 +23,7 @@ typedef struct {
 /* A request's head; texts are borrowed until the next request begins. */
 typedef struct {
     r2i_span method, target;
-    r2i_span host, origin, authorization, api_key, content_type, length, coding;
+    r2i_span host, origin, authorization, api_key, content_type, length, coding, expect;
     bool is_http_1_0, is_chunked;
     uint64_t body_bytes; /* when not chunked */
 } r2i_wire_head;
@@ -48,7 +48,7 @@ typedef struct {
     int32_t n_digits;
     size_t line_begin;
     bool is_past;     /* `bytes` are those of the request before */
-    int http;         /* why it was refused: 400, 413, 414, 431, 505 */
+    int http;         /* why it was refused: 400, 413, 414, 417, 431, 505 */
     const char *text; /* in words */
 } r2i_wire;
 
