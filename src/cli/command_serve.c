@@ -35,7 +35,8 @@ static void wipe(const char *text) {
 
 static void warn_if_readable(const r2i_program *p, const char *path) {
     struct stat file;
-    if (path != NULL && stat(path, &file) == 0 && S_ISREG(file.st_mode) && (file.st_mode & (S_IRGRP | S_IROTH)))
+    if (path != NULL && stat(path, &file) == 0 && S_ISREG(file.st_mode) &&
+        (file.st_mode & (S_IRGRP | S_IROTH)))
         r2i_program_note(p, "%s: other users can read these keys (chmod 600 keeps them out)", path);
 }
 

@@ -6,8 +6,9 @@
 enum { R2I_MAX_KEYS = 64, R2I_KEY_BYTES = 256, R2I_MAX_HOSTS = 16, R2I_DIGEST_BYTES = 32 };
 
 typedef struct {
-    unsigned char keys[R2I_MAX_KEYS][R2I_DIGEST_BYTES]; /* SHA-256: the keys themselves are not kept */
-    int32_t n_keys;                                     /* 0: everybody may ask */
+    unsigned char keys[R2I_MAX_KEYS]
+                      [R2I_DIGEST_BYTES]; /* SHA-256: the keys themselves are not kept */
+    int32_t n_keys;                       /* 0: everybody may ask */
     const char *bind_host;
     const char *hosts[R2I_MAX_HOSTS];   /* further names of this server; borrowed */
     const char *origins[R2I_MAX_HOSTS]; /* pages elsewhere that may use it; borrowed */

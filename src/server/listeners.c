@@ -63,9 +63,8 @@ static void on_accept_failed(struct evconnlistener *listener, void *user) {
 
 /* Takes the descriptor. */
 static r2_status add(r2i_listeners *l, int fd, r2_error *err) {
-    struct evconnlistener *listener =
-        evconnlistener_new(l->base, NULL, NULL,
-                           LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    struct evconnlistener *listener = evconnlistener_new(
+        l->base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
     struct evhttp_bound_socket *socket =
         listener != NULL ? evhttp_bind_listener(l->http, listener) : NULL;
     if (socket == NULL) {
@@ -163,8 +162,7 @@ static int is_stale(const address *a) {
     if (!S_ISSOCK(node.st_mode)) return -1;
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return -1;
-    const bool is_refused =
-        connect(fd, &a->any, bytes_of(a)) != 0 && errno == ECONNREFUSED;
+    const bool is_refused = connect(fd, &a->any, bytes_of(a)) != 0 && errno == ECONNREFUSED;
     (void)close(fd);
     errno = EADDRINUSE;
     return is_refused ? 1 : -1;

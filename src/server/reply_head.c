@@ -32,7 +32,8 @@ void r2i_reply_head_put(const r2i_server *s, const char *id, r2i_span origin, r2
     memcpy(page, origin.text, origin.n_bytes);
     page[origin.n_bytes] = '\0';
     put(to, "Access-Control-Allow-Origin", page);
-    put(to, "Access-Control-Expose-Headers", "X-Request-Id, Request-Id, Retry-After, Retry-After-Ms");
+    put(to, "Access-Control-Expose-Headers",
+        "X-Request-Id, Request-Id, Retry-After, Retry-After-Ms");
 }
 
 /* As long as an answer takes here, for then the next place becomes free at the latest. */

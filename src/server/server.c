@@ -98,9 +98,8 @@ static r2_status listen_on(r2i_server *s, r2_error *err) {
     evhttp_set_max_body_size(s->http, (ev_ssize_t)o->body_bytes + BODY_ROOM_BYTES);
     evhttp_set_default_content_type(s->http, NULL);
     r2i_listeners_init(&s->listeners, s->base, s->http);
-    return o->socket_path != NULL
-               ? r2i_listeners_open_path(&s->listeners, o->socket_path, err)
-               : r2i_listeners_open(&s->listeners, o->host, o->port, err);
+    return o->socket_path != NULL ? r2i_listeners_open_path(&s->listeners, o->socket_path, err)
+                                  : r2i_listeners_open(&s->listeners, o->host, o->port, err);
 }
 
 static r2_status create_events(r2i_server *s, r2_error *err) {
@@ -192,8 +191,7 @@ static void tell_ready(const r2i_server *s) {
 static r2_status serve(r2i_server *s, r2_error *err) {
     R2I_TRY(create_events(s, err));
     R2I_TRY(start_threads(s, err));
-    if (s->options->on_ready != NULL)
-        tell_ready(s);
+    if (s->options->on_ready != NULL) tell_ready(s);
     (void)event_base_dispatch(s->base);
     r2i_desk_close(&s->desk);
     (void)pthread_join(s->reader_thread, NULL);

@@ -24,7 +24,7 @@ static r2_status check_readable(const char *path, r2_error *err) {
 }
 
 static r2_status fail_with_reason(const char *path, const char *expected, r2_error *err) {
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    const char *reason = ERR_reason_error_string(ERR_peek_error()); /* the cause */
     ERR_clear_error();
     return r2i_fail(err, R2_E_FORMAT, "%.120s: expected %s, found: %.60s", path, expected,
                     reason != NULL ? reason : "something else");
