@@ -79,7 +79,8 @@ static r2_status create_drawers(r2_engine *e, int32_t n, r2_error *err) {
     const int32_t n_vocab = e->model->config.n_vocab;
     e->drawers = R2I_ARENA_ARRAY(&e->arena, r2i_drawer, (size_t)n);
     for (int32_t i = 0; e->drawers != NULL && i < n; i++) {
-        R2I_TRY(r2i_sampler_create(&e->drawers[i].sampler, n_vocab, &e->arena, err));
+        R2I_TRY(r2i_sampler_create(&e->drawers[i].sampler, n_vocab, e->model->kernels.softmax,
+                                   &e->arena, err));
         e->drawers[i].allowed = R2I_ARENA_ARRAY(&e->arena, uint32_t, (size_t)n_vocab / 32 + 1);
         if (e->drawers[i].allowed == NULL)
             return r2i_fail(err, R2_E_NOMEM, "no memory for a mask of %d tokens", n_vocab);

@@ -8,23 +8,29 @@
 
 struct r2i_sampler {
     int32_t n_vocab;
+    r2i_softmax *softmax;
     float *adjusted;           /* [n_vocab] */
+    float *shares;             /* [n_vocab] probability at the temperature, before any filter */
     r2i_candidate *candidates; /* [n_vocab] */
-    double *weights;           /* [n_vocab] */
+    double *weights;           /* [n_vocab] of kept candidates, or sums of blocks of shares */
     uint32_t *seen;            /* bit per token, all clear between draws */
 };
 
-r2_status r2i_sampler_create(r2i_sampler **out, int32_t n_vocab, r2i_arena *arena, r2_error *err) {
+r2_status r2i_sampler_create(r2i_sampler **out, int32_t n_vocab, r2i_softmax *softmax,
+                             r2i_arena *arena, r2_error *err) {
     const size_t n = (size_t)n_vocab;
     r2i_sampler *s = R2I_ARENA_NEW(arena, r2i_sampler);
     *out = NULL;
     if (s == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a sampler");
     s->n_vocab = n_vocab;
+    s->softmax = softmax;
     s->adjusted = R2I_ARENA_ARRAY(arena, float, n);
+    s->shares = R2I_ARENA_ARRAY(arena, float, n);
     s->candidates = R2I_ARENA_ARRAY(arena, r2i_candidate, n);
     s->weights = R2I_ARENA_ARRAY(arena, double, n);
     s->seen = R2I_ARENA_ARRAY(arena, uint32_t, n / 32 + 1);
-    if (s->adjusted == NULL || s->candidates == NULL || s->weights == NULL || s->seen == NULL) {
+    if (s->adjusted == NULL || s->shares == NULL || s->candidates == NULL || s->weights == NULL ||
+        s->seen == NULL) {
         return r2i_fail(err, R2_E_NOMEM, "no memory for a sampler of %d tokens", n_vocab);
     }
     *out = s;
@@ -133,10 +139,14 @@ static void sift_down(r2i_candidate *heap, int32_t n, int32_t at) {
     heap[at] = moved;
 }
 
-static int32_t collect(r2i_sampler *s, const float *logits) {
+/* Tokens with more than this share become candidates; returns how many. */
+static int32_t collect(r2i_sampler *s, const float *logits, float least, double *sum) {
     int32_t n = 0;
+    *sum = 0;
     for (int32_t i = 0; i < s->n_vocab; i++) {
-        if (logits[i] > -INFINITY) s->candidates[n++] = (r2i_candidate){ i, logits[i] };
+        if (s->shares[i] <= least) continue;
+        s->candidates[n++] = (r2i_candidate){ i, logits[i] };
+        *sum += (double)s->shares[i];
     }
     return n;
 }
@@ -152,51 +162,107 @@ static r2i_candidate pop_best(r2i_candidate *heap, int32_t n, int32_t n_popped) 
     return best;
 }
 
-static double weight_of(float logit, float largest, float temperature) {
-    return exp(((double)logit - (double)largest) / (double)temperature);
-}
+/* ---- draws ---- */
 
-/* Place at which the fraction u of the weights' sum lies. */
-static int32_t pick(const double *weights, int32_t n, double sum, double u) {
-    double left = u * sum;
-    for (int32_t i = 0; i < n; i++) {
-        left -= weights[i];
-        if (left < 0) return i;
+/* Place at which `left` of the weights' sum is used up. */
+static int32_t pick(const double *weights, int32_t n, double *left) {
+    for (int32_t i = 0; i < n - 1; i++) {
+        if (*left < weights[i]) return i;
+        *left -= weights[i];
     }
     return n - 1; /* rounding left a rest */
 }
 
-/* Sum of the weights that top-p is a share of: of the k likeliest, which are popped, or of all. */
-static double total_weight(r2i_sampler *s, const r2i_sampling *p, int32_t n, int32_t k,
-                           float largest) {
+/* Enough candidates for whatever top-k, top-p and min-p let through.  Nearly all of a vocabulary has
+ * hardly a share; ordering it whole takes longer than computing its logits. */
+static int32_t collect_enough(r2i_sampler *s, const r2i_sampling *p, const float *logits,
+                              float largest_share) {
+    static const float steps[] = { 0x1p-8F, 0x1p-14F, 0x1p-22F, 0 };
+    const bool has_share = p->top_p > 0 && p->top_p < 1;
+    int32_t n = 0;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        double sum;
+        n = collect(s, logits, steps[i] * largest_share, &sum);
+        if (p->top_k > 0 && n >= p->top_k) break;
+        if (p->top_k > 0 && has_share) continue; /* top-p's share is one of all k */
+        if (has_share && sum >= (double)p->top_p) break;
+        if (p->min_p > 0 && steps[i] < p->min_p) break;
+    }
+    return n;
+}
+
+/* What top-p is a share of: the weight of the k likeliest, which are popped, or all there is. */
+static double total_weight(r2i_sampler *s, int32_t n, int32_t k) {
     double sum = 0;
     for (int32_t i = 0; i < k; i++)
-        sum += weight_of(pop_best(s->candidates, n, i).logit, largest, p->temperature);
-    for (int32_t i = 0; k == 0 && i < n; i++)
-        sum += weight_of(s->candidates[i].logit, largest, p->temperature);
-    return sum;
+        sum += (double)s->shares[pop_best(s->candidates, n, i).token];
+    return k > 0 ? sum : 1;
 }
 
 /* Pops candidates, best first, as far as the filters let them through, and draws among these. */
-static int32_t draw_filtered(r2i_sampler *s, const r2i_sampling *p, int32_t n, float largest,
-                             double u) {
+static int32_t draw_filtered(r2i_sampler *s, const r2i_sampling *p, int32_t n, double u) {
     const int32_t k = p->top_k > n ? n : p->top_k, most = k > 0 ? k : n;
     for (int32_t i = n / 2 - 1; i >= 0; i--)
         sift_down(s->candidates, n, i);
     const double share = p->top_p > 0 && p->top_p < 1 ? (double)p->top_p : 1;
-    const double needed = share * total_weight(s, p, n, k, largest);
+    const double needed = share * total_weight(s, n, k);
     double sum = 0;
     int32_t kept = 0;
     while (kept < most) {
         const r2i_candidate c =
             k > 0 ? s->candidates[n - 1 - kept] : pop_best(s->candidates, n, kept);
-        const double weight = weight_of(c.logit, largest, p->temperature);
+        const double weight = (double)s->shares[c.token];
         if (kept > 0 && ((share < 1 && sum >= needed) || weight < (double)p->min_p * s->weights[0]))
             break;
         s->weights[kept++] = weight;
         sum += weight;
     }
-    return s->candidates[n - 1 - pick(s->weights, kept, sum, u)].token;
+    double left = u * sum;
+    return s->candidates[n - 1 - pick(s->weights, kept, &left)].token;
+}
+
+static double sum_of(const float *shares, int32_t n) {
+    enum { CHAINS = 4 };
+    double part[CHAINS] = { 0 };
+    int32_t i = 0;
+    for (; i + CHAINS <= n; i += CHAINS) {
+        for (int j = 0; j < CHAINS; j++)
+            part[j] += (double)shares[i + j];
+    }
+    for (; i < n; i++)
+        part[0] += (double)shares[i];
+    return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
+/* Draws among all: first a block of tokens, then one of it. */
+static int32_t draw_any(r2i_sampler *s, int32_t likeliest, double u) {
+    enum { BLOCK = 256 };
+    const int32_t n_blocks = (s->n_vocab + BLOCK - 1) / BLOCK;
+    double sum = 0;
+    for (int32_t b = 0; b < n_blocks; b++) {
+        const int32_t n_left = s->n_vocab - b * BLOCK;
+        s->weights[b] = sum_of(s->shares + b * BLOCK, n_left < BLOCK ? n_left : BLOCK);
+        sum += s->weights[b];
+    }
+    double left = u * sum;
+    const int32_t block = pick(s->weights, n_blocks, &left);
+    int32_t at = -1;
+    for (int32_t i = block * BLOCK; i < s->n_vocab && (i < (block + 1) * BLOCK || at < 0); i++) {
+        if (s->shares[i] <= 0) continue;
+        at = i;
+        if (left < (double)s->shares[i]) break;
+        left -= (double)s->shares[i];
+    }
+    return at >= 0 ? at : likeliest;
+}
+
+/* softmax((logits - largest) / temperature); what is no number has no share. */
+static void weigh(r2i_sampler *s, const float *logits, float largest, float temperature) {
+    for (int32_t i = 0; i < s->n_vocab; i++) {
+        const float x = (logits[i] - largest) / temperature;
+        s->shares[i] = x == x ? x : -INFINITY;
+    }
+    s->softmax(s->shares, s->shares, s->n_vocab);
 }
 
 int32_t r2i_sampler_draw(r2i_sampler *s, const r2i_sampling *p, const r2i_draw *draw) {
@@ -206,14 +272,8 @@ int32_t r2i_sampler_draw(r2i_sampler *s, const r2i_sampling *p, const r2i_draw *
         return likeliest >= 0 && isfinite(logits[likeliest]) ? likeliest : -1;
     }
     const double u = r2i_random_unit(p->seed, 0, draw->position);
-    const float largest = logits[likeliest];
-    const int32_t n = collect(s, logits);
+    weigh(s, logits, logits[likeliest], p->temperature);
     const bool is_filtered = p->top_k > 0 || (p->top_p > 0 && p->top_p < 1) || p->min_p > 0;
-    if (is_filtered) return draw_filtered(s, p, n, largest, u);
-    double sum = 0;
-    for (int32_t i = 0; i < n; i++) {
-        s->weights[i] = weight_of(s->candidates[i].logit, largest, p->temperature);
-        sum += s->weights[i];
-    }
-    return s->candidates[pick(s->weights, n, sum, u)].token;
+    if (!is_filtered) return draw_any(s, likeliest, u);
+    return draw_filtered(s, p, collect_enough(s, p, logits, s->shares[likeliest]), u);
 }

@@ -40,8 +40,11 @@ typedef struct {
 /* Scratch memory for one thread's draws. */
 typedef struct r2i_sampler r2i_sampler;
 
-R2_CHECKED r2_status r2i_sampler_create(r2i_sampler **out, int32_t n_vocab, r2i_arena *arena,
-                                        r2_error *err);
+/* p = softmax(x), may be in place; some x may be -INFINITY. */
+typedef void r2i_softmax(float *p, const float *x, int32_t n);
+
+R2_CHECKED r2_status r2i_sampler_create(r2i_sampler **out, int32_t n_vocab, r2i_softmax *softmax,
+                                        r2i_arena *arena, r2_error *err);
 /* The token, or -1 when the mask, biases or non-finite logits leave none. */
 int32_t r2i_sampler_draw(r2i_sampler *sampler, const r2i_sampling *sampling, const r2i_draw *draw);
 

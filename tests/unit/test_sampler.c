@@ -18,10 +18,18 @@ typedef struct {
     r2i_sampler *sampler;
 } bench;
 
+static void softmax(float *p, const float *x, int32_t n) {
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        sum += exp((double)x[i]);
+    for (int32_t i = 0; i < n; i++)
+        p[i] = (float)(exp((double)x[i]) / sum);
+}
+
 static void open_bench(bench *b) {
     r2i_heap_init(&b->heap);
     r2i_arena_init(&b->arena, &b->heap, 4096, 0);
-    assert_int_equal(r2i_sampler_create(&b->sampler, N_VOCAB, &b->arena, NULL), R2_OK);
+    assert_int_equal(r2i_sampler_create(&b->sampler, N_VOCAB, softmax, &b->arena, NULL), R2_OK);
 }
 
 /* Logits 0, -0.1, -0.2, ... in a shuffled order of tokens: token of rank r is (r * 37) % 100. */
