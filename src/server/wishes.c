@@ -9,7 +9,7 @@
 typedef struct {
     int64_t top_k, seed, n;
     double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
-    bool is_stream, wants_progress;
+    bool is_stream, wants_progress, ignores_end;
 } values;
 
 #define AT(name) (int)offsetof(values, name)
@@ -24,6 +24,7 @@ static const r2i_field fields[] = {
     { "repetition_penalty", R2I_FIELD_REAL, AT(repetition_penalty), 0, 10 },
     { "seed", R2I_FIELD_COUNT, AT(seed), -9223372036854775808.0, 9223372036854774784.0 },
     { "n", R2I_FIELD_COUNT, AT(n), 1, R2I_MAX_CHOICES },
+    { "ignore_eos", R2I_FIELD_FLAG, AT(ignores_end), 0, 0 },
     { "stop", R2I_FIELD_ELSEWHERE, 0, 0, 0 },
     { "stream", R2I_FIELD_FLAG, AT(is_stream), 0, 0 },
     { "stream_options", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
@@ -100,6 +101,7 @@ static void take_values(r2i_wishes *w, const values *v) {
     s->frequency_penalty = (float)v->frequency_penalty;
     s->repetition_penalty = (float)v->repetition_penalty;
     s->seed = (uint64_t)v->seed;
+    w->options.ignores_end = v->ignores_end;
     w->is_stream = v->is_stream;
     w->wants_progress = v->wants_progress;
     w->n_choices = (int32_t)v->n;
