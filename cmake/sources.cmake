@@ -1,5 +1,5 @@
 # Every .c file of a folder belongs to it; kernels of an instruction set get its flags, nothing else does.
-set(R2LM_LIBRARY_FOLDERS base files text sampler model engine convert kernels kernels/ref kernels/portable)
+set(R2LM_LIBRARY_FOLDERS base files text sampler model engine convert train kernels kernels/ref kernels/portable)
 set(R2LM_KERNEL_LEVELS ref portable)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND R2LM_LIBRARY_FOLDERS kernels/avx2 kernels/avx512 kernels/amx)
@@ -25,7 +25,7 @@ elseif(R2LM_SANITIZE)
   set(R2LM_HOT -O1)
 endif()
 # Plain loops over rows and logits want the vectorizer as well.
-foreach(folder model sampler)
+foreach(folder model sampler train)
   file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.c")
   if(NOT R2LM_SANITIZE)
     set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS -O3)

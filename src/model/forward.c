@@ -70,6 +70,7 @@ void r2i_forward_rotate(const r2i_forward *f, float *part, int32_t row) {
 
 void r2i_forward_add_attended(r2i_forward *f, r2i_matrix *o) {
     const int32_t n_rows = f->batch.n_rows;
+    if (f->saved != NULL) r2i_forward_keep(f, f->saved->attended, f->attended, (size_t)o->n_cols);
     r2i_forward_prepare(f, &f->attended_act, f->attended, (size_t)o->n_cols, NULL, n_rows,
                         o->n_cols, r2i_matrix_act_mask(o));
     const r2i_linear_output output = {
@@ -176,10 +177,14 @@ void r2i_forward_embed(const r2i_forward *f, const r2i_matrix *embedding, int32_
 
 void r2i_forward_layer(r2i_forward *f, int32_t i) {
     const r2i_layer_config *kinds = &f->parts.config->layers[i];
+    const size_t d = (size_t)f->parts.config->d_model;
+    f->saved = f->all_saved != NULL ? &f->all_saved[i] : NULL;
+    if (f->saved != NULL) r2i_forward_keep(f, f->saved->x, f->x, d);
     if (kinds->attention == R2I_ATTENTION_MLA)
         r2i_mla_run(f, i);
     else
         r2i_gqa_run(f, i);
+    if (f->saved != NULL) r2i_forward_keep(f, f->saved->x_ffn, f->x, d);
     if (kinds->ffn == R2I_FFN_MOE)
         r2i_moe_run(f, i);
     else
@@ -197,6 +202,42 @@ size_t r2i_forward_pack_budget(const r2i_forward *f) {
 void r2i_forward_set_observer(r2i_forward *f, r2i_observe observe, void *user) {
     f->linear.observe = observe;
     f->linear.observe_user = user;
+}
+
+/* ---- training ---- */
+
+typedef struct {
+    float *to;
+    const float *from;
+    size_t n_cols;
+} keep_region;
+
+static void keep_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const keep_region *region = argument;
+    const size_t at = (size_t)begin * region->n_cols;
+    (void)worker;
+    memcpy(region->to + at, region->from + at,
+           (size_t)(end - begin) * region->n_cols * sizeof *region->from);
+}
+
+void r2i_forward_keep(r2i_forward *f, float *to, const float *from, size_t n_cols) {
+    keep_region region = { to, from, n_cols };
+    if (to != NULL) r2i_forward_over_rows(f, f->batch.n_rows, keep_rows, &region);
+}
+
+void r2i_forward_set_saved(r2i_forward *f, const r2i_layer_saved *saved) {
+    f->all_saved = saved;
+}
+
+const float *r2i_forward_rows(const r2i_forward *f) {
+    return f->x;
+}
+
+void r2i_forward_rerun_layer(r2i_forward *f, const r2i_batch *batch, int32_t layer,
+                             const float *x) {
+    r2i_forward_start(f, batch);
+    r2i_forward_keep(f, f->x, x, (size_t)f->parts.config->d_model);
+    r2i_forward_layer(f, layer);
 }
 
 static void embed_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {

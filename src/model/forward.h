@@ -8,6 +8,7 @@
 #define R2I_FORWARD_H
 #include "base/arena.h"
 #include "model/lora.h"
+#include "model/saved.h"
 #include "model/weights.h"
 
 /* One stream of cache rows inside a page: all R2I_PAGE_TOKENS / stride rows of one layer lie
@@ -96,6 +97,16 @@ const float *r2i_forward_hidden(r2i_forward *f, int32_t row);
 bool r2i_forward_is_finite(const r2i_forward *f, int32_t row);
 /* Logits [n, n_vocab] of n <= cap_logits batch rows of the last run. */
 void r2i_forward_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *logits);
+
+/* ---- training (src/train) ---- */
+
+/* The next runs keep what the backward twins of their layers read: saved [n_layers + n_mtp], borrowed;
+ * NULL: nothing is kept. */
+void r2i_forward_set_saved(r2i_forward *f, const r2i_layer_saved *saved);
+/* Residual rows [n_rows, d_model] as the last run left them. */
+const float *r2i_forward_rows(const r2i_forward *f);
+/* Runs one layer again over the residual rows x that it saw in a run of this batch. */
+void r2i_forward_rerun_layer(r2i_forward *f, const r2i_batch *batch, int32_t layer, const float *x);
 
 /* ---- multi-token prediction (DeepSeek-V3, arXiv:2412.19437, 2.2) ---- */
 

@@ -73,6 +73,9 @@ struct r2i_forward {
     double *inv_freq; /* [d_rope / 2] */
     double rope_factor;
 
+    const r2i_layer_saved *all_saved; /* [n_layers + n_mtp] in training, otherwise NULL */
+    const r2i_layer_saved *saved;     /* of the layer being computed */
+
     r2i_batch batch;      /* being computed; its arrays are the caller's */
     int32_t *positions;   /* [cap_rows] */
     float *cosine, *sine; /* [cap_rows, d_rope / 2] */
@@ -113,6 +116,8 @@ void r2i_forward_prepare(r2i_forward *f, r2i_prepared *out, const float *x, size
 void r2i_forward_start(r2i_forward *f, const r2i_batch *batch);
 /* The next products are of these rows of the batch: with their adapters. */
 void r2i_forward_select(r2i_forward *f, const int32_t *rows, int32_t n);
+/* Keeps the batch's rows of n_cols columns for the backward pass, if `to` is not NULL. */
+void r2i_forward_keep(r2i_forward *f, float *to, const float *from, size_t n_cols);
 /* One layer: attention, then feed-forward. */
 void r2i_forward_layer(r2i_forward *f, int32_t layer);
 /* Makes elements [n] to be cached finite.  A slot that a row does not
@@ -131,8 +136,10 @@ bool r2i_mla_is_expanded(const r2i_forward *f, const r2i_run *run);
 void r2i_mla_run(r2i_forward *f, int32_t layer);
 /* x += down(silu(gate x) * up x) of RMSNorm(x), Shazeer 2020. */
 void r2i_mlp_run(r2i_forward *f, int32_t layer);
-/* The same for rows that lie prepared in f->input; inner layers up to what f->inner has room for. */
-void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down);
+/* The same for rows that lie prepared in f->input; inner layers up to what f->inner has room for.
+ * `saved` may be NULL. */
+void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down,
+             const r2i_gated_saved *saved);
 /* x += sum over the chosen experts (router.h) + shared experts, DeepSeekMoE (arXiv:2401.06066). */
 void r2i_moe_run(r2i_forward *f, int32_t layer);
 
@@ -145,6 +152,7 @@ typedef struct {
     r2i_act_kind inner_kind;
     int32_t first_x_row, first_row, n_rows; /* of x, of inner, of both */
     bool has_lora; /* rows are the batch's own: r2i_lora_lower was called for gate, up */
+    const r2i_gated_saved *saved; /* rows as those of inner; may be NULL */
 } r2i_gated_job;
 void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end,
                     int32_t worker);

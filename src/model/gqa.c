@@ -24,15 +24,22 @@ static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worke
     const r2i_layer *layer = &f->parts.weights->layers[region->layer];
     const r2i_cache_stream *streams = r2i_cache_streams_of(f->parts.cache, region->layer);
     const size_t d = (size_t)c->d_head;
+    const r2i_gqa_saved none = { NULL }, *saved = f->saved != NULL ? &f->saved->gqa : &none;
+    const int32_t d_q = c->n_heads * c->d_head, d_kv = c->n_kv_heads * c->d_head;
     (void)worker;
     for (int32_t row = begin; row < end; row++) {
         float *q = f->q + (size_t)row * (size_t)c->n_heads * d,
               *k = f->k + (size_t)row * (size_t)c->n_kv_heads * d;
         float *v = f->v + (size_t)row * (size_t)c->n_kv_heads * d;
+        r2i_keep_row(saved->q_raw, (size_t)row, q, d_q);
+        r2i_keep_row(saved->k_raw, (size_t)row, k, d_kv);
         norm_and_rotate(f, q, c->n_heads, layer->q_norm, row);
         norm_and_rotate(f, k, c->n_kv_heads, layer->k_norm, row);
         r2i_forward_bound(k, c->n_kv_heads * c->d_head);
         r2i_forward_bound(v, c->n_kv_heads * c->d_value);
+        r2i_keep_row(saved->q, (size_t)row, q, d_q);
+        r2i_keep_row(saved->k, (size_t)row, k, d_kv);
+        r2i_keep_row(saved->v, (size_t)row, v, d_kv);
         const int32_t position = f->positions[row];
         uint8_t *page = r2i_batch_find_run(&f->batch, row)->pages[position / R2I_PAGE_TOKENS];
         for (int32_t h = 0; h < c->n_kv_heads; h++) {

@@ -38,12 +38,15 @@ static void store_latents(void *argument, int32_t begin, int32_t end, int32_t wo
     const r2i_layer *layer = &f->parts.weights->layers[region->layer];
     const r2i_cache_stream *stream = r2i_cache_streams_of(f->parts.cache, region->layer);
     const int32_t d_row = c->kv_rank + c->rope.d, d_nope = c->d_head - c->rope.d;
+    const r2i_mla_saved none = { NULL }, *saved = f->saved != NULL ? &f->saved->mla : &none;
     (void)worker;
     for (int32_t row = begin; row < end; row++) {
         float *latent = f->k + (size_t)row * (size_t)d_row;
+        r2i_keep_row(saved->latent_raw, (size_t)row, latent, d_row);
         f->parts.kernels->rmsnorm(latent, latent, layer->kv_a_norm, c->kv_rank, c->latent_norm_eps);
         r2i_forward_rotate(f, latent + c->kv_rank, row);
         r2i_forward_bound(latent, d_row);
+        r2i_keep_row(saved->latent, (size_t)row, latent, d_row);
         const int32_t position = f->positions[row];
         uint8_t *page = r2i_batch_find_run(&f->batch, row)->pages[position / R2I_PAGE_TOKENS];
         f->parts.kernels->store_row(f->parts.cache->rows, page + stream->offset, NULL,
@@ -55,6 +58,8 @@ static void store_latents(void *argument, int32_t begin, int32_t end, int32_t wo
             memcpy(f->mla.q + head * (size_t)d_row + c->kv_rank, rotated,
                    (size_t)c->rope.d * sizeof *rotated);
         }
+        r2i_keep_row(saved->q, (size_t)row, f->q + (size_t)(row * c->n_heads) * (size_t)c->d_head,
+                     c->n_heads * c->d_head);
     }
 }
 
@@ -73,6 +78,7 @@ static void project_queries(r2i_forward *f, r2i_layer *layer) {
     };
     r2i_linear(&f->linear, outputs, 2, &f->input, n_rows);
     if (!has_q_a) return;
+    if (f->saved != NULL) r2i_forward_keep(f, f->saved->mla.q_low, f->mla.q_low, (size_t)c->q_rank);
     r2i_forward_prepare(f, &f->mla.q_low_act, f->mla.q_low, (size_t)c->q_rank, &q_norm, n_rows,
                         c->q_rank, r2i_matrix_act_mask(&layer->q));
     const r2i_linear_output q = { .matrix = &layer->q,

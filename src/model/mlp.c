@@ -2,6 +2,8 @@
  *
  * gate, up, the product and its rounding for `down` are one region: a tile of 64 columns of the
  * inner layer is finished while it is in the worker's cache. */
+#include <string.h>
+
 #include "base/checked.h"
 #include "model/forward_state.h"
 
@@ -9,6 +11,16 @@
 static unsigned inner_mask(const r2i_forward *f, const r2i_gated_job *job, int32_t row) {
     const bool has_lora = job->has_lora && r2i_lora_has_row(&f->lora, row);
     return 1u << job->inner_kind | (has_lora ? 1u << r2i_act_kind_of(f->lora.layout) : 0);
+}
+
+/* Columns [begin, end) of both products of a row. */
+static void keep_gated(const r2i_gated_job *job, const float *gate, const float *up, int32_t i,
+                       int32_t begin, int32_t end) {
+    const size_t n_bytes = (size_t)(end - begin) * sizeof *gate;
+    const size_t at = (size_t)(job->first_row + i) * (size_t)job->gate->n_rows + (size_t)begin;
+    if (job->saved->gate == NULL) return;
+    memcpy(job->saved->gate + at, gate, n_bytes);
+    memcpy(job->saved->up + at, up, n_bytes);
 }
 
 void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end,
@@ -37,12 +49,14 @@ void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begi
     }
     for (int32_t i = 0; i < job->n_rows; i++) {
         float *g = scratch->gate + (size_t)i * (size_t)width;
+        if (job->saved != NULL)
+            keep_gated(job, g, scratch->up + (size_t)i * (size_t)width, i, column, column_end);
         kernels->silu_mul(g, g, scratch->up + (size_t)i * (size_t)width, column_end - column);
         const unsigned mask = inner_mask(f, job, i);
         for (int kind = 0; kind < 3; kind++) {
             if ((mask >> kind & 1u) == 0) continue;
-            uint8_t *row = job->inner->rows[kind] +
-                           (size_t)(job->first_row + i) * job->inner->stride[kind];
+            uint8_t *row =
+                job->inner->rows[kind] + (size_t)(job->first_row + i) * job->inner->stride[kind];
             kernels->act[kind](row, g, job->gate->n_rows, column, column_end);
         }
     }
@@ -62,7 +76,8 @@ static void run_gated(void *argument, int32_t begin, int32_t end, int32_t worker
     }
 }
 
-void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down) {
+void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down,
+             const r2i_gated_saved *saved) {
     const int32_t n_rows = f->batch.n_rows;
     gated_region region = { .f = f,
                             .job = { .gate = gate,
@@ -73,7 +88,8 @@ void r2i_mlp(r2i_forward *f, r2i_matrix *gate, r2i_matrix *up, r2i_matrix *down)
                                      .inner = &f->inner,
                                      .inner_kind = r2i_act_kind_of(down->layout),
                                      .n_rows = n_rows,
-                                     .has_lora = true } };
+                                     .has_lora = true,
+                                     .saved = saved } };
     const r2i_matrix *const gated[] = { gate, up };
     r2i_lora_lower(&f->linear, gated, 2, &f->input);
     const int32_t n_tiles = r2i_div_up_i32(gate->n_panels, R2I_TILE_PANELS);
@@ -93,5 +109,5 @@ void r2i_mlp_run(r2i_forward *f, int32_t i) {
     const unsigned mask = r2i_matrix_act_mask(&layer->gate) | r2i_matrix_act_mask(&layer->up);
     const r2i_row_norm norm = { layer->ffn_norm, f->parts.config->norm_eps };
     r2i_forward_prepare(f, &f->input, f->x, (size_t)d, &norm, f->batch.n_rows, d, mask);
-    r2i_mlp(f, &layer->gate, &layer->up, &layer->down);
+    r2i_mlp(f, &layer->gate, &layer->up, &layer->down, f->saved != NULL ? &f->saved->mlp : NULL);
 }

@@ -103,7 +103,8 @@ static void run_expert_gated(void *argument, int32_t begin, int32_t end, int32_t
                                         r2i_act_kind_of(region->layer->expert_down[e].layout),
                                     .first_x_row = is_single ? 0 : f->moe.first_entry[e],
                                     .first_row = f->moe.first_entry[e],
-                                    .n_rows = f->moe.first_entry[e + 1] - f->moe.first_entry[e] };
+                                    .n_rows = f->moe.first_entry[e + 1] - f->moe.first_entry[e],
+                                    .saved = f->saved != NULL ? &f->saved->moe.experts : NULL };
         const int32_t panel = (tile - f->moe.first_tile[e]) * R2I_TILE_PANELS;
         r2i_gated_tile(f, &job, panel, r2i_min_i32(panel + R2I_TILE_PANELS, gate->n_panels),
                        worker);
@@ -168,6 +169,17 @@ static void add_results(void *argument, int32_t begin, int32_t end, int32_t work
     }
 }
 
+static void keep_routes(r2i_forward *f, const r2i_moe_saved *saved) {
+    const r2i_config *c = f->parts.config;
+    const size_t n_rows = (size_t)f->batch.n_rows, n = n_rows * (size_t)c->n_active;
+    r2i_forward_keep(f, saved->scores, f->moe.scores, (size_t)c->n_experts);
+    memcpy(saved->chosen, f->moe.chosen, n * sizeof *saved->chosen);
+    memcpy(saved->weights, f->moe.weights, n * sizeof *saved->weights);
+    memcpy(saved->entry_of, f->moe.entry_of, n * sizeof *saved->entry_of);
+    memcpy(saved->first_entry, f->moe.first_entry,
+           ((size_t)c->n_experts + 1) * sizeof *saved->first_entry);
+}
+
 /* Normed rows in all forms needed, scores, choices, and the rows in the experts' order. */
 static void route(expert_region *region) {
     r2i_forward *f = region->f;
@@ -186,6 +198,7 @@ static void route(expert_region *region) {
     r2i_linear(&f->linear, &router, 1, &f->input, n_rows);
     r2i_pool_run(f->parts.pool, n_rows, GRAIN_ROWS, choose_experts, region);
     sort_entries(f);
+    if (f->saved != NULL && f->saved->moe.scores != NULL) keep_routes(f, &f->saved->moe);
     if (n_rows > 1) r2i_pool_run(f->parts.pool, n_rows, GRAIN_ROWS, copy_entries, region);
 }
 
@@ -205,5 +218,6 @@ void r2i_moe_run(r2i_forward *f, int32_t i) {
     publish_all(f, layer->expert_down, 2);
     r2i_pool_run(f->parts.pool, f->batch.n_rows, GRAIN_ROWS, add_results, f);
     if (f->parts.config->n_shared_experts > 0)
-        r2i_mlp(f, &layer->shared_gate, &layer->shared_up, &layer->shared_down);
+        r2i_mlp(f, &layer->shared_gate, &layer->shared_up, &layer->shared_down,
+                f->saved != NULL ? &f->saved->moe.shared : NULL);
 }

@@ -1,0 +1,47 @@
+/* backward.h - loss and gradients of a batch of documents.
+ *
+ *     forward pass (src/model), keeping rows  ->  loss of the head  ->  layers backward  ->  embedding
+ *
+ * Gradients are added to r2i_parameters.gradients, so that several batches can make one step. */
+#ifndef R2I_BACKWARD_H
+#define R2I_BACKWARD_H
+#include "model/forward.h"
+#include "train/parameters.h"
+
+typedef struct {
+    int32_t cap_rows;      /* tokens of one batch */
+    int32_t cap_document;  /* tokens of its longest document; 0: cap_rows */
+    int32_t cap_documents; /* of one batch; 0: one per 32 tokens */
+    int32_t cap_logits;    /* rows whose logits exist at once; 0: 256 */
+    bool is_f32;         /* F32 throughout, as the parameters were made; otherwise BF16 products */
+    bool is_recomputing; /* keep only each layer's input and compute the rest again */
+} r2i_backward_limits;
+
+/* Documents one after the other; each attends to itself alone. */
+typedef struct {
+    const int32_t *tokens; /* [n_rows], below n_vocab */
+    int32_t n_rows;
+    const int32_t *lengths; /* [n_documents], >= 1, sum n_rows */
+    int32_t n_documents;
+    const int32_t *targets; /* [n_rows] token that a row is to predict */
+    const float *weights;   /* [n_rows] of the row's loss in the sum; 0: not counted */
+    float mtp_weight;       /* times the loss of the prediction module; 0: it is left out */
+} r2i_train_batch;
+
+typedef struct {
+    double loss;     /* sum of weights * -log p(target) */
+    double mtp_loss; /* the module's, without mtp_weight */
+} r2i_train_loss;
+
+typedef struct r2i_backward r2i_backward;
+
+/* The parts are borrowed; `weights` are those of the parameters.  R2_E_NOMEM. */
+R2_CHECKED r2_status r2i_backward_create(r2i_backward **out, const r2i_parameters *parameters,
+                                         const r2i_kernels *kernels, r2i_pool *pool,
+                                         const r2i_backward_limits *limits, r2i_arena *arena,
+                                         r2_error *err);
+/* Loss of a batch; its gradients are added. */
+r2i_train_loss r2i_backward_run(r2i_backward *b, const r2i_train_batch *batch);
+/* Loss alone. */
+r2i_train_loss r2i_backward_evaluate(r2i_backward *b, const r2i_train_batch *batch);
+#endif

@@ -1,0 +1,290 @@
+/* backward_scratch.c - r2i_backward_create: memory for the largest batch, taken once. */
+#include "base/checked.h"
+#include "base/failure.h"
+#include "model/rope.h"
+#include "train/backward_state.h"
+
+/* Remembers the first failure, so that a list of allocations is checked once at its end. */
+typedef struct {
+    r2i_arena *arena;
+    bool has_failed;
+} taker;
+
+static void *take(taker *t, size_t n, size_t element_bytes) {
+    void *memory = r2i_arena_push_array(t->arena, n, element_bytes, 64);
+    if (memory == NULL) t->has_failed = true;
+    return memory;
+}
+
+static float *take_floats(taker *t, size_t n_rows, int32_t n_cols) {
+    size_t n;
+    if (r2i_mul_size(n_rows, (size_t)n_cols, &n)) return take(t, n, sizeof(float));
+    t->has_failed = true;
+    return NULL;
+}
+
+/* ---- what the forward pass keeps ---- */
+
+static void take_attention_saved(taker *t, const r2i_config *c, size_t rows, r2i_layer_saved *s) {
+    const int32_t d_q = c->n_heads * c->d_head, d_kv = c->n_kv_heads * c->d_head,
+                  d_latent = c->kv_rank + c->rope.d;
+    s->attended = take_floats(t, rows, c->n_heads * c->d_value);
+    if (c->kv_rank > 0) {
+        if (c->q_rank > 0) s->mla.q_low = take_floats(t, rows, c->q_rank);
+        s->mla.q = take_floats(t, rows, d_q);
+        s->mla.latent_raw = take_floats(t, rows, d_latent);
+        s->mla.latent = take_floats(t, rows, d_latent);
+        return;
+    }
+    if (c->has_head_norms) {
+        s->gqa.q_raw = take_floats(t, rows, d_q);
+        s->gqa.k_raw = take_floats(t, rows, d_kv);
+    }
+    s->gqa.q = take_floats(t, rows, d_q);
+    s->gqa.k = take_floats(t, rows, d_kv);
+    s->gqa.v = take_floats(t, rows, d_kv);
+}
+
+static void take_gated_saved(taker *t, size_t rows, int32_t width, r2i_gated_saved *s) {
+    s->gate = take_floats(t, rows, width);
+    s->up = take_floats(t, rows, width);
+}
+
+static void take_moe_saved(taker *t, const r2i_config *c, size_t rows, r2i_moe_saved *s) {
+    const size_t entries = rows * (size_t)c->n_active;
+    s->scores = take_floats(t, rows, c->n_experts);
+    s->chosen = take(t, entries, sizeof(int32_t));
+    s->weights = take_floats(t, entries, 1);
+    s->entry_of = take(t, entries, sizeof(int32_t));
+    s->first_entry = take(t, (size_t)c->n_experts + 1, sizeof(int32_t));
+    take_gated_saved(t, entries, c->d_expert, &s->experts);
+    if (c->n_shared_experts > 0)
+        take_gated_saved(t, rows, c->n_shared_experts * c->d_expert, &s->shared);
+}
+
+static bool has_ffn(const r2i_config *c, int32_t n_layers, r2i_ffn_kind kind) {
+    for (int32_t i = 0; i < n_layers; i++) {
+        if (c->layers[i].ffn == kind) return true;
+    }
+    return false;
+}
+
+/* Each layer its own memory, or (recomputing) its input alone and one memory for the rest of all. */
+static void take_saved(taker *t, r2i_backward *b, int32_t n_layers) {
+    const r2i_config *c = b->config;
+    const size_t rows = (size_t)b->limits.cap_rows, n = (size_t)n_layers;
+    r2i_layer_saved shared = { 0 };
+    b->saved = take(t, n, sizeof *b->saved);
+    if (b->limits.is_recomputing) {
+        b->whole = take(t, n, sizeof *b->whole);
+        shared.x_ffn = take_floats(t, rows, c->d_model);
+        take_attention_saved(t, c, rows, &shared);
+        if (has_ffn(c, n_layers, R2I_FFN_DENSE)) take_gated_saved(t, rows, c->d_ffn, &shared.mlp);
+        if (has_ffn(c, n_layers, R2I_FFN_MOE)) take_moe_saved(t, c, rows, &shared.moe);
+    }
+    for (int32_t i = 0; !t->has_failed && i < n_layers; i++) {
+        r2i_layer_saved *s = &b->saved[i];
+        s->x = take_floats(t, rows, c->d_model);
+        if (b->whole != NULL) {
+            b->whole[i] = shared;
+            continue;
+        }
+        s->x_ffn = take_floats(t, rows, c->d_model);
+        take_attention_saved(t, c, rows, s);
+        if (c->layers[i].ffn == R2I_FFN_MOE)
+            take_moe_saved(t, c, rows, &s->moe);
+        else
+            take_gated_saved(t, rows, c->d_ffn, &s->mlp);
+    }
+}
+
+/* ---- cache pages of one layer ---- */
+
+static void take_pages(taker *t, r2i_backward *b, int32_t n_layers) {
+    const r2i_config *c = b->config;
+    r2i_cache_layout *cache = &b->cache;
+    const size_t heads = (size_t)c->n_kv_heads;
+    cache->rows = b->limits.is_f32 ? R2I_ROWS_F32 : R2I_ROWS_BF16;
+    cache->streams = take(t, 2, sizeof *cache->streams);
+    cache->first_stream = take(t, (size_t)n_layers, sizeof(int32_t)); /* the same for all */
+    if (t->has_failed) return;
+    const size_t key_bytes = c->kv_rank > 0
+                                 ? r2i_key_page_bytes(cache->rows, c->kv_rank + c->rope.d)
+                                 : heads * r2i_key_page_bytes(cache->rows, c->d_head);
+    const size_t value_bytes =
+        c->kv_rank > 0 ? 0 : heads * r2i_value_page_bytes(cache->rows, c->d_value);
+    cache->n_streams = c->kv_rank > 0 ? 1 : 2;
+    cache->streams[0] = (r2i_cache_stream){ 0, key_bytes, 1, 0 };
+    cache->streams[1] = (r2i_cache_stream){ key_bytes, value_bytes, 1, 0 };
+    cache->page_bytes = key_bytes + value_bytes;
+    b->n_pages = b->limits.cap_rows / R2I_PAGE_TOKENS + b->limits.cap_documents;
+    b->pages = take(t, (size_t)b->n_pages, cache->page_bytes);
+    b->page_list = take(t, (size_t)b->n_pages, sizeof *b->page_list);
+    for (int32_t i = 0; !t->has_failed && i < b->n_pages; i++)
+        b->page_list[i] = b->pages + (size_t)i * cache->page_bytes;
+}
+
+/* ---- scratch ---- */
+
+static void take_mla(taker *t, r2i_backward *b) {
+    const r2i_config *c = b->config;
+    const size_t rows = (size_t)b->limits.cap_rows;
+    const int32_t d_kv = c->n_heads * (c->d_head - c->rope.d + c->d_value);
+    if (c->q_rank > 0) {
+        b->mla.q_low = take_floats(t, rows, c->q_rank);
+        b->mla.g_q_low = take_floats(t, rows, c->q_rank);
+    }
+    b->mla.g_latent = take_floats(t, rows, c->kv_rank + c->rope.d);
+    b->mla.plain = take_floats(t, rows, c->kv_rank);
+    b->mla.g_plain = take_floats(t, rows, c->kv_rank);
+    b->mla.kv = take_floats(t, rows, d_kv);
+    b->mla.g_kv = take_floats(t, rows, d_kv);
+    b->k = take_floats(t, rows, c->n_heads * c->d_head);
+    b->v = take_floats(t, rows, c->n_heads * c->d_value);
+}
+
+static void take_moe(taker *t, r2i_backward *b) {
+    const r2i_config *c = b->config;
+    const size_t rows = (size_t)b->limits.cap_rows, entries = rows * (size_t)c->n_active;
+    b->moe.row_of = take(t, entries, sizeof(int32_t));
+    b->moe.x = take_floats(t, entries, c->d_model);
+    b->moe.g_y = take_floats(t, entries, c->d_model);
+    b->moe.g_x = take_floats(t, entries, c->d_model);
+    b->moe.g_weights = take_floats(t, entries, 1);
+    b->moe.weight_of = take_floats(t, entries, 1);
+    b->moe.g_scores = take_floats(t, rows, c->n_experts);
+    b->moe.products = take(t, (size_t)c->n_experts, sizeof *b->moe.products);
+}
+
+static void take_head(taker *t, r2i_backward *b) {
+    const r2i_config *c = b->config;
+    const size_t n = (size_t)b->limits.cap_logits;
+    b->head.rows = take(t, (size_t)b->limits.cap_rows, sizeof(int32_t));
+    b->head.logits = take_floats(t, n, c->n_vocab);
+    b->head.x = take_floats(t, n, c->d_model);
+    b->head.normed = take_floats(t, n, c->d_model);
+    b->head.g_x = take_floats(t, n, c->d_model);
+    b->head.losses = take(t, n, sizeof(double));
+}
+
+static void take_mtp(taker *t, r2i_backward *b) {
+    const size_t rows = (size_t)b->limits.cap_rows;
+    const int32_t d = b->config->d_model;
+    b->mtp.tokens = take(t, rows, sizeof(int32_t));
+    b->mtp.targets = take(t, rows, sizeof(int32_t));
+    b->mtp.sources = take(t, rows, sizeof(int32_t));
+    b->mtp.weights = take_floats(t, rows, 1);
+    b->mtp.runs = take(t, (size_t)b->limits.cap_documents, sizeof *b->mtp.runs);
+    b->mtp.g_main = take_floats(t, rows, d);
+    b->mtp.embedded = take_floats(t, rows, d);
+    b->mtp.hidden = take_floats(t, rows, d);
+    b->mtp.joined = take_floats(t, rows, 2 * d);
+    b->mtp.g_joined = take_floats(t, rows, 2 * d);
+    b->x_out = take_floats(t, rows, d);
+}
+
+static void take_rows(taker *t, r2i_backward *b) {
+    const r2i_config *c = b->config;
+    const size_t rows = (size_t)b->limits.cap_rows, half = (size_t)c->rope.d / 2;
+    const size_t entries = rows * (size_t)c->n_active * (size_t)c->d_expert;
+    const int32_t dense = r2i_max_i32(c->d_ffn, c->n_shared_experts * c->d_expert);
+    const size_t inner = r2i_max_size(rows * (size_t)dense, entries);
+    const int32_t d_kv = c->kv_rank > 0 ? c->n_heads : c->n_kv_heads;
+    b->runs = take(t, (size_t)b->limits.cap_documents, sizeof *b->runs);
+    b->inv_freq = take(t, half, sizeof(double));
+    b->cosine = take_floats(t, rows, (int32_t)half);
+    b->sine = take_floats(t, rows, (int32_t)half);
+    b->g_x = take_floats(t, rows, c->d_model);
+    b->normed = take_floats(t, rows, c->d_model);
+    b->g_normed = take_floats(t, rows, c->d_model);
+    b->g_attended = take_floats(t, rows, c->n_heads * c->d_value);
+    b->g_q = take_floats(t, rows, c->n_heads * c->d_head);
+    b->g_k = take_floats(t, rows, d_kv * c->d_head);
+    b->g_v = take_floats(t, rows, d_kv * c->d_value);
+    b->inner = take_floats(t, inner, 1);
+    b->g_gate = take_floats(t, inner, 1);
+    b->g_up = take_floats(t, inner, 1);
+    b->row_scales = take_floats(t, rows, c->n_heads);
+}
+
+/* Room for the prepared rows of the widest product. */
+static size_t products_bytes(const r2i_backward *b) {
+    const r2i_config *c = b->config;
+    const int32_t widths[] = { 2 * c->d_model,
+                               c->d_ffn,
+                               c->n_heads * c->d_head,
+                               c->n_heads * c->d_value,
+                               c->n_heads * (c->d_head - c->rope.d + c->d_value),
+                               c->n_kv_heads * c->d_head,
+                               c->kv_rank + c->rope.d,
+                               c->q_rank,
+                               c->n_experts,
+                               c->n_shared_experts * c->d_expert };
+    int32_t widest = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        widest = r2i_max_i32(widest, widths[i]);
+    const int64_t rows = b->limits.cap_rows;
+    const size_t dense = r2i_products_rows_bytes(1, rows, widest),
+                 head = r2i_products_rows_bytes(1, b->limits.cap_logits,
+                                                r2i_max_i32(c->n_vocab, c->d_model)),
+                 experts = r2i_products_rows_bytes(c->n_experts, rows * c->n_active,
+                                                   r2i_max_i32(c->d_model, c->d_expert));
+    return r2i_max_size(dense, r2i_max_size(head, c->n_experts > 0 ? experts : 0));
+}
+
+static void set_limits(r2i_backward *b, const r2i_backward_limits *limits) {
+    b->limits = *limits;
+    if (b->limits.cap_document == 0) b->limits.cap_document = limits->cap_rows;
+    if (b->limits.cap_documents == 0) b->limits.cap_documents = limits->cap_rows / 32 + 1;
+    if (b->limits.cap_logits == 0) b->limits.cap_logits = 256;
+    b->limits.cap_logits = r2i_min_i32(b->limits.cap_logits, limits->cap_rows);
+    b->layout =
+        limits->is_f32 || b->kernels->matmul[R2I_TYPE_BF16] == NULL ? R2I_TYPE_F32 : R2I_TYPE_BF16;
+}
+
+static r2_status create_parts(r2i_backward *b, r2i_arena *arena, r2_error *err) {
+    const r2i_config *c = b->config;
+    const int32_t d_value = c->d_value;
+    R2I_TRY(r2i_products_create(&b->products, b->kernels, b->pool, products_bytes(b), arena, err));
+    R2I_TRY(r2i_attention_workspace_create(&b->attention, b->kernels, b->pool, b->layout,
+                                           b->limits.cap_document, c->d_head, d_value, arena, err));
+    const r2i_forward_parts parts = { .config = c,
+                                      .weights = b->weights,
+                                      .kernels = b->kernels,
+                                      .pool = b->pool,
+                                      .cache = &b->cache };
+    const r2i_forward_limits limits = { b->limits.cap_rows, b->limits.cap_logits,
+                                        b->limits.cap_document, false };
+    return r2i_forward_create(&b->forward, &parts, &limits, arena, err);
+}
+
+r2_status r2i_backward_create(r2i_backward **out, const r2i_parameters *parameters,
+                              const r2i_kernels *kernels, r2i_pool *pool,
+                              const r2i_backward_limits *limits, r2i_arena *arena, r2_error *err) {
+    taker t = { arena, false };
+    r2i_backward *b = take(&t, 1, sizeof *b);
+    *out = NULL;
+    if (!t.has_failed) {
+        b->parameters = parameters;
+        b->config = parameters->config;
+        b->weights = parameters->weights;
+        b->kernels = kernels;
+        b->pool = pool;
+        set_limits(b, limits);
+        const int32_t n_layers = b->config->n_layers + (b->weights->has_mtp ? 1 : 0);
+        take_pages(&t, b, n_layers);
+        take_saved(&t, b, n_layers);
+        take_rows(&t, b);
+        if (b->config->kv_rank > 0) take_mla(&t, b);
+        if (b->config->n_experts > 0) take_moe(&t, b);
+        take_head(&t, b);
+        if (b->weights->has_mtp) take_mtp(&t, b);
+    }
+    if (t.has_failed)
+        return r2i_fail(err, R2_E_NOMEM, "no memory to train on batches of %d tokens",
+                        limits->cap_rows);
+    R2I_TRY(create_parts(b, arena, err));
+    r2i_rope_frequencies(&b->config->rope, b->inv_freq, &b->rope_factor);
+    *out = b;
+    return R2_OK;
+}

@@ -1,0 +1,132 @@
+/* backward_state.h - what the backward twins of one pass share; private to the twins. */
+#ifndef R2I_BACKWARD_STATE_H
+#define R2I_BACKWARD_STATE_H
+#include "train/attention_backward.h"
+#include "train/backward.h"
+#include "train/products.h"
+#include "train/rows_backward.h"
+
+/* Latent attention. */
+typedef struct {
+    float *q_low, *g_q_low;   /* [cap_rows, q_rank] normed */
+    float *latent, *g_latent; /* [cap_rows, kv_rank + rope.d]; g: before norm and rotation */
+    float *plain, *g_plain;   /* [cap_rows, kv_rank] the normed part, dense */
+    float *kv, *g_kv;         /* [cap_rows, n_heads, d_nope + d_value] */
+} r2i_mla_backward_scratch;
+
+/* Experts. */
+typedef struct {
+    int32_t *row_of;       /* [entries] */
+    float *x, *g_y;        /* [entries, d_model] */
+    float *g_x;            /* [entries, d_model] */
+    float *g_weights;      /* [entries] by (row, choice) */
+    float *weight_of;      /* [entries] in the experts' order */
+    float *g_scores;       /* [cap_rows, n_experts] before the score function */
+    r2i_product *products; /* [n_experts] */
+} r2i_moe_backward_scratch;
+
+/* Rows of the head's chunk. */
+typedef struct {
+    int32_t *rows;           /* [cap_rows] counted ones */
+    float *logits;           /* [cap_logits, n_vocab] */
+    float *x, *normed, *g_x; /* [cap_logits, d_model] */
+    double *losses;          /* [cap_logits] */
+} r2i_head_scratch;
+
+struct r2i_backward {
+    const r2i_parameters *parameters;
+    const r2i_config *config;
+    r2i_weights *weights;
+    const r2i_kernels *kernels;
+    r2i_pool *pool;
+    r2i_backward_limits limits;
+    r2i_forward *forward;
+    r2i_products products;
+    r2i_type layout; /* of backward products */
+    r2i_attention_workspace attention;
+
+    /* The batch. */
+    r2i_cache_layout cache;
+    uint8_t *pages,
+        **page_list; /* of all documents, of one layer: each layer overwrites the last */
+    int32_t n_pages;
+    r2i_run *runs; /* [cap_documents] */
+    r2i_batch batch;
+    double *inv_freq;
+    double rope_factor;
+    float *cosine, *sine; /* [cap_rows, rope.d / 2] of the rotation back */
+
+    r2i_layer_saved *saved; /* [n_layers + n_mtp] */
+    r2i_layer_saved *whole; /* recomputing: [n_layers + n_mtp] views of one memory, all but x */
+    float *x_out;           /* [cap_rows, d_model] rows behind the last layer */
+
+    float *g_x;                   /* [cap_rows, d_model] gradient of the residual rows */
+    float *normed, *g_normed;     /* [cap_rows, d_model] input of a block, behind its norm */
+    float *g_attended;            /* [cap_rows, n_heads * d_value] */
+    float *k, *v;                 /* [cap_rows, n_heads * d_head or d_value] assembled for MLA */
+    float *g_q, *g_k, *g_v;       /* [cap_rows, heads * d_head] ... */
+    float *inner, *g_gate, *g_up; /* [rows or entries, inner width] */
+    float *row_scales;            /* [cap_rows * n_heads] */
+    r2i_mla_backward_scratch mla;
+    r2i_moe_backward_scratch moe;
+    r2i_head_scratch head;
+
+    /* Prediction module. */
+    struct {
+        int32_t *tokens, *targets, *sources; /* [cap_rows] */
+        float *weights;                      /* [cap_rows] */
+        r2i_run *runs;
+        float *g_main; /* [cap_rows, d_model] gradient of the main rows */
+        float *embedded, *hidden, *joined, *g_joined; /* [cap_rows, d_model or 2 d_model] */
+    } mtp;
+};
+
+/* Gradient += g_y^T x, its bias += g_y, g_x (+)= g_y W.  g_x may be NULL: not wanted. */
+void r2i_linear_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
+                         float *g_x, bool is_added, int32_t n_rows);
+/* normed = RMSNorm(x; weight) of dense rows. */
+void r2i_norm_again(r2i_backward *b, float *normed, const float *x, const float *weight, float eps,
+                    int32_t n_rows, int32_t n_cols);
+/* g_x += backward of the norm of dense rows; gradient of the weight included. */
+void r2i_block_norm_backward(r2i_backward *b, const float *x, const float *weight,
+                             const float *g_normed, float *g_x, int32_t n_rows);
+/* Rotates n parts of rope.d numbers of each row back: parts `stride` apart from `first` on. */
+void r2i_rotate_back(r2i_backward *b, float *first, int32_t n_parts, size_t stride,
+                     size_t row_stride, int32_t n_rows);
+
+/* Twins: g_x [n_rows, d_model] is the gradient behind the block on entry, before it on return. */
+void r2i_gqa_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved);
+void r2i_mla_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved);
+void r2i_mlp_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved);
+void r2i_moe_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved);
+/* Of the gated MLP alone: g_normed += ..., from g_y and the normed rows in b->normed. */
+void r2i_gated_backward(r2i_backward *b, const r2i_matrix *gate, const r2i_matrix *up,
+                        const r2i_matrix *down, const r2i_gated_saved *saved, const float *g_y,
+                        bool is_added);
+/* inner, g_gate, g_up of n_rows rows from b->g_gate, which holds the gradient of inner. */
+void r2i_gated_rows_backward(r2i_backward *b, const r2i_gated_saved *saved, int32_t n_rows,
+                             int32_t width);
+
+typedef struct {
+    const int32_t *targets;
+    const float *weights;
+    const float *x; /* residual rows [n_rows, d_model] before the last norm */
+    const float *norm;
+    const r2i_matrix *matrix; /* the head */
+    int32_t n_rows;
+    float scale;    /* of the gradients */
+    bool is_module; /* logits come from r2i_mtp_logits */
+    float *g_x;     /* [n_rows, d_model] added to; NULL: loss alone */
+} r2i_head_loss_job;
+/* Sum of weights * cross entropy, in chunks of rows. */
+double r2i_head_loss(r2i_backward *b, const r2i_head_loss_job *job);
+
+/* mtp_backward.c: runs the module behind the main pass; main rows' gradient is added to b->mtp.g_main.
+ * Without gradients only the loss. */
+double r2i_mtp_train(r2i_backward *b, const r2i_train_batch *batch, bool has_gradients);
+/* backward.c: one layer; makes the batch the current one. */
+void r2i_layer_backward(r2i_backward *b, const r2i_batch *batch, int32_t layer);
+/* Gradient of the embedding's rows. */
+void r2i_embedding_backward(r2i_backward *b, const int32_t *tokens, const float *g_rows,
+                            int32_t n_rows);
+#endif

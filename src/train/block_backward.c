@@ -1,0 +1,149 @@
+/* block_backward.c - what the backward twins share, and the dense blocks: linear layers, norms,
+ * rotation, the gated MLP. */
+#include "base/checked.h"
+#include "train/backward_state.h"
+
+enum { GRAIN_ROWS = 8 };
+
+void r2i_linear_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
+                         float *g_x, bool is_added, int32_t n_rows) {
+    const r2i_product product = { .layout = m->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
+                                  .n_rows = n_rows,
+                                  .n_out = m->n_rows,
+                                  .n_in = m->n_cols,
+                                  .dy = g_y,
+                                  .x = x,
+                                  .weights = (const float *)(const void *)m->stored,
+                                  .gradient = r2i_gradient_of(b->parameters, m->stored),
+                                  .dx = g_x,
+                                  .is_added = is_added };
+    float *g_bias = r2i_gradient_of(b->parameters, m->bias);
+    r2i_products_weights(&b->products, &product, 1);
+    if (g_bias != NULL) r2i_add_column_sums(b->pool, g_bias, g_y, n_rows, m->n_rows);
+    if (g_x != NULL) r2i_products_inputs(&b->products, &product, 1);
+}
+
+/* ---- norms ---- */
+
+typedef struct {
+    r2i_backward *b;
+    float *out;
+    const float *x, *weight;
+    float eps;
+    int32_t n_cols;
+} norm_region;
+
+static void norm_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const norm_region *r = argument;
+    (void)worker;
+    for (int32_t row = begin; row < end; row++) {
+        const size_t at = (size_t)row * (size_t)r->n_cols;
+        r->b->kernels->rmsnorm(r->out + at, r->x + at, r->weight, r->n_cols, r->eps);
+    }
+}
+
+void r2i_norm_again(r2i_backward *b, float *normed, const float *x, const float *weight, float eps,
+                    int32_t n_rows, int32_t n_cols) {
+    norm_region region = { b, normed, x, weight, eps, n_cols };
+    r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, norm_rows, &region);
+}
+
+void r2i_block_norm_backward(r2i_backward *b, const float *x, const float *weight,
+                             const float *g_normed, float *g_x, int32_t n_rows) {
+    const int32_t d = b->config->d_model;
+    const r2i_norm_backward norm = { .n_rows = n_rows,
+                                     .n_cols = d,
+                                     .eps = b->config->norm_eps,
+                                     .weight = weight,
+                                     .x = x,
+                                     .g_y = g_normed,
+                                     .g_x = g_x,
+                                     .x_stride = (size_t)d,
+                                     .g_y_stride = (size_t)d,
+                                     .g_x_stride = (size_t)d,
+                                     .is_added = true,
+                                     .g_weight = r2i_gradient_of(b->parameters, weight),
+                                     .row_scales = b->row_scales };
+    r2i_norm_run_backward(b->pool, &norm);
+}
+
+/* ---- rotation ---- */
+
+typedef struct {
+    r2i_backward *b;
+    float *first;
+    int32_t n_parts;
+    size_t stride, row_stride;
+} rotate_region;
+
+/* The transpose of a rotation is the rotation back; b->sine has the sign for it. */
+static void rotate_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const rotate_region *r = argument;
+    const r2i_rope_config *rope = &r->b->config->rope;
+    (void)worker;
+    for (int32_t row = begin; row < end; row++) {
+        const size_t at = (size_t)row * (size_t)(rope->d / 2);
+        for (int32_t p = 0; p < r->n_parts; p++)
+            r->b->kernels->rope(r->first + (size_t)row * r->row_stride + (size_t)p * r->stride,
+                                r->b->cosine + at, r->b->sine + at, rope->d, rope->is_interleaved);
+    }
+}
+
+void r2i_rotate_back(r2i_backward *b, float *first, int32_t n_parts, size_t stride,
+                     size_t row_stride, int32_t n_rows) {
+    rotate_region region = { b, first, n_parts, stride, row_stride };
+    r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, rotate_rows, &region);
+}
+
+/* ---- the gated MLP ---- */
+
+typedef struct {
+    r2i_backward *b;
+    const r2i_gated_saved *saved;
+    int32_t width;
+} gated_region;
+
+static void gated_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const gated_region *r = argument;
+    (void)worker;
+    for (int32_t row = begin; row < end; row++) {
+        const size_t at = (size_t)row * (size_t)r->width;
+        r2i_silu_mul_backward(r->b->inner + at, r->b->g_gate + at, r->b->g_up + at,
+                              r->saved->gate + at, r->saved->up + at, r->b->g_gate + at, r->width);
+    }
+}
+
+void r2i_gated_rows_backward(r2i_backward *b, const r2i_gated_saved *saved, int32_t n_rows,
+                             int32_t width) {
+    gated_region region = { b, saved, width };
+    r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, gated_rows, &region);
+}
+
+/* y = down(inner), inner = silu(gate n) * up n.  The gradient of inner goes through g_gate. */
+void r2i_gated_backward(r2i_backward *b, const r2i_matrix *gate, const r2i_matrix *up,
+                        const r2i_matrix *down, const r2i_gated_saved *saved, const float *g_y,
+                        bool is_added) {
+    const int32_t n_rows = b->batch.n_rows;
+    const r2i_product to_inner = { .layout =
+                                       down->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
+                                   .n_rows = n_rows,
+                                   .n_out = down->n_rows,
+                                   .n_in = down->n_cols,
+                                   .dy = g_y,
+                                   .weights = (const float *)(const void *)down->stored,
+                                   .dx = b->g_gate };
+    r2i_products_inputs(&b->products, &to_inner, 1);
+    r2i_gated_rows_backward(b, saved, n_rows, down->n_cols);
+    r2i_linear_backward(b, down, g_y, b->inner, NULL, false, n_rows);
+    r2i_linear_backward(b, gate, b->g_gate, b->normed, b->g_normed, is_added, n_rows);
+    r2i_linear_backward(b, up, b->g_up, b->normed, b->g_normed, true, n_rows);
+}
+
+void r2i_mlp_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved) {
+    const r2i_layer *l = &b->weights->layers[layer];
+    const int32_t n_rows = b->batch.n_rows;
+    r2i_norm_again(b, b->normed, saved->x_ffn, l->ffn_norm, b->config->norm_eps, n_rows,
+                   b->config->d_model);
+    r2i_gated_backward(b, &l->gate, &l->up, &l->down, &saved->mlp, b->g_x, false);
+    r2i_block_norm_backward(b, saved->x_ffn, l->ffn_norm, b->g_normed, b->g_x, n_rows);
+}

@@ -1,0 +1,85 @@
+/* head_loss.c - cross entropy fused with the output head: logits of a few rows at a time, so that
+ * those of a whole batch never exist at once.  Rows that do not count are skipped. */
+#include <math.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "train/backward_state.h"
+
+enum { GRAIN_ROWS = 4 };
+
+typedef struct {
+    r2i_backward *b;
+    const r2i_head_loss_job *job;
+    const int32_t *rows; /* of the chunk */
+} head_region;
+
+/* loss = w (log sum exp(l) - l[target]);   g_l = w scale (softmax(l) - [target]). */
+static void loss_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const head_region *region = argument;
+    r2i_backward *b = region->b;
+    const int32_t n_vocab = b->config->n_vocab;
+    const size_t d = (size_t)b->config->d_model;
+    (void)worker;
+    for (int32_t i = begin; i < end; i++) {
+        const size_t row = (size_t)region->rows[i];
+        const int32_t target = region->job->targets[row];
+        const float weight = region->job->weights[row], scale = weight * region->job->scale;
+        float *logits = b->head.logits + (size_t)i * (size_t)n_vocab;
+        const double nll =
+            (double)b->kernels->log_sum_exp(logits, n_vocab) - (double)logits[target];
+        b->head.losses[i] = (double)weight * nll;
+        if (region->job->g_x == NULL) continue;
+        b->kernels->softmax(logits, logits, n_vocab);
+        logits[target] -= 1;
+        for (int32_t v = 0; v < n_vocab; v++)
+            logits[v] *= scale;
+        float *x = b->head.x + (size_t)i * d;
+        memcpy(x, region->job->x + row * d, d * sizeof *x);
+        b->kernels->rmsnorm(b->head.normed + (size_t)i * d, x, region->job->norm,
+                            b->config->d_model, b->config->norm_eps);
+    }
+}
+
+static void add_rows(const r2i_backward *b, const r2i_head_loss_job *job, const int32_t *rows,
+                     int32_t n) {
+    const size_t d = (size_t)b->config->d_model;
+    for (size_t i = 0; i < (size_t)n; i++) {
+        float *out = job->g_x + (size_t)rows[i] * d;
+        for (size_t j = 0; j < d; j++)
+            out[j] += b->head.g_x[i * d + j];
+    }
+}
+
+static double run_chunk(r2i_backward *b, const r2i_head_loss_job *job, const int32_t *rows,
+                        int32_t n) {
+    head_region region = { b, job, rows };
+    double loss = 0;
+    if (job->is_module)
+        r2i_mtp_logits(b->forward, rows, n, b->head.logits);
+    else
+        r2i_forward_logits(b->forward, rows, n, b->head.logits);
+    r2i_pool_run(b->pool, n, GRAIN_ROWS, loss_rows, &region);
+    for (int32_t i = 0; i < n; i++)
+        loss += b->head.losses[i];
+    if (job->g_x == NULL) return loss;
+    /* g_normed goes to where normed rows were: the norm reads x. */
+    r2i_linear_backward(b, job->matrix, b->head.logits, b->head.normed, b->head.g_x, false, n);
+    memcpy(b->head.normed, b->head.g_x, (size_t)(n * b->config->d_model) * sizeof(float));
+    memset(b->head.g_x, 0, (size_t)(n * b->config->d_model) * sizeof(float));
+    r2i_block_norm_backward(b, b->head.x, job->norm, b->head.normed, b->head.g_x, n);
+    add_rows(b, job, rows, n);
+    return loss;
+}
+
+double r2i_head_loss(r2i_backward *b, const r2i_head_loss_job *job) {
+    int32_t n = 0;
+    double loss = 0;
+    for (int32_t row = 0; row < job->n_rows; row++) {
+        if (job->weights[row] != 0) b->head.rows[n++] = row;
+    }
+    for (int32_t first = 0; first < n; first += b->limits.cap_logits)
+        loss +=
+            run_chunk(b, job, b->head.rows + first, r2i_min_i32(b->limits.cap_logits, n - first));
+    return loss;
+}

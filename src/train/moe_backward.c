@@ -1,0 +1,178 @@
+/* moe_backward.c - backward twin of the mixture of experts (model/moe.c, model/router.c).
+ *
+ *     y_t = sum_k w_k expert_k(n_t) + shared(n_t):      g_expert_k = w_k g_y_t,  g_w_k = g_y_t . expert_k
+ *
+ * Which experts were chosen is a constant; how much they count is not.  With g = down^T g_y the second
+ * is g . inner, so the experts' outputs need not be kept.  Renormalised weights are w_k = c s_k / D,
+ * D = sum s + 1e-20:     g_s_k = c / D (g_w_k - sum_j g_w_j s_j / D). */
+#include <string.h>
+
+#include "base/checked.h"
+#include "train/backward_state.h"
+
+enum { GRAIN_ROWS = 8 };
+
+typedef struct {
+    r2i_backward *b;
+    const r2i_moe_saved *saved;
+} moe_region;
+
+static void find_entries(r2i_backward *b, const r2i_moe_saved *saved) {
+    const int32_t n_active = b->config->n_active;
+    for (int32_t i = 0; i < b->batch.n_rows * n_active; i++) {
+        b->moe.row_of[saved->entry_of[i]] = i / n_active;
+        b->moe.weight_of[saved->entry_of[i]] = saved->weights[i];
+    }
+}
+
+/* Rows in the experts' order. */
+static void gather_entries(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const moe_region *region = argument;
+    r2i_backward *b = region->b;
+    const size_t d = (size_t)b->config->d_model;
+    (void)worker;
+    for (size_t entry = (size_t)begin; entry < (size_t)end; entry++) {
+        const size_t row = (size_t)b->moe.row_of[entry];
+        memcpy(b->moe.x + entry * d, b->normed + row * d, d * sizeof(float));
+        memcpy(b->moe.g_y + entry * d, b->g_x + row * d, d * sizeof(float));
+    }
+}
+
+/* g_gate holds g = down^T g_y: the choice's weight gets g . inner, the inner layer w g; what goes into
+ * the gradient of down is w inner. */
+static void weigh_entries(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const moe_region *region = argument;
+    r2i_backward *b = region->b;
+    const size_t width = (size_t)b->config->d_expert;
+    (void)worker;
+    for (size_t entry = (size_t)begin; entry < (size_t)end; entry++) {
+        const float w = b->moe.weight_of[entry];
+        float *inner = b->inner + entry * width, *g = b->g_gate + entry * width,
+              *g_up = b->g_up + entry * width;
+        double sum = 0;
+        r2i_silu_mul_backward(inner, g, g_up, region->saved->experts.gate + entry * width,
+                              region->saved->experts.up + entry * width, g, (int32_t)width);
+        /* g . inner = sum g silu(gate) up = g_up . up. */
+        for (size_t i = 0; i < width; i++) {
+            sum += (double)(g_up[i] * region->saved->experts.up[entry * width + i]);
+            inner[i] *= w;
+            g[i] *= w;
+            g_up[i] *= w;
+        }
+        b->moe.g_weights[entry] = (float)sum;
+    }
+}
+
+static r2i_product *expert_products(r2i_backward *b, const r2i_moe_saved *saved,
+                                    const r2i_matrix *experts, const float *dy, const float *x,
+                                    float *dx, bool is_added) {
+    for (int32_t e = 0; e < b->config->n_experts; e++) {
+        const r2i_matrix *m = &experts[e];
+        const size_t first = (size_t)saved->first_entry[e];
+        b->moe.products[e] = (r2i_product){
+            .layout = m->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
+            .n_rows = saved->first_entry[e + 1] - saved->first_entry[e],
+            .n_out = m->n_rows,
+            .n_in = m->n_cols,
+            .dy = dy + first * (size_t)m->n_rows,
+            .x = x != NULL ? x + first * (size_t)m->n_cols : NULL,
+            .weights = (const float *)(const void *)m->stored,
+            .gradient = r2i_gradient_of(b->parameters, m->stored),
+            .dx = dx != NULL ? dx + first * (size_t)m->n_cols : NULL,
+            .is_added = is_added,
+        };
+    }
+    return b->moe.products;
+}
+
+static void experts_backward(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
+    const int32_t n = b->config->n_experts, n_entries = b->batch.n_rows * b->config->n_active;
+    moe_region region = { b, saved };
+    find_entries(b, saved);
+    r2i_pool_run(b->pool, n_entries, GRAIN_ROWS, gather_entries, &region);
+    r2i_products_inputs(
+        &b->products, expert_products(b, saved, l->expert_down, b->moe.g_y, NULL, b->g_gate, false),
+        n);
+    r2i_pool_run(b->pool, n_entries, GRAIN_ROWS, weigh_entries, &region);
+    r2i_products_weights(
+        &b->products, expert_products(b, saved, l->expert_down, b->moe.g_y, b->inner, NULL, false),
+        n);
+    const r2i_product *gate =
+        expert_products(b, saved, l->expert_gate, b->g_gate, b->moe.x, b->moe.g_x, false);
+    r2i_products_weights(&b->products, gate, n);
+    r2i_products_inputs(&b->products, gate, n);
+    const r2i_product *up =
+        expert_products(b, saved, l->expert_up, b->g_up, b->moe.x, b->moe.g_x, true);
+    r2i_products_weights(&b->products, up, n);
+    r2i_products_inputs(&b->products, up, n);
+}
+
+/* g_normed of a row: its choices' in their order. */
+static void collect_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const moe_region *region = argument;
+    r2i_backward *b = region->b;
+    const size_t d = (size_t)b->config->d_model, n_active = (size_t)b->config->n_active;
+    (void)worker;
+    for (size_t row = (size_t)begin; row < (size_t)end; row++) {
+        float *out = b->g_normed + row * d;
+        memset(out, 0, d * sizeof *out);
+        for (size_t k = 0; k < n_active; k++) {
+            const size_t entry = (size_t)region->saved->entry_of[row * n_active + k];
+            const float *g = b->moe.g_x + entry * d;
+            for (size_t i = 0; i < d; i++)
+                out[i] += g[i];
+        }
+    }
+}
+
+/* g_s of the chosen, g_z of all: through the weights and the score function. */
+static void router_row(const r2i_backward *b, const r2i_moe_saved *saved, size_t row) {
+    const r2i_config *c = b->config;
+    const size_t n_active = (size_t)c->n_active, n_experts = (size_t)c->n_experts;
+    const float *s = saved->scores + row * n_experts;
+    const int32_t *chosen = saved->chosen + row * n_active;
+    float *g_z = b->moe.g_scores + row * n_experts;
+    double sum = 0, inward = 0, outward = 0;
+    for (size_t k = 0; k < n_active; k++) {
+        const double g_w = (double)b->moe.g_weights[saved->entry_of[row * n_active + k]];
+        sum += (double)s[chosen[k]];
+        inward += g_w * (double)s[chosen[k]];
+    }
+    const double divisor = c->is_renormalized ? sum + 1e-20 : 1;
+    memset(g_z, 0, n_experts * sizeof *g_z);
+    for (size_t k = 0; k < n_active; k++) {
+        const double g_w = (double)b->moe.g_weights[saved->entry_of[row * n_active + k]];
+        const double g_s =
+            (double)c->routed_scale / divisor * (g_w - (c->is_renormalized ? inward / divisor : 0));
+        g_z[chosen[k]] = (float)g_s;
+        outward += g_s * (double)s[chosen[k]];
+    }
+    for (size_t e = 0; e < n_experts; e++) {
+        const double p = (double)s[e];
+        g_z[e] = (float)(c->score == R2I_SCORE_SOFTMAX ? p * ((double)g_z[e] - outward)
+                                                       : p * (1 - p) * (double)g_z[e]);
+    }
+}
+
+static void router_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const moe_region *region = argument;
+    (void)worker;
+    for (int32_t row = begin; row < end; row++)
+        router_row(region->b, region->saved, (size_t)row);
+}
+
+void r2i_moe_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved) {
+    const r2i_layer *l = &b->weights->layers[layer];
+    const int32_t n_rows = b->batch.n_rows;
+    moe_region region = { b, &saved->moe };
+    r2i_norm_again(b, b->normed, saved->x_ffn, l->ffn_norm, b->config->norm_eps, n_rows,
+                   b->config->d_model);
+    experts_backward(b, l, &saved->moe);
+    r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, collect_rows, &region);
+    r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, router_rows, &region);
+    r2i_linear_backward(b, &l->router, b->moe.g_scores, b->normed, b->g_normed, true, n_rows);
+    if (b->config->n_shared_experts > 0)
+        r2i_gated_backward(b, &l->shared_gate, &l->shared_up, &l->shared_down, &saved->moe.shared,
+                           b->g_x, true);
+    r2i_block_norm_backward(b, saved->x_ffn, l->ffn_norm, b->g_normed, b->g_x, n_rows);
+}

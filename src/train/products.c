@@ -1,0 +1,280 @@
+#include "train/products.h"
+
+#include "base/checked.h"
+#include "base/failure.h"
+#include "train/turned.h"
+
+enum {
+    TILE_COLS = 64,   /* columns of the result computed at a time: four panels */
+    ROW_BLOCK = 2048, /* rows of the result that share one turned tile */
+    PREPARE_ROWS = 32
+};
+
+size_t r2i_products_rows_bytes(int32_t n_products, int64_t n_rows, int32_t n_wide) {
+    /* Either n_rows prepared rows of n_wide columns or the other way round, each padded. */
+    const size_t rows = (size_t)n_rows, out = (size_t)n_wide, pads = 64 * (size_t)n_products;
+    return rows * out * sizeof(float) + 128 * rows + pads * out + 64;
+}
+
+r2_status r2i_products_create(r2i_products *out, const r2i_kernels *kernels, r2i_pool *pool,
+                              size_t rows_bytes, r2i_arena *arena, r2_error *err) {
+    const int32_t n_threads = r2i_pool_threads(pool);
+    const size_t tile_bytes =
+        TILE_COLS / R2I_PANEL_ROWS * r2i_panel_bytes(R2I_TYPE_F32, R2I_PRODUCT_PIECE);
+    *out = (r2i_products){ .kernels = kernels, .pool = pool, .rows_bytes = rows_bytes };
+    out->panels = R2I_ARENA_ARRAY(arena, uint8_t *, (size_t)n_threads);
+    out->rows = r2i_arena_push_array(arena, rows_bytes, 1, 64);
+    bool is_there = out->panels != NULL && out->rows != NULL;
+    for (int32_t i = 0; is_there && i < n_threads; i++) {
+        out->panels[i] = r2i_arena_push_array(arena, tile_bytes, 1, 64);
+        is_there = out->panels[i] != NULL;
+    }
+    return is_there ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for backward products");
+}
+
+/* ---- items over several products ---- */
+
+typedef struct {
+    const r2i_products *context;
+    const r2i_product *products;
+    int32_t n;
+    int32_t (*items_of)(const r2i_product *p);
+    void (*run_item)(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                     int32_t item, int32_t worker);
+    size_t (*bytes_of)(const r2i_product *p); /* of its prepared rows */
+} product_region;
+
+static void run_items(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const product_region *region = argument;
+    size_t first_byte = 0;
+    for (int32_t i = 0, first = 0; i < region->n && first < end; i++) {
+        const r2i_product *p = &region->products[i];
+        const int32_t n_items = region->items_of(p);
+        for (int32_t item = r2i_max_i32(begin, first); item < r2i_min_i32(end, first + n_items);
+             item++)
+            region->run_item(region->context, p, first_byte, item - first, worker);
+        first += n_items;
+        first_byte += region->bytes_of(p);
+    }
+}
+
+static void run_region(product_region *region) {
+    int32_t n_items = 0;
+    size_t n_bytes = 0;
+    for (int32_t i = 0; i < region->n; i++) {
+        n_items += region->items_of(&region->products[i]);
+        n_bytes += region->bytes_of(&region->products[i]);
+    }
+    R2I_ASSERT(n_bytes <= region->context->rows_bytes);
+    const int32_t n_threads = r2i_pool_threads(region->context->pool);
+    const int32_t grain = r2i_max_i32(1, n_items / (n_threads * 8));
+    if (n_items > 0) r2i_pool_run(region->context->pool, n_items, grain, run_items, region);
+}
+
+/* ---- dx (+)= dy W ---- */
+
+static size_t stride_of(const r2i_product *p, int32_t n_cols) {
+    return r2i_act_row_bytes(r2i_act_kind_of(p->layout), n_cols);
+}
+
+static size_t element_bytes(const r2i_product *p) {
+    return p->layout == R2I_TYPE_F32 ? 4 : 2;
+}
+
+static size_t input_bytes(const r2i_product *p) {
+    return (size_t)p->n_rows * stride_of(p, p->n_out);
+}
+
+static int32_t prepare_items(const r2i_product *p) {
+    return r2i_div_up_i32(p->n_rows, PREPARE_ROWS);
+}
+
+static void prepare_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                         int32_t item, int32_t worker) {
+    const size_t stride = stride_of(p, p->n_out);
+    const int32_t first = item * PREPARE_ROWS, end = r2i_min_i32(first + PREPARE_ROWS, p->n_rows);
+    (void)worker;
+    for (int32_t row = first; row < end; row++)
+        context->kernels->act[r2i_act_kind_of(p->layout)](
+            context->rows + first_byte + (size_t)row * stride,
+            p->dy + (size_t)row * (size_t)p->n_out, p->n_out, 0, p->n_out);
+}
+
+static int32_t input_items(const r2i_product *p) {
+    return r2i_div_up_i32(p->n_in, TILE_COLS) * r2i_div_up_i32(p->n_rows, ROW_BLOCK);
+}
+
+/* Columns [64 tile, ..) of dx for a block of rows, output features piece by piece. */
+static void input_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                       int32_t item, int32_t worker) {
+    const int32_t n_tiles = r2i_div_up_i32(p->n_in, TILE_COLS);
+    const int32_t column = item % n_tiles * TILE_COLS, row = item / n_tiles * ROW_BLOCK;
+    const int32_t n_cols = r2i_min_i32(TILE_COLS, p->n_in - column);
+    const size_t stride = stride_of(p, p->n_out), n_in = (size_t)p->n_in;
+    for (int32_t o = 0; o < p->n_out; o += R2I_PRODUCT_PIECE) {
+        const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_out - o);
+        r2i_turned_panels(p->layout, context->panels[worker],
+                          p->weights + (size_t)o * n_in + (size_t)column, n_in, n, n_cols);
+        const r2i_matmul_job job = { .panels = context->panels[worker],
+                                     .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
+                                     .n_rows = n_cols,
+                                     .n_cols = n,
+                                     .act = context->rows + first_byte + (size_t)row * stride +
+                                            (size_t)o * element_bytes(p),
+                                     .act_stride = stride,
+                                     .n_tokens = r2i_min_i32(ROW_BLOCK, p->n_rows - row),
+                                     .y = p->dx + (size_t)row * n_in + (size_t)column,
+                                     .y_stride = n_in,
+                                     .is_added = p->is_added || o > 0 };
+        context->kernels->matmul[p->layout](&job);
+    }
+}
+
+void r2i_products_inputs(const r2i_products *context, const r2i_product *products, int32_t n) {
+    product_region region = { .context = context,
+                              .products = products,
+                              .n = n,
+                              .items_of = prepare_items,
+                              .run_item = prepare_item,
+                              .bytes_of = input_bytes };
+    run_region(&region);
+    region.items_of = input_items;
+    region.run_item = input_item;
+    run_region(&region);
+}
+
+/* ---- y = x W^T ---- */
+
+static size_t output_bytes(const r2i_product *p) {
+    return (size_t)p->n_rows * stride_of(p, p->n_in);
+}
+
+static void prepare_output_item(const r2i_products *context, const r2i_product *p,
+                                size_t first_byte, int32_t item, int32_t worker) {
+    const size_t stride = stride_of(p, p->n_in);
+    const int32_t first = item * PREPARE_ROWS, end = r2i_min_i32(first + PREPARE_ROWS, p->n_rows);
+    (void)worker;
+    for (int32_t row = first; row < end; row++)
+        context->kernels->act[r2i_act_kind_of(p->layout)](
+            context->rows + first_byte + (size_t)row * stride, p->x + (size_t)row * (size_t)p->n_in,
+            p->n_in, 0, p->n_in);
+}
+
+static int32_t output_items(const r2i_product *p) {
+    return r2i_div_up_i32(p->n_out, TILE_COLS);
+}
+
+/* Panels of rows [first, first + n) of W, columns [column, column + n_cols). */
+static void pack_rows(const r2i_products *context, const r2i_product *p, int32_t first, int32_t n,
+                      int32_t column, int32_t n_cols, uint8_t *panels) {
+    for (int32_t r = 0; r < n; r += R2I_PANEL_ROWS) {
+        const uint8_t *rows[R2I_PANEL_ROWS] = { NULL };
+        for (int32_t i = 0; i < R2I_PANEL_ROWS && r + i < n; i++)
+            rows[i] = (const uint8_t *)(p->weights + (size_t)(first + r + i) * (size_t)p->n_in +
+                                        (size_t)column);
+        context->kernels->pack[p->layout](panels + (size_t)(r / R2I_PANEL_ROWS) *
+                                                       r2i_panel_bytes(p->layout, n_cols),
+                                          R2I_TYPE_F32, rows, n_cols);
+    }
+}
+
+static void output_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                        int32_t item, int32_t worker) {
+    const int32_t row = item * TILE_COLS, n_rows = r2i_min_i32(TILE_COLS, p->n_out - row);
+    const size_t stride = stride_of(p, p->n_in);
+    for (int32_t c = 0; c < p->n_in; c += R2I_PRODUCT_PIECE) {
+        const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_in - c);
+        pack_rows(context, p, row, n_rows, c, n, context->panels[worker]);
+        const r2i_matmul_job job = { .panels = context->panels[worker],
+                                     .n_panels = r2i_div_up_i32(n_rows, R2I_PANEL_ROWS),
+                                     .n_rows = n_rows,
+                                     .n_cols = n,
+                                     .act =
+                                         context->rows + first_byte + (size_t)c * element_bytes(p),
+                                     .act_stride = stride,
+                                     .n_tokens = p->n_rows,
+                                     .y = p->y + row,
+                                     .y_stride = (size_t)p->n_out,
+                                     .is_added = c > 0 };
+        context->kernels->matmul[p->layout](&job);
+    }
+}
+
+void r2i_products_outputs(const r2i_products *context, const r2i_product *product) {
+    product_region region = { .context = context,
+                              .products = product,
+                              .n = 1,
+                              .items_of = prepare_items,
+                              .run_item = prepare_output_item,
+                              .bytes_of = output_bytes };
+    run_region(&region);
+    region.items_of = output_items;
+    region.run_item = output_item;
+    run_region(&region);
+}
+
+/* ---- gradient += dy^T x ---- */
+
+static size_t weight_bytes(const r2i_product *p) {
+    const bool is_wanted = p->n_rows > 0 && p->gradient != NULL;
+    return is_wanted ? (size_t)p->n_out * stride_of(p, p->n_rows) : 0;
+}
+
+static int32_t turn_items(const r2i_product *p) {
+    return weight_bytes(p) == 0 ? 0 : r2i_div_up_i32(p->n_out, PREPARE_ROWS);
+}
+
+static void turn_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                      int32_t item, int32_t worker) {
+    const size_t stride = stride_of(p, p->n_rows);
+    const int32_t first = item * PREPARE_ROWS;
+    (void)worker;
+    r2i_turned_rows(context->kernels, r2i_act_kind_of(p->layout),
+                    context->rows + first_byte + (size_t)first * stride, stride, p->dy + first,
+                    (size_t)p->n_out, p->n_rows, r2i_min_i32(PREPARE_ROWS, p->n_out - first), 0,
+                    p->n_rows);
+}
+
+static int32_t weight_items(const r2i_product *p) {
+    if (weight_bytes(p) == 0) return 0;
+    return r2i_div_up_i32(p->n_in, TILE_COLS) * r2i_div_up_i32(p->n_out, ROW_BLOCK);
+}
+
+/* Columns [64 tile, ..) of the gradient for a block of its rows, tokens piece by piece. */
+static void weight_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                        int32_t item, int32_t worker) {
+    const int32_t n_tiles = r2i_div_up_i32(p->n_in, TILE_COLS);
+    const int32_t column = item % n_tiles * TILE_COLS, row = item / n_tiles * ROW_BLOCK;
+    const int32_t n_cols = r2i_min_i32(TILE_COLS, p->n_in - column);
+    const size_t stride = stride_of(p, p->n_rows), n_in = (size_t)p->n_in;
+    for (int32_t t = 0; t < p->n_rows; t += R2I_PRODUCT_PIECE) {
+        const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_rows - t);
+        r2i_turned_panels(p->layout, context->panels[worker],
+                          p->x + (size_t)t * n_in + (size_t)column, n_in, n, n_cols);
+        const r2i_matmul_job job = { .panels = context->panels[worker],
+                                     .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
+                                     .n_rows = n_cols,
+                                     .n_cols = n,
+                                     .act = context->rows + first_byte + (size_t)row * stride +
+                                            (size_t)t * element_bytes(p),
+                                     .act_stride = stride,
+                                     .n_tokens = r2i_min_i32(ROW_BLOCK, p->n_out - row),
+                                     .y = p->gradient + (size_t)row * n_in + (size_t)column,
+                                     .y_stride = n_in,
+                                     .is_added = true };
+        context->kernels->matmul[p->layout](&job);
+    }
+}
+
+void r2i_products_weights(const r2i_products *context, const r2i_product *products, int32_t n) {
+    product_region region = { .context = context,
+                              .products = products,
+                              .n = n,
+                              .items_of = turn_items,
+                              .run_item = turn_item,
+                              .bytes_of = weight_bytes };
+    run_region(&region);
+    region.items_of = weight_items;
+    region.run_item = weight_item;
+    run_region(&region);
+}
