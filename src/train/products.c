@@ -65,6 +65,7 @@ static void run_region(product_region *region) {
         n_items += region->items_of(&region->products[i]);
         n_bytes += region->bytes_of(&region->products[i]);
     }
+    (void)n_bytes; /* without assertions */
     R2I_ASSERT(n_bytes <= region->context->rows_bytes);
     const int32_t n_threads = r2i_pool_threads(region->context->pool);
     const int32_t grain = r2i_max_i32(1, n_items / (n_threads * 8));
