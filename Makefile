@@ -35,10 +35,11 @@ run: all
 	@model=$$(./tools/fetch_models.sh $(MODEL)) && exec $(BUILD)/r2lm run -m "$$model" -p "$$PROMPT"
 
 check:
-	$(NEED) build check models
+	$(NEED) build check models clients
 	@$(CONFIGURE) $(BUILD) $(CMAKE_FLAGS) > /dev/null
 	@cmake --build $(BUILD)
 	@./tools/fetch_models.sh smollm2 qwen05 > /dev/null
+	@./tools/fetch_clients.sh > /dev/null
 	@$(CTEST) --test-dir $(BUILD)
 
 # Everything that needs no downloaded model: minutes become seconds.

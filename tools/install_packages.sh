@@ -21,6 +21,8 @@ python3-pytest|check|the end-to-end tests
 python3-jsonschema|check|judges answers held to a JSON schema
 python3|models|fetches the models
 python3-pip|models|fetches the models
+python3-venv|clients|a place for the clients that the server is tested with
+git|clients|a repository for one of them to edit
 clang|fuzz|libFuzzer
 libclang-rt-14-dev|fuzz|libFuzzer and sanitizer run-time
 clang|clang|the second compiler of CI
