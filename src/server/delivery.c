@@ -49,8 +49,15 @@ void r2i_server_note(r2i_server *s, const char *id, const char *method, const ch
 static void send_bytes(r2i_server *s, struct evhttp_request *request, int http, const char *type,
                        const r2i_buffer *body) {
     struct evbuffer *bytes = evbuffer_new();
+    char number[24];
+    const bool is_head = evhttp_request_get_command(request) == EVHTTP_REQ_HEAD;
     add_headers(s, request, type);
-    if (bytes != NULL && body->n_bytes > 0) (void)evbuffer_add(bytes, body->bytes, body->n_bytes);
+    if (is_head) { /* the library would send the body, and the client take it for the next reply */
+        (void)snprintf(number, sizeof number, "%zu", body->n_bytes);
+        r2i_header_add(request, "Content-Length", number);
+    } else if (bytes != NULL && body->n_bytes > 0) {
+        (void)evbuffer_add(bytes, body->bytes, body->n_bytes);
+    }
     evhttp_send_reply(request, http, r2i_http_reason(http), bytes);
     if (bytes != NULL) evbuffer_free(bytes);
 }

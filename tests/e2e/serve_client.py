@@ -1,5 +1,5 @@
 """A server to talk to, for the tests of `r2lm serve`: plain sockets and http.client, the toy model."""
-import http.client, json, os, re, signal, socket, subprocess, threading, time
+import http.client, json, os, re, shutil, signal, socket, ssl, subprocess, tempfile, threading, time
 import pytest
 
 SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -11,23 +11,59 @@ probe = subprocess.run([PROGRAM, "serve", "-m", "/nowhere"], capture_output=True
 if "without libevent" in probe.stderr: pytest.skip("built without libevent", allow_module_level=True)
 
 
+H = b"Host: localhost\r\n"
+
+
+def make_certificate(folder):
+    """PEM files of a certificate for localhost that signs itself, and of its key."""
+    if not shutil.which("openssl"): pytest.skip("needs openssl")
+    cert, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"], check=True, capture_output=True)
+    return cert, key
+
+
 class Server:
-    def __init__(self, *flags, prefix=()):
-        self.child = subprocess.Popen([*prefix, PROGRAM, "serve", "-v", "-m", TOY, "--port", "0", *map(str, flags)], stderr=subprocess.PIPE, text=True)
+    """reach: over "tcp", "tls" or "unix"."""
+    def __init__(self, *flags, prefix=(), reach="tcp", model=TOY):
+        self.reach, self.port, self.headers = reach, 0, {}
+        where = ["--port", "0"]
+        if reach != "tcp": self.folder = tempfile.TemporaryDirectory()
+        if reach == "tls":
+            cert, key = make_certificate(self.folder.name)
+            self.tls = ssl.create_default_context(cafile=cert)
+            where += ["--tls-cert", cert, "--tls-key", key]
+        if reach == "unix":
+            self.path = os.path.join(self.folder.name, "r2lm.sock")
+            where = ["--socket", self.path]
+        self.child = subprocess.Popen([*prefix, PROGRAM, "serve", "-v", "-m", model, *where, *map(str, flags)], stderr=subprocess.PIPE, text=True)
         self.lines = [self.child.stderr.readline()]
-        found = re.search(r"at http://127\.0\.0\.1:(\d+)/v1", self.lines[0])
+        found = re.search(r"at https?://(?:127\.0\.0\.1:(\d+)|localhost)/v1", self.lines[0])
         assert found, self.lines[0] + self.child.stderr.read()
-        self.port = int(found.group(1))
+        self.port = int(found.group(1) or 0)
         self.thread = threading.Thread(target=lambda: self.lines.extend(self.child.stderr), daemon=True)
         self.thread.start()
 
+    def connect_plain(self, timeout=10):
+        if self.reach != "unix": return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(timeout)
+        s.connect(self.path)
+        return s
+
+    def connect(self, timeout=10):
+        s = self.connect_plain(timeout)
+        if self.reach != "unix": s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self.tls.wrap_socket(s, server_hostname="localhost") if self.reach == "tls" else s
+
     def ask(self, method, path, body=None, headers=None, timeout=60):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        if self.reach != "tcp": c.sock = self.connect(timeout)
         data = json.dumps(body) if isinstance(body, (dict, list)) else body
-        c.request(method, path, data, {**({"Content-Type": "application/json"} if method == "POST" else {}), **(headers or {})})
+        c.request(method, path, data, {**({"Content-Type": "application/json"} if method == "POST" else {}), **self.headers, **(headers or {})})
         r = c.getresponse()
         r.text = r.read().decode()
-        r.json = json.loads(r.text) if "json" in (r.getheader("Content-Type") or "") else None
+        r.json = json.loads(r.text) if "json" in (r.getheader("Content-Type") or "") and r.text else None
         c.close()
         return r
 
@@ -38,14 +74,14 @@ class Server:
 
     def raw(self, data, timeout=5):
         """What comes back for these bytes until the server closes or is silent."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as s:
-            s.sendall(data)
-            got = b""
+        got = b""
+        with self.connect(timeout) as s:
             try:
+                s.sendall(data)
                 while piece := s.recv(65536): got += piece
-            except (ConnectionResetError, TimeoutError):
+            except OSError:
                 pass
-            return got
+        return got
 
     def metric(self, name):
         text = self.ask("GET", "/metrics").text
@@ -55,6 +91,21 @@ class Server:
         if self.child.poll() is None: self.child.send_signal(number)
         assert self.child.wait(timeout) == code, self.lines[-5:]
         self.thread.join(5)
+
+
+def open_stream(server, **body):
+    s = server.connect()
+    data = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "stream": True, "temperature": 0, "reasoning_effort": "none", **body}).encode()
+    more = b"".join(b"%s: %s\r\n" % (k.encode(), v.encode()) for k, v in server.headers.items())
+    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\n" + H + more + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+    return s
+
+
+def until(what, seconds=20):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
 
 
 def events(text):
