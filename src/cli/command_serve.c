@@ -110,7 +110,9 @@ static r2_status serve(r2i_session *s, r2i_server_options *server, int32_t *n_si
     const r2i_options *o = s->program->options;
     char model_id[MODEL_ID_BYTES];
     const int32_t n_model = s->info.n_context < MAX_CONTEXT ? s->info.n_context : MAX_CONTEXT;
-    const r2_engine_options engine = { .n_context = o->ctx_size, .n_sequences = o->parallel };
+    const r2_engine_options engine = { .n_context = o->ctx_size,
+                                       .n_sequences = o->parallel,
+                                       .cache_bytes = (int64_t)o->cache_mb << 20 };
     name_model(s->path, model_id);
     R2I_TRY(r2i_session_open_engine(s, &engine, err));
     server->host = o->host;

@@ -63,6 +63,10 @@ const r2i_option r2i_option_table[] = {
     { "queue", NULL, 0, R2I_OPTION_COUNT, AT(queue), "64", 0, 1 << 16, NULL, "N",
       "requests that may wait beside them; more are told to come back (429)", R2I_FOR_SERVE, false,
       false },
+    { "cache-ram", NULL, 0, R2I_OPTION_COUNT, AT(cache_mb), "0", 0, 1 << 24, NULL, "MIB",
+      "memory for what requests have read and written, and for prefixes they leave; 0: four full "
+      "contexts, at most a quarter of the machine's",
+      R2I_FOR_SERVE, true, false },
     { "drain", NULL, 0, R2I_OPTION_COUNT, AT(drain_s), "30", 0, 86400, NULL, "SECONDS",
       "time to finish what runs after SIGTERM", R2I_FOR_SERVE, false, false },
     { "timeout", NULL, 0, R2I_OPTION_COUNT, AT(timeout_s), "0", 0, 1 << 20, NULL, "SECONDS",

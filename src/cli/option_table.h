@@ -58,7 +58,7 @@ typedef struct {
     const char *host, *socket, *tls_cert, *tls_key, *api_key_file;
     r2i_text_list roles, api_keys, allowed_hosts, allowed_origins;
     const char *reasoning_field;
-    int32_t port, parallel, queue, drain_s, timeout_s, body_mb;
+    int32_t port, parallel, queue, drain_s, timeout_s, body_mb, cache_mb;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */

@@ -33,7 +33,8 @@ static r2_status add_thought(r2i_choice *c, const r2i_choice_context *x, r2_toke
 }
 
 static r2_status add_token(r2i_choice *c, const r2i_choice_context *x, const r2_generated *g) {
-    if (c->n_drawn++ < c->n_skip || c->stop.is_over) return R2_OK;
+    if (c->stop.is_over) return R2_OK;
+    c->n_drawn++;
     if (c->first_ns == 0) c->first_ns = r2i_clock_ns();
     if (g->is_thinking) return add_thought(c, x, g->token);
     if (c->wishes->wants_logprobs && !r2_token_is_end(x->model, g->token))
@@ -93,7 +94,9 @@ static void drop_sequence(r2i_choice *c) {
 
 /* Reads the prompt, or takes it from the leader: the last token alone is computed again, for its logits. */
 static r2_status begin_sequence(r2i_choice *c, const r2i_choice_context *x, r2_error *err) {
-    const r2_sequence_options options = r2i_wishes_options(c->wishes, c->i_draw);
+    r2_sequence_options options = r2i_wishes_options(c->wishes, c->i_draw);
+    options.cache_domain = c->domain;
+    options.client = c->client;
     if (c->leader != NULL && c->leader->sequence != NULL) {
         R2I_TRY(r2_sequence_fork(&c->sequence, c->leader->sequence, &options, err));
         return r2_sequence_rewind(c->sequence, c->prompt->n_tokens, err);
@@ -108,12 +111,6 @@ r2_status r2i_choice_begin(r2i_choice *c, const r2i_choice_context *x, r2_error 
     r2i_stop_text_init(&c->stop, x->heap, c->wishes->stops, c->wishes->n_stops);
     R2I_TRY(r2_detokenizer_create(&c->texts[0], x->model, false, err));
     return r2_detokenizer_create(&c->texts[1], x->model, false, err);
-}
-
-void r2i_choice_put_back(r2i_choice *c) {
-    if (c->n_drawn > c->n_skip) c->n_skip = c->n_drawn;
-    c->n_drawn = 0;
-    drop_sequence(c);
 }
 
 void r2i_choice_release(r2i_choice *c) {

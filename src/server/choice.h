@@ -51,16 +51,17 @@ typedef struct r2i_choice {
     r2i_choice_prompt *prompt; /* borrowed */
     struct r2i_choice *leader; /* reads the same prompt first; NULL: this one does */
     int32_t i_draw;            /* number among the prompt's choices: which seed it has */
+    uint64_t domain, client;   /* whose prefixes it may share; in whose line it waits */
+    uint64_t round;            /* while it waits: turns.h */
     /* engine thread */
     r2_sequence *sequence;    /* NULL: it does not run */
     r2_detokenizer *texts[2]; /* of thoughts and of the answer */
     r2i_stop_text stop;
-    int32_t n_skip;  /* tokens written before its pages were taken away */
-    int32_t n_drawn; /* tokens seen since the sequence began */
+    int32_t n_drawn; /* tokens seen */
     bool has_thoughts, has_answer;
     int32_t n_thinking;
     int32_t n_cached, n_computed; /* of the prompt's tokens, so far */
-    int64_t first_ns;             /* of its first token, 0: none yet */
+    int64_t first_ns, last_ns;    /* of its first and its latest token, 0: none yet */
     r2i_choice_out out;
 } r2i_choice;
 
@@ -78,9 +79,6 @@ R2_CHECKED r2_status r2i_choice_read(r2i_choice *choice, const r2i_choice_contex
                                      bool *has_more);
 /* Nothing follows: what was held back is part of the answer. */
 R2_CHECKED r2_status r2i_choice_finish(r2i_choice *choice);
-/* Gives up the sequence; it begins anew later.  The same seed gives the same tokens, so those that were read
- * are skipped then. */
-void r2i_choice_put_back(r2i_choice *choice);
 /* Gives back all but `out`. */
 void r2i_choice_release(r2i_choice *choice);
 #endif

@@ -288,7 +288,9 @@ struct bufferevent *r2i_connection_make(struct event_base *base, void *server) {
         if (c != NULL) r2i_heap_give(&s->heap, c, sizeof *c);
         return NULL;
     }
-    *c = (r2i_connection){ .server = s, .stream = stream, .next = s->connections };
+    *c = (r2i_connection){
+        .server = s, .stream = stream, .next = s->connections, .number = ++s->n_accepted
+    };
     c->timer = event_new(base, -1, 0, on_timer, c);
     r2i_wire_init(&c->wire, &s->heap, &limits);
     if (c->next != NULL) c->next->before = c;

@@ -35,8 +35,7 @@ void r2i_server_note(r2i_server *s, const char *id, const char *method, const ch
                      int64_t begin_ns, const r2i_job_out *out) {
     char line[200];
     const double ms = begin_ns > 0 ? (double)(r2i_clock_ns() - begin_ns) * 1e-6 : 0;
-    s->counters.n_requests++;
-    if (http >= 0 && http < R2I_N_CODES) s->counters.n_by_code[http]++;
+    r2i_metrics_note_ending(&s->counters, route, http);
     if (s->options->log == NULL) return;
     if (out != NULL && out->n_prompt > 0)
         (void)snprintf(line, sizeof line, "%s %s %s %d %.1f ms prompt=%d cached=%d answer=%d", id,
@@ -111,19 +110,6 @@ static void forget(r2i_server *s, r2i_pending *p) {
     r2i_server_drained(s);
 }
 
-static void count(r2i_server *s, const r2i_pending *p) {
-    const r2i_job_out *o = &p->job->out;
-    r2i_counters *c = &s->counters;
-    c->n_prompt_tokens += o->n_prompt;
-    c->n_cached_tokens += o->n_cached;
-    c->n_generated_tokens += o->n_generated;
-    c->n_thinking_tokens += o->n_thinking;
-    if (o->first_ns == 0) return;
-    c->n_answers++;
-    c->first_token_s += (double)(o->first_ns - p->begin_ns) * 1e-9;
-    c->request_s += (double)(r2i_clock_ns() - p->begin_ns) * 1e-9;
-}
-
 static void send_piece(r2i_pending *p, const r2i_buffer *text) {
     if (text->n_bytes == 0) return;
     struct evbuffer *bytes = evbuffer_new();
@@ -150,6 +136,7 @@ static r2_status write_stream(r2i_server *s, r2i_pending *p, r2i_buffer *text) {
     const r2i_reply_format *format = format_of(job);
     if (!p->is_started) {
         add_headers(s, p->request, "text/event-stream");
+        r2i_cache_head_put(&job->out, r2i_header_add, p->request);
         evhttp_send_reply_start(p->request, 200, "OK");
         p->is_started = true;
         R2I_TRY(format->first(&head, job, text));
@@ -184,15 +171,23 @@ static void send_whole(r2i_server *s, r2i_pending *p) {
         (void)r2i_refuse(&job->out.refusal, NO_MEMORY, NULL, NULL, "no memory for the reply");
         send_refusal(s, detach(p), &job->out.refusal);
     } else {
+        r2i_cache_head_put(&job->out, r2i_header_add, p->request);
         send_bytes(s, detach(p), 200, "application/json", format != NULL ? &body : &job->out.reply);
     }
     r2i_buffer_destroy(&body);
 }
 
+/* Its head tells how much of the prompt was known: it waits for the first step, or some seconds. */
+static bool can_start(const r2i_pending *p) {
+    const r2i_job_out *o = &p->job->out;
+    return o->is_accepted && p->job->wishes->is_stream && o->refusal.http == 0 &&
+           (o->is_looked_up || o->is_done || p->is_overdue);
+}
+
 /* Under the desk's lock. */
 static void send_parts(r2i_server *s, r2i_pending *p) {
     const r2i_job_out *o = &p->job->out;
-    if (p->is_started || (o->is_accepted && p->job->wishes->is_stream && o->refusal.http == 0))
+    if (p->is_started || can_start(p))
         send_stream(s, p);
     else if (o->is_done && o->refusal.http != 0)
         send_refusal(s, detach(p), &o->refusal);
@@ -208,7 +203,7 @@ static void finish(r2i_server *s, r2i_pending *p) {
                      : !p->is_sent                            ? CLIENT_GONE
                      : o->refusal.http != 0 && !p->is_started ? o->refusal.http
                                                               : 200;
-    count(s, p);
+    r2i_metrics_note_answer(&s->counters, o, p->begin_ns);
     r2i_server_note(s, p->request_id, "POST", p->route, http, p->begin_ns, o);
     forget(s, p);
 }
@@ -238,8 +233,15 @@ void r2i_deliver_ready(evutil_socket_t fd, short what, void *server) {
 void r2i_deliver_pings(r2i_server *s) {
     const int64_t now = r2i_clock_ns();
     for (r2i_pending *p = s->pendings; p != NULL; p = p->next) {
-        if (!p->is_started || p->connection == NULL) continue;
-        if (now - p->sent_ns < (int64_t)PING_SECONDS * 1000000000) continue;
+        const int64_t since_ns = p->is_started ? p->sent_ns : p->begin_ns;
+        if (p->connection == NULL || now - since_ns < (int64_t)PING_SECONDS * 1000000000) continue;
+        if (!p->is_started) {
+            p->is_overdue = true;
+            (void)pthread_mutex_lock(&s->desk.lock);
+            if (can_start(p) && !p->job->out.is_done) send_stream(s, p);
+            (void)pthread_mutex_unlock(&s->desk.lock);
+            continue;
+        }
         r2i_buffer text;
         r2i_buffer_init(&text, &s->heap, 64);
         if (r2i_buffer_append_text(&text, ": ping\n\n", NULL) == R2_OK) send_piece(p, &text);

@@ -19,16 +19,8 @@ static void fail(r2i_engine_loop *l, r2i_choice *choice, int http, const char *c
     for (int32_t i = 0; i < job->n_choices; i++) {
         r2i_choice *other = &job->choices[i];
         if (other->sequence != NULL) r2_sequence_cancel(other->sequence);
-        if (r2i_queue_remove(&l->desk->to_write, &other->link)) let_go(l, other);
+        if (r2i_turns_remove(&l->desk->to_write, other)) let_go(l, other);
     }
-}
-
-/* Its pages were taken for others: it begins anew when one of them is done. */
-static void put_back(r2i_engine_loop *l, r2i_choice *choice) {
-    r2i_choice_put_back(choice);
-    r2i_queue_add_first(&l->desk->to_write, &choice->link);
-    l->desk->n_restarts++;
-    l->n_allowed = l->running.n;
 }
 
 static void end(r2i_engine_loop *l, r2i_choice *choice, const r2_sequence_status *status) {
@@ -40,11 +32,7 @@ static void end(r2i_engine_loop *l, r2i_choice *choice, const r2_sequence_status
     out->n_drafted = status->n_drafted;
     out->n_accepted = status->n_accepted;
     out->is_think_cut = status->is_think_cut;
-    if (out->finish == R2_FINISH_MEMORY && l->running.n > 0) {
-        put_back(l, choice);
-        return;
-    }
-    if (l->n_allowed < l->options->n_parallel) l->n_allowed++;
+    l->desk->writing_s += (double)(choice->last_ns - choice->first_ns) * 1e-9;
     if (out->finish == R2_FINISH_MEMORY && out->n_generated > 0) out->finish = R2_FINISH_LENGTH;
     if (out->finish == R2_FINISH_MEMORY) {
         fail(l, choice, 503, "cache_full", "the cache has no room for this prompt");
@@ -73,43 +61,46 @@ static void begin(r2i_engine_loop *l, r2i_choice *choice) {
     }
 }
 
-static r2i_choice *take(r2i_queue *queue) {
-    return (r2i_choice *)(void *)r2i_queue_take(queue);
-}
-
-/* The first that may begin, or NULL. */
-static r2i_choice *take_next(r2i_queue *to_write) {
-    for (r2i_link *at = to_write->first; at != NULL; at = at->next) {
-        r2i_choice *choice = (r2i_choice *)(void *)at;
-        if (!r2i_choice_can_begin(choice)) continue;
-        (void)r2i_queue_remove(to_write, at);
-        return choice;
-    }
-    return NULL;
-}
-
 static void admit(r2i_engine_loop *l) {
     r2i_desk *d = l->desk;
-    while (l->running.n == 0 || l->running.n < l->n_allowed) {
-        r2i_choice *choice = take_next(&d->to_write);
+    while (l->running.n < l->options->n_parallel) {
+        r2i_choice *choice = r2i_turns_take(&d->to_write);
         if (choice == NULL) break;
         begin(l, choice);
     }
     d->n_running = l->running.n;
-    d->n_waiting = d->to_write.n;
+    d->n_waiting = d->to_write.line.n;
 }
 
 /* ---- the thread ---- */
+
+/* Draws of one step count as equally far apart. */
+static void note_times(r2i_engine_loop *l, r2i_choice *choice, int32_t n_drawn) {
+    const int64_t now = r2i_clock_ns();
+    if (n_drawn == 0) return;
+    if (choice->last_ns > 0)
+        r2i_histogram_note(&l->desk->between_tokens,
+                           (double)(now - choice->last_ns) * 1e-9 / n_drawn, n_drawn);
+    else
+        l->desk->reading_s += (double)(now - choice->job->out.begin_ns) * 1e-9;
+    choice->last_ns = now;
+}
+
+static void note_lookup(r2i_job_out *out, const r2_sequence_status *status) {
+    if (out->is_looked_up || (status->n_computed == 0 && status->miss == R2_MISS_NONE)) return;
+    out->is_looked_up = true;
+    out->miss = status->miss;
+    out->n_matched = status->n_matched;
+}
 
 /* How far the prompt is read; what was read again after its pages were taken away counts once. */
 static void note_progress(r2i_choice *choice, const r2_sequence_status *status) {
     r2i_job_out *out = &choice->job->out;
     if (out->first_ns == 0) out->first_ns = choice->first_ns;
     if (choice->leader != NULL) return;
-    if (choice->n_skip == 0) {
-        out->n_cached += status->n_cached - choice->n_cached;
-        choice->n_cached = status->n_cached;
-    }
+    if (choice->index == 0) note_lookup(out, status);
+    out->n_cached += status->n_cached - choice->n_cached;
+    choice->n_cached = status->n_cached;
     const int32_t n = status->n_computed < choice->prompt->n_tokens ? status->n_computed
                                                                     : choice->prompt->n_tokens;
     if (n <= choice->n_computed) return;
@@ -121,15 +112,20 @@ static void note_progress(r2i_choice *choice, const r2_sequence_status *status) 
 static void collect_one(r2i_engine_loop *l, r2i_choice *choice) {
     r2_sequence_status status;
     bool has_more = false;
+    const int32_t n_before = choice->n_drawn;
+    const bool was_looked_up = choice->job->out.is_looked_up;
     const r2_status read = r2i_choice_read(choice, &l->context, &has_more);
     r2_sequence_get_status(choice->sequence, &status);
+    note_times(l, choice, choice->n_drawn - n_before);
     note_progress(choice, &status);
     if (read != R2_OK) {
         (void)r2i_queue_remove(&l->running, &choice->link);
         fail(l, choice, 503, NULL, "no memory for the answer");
     } else if (status.finish != R2_FINISH_NONE || choice->stop.is_over) {
         end(l, choice, &status);
-    } else if ((has_more || choice->job->out.has_progress) && choice->wishes->is_stream) {
+    } else if ((has_more || choice->job->out.has_progress ||
+                choice->job->out.is_looked_up != was_looked_up) &&
+               choice->wishes->is_stream) {
         r2i_desk_tell(l->desk, choice->job);
     }
 }
@@ -141,22 +137,21 @@ static void collect(r2i_engine_loop *l) {
     }
 }
 
-static void fail_all(r2i_engine_loop *l, r2i_queue *queue, int http, const char *text) {
-    for (r2i_choice *choice; (choice = take(queue)) != NULL;)
-        fail(l, choice, http, NULL, text);
+static void fail_all(r2i_engine_loop *l, int http, const char *text) {
+    for (r2i_link *at; (at = r2i_queue_take(&l->running)) != NULL;)
+        fail(l, (r2i_choice *)(void *)at, http, NULL, text);
 }
 
 void *r2i_engine_loop_run(void *argument) {
     r2i_engine_loop *l = argument;
     r2i_desk *d = l->desk;
-    l->n_allowed = l->options->n_parallel;
     (void)pthread_mutex_lock(&d->lock);
     while (!d->is_over) {
         r2_error err = { R2_OK, "" };
         int32_t n_active;
         admit(l);
         if (l->running.n == 0) {
-            if (d->to_write.n == 0) (void)pthread_cond_wait(&d->has_writing, &d->lock);
+            if (d->to_write.line.n == 0) (void)pthread_cond_wait(&d->has_writing, &d->lock);
             continue;
         }
         (void)pthread_mutex_unlock(&d->lock);
@@ -166,10 +161,11 @@ void *r2i_engine_loop_run(void *argument) {
         if (status == R2_OK)
             collect(l);
         else
-            fail_all(l, &l->running, 500, "the engine failed");
+            fail_all(l, 500, "the engine failed");
     }
-    fail_all(l, &l->running, 503, "the server stops");
-    fail_all(l, &d->to_write, 503, "the server stops");
+    fail_all(l, 503, "the server stops");
+    for (r2i_choice *choice; (choice = r2i_turns_drop(&d->to_write)) != NULL;)
+        fail(l, choice, 503, NULL, "the server stops");
     (void)pthread_mutex_unlock(&d->lock);
     return NULL;
 }

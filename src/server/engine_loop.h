@@ -9,7 +9,6 @@ typedef struct {
     const r2i_server_options *options;
     r2i_choice_context context;
     r2i_queue running; /* choices */
-    int32_t n_allowed; /* at once; fewer than n_parallel after the cache was full */
 } r2i_engine_loop;
 
 /* Thread function over an r2i_engine_loop; returns when the desk is closed, having ended what ran. */

@@ -97,7 +97,7 @@ void r2i_desk_abandon(r2i_desk *d, r2i_job *job) {
     for (int32_t i = 0; i < job->n_choices; i++) {
         r2i_choice *choice = &job->choices[i];
         if (choice->sequence != NULL) r2_sequence_cancel(choice->sequence);
-        if (r2i_queue_remove(&d->to_write, &choice->link)) r2i_desk_end_choice(d, choice);
+        if (r2i_turns_remove(&d->to_write, choice)) r2i_desk_end_choice(d, choice);
     }
     (void)pthread_mutex_unlock(&d->lock);
 }

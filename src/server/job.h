@@ -15,6 +15,8 @@
 
 #include "server/chat_request.h"
 #include "server/choice.h"
+#include "server/histogram.h"
+#include "server/turns.h"
 
 typedef enum { R2I_TASK_CHAT, R2I_TASK_TOKENIZE, R2I_TASK_DETOKENIZE, R2I_TASK_TEMPLATE } r2i_task;
 
@@ -30,14 +32,18 @@ typedef struct {
     int32_t n_generated, n_thinking, n_drafted, n_accepted; /* of ended choices */
     int64_t begin_ns, first_ns, end_ns; /* first choice begun; first token; last choice ended */
     bool has_progress;                  /* n_computed grew and was not sent */
+    bool is_looked_up;                  /* the following two are known */
+    r2_cache_miss miss;                 /* of the first prompt: why the cache ended, and where */
+    int32_t n_matched;
 } r2i_job_out;
 
 struct r2i_job {
     r2i_link link; /* in a queue; first of all members */
     r2i_job *next_ready;
     r2i_task task;
-    uint64_t domain; /* whose prefixes it may share */
-    uint64_t seed;   /* if the request has none */
+    uint64_t key;        /* number of the client's API key; 0: there are none */
+    uint64_t connection; /* its number */
+    uint64_t seed;       /* if the request has none */
     r2i_buffer body;
     r2i_refusal refusal;
     /* reader */
@@ -58,15 +64,16 @@ struct r2i_job {
 typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t has_reading, has_writing;
-    r2i_queue to_read;  /* jobs */
-    r2i_queue to_write; /* choices */
+    r2i_queue to_read; /* jobs */
+    r2i_turns to_write;
     r2i_job *ready_first, *ready_last;
     bool is_over;
     int wake_fd; /* eventfd that the event loop watches */
     r2i_heap *heap;
     r2_engine_stats stats; /* of the last step */
     int32_t n_running, n_waiting;
-    int64_t n_restarts;
+    r2i_histogram between_tokens;
+    double reading_s, writing_s; /* sums over choices: to the first token, from it to the last */
 } r2i_desk;
 
 R2_CHECKED r2_status r2i_desk_init(r2i_desk *desk, r2i_heap *heap, r2_error *err);

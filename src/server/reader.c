@@ -2,7 +2,9 @@
 
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/failure.h"
+#include "server/client_id.h"
 #include "server/json_text.h"
 #include "server/reasoning.h"
 #include "server/request_fields.h"
@@ -45,17 +47,33 @@ static r2_status make_prompt(const r2i_reader *reader, r2i_job *job, bool is_for
 
 /* ---- chat ---- */
 
+/* Of a prompt and its answer. */
+static int32_t most_tokens(const r2i_reader *reader) {
+    return r2i_min_i32(reader->options->n_context, reader->n_cache_tokens);
+}
+
 static r2_status check_length(const r2i_reader *reader, r2i_job *job) {
     const int32_t n_prompt = job->prompt->n_tokens, n_context = reader->options->n_context;
     if (n_prompt == 0)
         return r2i_refuse(&job->refusal, 400, "messages", "invalid_value",
                           "messages: the prompt has no tokens");
-    if (n_prompt < n_context) return R2_OK;
-    (void)r2i_refuse(&job->refusal, 400, "messages", "context_length_exceeded",
-                     "the prompt has %d tokens, the context is %d", n_prompt, n_context);
+    if (n_prompt < most_tokens(reader)) return R2_OK;
+    if (n_prompt >= n_context)
+        (void)r2i_refuse(&job->refusal, 400, "messages", "context_length_exceeded",
+                         "the prompt has %d tokens, the context is %d", n_prompt, n_context);
+    else
+        (void)r2i_refuse(&job->refusal, 400, "messages", "cache_full",
+                         "the prompt has %d tokens, the whole cache has room for %d", n_prompt,
+                         reader->n_cache_tokens);
     job->refusal.n_prompt = n_prompt;
-    job->refusal.n_context = n_context;
+    job->refusal.n_context = most_tokens(reader);
     return R2_E_ARGUMENT;
+}
+
+/* An answer ends where the cache does, if that is smaller than the context. */
+static void limit_answer(const r2i_reader *reader, r2_sequence_options *o, int32_t n_prompt) {
+    const int32_t most = reader->n_cache_tokens - n_prompt;
+    if (o->max_new_tokens == 0 || o->max_new_tokens > most) o->max_new_tokens = most;
 }
 
 static r2_status make_choices(const r2i_reader *reader, r2i_job *job) {
@@ -77,11 +95,11 @@ static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
     defaults.sampling.seed = job->seed;
     R2I_TRY(r2i_chat_request_read(&job->chat, job->body.bytes, job->body.n_bytes, &defaults,
                                   &job->refusal));
-    job->chat.wishes.options.cache_domain = job->domain;
     R2I_TRY(r2i_wishes_check(&job->chat.wishes, n_vocab(reader), &job->refusal));
     R2I_TRY(make_prompt(reader, job, true));
     R2I_TRY(check_length(reader, job));
-    r2i_reasoning_cap(&job->chat.wishes, job->prompt->n_tokens, reader->options->n_context);
+    limit_answer(reader, &job->chat.wishes.options, job->prompt->n_tokens);
+    r2i_reasoning_cap(&job->chat.wishes, job->prompt->n_tokens, most_tokens(reader));
     return make_choices(reader, job);
 }
 
@@ -194,8 +212,11 @@ static void finish(r2i_desk *d, r2i_job *job, bool is_for_engine) {
     (void)pthread_mutex_lock(&d->lock);
     if (is_for_engine) {
         job->out.is_accepted = true;
-        for (int32_t i = 0; i < job->n_choices; i++)
-            r2i_queue_add(&d->to_write, &job->choices[i].link);
+        for (int32_t i = 0; i < job->n_choices; i++) {
+            job->choices[i].domain = r2i_client_domain(job->key, job->wishes->user);
+            job->choices[i].client = r2i_client_line(job->key, job->wishes->user, job->connection);
+            r2i_turns_add(&d->to_write, &job->choices[i]);
+        }
         (void)pthread_cond_signal(&d->has_writing);
         if (job->wishes->is_stream) r2i_desk_tell(d, job);
     } else {

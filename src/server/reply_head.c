@@ -6,7 +6,7 @@
 
 #include "base/random.h"
 
-enum { ORIGIN_BYTES = 256, NUMBER_BYTES = 24, MAX_RETRY_SECONDS = 30 };
+enum { ORIGIN_BYTES = 256, NUMBER_BYTES = 24, MAX_RETRY_SECONDS = 30, CACHE_HEAD_BYTES = 96 };
 
 void r2i_request_id_make(r2i_server *s, char out[R2I_REQUEST_ID_BYTES]) {
     const uint64_t n = ++s->n_ids;
@@ -33,19 +33,36 @@ void r2i_reply_head_put(const r2i_server *s, const char *id, r2i_span origin, r2
     page[origin.n_bytes] = '\0';
     put(to, "Access-Control-Allow-Origin", page);
     put(to, "Access-Control-Expose-Headers",
-        "X-Request-Id, Request-Id, Retry-After, Retry-After-Ms");
+        "X-Request-Id, Request-Id, X-R2-Cache, Retry-After, Retry-After-Ms");
 }
 
-/* As long as an answer takes here, for then the next place becomes free at the latest. */
-static int retry_seconds(const r2i_counters *c) {
-    const double mean = c->n_answers > 0 ? c->request_s / (double)c->n_answers : 0;
-    return mean <= 1 ? 1 : mean >= MAX_RETRY_SECONDS ? MAX_RETRY_SECONDS : (int)mean + 1;
+/* Until those who wait now are answered, by what answers took so far. */
+static int retry_seconds(const r2i_server *s) {
+    const r2i_counters *c = &s->counters;
+    const double mean = c->service.n > 0 ? c->service.sum / (double)c->service.n : 0;
+    const double all = mean * s->n_jobs / s->options->n_parallel;
+    return all <= 1 ? 1 : all >= MAX_RETRY_SECONDS ? MAX_RETRY_SECONDS : (int)all + 1;
+}
+
+const char *r2i_miss_name(r2_cache_miss miss) {
+    static const char *const names[R2I_N_MISSES] = { "none",  "off",      "first_seen",
+                                                     "grown", "diverged", "evicted" };
+    return names[miss];
+}
+
+void r2i_cache_head_put(const r2i_job_out *o, r2i_header_put put, void *to) {
+    char text[CACHE_HEAD_BYTES], place[NUMBER_BYTES] = "";
+    if (!o->is_looked_up) return;
+    if (o->miss >= R2_MISS_GROWN) (void)snprintf(place, sizeof place, "@%d", o->n_matched);
+    (void)snprintf(text, sizeof text, "hit=%d; miss=%d; reason=%s%s", o->n_cached,
+                   o->n_prompt - o->n_cached, r2i_miss_name(o->miss), place);
+    put(to, "X-R2-Cache", text);
 }
 
 void r2i_retry_head_put(const r2i_server *s, int http, r2i_header_put put, void *to) {
     char number[NUMBER_BYTES];
     if (http == 429 || http == 503) {
-        const int seconds = http == 429 ? retry_seconds(&s->counters) : 1;
+        const int seconds = http == 429 ? retry_seconds(s) : 1;
         (void)snprintf(number, sizeof number, "%d", seconds);
         put(to, "Retry-After", number);
         (void)snprintf(number, sizeof number, "%d000", seconds);

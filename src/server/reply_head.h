@@ -13,6 +13,8 @@ void r2i_reply_head_put(const r2i_server *server, const char *id, r2i_span origi
                         r2i_header_put put, void *to);
 /* Of an error: may the client try again, and when? */
 void r2i_retry_head_put(const r2i_server *server, int http, r2i_header_put put, void *to);
+/* X-R2-Cache: how much of the prompt was known, and why not more; nothing before that was looked up. */
+void r2i_cache_head_put(const r2i_job_out *out, r2i_header_put put, void *to);
 /* To a request that begins: a new identity and the headers of every reply. */
 void r2i_reply_head_begin(r2i_server *server, struct evhttp_request *request);
 /* The identity that it got; "-" without one. */

@@ -155,7 +155,8 @@ static r2i_pending *make_pending(r2i_server *s, struct evhttp_request *request, 
     (void)snprintf(p->id, sizeof p->id, "chatcmpl-%016" PRIx64 "%08" PRIx32,
                    r2i_random_u64(s->id_seed, 0, n), (uint32_t)r2i_random_u64(s->id_seed, 1, n));
     job->owner = p;
-    job->domain = (uint64_t)key;
+    job->key = (uint64_t)key;
+    job->connection = c->number;
     job->seed = s->options->has_fixed_seed ? s->options->seed
                                            : r2i_random_u64(s->options->seed, 2, n) >> 11;
     if (p->next != NULL) p->next->before = p;

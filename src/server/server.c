@@ -17,6 +17,7 @@ enum {
     TICK_SECONDS = 2,
     SPARE_FILES = 32,
     MAX_CONNECTIONS = 4096,
+    MAX_TOKENS = 1 << 30,
     HEAD_ROOM_BYTES = 32 << 10, /* our own limits come first */
     BODY_ROOM_BYTES = 64 << 10,
     URL_BYTES = 256
@@ -127,7 +128,11 @@ static r2_status start_threads(r2i_server *s, r2_error *err) {
     sigset_t all, before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    s->reader = (r2i_reader){ &s->desk, s->options };
+    r2_engine_stats stats;
+    r2_engine_get_stats(s->options->engine, &stats);
+    const int64_t n_cache = (int64_t)stats.n_pages * stats.page_tokens;
+    s->reader = (r2i_reader){ &s->desk, s->options,
+                              n_cache < MAX_TOKENS ? (int32_t)n_cache : MAX_TOKENS };
     s->engine_loop = (r2i_engine_loop){
         .desk = &s->desk,
         .options = s->options,

@@ -11,7 +11,13 @@
 #include "server/server.h"
 #include "server/tls.h"
 
-enum { R2I_ID_BYTES = 40, R2I_REQUEST_ID_BYTES = 32, R2I_N_CODES = 600 };
+enum {
+    R2I_N_MISSES = R2_MISS_EVICTED + 1,
+    R2I_N_ENDINGS = 256,
+    R2I_ID_BYTES = 40,
+    R2I_REQUEST_ID_BYTES = 32,
+    R2I_N_CODES = 600
+};
 
 typedef struct r2i_server r2i_server;
 typedef struct r2i_pending r2i_pending;
@@ -27,12 +33,14 @@ struct r2i_pending {
     char id[R2I_ID_BYTES], request_id[R2I_REQUEST_ID_BYTES];
     int64_t created, begin_ns, sent_ns;
     bool is_started; /* a stream's head was sent */
+    bool is_overdue; /* ... or shall be, although not all that it tells is known */
     bool is_sent;    /* the whole reply */
     int cut;         /* ... early, with this status; or 0 */
 };
 
 struct r2i_connection {
     r2i_connection *next, *before;
+    uint64_t number;
     r2i_server *server;
     struct bufferevent *stream;
     struct evhttp_connection *http;
@@ -48,11 +56,19 @@ struct r2i_connection {
     bool is_told;    /* why was sent */
 };
 
+/* Requests of a route that ended with a status. */
 typedef struct {
-    int64_t n_requests, n_by_code[R2I_N_CODES];
-    int64_t n_prompt_tokens, n_cached_tokens, n_generated_tokens, n_thinking_tokens;
-    double first_token_s, request_s; /* sums over n_answers */
-    int64_t n_answers;
+    const char *route; /* static text */
+    int http;
+    int64_t n;
+} r2i_ending;
+
+typedef struct {
+    r2i_ending endings[R2I_N_ENDINGS];
+    int32_t n_endings;
+    int64_t n_prompt_tokens, n_generated_tokens, n_thinking_tokens;
+    int64_t n_misses[R2I_N_MISSES], n_missed_tokens[R2I_N_MISSES];
+    r2i_histogram first_token, whole, service; /* from the request; from when it was begun */
 } r2i_counters;
 
 struct r2i_server {
@@ -70,7 +86,7 @@ struct r2i_server {
     r2i_connection *connections;
     r2i_pending *pendings;
     int32_t n_connections, max_connections, n_busy, n_jobs;
-    uint64_t n_ids, id_seed;
+    uint64_t n_ids, id_seed, n_accepted;
     r2i_counters counters;
     int64_t start_seconds;
     int32_t n_signals;
@@ -107,6 +123,12 @@ void r2i_server_note(r2i_server *server, const char *id, const char *method, con
 /* Ends the loop when nothing is left to answer. */
 void r2i_server_drained(r2i_server *server);
 
+/* "grown" */
+const char *r2i_miss_name(r2_cache_miss miss);
+
 /* metrics.c */
+void r2i_metrics_note_ending(r2i_counters *counters, const char *route, int http);
+/* A request of the engine's has ended that came at begin_ns. */
+void r2i_metrics_note_answer(r2i_counters *counters, const r2i_job_out *out, int64_t begin_ns);
 R2_CHECKED r2_status r2i_metrics_write(r2i_server *server, r2i_buffer *out);
 #endif

@@ -9,6 +9,7 @@
 typedef struct {
     int64_t top_k, seed, n;
     double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
+    const char *user, *user_id;
     bool is_stream, wants_progress, ignores_end;
 } values;
 
@@ -30,8 +31,8 @@ static const r2i_field fields[] = {
     { "stream_options", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
     { "logit_bias", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
     { "return_progress", R2I_FIELD_FLAG, AT(wants_progress), 0, 0 },
-    { "user", R2I_FIELD_TEXT, R2I_FIELD_NOWHERE, 0, 0 },
-    { "user_id", R2I_FIELD_TEXT, R2I_FIELD_NOWHERE, 0, 0 },
+    { "user", R2I_FIELD_TEXT, AT(user), 0, 0 },
+    { "user_id", R2I_FIELD_TEXT, AT(user_id), 0, 0 },
     { "prompt_cache_key", R2I_FIELD_TEXT, R2I_FIELD_NOWHERE, 0, 0 },
     { "metadata", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
     { "store", R2I_FIELD_FLAG, R2I_FIELD_NOWHERE, 0, 0 },
@@ -102,6 +103,7 @@ static void take_values(r2i_wishes *w, const values *v) {
     s->repetition_penalty = (float)v->repetition_penalty;
     s->seed = (uint64_t)v->seed;
     w->options.ignores_end = v->ignores_end;
+    w->user = v->user_id != NULL ? v->user_id : v->user;
     w->is_stream = v->is_stream;
     w->wants_progress = v->wants_progress;
     w->n_choices = (int32_t)v->n;

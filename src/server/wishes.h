@@ -17,6 +17,7 @@ typedef struct {
     r2_logit_bias biases[R2I_MAX_BIASES];
     int32_t n_biases;
     bool is_stream, wants_usage, wants_logprobs, wants_progress;
+    const char *user;      /* who asks, as the client says: borrowed, or NULL */
     bool has_think_budget; /* the request's own, which is kept whatever is left for an answer */
 } r2i_wishes;
 

@@ -85,7 +85,7 @@ class Server:
 
     def metric(self, name):
         text = self.ask("GET", "/metrics").text
-        return float(re.search(rf"^r2lm:{name} (\S+)$", text, re.M).group(1))
+        return float(re.search(rf"^r2:{name}(?:{{tier=\"ram\"}})? (\S+)$", text, re.M).group(1))
 
     def stop(self, code=0, number=signal.SIGTERM, timeout=60):
         if self.child.poll() is None: self.child.send_signal(number)
