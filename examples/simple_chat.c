@@ -25,7 +25,8 @@ int main(int argc, char **argv) {
     check(r2_model_open(&model, argv[1], NULL, &err), &err);
     check(r2_engine_create(&engine, model, NULL, &err), &err);
 
-    const r2_chat_message messages[] = { { "system", "Answer briefly." }, { "user", argv[2] } };
+    const r2_chat_message messages[] = { { .role = "system", .content = "Answer briefly." },
+                                         { .role = "user", .content = argv[2] } };
     check(r2_chat_render(&prompt, model, messages, 2, NULL, &err), &err);
 
     const r2_sequence_options options = {

@@ -45,7 +45,14 @@ R2_API const char *r2_detokenizer_finish(r2_detokenizer *detokenizer);
 
 typedef struct {
     const char *role;    /* "system", "user", "assistant", "tool" */
-    const char *content; /* terminated UTF-8; control tokens in it stay plain text */
+    const char *content; /* terminated UTF-8; control tokens in it stay plain text; NULL: none */
+    /* The rest may be NULL. */
+    const char *reasoning; /* an assistant's thoughts; templates drop those of older turns */
+    const char
+        *tool_calls_json;     /* an assistant's calls, as the OpenAI API has them: [{"id", "type",
+                                    "function": {"name", "arguments": text or object}}] */
+    const char *tool_call_id; /* of a tool's result: which call it answers */
+    const char *name;         /* of the function, or of who speaks */
 } r2_chat_message;
 
 typedef struct {
@@ -53,7 +60,7 @@ typedef struct {
     r2_think_mode think;       /* tells the template, and closes a block that it opens */
     const char *
         messages_json; /* instead of messages: an OpenAI-style array (tool calls, reasoning, ...) */
-    const char *tools_json; /* OpenAI-style array of tools, or NULL */
+    const char *tools_json; /* OpenAI-style array of tools, or NULL; see tools.h */
     const char *extra_json; /* object of further template variables, or NULL */
 } r2_chat_options;
 
@@ -65,7 +72,8 @@ typedef struct {
     int32_t n_tokens;
 } r2_prompt;
 
-/* Renders messages with the model's own chat template.  Without a template, R2_E_UNSUPPORTED.
+/* Renders messages with the model's own chat template.  Without a template, R2_E_UNSUPPORTED.  A template
+ * that knows nothing of tools gets them, calls and results in words.
  * `options` may be NULL.  The prompt is owned by the caller. */
 R2_API R2_CHECKED r2_status r2_chat_render(r2_prompt **out, const r2_model *model,
                                            const r2_chat_message *messages, int32_t n_messages,

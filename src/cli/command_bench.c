@@ -210,7 +210,7 @@ static r2_status read_text(bench *b, r2_error *err) {
     if (status == R2_OK) status = r2i_prompt_check(&buffer, err);
     const char *text = buffer.bytes != NULL ? buffer.bytes : "";
     if (status == R2_OK && b->session.info.has_chat_template) {
-        const r2_chat_message message = { "user", text };
+        const r2_chat_message message = { .role = "user", .content = text };
         status = r2_chat_render(&prompt, b->session.model, &message, 1, NULL, err);
         b->n_text = prompt != NULL ? prompt->n_tokens : 0;
         b->text = R2I_ARENA_ARRAY(&p->arena, r2_token, (size_t)b->n_text + 1);
@@ -263,7 +263,7 @@ static r2_status measure_answer(bench *b, r2_error *err) {
 
 /* From the start of the process to the first token of a question, as a user would see it. */
 static r2_status measure_start(bench *b, r2_error *err) {
-    const r2_chat_message message = { "user", "Hi" };
+    const r2_chat_message message = { .role = "user", .content = "Hi" };
     r2_prompt *prompt = NULL;
     int32_t n_prompt = SHORT_PROMPT;
     double read_s, draw_s;

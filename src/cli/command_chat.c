@@ -25,8 +25,8 @@ r2_status r2i_chat_render(r2i_chat *c, bool opens_answer, r2_prompt **out, r2_er
     if (messages == NULL || n > INT32_MAX)
         return r2i_fail(err, R2_E_NOMEM, "no memory for %zu messages", n);
     for (size_t i = 0; i < n; i++) {
-        messages[i] = (r2_chat_message){ r2i_conversation_role(&c->conversation, i),
-                                         r2i_conversation_content(&c->conversation, i) };
+        messages[i] = (r2_chat_message){ .role = r2i_conversation_role(&c->conversation, i),
+                                         .content = r2i_conversation_content(&c->conversation, i) };
     }
     const r2_chat_options options = { .think = c->effort != R2I_EFFORT_OFF ? R2_THINK_AUTO
                                                                            : R2_THINK_OFF,

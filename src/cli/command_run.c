@@ -66,7 +66,8 @@ static r2_status make_tokens(run_state *s, r2_token **tokens, int32_t *n_tokens,
                                     n_tokens, err);
     }
     R2I_TRY(r2i_prompt_check(&s->prompt, err));
-    const r2_chat_message messages[] = { { "system", o->system }, { "user", text } };
+    const r2_chat_message messages[] = { { .role = "system", .content = o->system },
+                                         { .role = "user", .content = text } };
     const int skip = o->system == NULL;
     const r2_chat_options chat = { .think = o->think ? R2_THINK_AUTO : R2_THINK_OFF,
                                    .extra_json = r2i_effort_json((r2i_effort)o->think) };

@@ -1,6 +1,7 @@
 /* chat.c - a conversation to a prompt: the template renders, the tokenizer encodes, and what the
  * messages brought in never becomes a control token. */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -8,6 +9,7 @@
 #include "files/json_read.h"
 #include "model/model.h"
 #include "model/model_encode.h"
+#include "text/chat_tools.h"
 
 enum { MAX_PROMPT_BYTES = 1 << 28 };
 
@@ -30,15 +32,28 @@ static r2_status parse(const char *name, const char *text, json_t **out, r2_erro
     return r2i_json_read(out, name, text, strlen(text), &r2i_json_config_limits, err);
 }
 
+static r2_status make_message(const r2_chat_message *m, json_t **out, r2_error *err) {
+    json_t *calls = NULL;
+    *out = NULL;
+    if (m->tool_calls_json != NULL) R2I_TRY(parse("tool calls", m->tool_calls_json, &calls, err));
+    *out = json_pack("{s:s, s:s?, s:s*, s:s*, s:s*, s:o*}", "role", m->role, "content", m->content,
+                     "reasoning_content", m->reasoning, "tool_call_id", m->tool_call_id, "name",
+                     m->name, "tool_calls", calls);
+    return *out != NULL ? R2_OK
+                        : r2i_fail(err, R2_E_FORMAT, "role, content and names must be UTF-8 text");
+}
+
 static r2_status make_messages(const r2_chat_message *messages, int32_t n, json_t **out,
                                r2_error *err) {
     json_t *list = json_array();
     for (int32_t i = 0; i < n; i++) {
-        json_t *message =
-            json_pack("{s:s, s:s}", "role", messages[i].role, "content", messages[i].content);
-        if (message == NULL) {
+        json_t *message;
+        const r2_status status = make_message(&messages[i], &message, err);
+        if (status != R2_OK) {
+            char place[32];
+            (void)snprintf(place, sizeof place, "message %d", i);
             json_decref(list);
-            return r2i_fail(err, R2_E_FORMAT, "message %d: role and content must be UTF-8 text", i);
+            return r2i_fail_at(err, status, place);
         }
         json_array_append_new(list, message);
     }
@@ -121,8 +136,9 @@ static r2_status render(owned_prompt *p, const r2_model *model, json_t *context,
                         const r2_chat_options *o, r2i_text_ranges *untrusted, r2_error *err) {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    R2I_TRY(r2i_chat_template_render(model->chat_template, context, (int64_t)now.tv_sec, &p->text,
-                                     untrusted, err));
+    const r2i_chat_tools tools = { model->chat_template, &model->template_traits,
+                                   &model->tool_syntax };
+    R2I_TRY(r2i_chat_tools_render(&tools, context, (int64_t)now.tv_sec, &p->text, untrusted, err));
     if (o->think != R2_THINK_OFF || o->has_no_answer_prompt || !ends_in_think(&p->text))
         return R2_OK;
     return r2i_buffer_append_text(&p->text, think_end, err);

@@ -11,6 +11,7 @@
 #include "r2lm/text.h"
 #include "text/chat_template.h"
 #include "text/token_tree.h"
+#include "text/tool_syntax.h"
 #include "text/tokenizer.h"
 
 enum { R2I_WEIGHT_TYPES_BYTES = 160, R2I_MODEL_NAME_BYTES = 128 };
@@ -36,6 +37,7 @@ struct r2_model {
     r2i_token_forest *forest;         /* likewise, for grammars */
     r2i_chat_template *chat_template; /* NULL: none */
     r2i_chat_template_traits template_traits;
+    r2i_tool_syntax tool_syntax;
     int32_t think_open, think_close; /* ids of <think> and </think>; -1 without */
     char name[R2I_MODEL_NAME_BYTES], weight_types[R2I_WEIGHT_TYPES_BYTES];
     uint64_t fingerprint;   /* of configuration and weights, to recognise saved sequences */

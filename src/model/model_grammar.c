@@ -6,10 +6,6 @@
 
 enum { DRAFT_BLOCK_BYTES = 64 << 10 };
 
-/* Reads a text of some notation into a draft. */
-typedef r2_status (*grammar_reader)(r2i_grammar_draft *draft, const char *text, size_t n_bytes,
-                                    r2_error *err);
-
 static r2i_heap *heap_of(const r2_model *model) {
     return &((r2_model *)(uintptr_t)model)->heap;
 }
@@ -18,6 +14,7 @@ static r2i_heap *heap_of(const r2_model *model) {
 static r2_status get_forest(const r2_model *model, const r2i_token_forest **out, r2_error *err) {
     r2_model *owner = (r2_model *)(uintptr_t)model;
     const int32_t hidden[] = { model->think_open, model->think_close };
+    const r2i_token_roles roles = { hidden, 2, model->tool_syntax.ids, R2I_N_MARKS };
     r2_status status = R2_OK;
     *out = NULL;
     if (model->tokenizer == NULL)
@@ -25,13 +22,13 @@ static r2_status get_forest(const r2_model *model, const r2i_token_forest **out,
     pthread_mutex_lock(&owner->encoder_lock);
     if (owner->forest == NULL)
         status =
-            r2i_token_forest_create(&owner->forest, model->tokenizer, hidden, 2, &owner->heap, err);
+            r2i_token_forest_create(&owner->forest, model->tokenizer, &roles, &owner->heap, err);
     *out = owner->forest;
     pthread_mutex_unlock(&owner->encoder_lock);
     return status;
 }
 
-static r2_status read_rules(r2_grammar *g, grammar_reader read, const char *text, size_t n_bytes,
+static r2_status read_rules(r2_grammar *g, r2i_grammar_source read, const void *source,
                             r2_error *err) {
     const r2i_token_forest *forest;
     r2i_grammar_draft draft;
@@ -39,19 +36,19 @@ static r2_status read_rules(r2_grammar *g, grammar_reader read, const char *text
     R2I_TRY(get_forest(g->model, &forest, err));
     r2i_arena_init(&arena, g->heap, DRAFT_BLOCK_BYTES, R2I_GRAMMAR_MAX_DRAFT_BYTES);
     r2_status status = r2i_draft_init(&draft, &arena, err);
-    if (status == R2_OK) status = read(&draft, text, n_bytes, err);
+    if (status == R2_OK) status = read(&draft, source, err);
     if (status == R2_OK) status = r2i_grammar_create(&g->rules, &draft, forest, g->heap, err);
     r2i_arena_destroy(&arena);
     return status;
 }
 
-static r2_status create(r2_grammar **out, const r2_model *model, grammar_reader read,
-                        const char *text, size_t n_bytes, r2_error *err) {
+r2_status r2i_model_make_grammar(r2_grammar **out, const r2_model *model, r2i_grammar_source read,
+                                 const void *source, r2_error *err) {
     *out = NULL;
     r2_grammar *g = r2i_heap_take(heap_of(model), sizeof *g);
     if (g == NULL) return r2i_fail(err, R2_E_NOMEM, "grammar: no memory");
     *g = (r2_grammar){ .model = model, .heap = heap_of(model) };
-    const r2_status status = read_rules(g, read, text, n_bytes, err);
+    const r2_status status = read_rules(g, read, source, err);
     if (status != R2_OK)
         r2_grammar_destroy(g);
     else
@@ -59,19 +56,34 @@ static r2_status create(r2_grammar **out, const r2_model *model, grammar_reader 
     return status;
 }
 
+/* A text in some notation. */
+typedef struct {
+    r2_status (*read)(r2i_grammar_draft *draft, const char *text, size_t n_bytes, r2_error *err);
+    const char *text;
+    size_t n_bytes;
+} written_grammar;
+
+static r2_status read_text(r2i_grammar_draft *draft, const void *source, r2_error *err) {
+    const written_grammar *w = source;
+    return w->read(draft, w->text, w->n_bytes, err);
+}
+
 r2_status r2_grammar_from_gbnf(r2_grammar **out, const r2_model *model, const char *text,
                                size_t n_bytes, r2_error *err) {
-    return create(out, model, r2i_gbnf_read, text, n_bytes, err);
+    const written_grammar w = { r2i_gbnf_read, text, n_bytes };
+    return r2i_model_make_grammar(out, model, read_text, &w, err);
 }
 
 r2_status r2_grammar_from_json_schema(r2_grammar **out, const r2_model *model, const char *text,
                                       size_t n_bytes, r2_error *err) {
-    return create(out, model, r2i_schema_read, text, n_bytes, err);
+    const written_grammar w = { r2i_schema_read, text, n_bytes };
+    return r2i_model_make_grammar(out, model, read_text, &w, err);
 }
 
 r2_status r2_grammar_from_regex(r2_grammar **out, const r2_model *model, const char *text,
                                 size_t n_bytes, r2_error *err) {
-    return create(out, model, r2i_regex_read, text, n_bytes, err);
+    const written_grammar w = { r2i_regex_read, text, n_bytes };
+    return r2i_model_make_grammar(out, model, read_text, &w, err);
 }
 
 size_t r2_grammar_memory(const r2_grammar *g) {

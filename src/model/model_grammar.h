@@ -20,4 +20,11 @@ struct r2_grammar_matcher {
     bool has_thoughts, has_answer;
     int32_t n_newlines; /* skipped */
 };
+
+/* Fills a draft from what `source` is. */
+typedef r2_status (*r2i_grammar_source)(r2i_grammar_draft *draft, const void *source,
+                                        r2_error *err);
+R2_CHECKED r2_status r2i_model_make_grammar(r2_grammar **out, const r2_model *model,
+                                            r2i_grammar_source read, const void *source,
+                                            r2_error *err);
 #endif

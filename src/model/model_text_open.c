@@ -174,6 +174,7 @@ static r2_status open_template(r2_model *model, r2_error *err) {
     r2i_text_view source;
     r2_error why;
     R2I_TRY(find_template(model, &source, err));
+    r2i_tool_syntax_find(&model->tool_syntax, source.bytes, source.n_bytes, model->tokenizer);
     if (source.bytes == NULL || source.n_bytes == 0) return R2_OK;
     const r2_status status = r2i_chat_template_create(&model->chat_template, source.bytes,
                                                       source.n_bytes, &model->heap, &why);

@@ -87,7 +87,49 @@ static void trust_roles(const r2i_tvalue *messages) {
     }
 }
 
-static bool convert_context(r2i_trun *run, json_t *context, r2i_tvalue *out) {
+/* ---- arguments of calls ---- */
+
+static r2i_tvalue *member(const r2i_tvalue *dict, const char *name) {
+    const size_t n = dict != NULL && dict->kind == R2I_TV_DICT ? dict->as.dict->n_entries : 0;
+    for (size_t i = 0; i < n; i++) {
+        r2i_tentry *entry = &dict->as.dict->entries[i];
+        if (r2i_tstring_is(entry->key.as.string, name)) return &entry->value;
+    }
+    return NULL;
+}
+
+static bool open_text(r2i_trun *run, r2i_tvalue *value) {
+    const r2i_tstring *text = value->as.string;
+    json_t *json = json_loadb(text->bytes, text->n_bytes, JSON_REJECT_DUPLICATES, NULL);
+    bool ok = true;
+    if (json_is_object(json)) {
+        ok = r2i_tvalue_from_json(run, json, r2i_tstring_has_untrusted(text), value);
+        if (ok) value->as.dict->source = text;
+    }
+    json_decref(json);
+    return ok;
+}
+
+/* What is no object stays a text. */
+static bool open_arguments(r2i_trun *run, const r2i_tvalue *messages) {
+    const size_t n = messages->kind == R2I_TV_SEQUENCE ? messages->as.sequence->n_items : 0;
+    for (size_t i = 0; i < n; i++) {
+        const r2i_tvalue *calls = member(&messages->as.sequence->items[i], "tool_calls");
+        const size_t n_calls =
+            calls != NULL && calls->kind == R2I_TV_SEQUENCE ? calls->as.sequence->n_items : 0;
+        for (size_t k = 0; k < n_calls; k++) {
+            const r2i_tvalue *call = &calls->as.sequence->items[k];
+            const r2i_tvalue *function = member(call, "function");
+            r2i_tvalue *arguments = member(function != NULL ? function : call, "arguments");
+            if (arguments == NULL || arguments->kind != R2I_TV_STRING) continue;
+            if (!open_text(run, arguments)) return false;
+        }
+    }
+    return true;
+}
+
+static bool convert_context(r2i_trun *run, const r2i_template_input *input, r2i_tvalue *out) {
+    json_t *context = input->context;
     if (!r2i_tdict_create(run, R2I_TV_DICT, out)) return false;
     for (void *i = json_object_iter(context); i != NULL; i = json_object_iter_next(context, i)) {
         const char *name = json_object_iter_key(i);
@@ -96,7 +138,9 @@ static bool convert_context(r2i_trun *run, json_t *context, r2i_tvalue *out) {
         if (!r2i_tvalue_from_json(run, json_object_iter_value(i), !is_trusted_variable(name),
                                   &value))
             return false;
-        if (strcmp(name, "messages") == 0) trust_roles(&value);
+        const bool is_messages = strcmp(name, "messages") == 0;
+        if (is_messages) trust_roles(&value);
+        if (is_messages && input->opens_arguments && !open_arguments(run, &value)) return false;
         if (!r2i_tdict_set(run, out->as.dict, key, value)) return false;
     }
     return true;
@@ -122,16 +166,15 @@ static r2_status hand_over(const r2i_tbuilder *b, r2i_buffer *text, r2i_text_ran
     return R2_OK;
 }
 
-r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, json_t *context,
-                                   int64_t now_seconds, r2i_buffer *text,
-                                   r2i_text_ranges *untrusted, r2_error *err) {
+r2_status r2i_chat_template_run(const r2i_chat_template *tmpl, const r2i_template_input *input,
+                                r2i_buffer *text, r2i_text_ranges *untrusted, r2_error *err) {
     r2i_buffer_clear(text);
     if (untrusted != NULL) untrusted->n_items = 0;
-    if (!json_is_object(context))
+    if (!json_is_object(input->context))
         return r2i_fail(err, R2_E_ARGUMENT, "chat template: context must be a JSON object");
     r2i_arena arena;
     r2i_arena_init(&arena, tmpl->heap, BLOCK_BYTES, R2I_TEMPLATE_MAX_MEMORY_BYTES);
-    r2i_trun run = { .arena = &arena, .err = err, .now_seconds = now_seconds };
+    r2i_trun run = { .arena = &arena, .err = err, .now_seconds = input->now_seconds };
     r2i_tbuilder out;
     r2i_tbuilder_init(&out, &run);
     r2i_tframe root = { 0 };
@@ -140,7 +183,7 @@ r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, json_t *contex
     run.frame = &root;
     run.out = &out;
     r2_status status = R2_OK;
-    if (convert_context(&run, context, &variables)) {
+    if (convert_context(&run, input, &variables)) {
         run.context = variables.as.dict;
         run.n_steps = 0; /* the conversion is the caller's data, not the template's work */
         (void)r2i_template_exec(&run, tmpl->body, &flow);
@@ -149,6 +192,13 @@ r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, json_t *contex
     if (status == R2_OK) status = hand_over(&out, text, untrusted, err);
     r2i_arena_destroy(&arena);
     return status;
+}
+
+r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, json_t *context,
+                                   int64_t now_seconds, r2i_buffer *text,
+                                   r2i_text_ranges *untrusted, r2_error *err) {
+    const r2i_template_input input = { .context = context, .now_seconds = now_seconds };
+    return r2i_chat_template_run(tmpl, &input, text, untrusted, err);
 }
 
 static bool mentions(const char *source, size_t n_bytes, const char *word) {
@@ -172,6 +222,35 @@ static bool mentions_name(const char *source, size_t n_bytes, const char *word) 
     return false;
 }
 
+/* Is something of a call's arguments done that takes an object: "arguments | tojson", ".items()"? */
+static bool opens_arguments(const char *source, size_t n_bytes) {
+    static const char *const uses[] = { "tojson", "items", "from_json" };
+    static const char word[] = "arguments";
+    const char *const end = source + n_bytes;
+    for (const char *at = source; n_bytes != 0;) {
+        at = memmem(at, (size_t)(end - at), word, sizeof word - 1);
+        if (at == NULL) break;
+        at += sizeof word - 1;
+        const char *next = at;
+        while (next < end && strchr("'\"] |.", *next) != NULL && *next != '\0')
+            next++;
+        for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+            const size_t n = strlen(uses[i]);
+            if ((size_t)(end - next) >= n && memcmp(next, uses[i], n) == 0) return true;
+        }
+    }
+    return mentions(source, n_bytes, "from_json") || mentions(source, n_bytes, ".items()") ||
+           mentions(source, n_bytes, "is mapping");
+}
+
+static bool tests_content(const char *source, size_t n_bytes) {
+    return mentions(source, n_bytes, "content'] is not none") ||
+           mentions(source, n_bytes, "content'] is none") ||
+           mentions(source, n_bytes, "content\"] is not none") ||
+           mentions(source, n_bytes, ".content is not none") ||
+           mentions(source, n_bytes, ".content is none");
+}
+
 r2i_chat_template_traits r2i_chat_template_get_traits(const char *source, size_t n_bytes) {
     const bool enable = mentions_name(source, n_bytes, "enable_thinking");
     const bool plain = mentions(source, n_bytes, "thinking is defined") ||
@@ -179,6 +258,9 @@ r2i_chat_template_traits r2i_chat_template_get_traits(const char *source, size_t
                        mentions(source, n_bytes, "not thinking");
     return (r2i_chat_template_traits){
         .tools = mentions_name(source, n_bytes, "tools"),
+        .tool_calls = mentions_name(source, n_bytes, "tool_calls"),
+        .text_arguments = !opens_arguments(source, n_bytes),
+        .null_content = tests_content(source, n_bytes),
         .thinking_switch = enable || plain,
         .thinking_name = enable  ? "enable_thinking"
                          : plain ? "thinking"

@@ -43,9 +43,25 @@ R2_CHECKED r2_status r2i_chat_template_render(const r2i_chat_template *tmpl, jso
                                               int64_t now_seconds, r2i_buffer *text,
                                               r2i_text_ranges *untrusted, r2_error *err);
 
+typedef struct {
+    json_t *context;
+    int64_t now_seconds;
+    /* Arguments of calls in `messages` that are the text of a JSON object become that object; tojson gives
+     * the text back. */
+    bool opens_arguments;
+} r2i_template_input;
+
+/* The same with more to choose. */
+R2_CHECKED r2_status r2i_chat_template_run(const r2i_chat_template *tmpl,
+                                           const r2i_template_input *input, r2i_buffer *text,
+                                           r2i_text_ranges *untrusted, r2_error *err);
+
 /* What a template's source mentions. */
 typedef struct {
     bool tools; /* "tools" */
+    bool tool_calls;
+    bool text_arguments; /* of calls, not objects */
+    bool null_content;   /* tells absent content from "" */
     bool
         thinking_switch; /* a variable "enable_thinking" or "thinking" that turns reasoning on or off */
     const char *thinking_name; /* "enable_thinking", "thinking", or NULL */

@@ -124,6 +124,20 @@ r2i_expression *r2i_json_string(r2i_grammar_draft *d) {
     return named(d, "json string", make_string);
 }
 
+r2i_expression *r2i_json_quoted(r2i_grammar_draft *d, const char *text) {
+    json_t *value = json_string(text);
+    char *quoted_text = value != NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+    r2i_expression *e = quoted_text != NULL ? WORD(quoted_text) : r2i_expression_rule(d, -1);
+    json_decref(value);
+    if (quoted_text != NULL) {
+        /* jansson's own allocator gave it. */
+        json_free_t release;
+        json_get_alloc_funcs(NULL, &release);
+        release(quoted_text);
+    }
+    return e;
+}
+
 /* How JSON writes a character below 0x80 that it wants escaped. */
 static r2i_expression *escaped(r2i_grammar_draft *d, int32_t c) {
     static const char NAMES[] = "btnfr\"\\", VALUES[] = "\b\t\n\f\r\"\\";

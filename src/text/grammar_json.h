@@ -21,6 +21,8 @@ r2i_expression *r2i_json_character(r2i_grammar_draft *draft); /* of a string, es
 r2i_expression *r2i_json_integer(r2i_grammar_draft *draft);
 r2i_expression *r2i_json_number(r2i_grammar_draft *draft);
 
+/* A text as jansson writes it, with its quotes. */
+r2i_expression *r2i_json_quoted(r2i_grammar_draft *draft, const char *text);
 /* A character class inside a string: what JSON wants escaped is escaped. */
 r2i_expression *r2i_json_class(r2i_grammar_draft *draft, const r2i_expression *plain);
 /* n_min to n_max (< 0: no limit) items with commas between, white space around. */

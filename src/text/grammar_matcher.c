@@ -337,6 +337,8 @@ r2_status r2i_grammar_matcher_accept_token(r2i_grammar_matcher *m, int32_t token
         m->is_ended = true;
         return R2_OK;
     }
+    const int32_t n_mark = r2i_token_mark_bytes(f, token, bytes);
+    if (n_mark > 0) return r2i_grammar_matcher_accept(m, bytes, (size_t)n_mark, err);
     const r2i_token_type type = r2i_tokenizer_type(f->tokenizer, token);
     const size_t n = r2i_tokenizer_token_bytes(f->tokenizer, token, bytes, sizeof bytes);
     if (n == 0 || n > sizeof bytes || type == R2I_TOKEN_CONTROL || type == R2I_TOKEN_UNKNOWN ||

@@ -288,6 +288,15 @@ static r2_status read_every(r2i_schema_reader *r, const json_t *schema, r2i_expr
     return r2i_schema_expression(r, all, out);
 }
 
+static int32_t rule_of(const r2i_schema_reader *r, const char *pointer) {
+    const size_t n = strlen(r->scope), n_pointer = strlen(pointer);
+    char *name = R2I_ARENA_ARRAY(r->draft->arena, char, n + n_pointer + 1);
+    if (name == NULL) return -1;
+    memcpy(name, r->scope, n);
+    memcpy(name + n, pointer, n_pointer);
+    return r2i_draft_rule(r->draft, name, n + n_pointer);
+}
+
 /* A schema that is referred to is a rule, so it may refer to itself. */
 static r2_status read_reference(r2i_schema_reader *r, const json_t *schema, r2i_expression **out) {
     const json_t *siblings = without(r, schema, "$ref"), *merged;
@@ -303,8 +312,7 @@ static r2_status read_reference(r2i_schema_reader *r, const json_t *schema, r2i_
     const json_t *target = r2i_schema_find(r, pointer);
     if (target == NULL)
         return r2i_schema_fail(r, R2_E_FORMAT, "$ref: nothing at %.80s in this document", pointer);
-    const int32_t n_before = r->draft->n_rules,
-                  rule = r2i_draft_rule(r->draft, pointer, strlen(pointer));
+    const int32_t n_before = r->draft->n_rules, rule = rule_of(r, pointer);
     if (rule >= 0 && rule == n_before) {
         char path[R2I_SCHEMA_PATH_BYTES];
         r2i_expression *body;
@@ -376,10 +384,20 @@ static bool is_too_deep(const char *text, size_t n) {
     return false;
 }
 
+r2_status r2i_schema_part(r2i_grammar_draft *draft, const json_t *root, const char *scope,
+                          r2i_expression **out, r2_error *err) {
+    r2i_schema_reader r = { .draft = draft, .root = root, .scope = scope, .path = "#", .err = err };
+    *out = NULL;
+    r.kept = json_array();
+    const r2_status status = r.kept != NULL ? r2i_schema_expression(&r, root, out)
+                                            : r2i_fail(err, R2_E_NOMEM, "schema: no memory");
+    json_decref(r.kept);
+    return status;
+}
+
 r2_status r2i_schema_read(r2i_grammar_draft *draft, const char *text, size_t n_bytes,
                           r2_error *err) {
     json_error_t why;
-    r2i_schema_reader r = { .draft = draft, .path = "#", .err = err };
     if (n_bytes > R2I_GRAMMAR_MAX_TEXT_BYTES || is_too_deep(text, n_bytes))
         return r2i_fail(err, R2_E_LIMIT, "schema: expected at most %d bytes and %d levels",
                         (int)R2I_GRAMMAR_MAX_TEXT_BYTES, 4 * R2I_GRAMMAR_MAX_NESTING);
@@ -387,14 +405,10 @@ r2_status r2i_schema_read(r2i_grammar_draft *draft, const char *text, size_t n_b
     if (root == NULL)
         return r2i_fail(err, R2_E_FORMAT, "schema: line %d, column %d: %.120s", why.line,
                         why.column, why.text);
-    r.root = root;
-    r.kept = json_array();
     r2i_expression *body = NULL;
     draft->root = r2i_draft_rule(draft, "root", 4);
-    r2_status status = r.kept != NULL ? r2i_schema_expression(&r, root, &body)
-                                      : r2i_fail(err, R2_E_NOMEM, "schema: no memory");
+    const r2_status status = r2i_schema_part(draft, root, "", &body, err);
     r2i_draft_define(draft, draft->root, body);
-    json_decref(r.kept);
     json_decref(root);
     return status;
 }

@@ -17,6 +17,8 @@ typedef struct {
     r2i_grammar_draft *draft;
     const json_t *root;
     json_t *kept; /* schemas made by merging, until the end */
+    const char
+        *scope; /* in front of the names of its rules: one grammar may hold several schemas */
     int32_t depth, n_steps;
     char path[R2I_SCHEMA_PATH_BYTES]; /* "#/properties/a" */
     r2_error *err;
@@ -25,6 +27,11 @@ typedef struct {
 /* "{"type": "object"}" reads as any JSON object. */
 R2_CHECKED r2_status r2i_schema_read(r2i_grammar_draft *draft, const char *text, size_t n_bytes,
                                      r2_error *err);
+
+/* The same of a schema that is part of a larger grammar, as an expression; `scope` tells it from others.
+ * On failure rules of the draft may be left undefined. */
+R2_CHECKED r2_status r2i_schema_part(r2i_grammar_draft *draft, const json_t *root,
+                                     const char *scope, r2i_expression **out, r2_error *err);
 
 /* ---- the parts ---- */
 

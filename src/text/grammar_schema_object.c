@@ -35,20 +35,6 @@ static r2i_expression *comma(r2i_grammar_draft *d) {
     return e;
 }
 
-static r2i_expression *key_text(r2i_grammar_draft *d, const char *name) {
-    json_t *value = json_string(name);
-    char *text = value != NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
-    r2i_expression *e = text != NULL ? WORD(text) : r2i_expression_rule(d, -1);
-    json_decref(value);
-    if (text != NULL) {
-        /* jansson's own allocator gave it. */
-        json_free_t release;
-        json_get_alloc_funcs(NULL, &release);
-        release(text);
-    }
-    return e;
-}
-
 static bool is_required(const json_t *schema, const char *name) {
     const json_t *list = json_object_get(schema, "required");
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -93,7 +79,7 @@ static r2_status define_member(r2i_schema_reader *r, const char *name, const jso
     const member_rules behind = *out;
     r2i_expression *value;
     R2I_TRY(r2i_schema_below(r, "properties", name, schema, &value));
-    r2i_draft_define(d, rule, member(d, key_text(d, name), value));
+    r2i_draft_define(d, rule, member(d, r2i_json_quoted(d, name), value));
     for (int is_later = 0; is_later < 2; is_later++) {
         r2i_expression *way = r2i_expression_sequence(d), *all = r2i_expression_choice(d);
         if (is_later) ADD(way, comma(d));

@@ -30,8 +30,12 @@ FILTER(filter_tojson) {
                              bare_comma = { .bytes = ",", .n_bytes = 1 },
                              colon = { .bytes = ": ", .n_bytes = 2 };
     const bool has_indent = args->has[1] && args->v[1].kind != R2I_TV_NONE;
-    r2i_tjson_style style = { NULL, has_indent ? &bare_comma : &comma, &colon,
-                              r2i_tbound_truth(args, 0), r2i_tbound_truth(args, 3) };
+    r2i_tjson_style style = { NULL,
+                              has_indent ? &bare_comma : &comma,
+                              &colon,
+                              r2i_tbound_truth(args, 0),
+                              r2i_tbound_truth(args, 3),
+                              !args->has[0] && !args->has[1] && !args->has[2] && !args->has[3] };
     r2i_tvalue indent;
     if (has_indent) {
         if (!join_indent(run, &args->v[1], &indent)) return false;

@@ -334,6 +334,7 @@ static bool sorted_entries(r2i_trun *run, const r2i_tdict *dict, r2i_tentry **ou
 
 static bool json_dict(r2i_tbuilder *b, const r2i_tdict *dict, const r2i_tjson_style *style,
                       int level) {
+    if (style->repeats && dict->source != NULL) return r2i_tbuilder_add_string(b, dict->source);
     if (dict->n_entries == 0) return r2i_tbuilder_add_text(b, "{}");
     r2i_tentry *entries = dict->entries;
     if (style->sort_keys && !sorted_entries(b->run, dict, &entries)) return false;

@@ -66,6 +66,7 @@ typedef struct {
     const r2i_tstring *indent; /* NULL: one line */
     const r2i_tstring *item_separator, *key_separator;
     bool ensure_ascii, sort_keys;
+    bool repeats; /* what was read from JSON is written as it was */
 } r2i_tjson_style;
 /* json.dumps(v). */
 bool r2i_tbuilder_add_json(r2i_tbuilder *b, const r2i_tvalue *v, const r2i_tjson_style *style);

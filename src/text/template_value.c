@@ -128,6 +128,7 @@ bool r2i_tdict_find(r2i_trun *run, const r2i_tdict *dict, const r2i_tvalue *key,
 bool r2i_tdict_set(r2i_trun *run, r2i_tdict *dict, r2i_tvalue key, r2i_tvalue value) {
     r2i_tvalue *found;
     if (!r2i_trun_work(run, 1) || !r2i_tdict_find(run, dict, &key, &found)) return false;
+    dict->source = NULL;
     if (found != NULL) {
         *found = value;
         return true;

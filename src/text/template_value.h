@@ -100,6 +100,7 @@ typedef struct {
 struct r2i_tdict {
     r2i_tentry *entries; /* [n_entries] in order of insertion, keys distinct */
     size_t n_entries, cap_entries;
+    const r2i_tstring *source; /* the JSON it was read from, which tojson repeats; or NULL */
 };
 
 typedef struct r2i_tframe r2i_tframe;

@@ -34,28 +34,42 @@ static int compare(const void *a, const void *b) {
     return x->id < y->id ? -1 : 1;
 }
 
-static bool is_shown(const r2i_tokenizer *t, int32_t id, const int32_t *hidden, int32_t n_hidden) {
-    const r2i_token_type type = r2i_tokenizer_type(t, id);
-    if (type != R2I_TOKEN_NORMAL && type != R2I_TOKEN_USER && type != R2I_TOKEN_BYTE) return false;
-    for (int32_t i = 0; i < n_hidden; i++) {
-        if (hidden[i] == id) return false;
+static bool is_among(const int32_t *ids, int32_t n, int32_t id) {
+    for (int32_t i = 0; i < n; i++) {
+        if (ids[i] == id) return true;
     }
-    return !r2i_tokenizer_is_eog(t, id);
+    return false;
 }
 
-static void collect(token_list *list, const r2i_tokenizer *t, const int32_t *hidden,
-                    int32_t n_hidden) {
+static bool is_shown(const r2i_tokenizer *t, int32_t id, const r2i_token_roles *roles) {
+    const r2i_token_type type = r2i_tokenizer_type(t, id);
+    if (type != R2I_TOKEN_NORMAL && type != R2I_TOKEN_USER && type != R2I_TOKEN_BYTE) return false;
+    return !is_among(roles->hidden, roles->n_hidden, id) &&
+           !is_among(roles->marks, roles->n_marks, id) && !r2i_tokenizer_is_eog(t, id);
+}
+
+static void add_token(token_list *list, char *bytes, int32_t n_bytes, int32_t id) {
+    int32_t tree = 0;
+    while (n_bytes > MOST_BYTES[tree])
+        tree++;
+    list->tokens[list->n++] = (sorted_token){ bytes, n_bytes, id, tree };
+}
+
+static void collect(token_list *list, const r2i_token_forest *f, const r2i_token_roles *roles) {
+    const r2i_tokenizer *t = f->tokenizer;
     const int32_t n = r2i_tokenizer_size(t);
     size_t at = 0;
     for (int32_t id = 0; id < n; id++) {
-        if (!is_shown(t, id, hidden, n_hidden)) continue;
         char *out = list->bytes + at;
-        const size_t n_bytes = r2i_tokenizer_token_bytes(t, id, out, list->n_bytes - at);
-        if (n_bytes == 0 || n_bytes > R2I_TOKEN_TREE_BYTES) continue;
-        int32_t tree = 0;
-        while ((int32_t)n_bytes > MOST_BYTES[tree])
-            tree++;
-        list->tokens[list->n++] = (sorted_token){ out, (int32_t)n_bytes, id, tree };
+        size_t n_bytes = (size_t)r2i_token_mark_bytes(f, id, out);
+        if (n_bytes == 0) {
+            if (!is_shown(t, id, roles)) continue;
+            n_bytes = r2i_tokenizer_token_bytes(t, id, out, list->n_bytes - at);
+            if (n_bytes == 0 || n_bytes > R2I_TOKEN_TREE_BYTES ||
+                memchr(out, R2I_MARK_BYTE, n_bytes) != NULL)
+                continue;
+        }
+        add_token(list, out, (int32_t)n_bytes, id);
         at += n_bytes;
     }
     qsort(list->tokens, (size_t)list->n, sizeof *list->tokens, compare);
@@ -130,12 +144,11 @@ static size_t count_bytes(const r2i_tokenizer *t) {
     size_t n = R2I_MAX_TOKEN_BYTES;
     for (int32_t id = 0; id < r2i_tokenizer_size(t); id++)
         n += r2i_tokenizer_text(t, id).n_bytes;
-    return n;
+    return n + 2 * (size_t)R2I_MAX_TOKEN_MARKS;
 }
 
 r2_status r2i_token_forest_create(r2i_token_forest **out, const r2i_tokenizer *tokenizer,
-                                  const int32_t *hidden, int32_t n_hidden, r2i_heap *heap,
-                                  r2_error *err) {
+                                  const r2i_token_roles *roles, r2i_heap *heap, r2_error *err) {
     const size_t n = (size_t)r2i_tokenizer_size(tokenizer);
     token_list list = { .n_bytes = count_bytes(tokenizer) };
     r2_status status = R2_E_NOMEM;
@@ -146,7 +159,9 @@ r2_status r2i_token_forest_create(r2i_token_forest **out, const r2i_tokenizer *t
     if (f != NULL)
         *f = (r2i_token_forest){ .heap = heap, .tokenizer = tokenizer, .n_tokens = (int32_t)n };
     if (f != NULL && list.tokens != NULL && list.bytes != NULL) {
-        collect(&list, tokenizer, hidden, n_hidden);
+        for (int32_t i = 0; i < R2I_MAX_TOKEN_MARKS; i++)
+            f->marks[i] = i < roles->n_marks ? roles->marks[i] : -1;
+        collect(&list, f, roles);
         status = fill(f, &list, err);
     } else {
         status = r2i_fail(err, status, "grammar: no memory for the vocabulary");
@@ -158,6 +173,16 @@ r2_status r2i_token_forest_create(r2i_token_forest **out, const r2i_tokenizer *t
     else
         r2i_token_forest_destroy(f);
     return status;
+}
+
+int32_t r2i_token_mark_bytes(const r2i_token_forest *f, int32_t token, char out[2]) {
+    for (int32_t i = 0; i < R2I_MAX_TOKEN_MARKS; i++) {
+        if (token < 0 || f->marks[i] != token) continue;
+        out[0] = (char)R2I_MARK_BYTE;
+        out[1] = (char)i;
+        return 2;
+    }
+    return 0;
 }
 
 void r2i_token_forest_destroy(r2i_token_forest *f) {

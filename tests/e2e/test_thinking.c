@@ -120,7 +120,7 @@ static void go(const r2_prompt *prompt, const r2_sequence_options *options, outc
 }
 
 static r2_prompt *ask(r2_think_mode think) {
-    const r2_chat_message message = { "user", "What is <think> 6 * 7?" };
+    const r2_chat_message message = { .role = "user", .content = "What is <think> 6 * 7?" };
     r2_error err;
     r2_prompt *prompt;
     must(r2_chat_render(&prompt, model, &message, 1, &(r2_chat_options){ .think = think }, &err),

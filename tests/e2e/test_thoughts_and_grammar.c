@@ -92,7 +92,7 @@ static int32_t propose(void *user, r2_sequence *s, int32_t cap, int32_t *out, in
 }
 
 static void play_once(const scene *of, int32_t n_draft, outcome *out) {
-    const r2_chat_message message = { "user", "Hello" };
+    const r2_chat_message message = { .role = "user", .content = "Hello" };
     r2_sequence_options options = of->options;
     r2_grammar *grammar;
     r2_grammar_matcher *matcher;
@@ -186,7 +186,7 @@ static void test_rewind(void **state) {
     r2_sequence_options options = { .sampling = { .biases = &wish, .n_biases = 1 },
                                     .think_budget = 3,
                                     .max_new_tokens = N_NEW };
-    const r2_chat_message message = { "user", "Hello" };
+    const r2_chat_message message = { .role = "user", .content = "Hello" };
     static const char gbnf[] = "root ::= \"yes\"";
     r2_prompt *prompt;
     r2_grammar *grammar;

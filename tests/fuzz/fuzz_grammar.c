@@ -36,7 +36,7 @@ static void make_vocabulary(vocabulary *v) {
     words.types = types;
     words.eos_id = 256;
     if (r2i_tokenizer_create(&v->tokenizer, &words, &v->heap, NULL) != R2_OK ||
-        r2i_token_forest_create(&v->forest, v->tokenizer, NULL, 0, &v->heap, NULL) != R2_OK)
+        r2i_token_forest_create(&v->forest, v->tokenizer, &(r2i_token_roles){ 0 }, &v->heap, NULL) != R2_OK)
         abort();
 }
 

@@ -47,7 +47,8 @@ static int make(void **state) {
     v.types = types;
     v.eos_id = END;
     if (r2i_tokenizer_create(&tokenizer, &v, &heap, NULL) != R2_OK) return -1;
-    return r2i_token_forest_create(&forest, tokenizer, NULL, 0, &heap, NULL);
+    const r2i_token_roles roles = { 0 };
+    return r2i_token_forest_create(&forest, tokenizer, &roles, &heap, NULL);
 }
 
 static int unmake(void **state) {
