@@ -72,6 +72,21 @@ const r2i_command r2i_command_table[] = {
       "and compares\n"
       "checksums with FILE.sha256, SHA256SUMS or what a download cache recorded.  Exit code 3: "
       "something is wrong." },
+    { "data", NULL, "prep INPUT... -o DIR | show DIR",
+      "turn texts and chats into data for training", R2I_FOR_DATA, r2i_data_command,
+      "prep reads files, folders or standard input (-): text files, or JSONL with a text, "
+      "messages, or "
+      "a question\n"
+      "and its answer per line.  Copies, near copies and what evaluation sets hold are left out; "
+      "chats "
+      "teach the\n"
+      "assistant's turns only.  -m gives the tokenizer: a model, or a folder with tokenizer.json.  "
+      "DIR "
+      "holds\n"
+      "shards of tokens with checksums, manifest.json and a data card; it appears when it is "
+      "complete.  "
+      "show\n"
+      "reads and checks such a folder." },
     { "config", NULL, "[list|get|set|unset] [FLAG] [VALUE]", "keep flags in a file", R2I_FOR_CONFIG,
       r2i_config_command,
       "FLAG is the long name of a flag, for all commands, or COMMAND.FLAG.  Read are, the stronger "

@@ -38,7 +38,8 @@ enum {
     R2I_FOR_VERIFY = 1 << 15,
     R2I_FOR_QUANTIZE = 1 << 16,
     R2I_FOR_SERVE = 1 << 17,
-    R2I_FOR_ALL = (1 << 18) - 1,
+    R2I_FOR_DATA = 1 << 18,
+    R2I_FOR_ALL = (1 << 19) - 1,
     /* Those that use no settings: a broken file of settings must not stop them. */
     R2I_FOR_READERS = R2I_FOR_HELP | R2I_FOR_VERSION | R2I_FOR_COMPLETION | R2I_FOR_LICENSES
 };
@@ -59,15 +60,18 @@ typedef struct {
     r2i_text_list roles, api_keys, allowed_hosts, allowed_origins;
     const char *reasoning_field;
     int32_t port, parallel, queue, drain_s, timeout_s, body_mb, cache_mb;
+    const char *output, *mark, *licence;
+    r2i_text_list held_out;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */
+    double validation;         /* share of the documents */
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
     bool is_packed, is_raw, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;
     bool wants_help, wants_man, has_special, ignores_end, unfolds, measures;
     bool is_local, is_system;
-    bool is_forced, keeps_mtp, has_checksums;
+    bool is_forced, keeps_mtp, has_checksums, keeps_copies, learns_all;
     int32_t hides_thinking; /* -1: shown on a terminal */
     int32_t think;          /* r2i_effort */
 } r2i_options;

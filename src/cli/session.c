@@ -13,7 +13,7 @@
 
 enum { READ_TOKENS = 32, PROGRESS_TOKENS = 512 };
 
-enum { WANTS_TEXT = R2I_FOR_TOKENIZE }; /* commands that compute nothing with the model */
+enum { WANTS_TEXT = R2I_FOR_TOKENIZE | R2I_FOR_DATA }; /* they compute nothing with the model */
 
 static void on_log(void *user, const char *line) {
     const r2i_program *program = user;
