@@ -72,9 +72,10 @@ const r2i_command r2i_command_table[] = {
       "and compares\n"
       "checksums with FILE.sha256, SHA256SUMS or what a download cache recorded.  Exit code 3: "
       "something is wrong." },
-    { "data", NULL, "prep INPUT... -o DIR | show DIR",
-      "turn texts and chats into data for training", R2I_FOR_DATA, r2i_data_command,
-      "prep reads files, folders or standard input (-): text files, or JSONL with a text, "
+    { "data", NULL, "prep|show PATH...", "turn texts and chats into data for training",
+      R2I_FOR_DATA, r2i_data_command,
+      "`data prep INPUT... -o DIR` reads files, folders or standard input (-): text files, or "
+      "JSONL with a text, "
       "messages, or "
       "a question\n"
       "and its answer per line.  Copies, near copies and what evaluation sets hold are left out; "

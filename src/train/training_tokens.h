@@ -19,10 +19,10 @@ typedef r2_status (*r2i_token_sink)(void *user, const uint32_t *tokens, size_t n
 R2_CHECKED r2_status r2i_text_to_tokens(const r2_model *model, const char *text, size_t n_bytes,
                                         r2i_buffer *room, r2i_token_sink sink, void *user,
                                         r2_error *err);
-/* Tokens of a chat, whose messages may be changed in place: one document, or, where the template shows a turn otherwise once others follow
- * (thoughts of earlier turns are dropped), one for every turn of the assistant.  R2_E_UNSUPPORTED: the
- * model has no chat template; R2_E_FORMAT: no messages, or none of the assistant's; what the template
- * says otherwise. */
+/* Tokens of a chat, whose messages may be changed in place: one document, or, where the template shows a
+ * turn otherwise once others follow (thoughts of earlier turns are dropped), one for every turn of the
+ * assistant.  R2_E_UNSUPPORTED: the model has no chat template; R2_E_FORMAT: none of the assistant's
+ * messages; what the template says otherwise. */
 R2_CHECKED r2_status r2i_chat_to_tokens(const r2_model *model, json_t *messages, bool learns_all,
                                         r2i_buffer *room, r2i_token_sink sink, void *user,
                                         r2_error *err);
