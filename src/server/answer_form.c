@@ -118,9 +118,8 @@ r2_status r2i_answer_form_read(r2i_answer_form *form, const json_t *body, r2i_re
         R2I_TRY(read_one(form, i, json_object_get(from, spellings[i].name), r));
     }
     R2I_TRY(read_flag(outputs, "json_object", "structured_outputs.json_object", &wants_object, r));
-    return wants_object
-               ? take(form, R2I_FORM_SCHEMA, NULL, "structured_outputs.json_object", r)
-               : R2_OK;
+    return wants_object ? take(form, R2I_FORM_SCHEMA, NULL, "structured_outputs.json_object", r)
+                        : R2_OK;
 }
 
 /* ---- writing ---- */

@@ -21,8 +21,9 @@ typedef enum {
 
 typedef struct {
     r2i_form_kind kind;
-    const json_t *value; /* in the body: a text, a schema, an array of texts; NULL: any JSON object */
-    const char *field;   /* that asked for it, as a client would name it */
+    const json_t
+        *value;        /* in the body: a text, a schema, an array of texts; NULL: any JSON object */
+    const char *field; /* that asked for it, as a client would name it */
 } r2i_answer_form;
 
 /* R2_E_ARGUMENT with *refusal filled: fields of wrong types, or more than one. */

@@ -17,7 +17,8 @@ static r2_status add_logprobs(r2i_choice *c, const r2_generated *g) {
 
 /* A model leaves blank lines between its thoughts and its answer: they are part of neither. */
 static r2_status add_answer(r2i_choice *c, const char *text, bool is_last) {
-    if (!c->has_answer && c->has_thoughts) text += strspn(text, "\n");
+    const bool skips = c->matcher == NULL || r2_grammar_matcher_skips_newlines(c->matcher);
+    if (!c->has_answer && c->has_thoughts && skips) text += strspn(text, "\n");
     if (text[0] != '\0') c->has_answer = true;
     return r2i_stop_text_feed(&c->stop, text, is_last, &c->out.answer, NULL);
 }
@@ -97,6 +98,10 @@ static r2_status begin_sequence(r2i_choice *c, const r2i_choice_context *x, r2_e
     r2_sequence_options options = r2i_wishes_options(c->wishes, c->i_draw);
     options.cache_domain = c->domain;
     options.client = c->client;
+    if (c->matcher != NULL) {
+        options.mask = r2_grammar_mask;
+        options.user = c->matcher;
+    }
     if (c->leader != NULL && c->leader->sequence != NULL) {
         R2I_TRY(r2_sequence_fork(&c->sequence, c->leader->sequence, &options, err));
         return r2_sequence_rewind(c->sequence, c->prompt->n_tokens, err);
@@ -105,7 +110,15 @@ static r2_status begin_sequence(r2i_choice *c, const r2i_choice_context *x, r2_e
     return r2_sequence_append(c->sequence, c->prompt->tokens, c->prompt->n_tokens, err);
 }
 
+/* At the beginning of a text, whatever was written before its pages were taken away. */
+static r2_status begin_grammar(r2i_choice *c, r2_error *err) {
+    if (c->wishes->grammar == NULL) return R2_OK;
+    if (c->matcher != NULL) return r2_grammar_matcher_reset(c->matcher, err);
+    return r2_grammar_matcher_create(&c->matcher, c->wishes->grammar, err);
+}
+
 r2_status r2i_choice_begin(r2i_choice *c, const r2i_choice_context *x, r2_error *err) {
+    R2I_TRY(begin_grammar(c, err));
     R2I_TRY(begin_sequence(c, x, err));
     if (c->texts[0] != NULL) return R2_OK;
     r2i_stop_text_init(&c->stop, x->heap, c->wishes->stops, c->wishes->n_stops);
@@ -118,5 +131,7 @@ void r2i_choice_release(r2i_choice *c) {
     r2_detokenizer_destroy(c->texts[0]);
     r2_detokenizer_destroy(c->texts[1]);
     c->texts[0] = c->texts[1] = NULL;
+    r2_grammar_matcher_destroy(c->matcher);
+    c->matcher = NULL;
     r2i_stop_text_destroy(&c->stop);
 }

@@ -54,8 +54,9 @@ typedef struct r2i_choice {
     uint64_t domain, client;   /* whose prefixes it may share; in whose line it waits */
     uint64_t round;            /* while it waits: turns.h */
     /* engine thread */
-    r2_sequence *sequence;    /* NULL: it does not run */
-    r2_detokenizer *texts[2]; /* of thoughts and of the answer */
+    r2_sequence *sequence;       /* NULL: it does not run */
+    r2_grammar_matcher *matcher; /* what holds it to a grammar, or NULL */
+    r2_detokenizer *texts[2];    /* of thoughts and of the answer */
     r2i_stop_text stop;
     int32_t n_drawn; /* tokens seen */
     bool has_thoughts, has_answer;

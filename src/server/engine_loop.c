@@ -36,6 +36,9 @@ static void end(r2i_engine_loop *l, r2i_choice *choice, const r2_sequence_status
     if (out->finish == R2_FINISH_MEMORY && out->n_generated > 0) out->finish = R2_FINISH_LENGTH;
     if (out->finish == R2_FINISH_MEMORY) {
         fail(l, choice, 503, "cache_full", "the cache has no room for this prompt");
+    } else if (out->finish == R2_FINISH_ERROR && choice->matcher != NULL) {
+        fail(l, choice, 400, "grammar_too_ambiguous",
+             "the grammar can be read in too many ways behind what was written");
     } else if (out->finish == R2_FINISH_ERROR) {
         fail(l, choice, 500, NULL, "the model's logits are not numbers");
     } else if (r2i_choice_finish(choice) != R2_OK) {

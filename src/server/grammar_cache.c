@@ -179,9 +179,8 @@ static r2_status add(r2i_grammar_cache *c, r2i_kept_grammar *k, r2_error *err) {
     return R2_OK;
 }
 
-r2_status r2i_grammar_cache_take(r2i_grammar_cache *c, uint64_t domain,
-                                 const r2i_answer_form *form, r2i_kept_grammar **out,
-                                 r2i_refusal *r) {
+r2_status r2i_grammar_cache_take(r2i_grammar_cache *c, uint64_t domain, const r2i_answer_form *form,
+                                 r2i_kept_grammar **out, r2i_refusal *r) {
     r2_error err = { R2_OK, "too long" };
     r2i_kept_grammar *k;
     *out = NULL;

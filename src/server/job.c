@@ -73,6 +73,7 @@ void r2i_job_destroy(r2i_job *job, r2i_heap *heap) {
         r2i_choice_destroy(&job->choices[i]);
     r2i_heap_give(heap, job->prompts, (size_t)job->n_prompts * sizeof *job->prompts);
     r2i_heap_give(heap, job->choices, (size_t)job->n_choices * sizeof *job->choices);
+    r2i_grammar_cache_give(job->grammar);
     r2i_chat_request_destroy(&job->chat);
     r2_prompt_destroy(job->prompt);
     r2i_buffer_destroy(&job->body);

@@ -17,6 +17,7 @@
 #include "server/choice.h"
 #include "server/histogram.h"
 #include "server/turns.h"
+#include "server/grammar_cache.h"
 
 typedef enum { R2I_TASK_CHAT, R2I_TASK_TOKENIZE, R2I_TASK_DETOKENIZE, R2I_TASK_TEMPLATE } r2i_task;
 
@@ -49,6 +50,7 @@ struct r2i_job {
     /* reader */
     r2i_chat_request chat;
     r2_prompt *prompt;
+    r2i_kept_grammar *grammar;  /* held while it lives; NULL: none */
     const r2i_wishes *wishes;   /* into the request */
     r2i_choice_prompt *prompts; /* [n_prompts], NULL before it was read */
     int32_t n_prompts;

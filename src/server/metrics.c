@@ -97,6 +97,9 @@ r2_status r2i_metrics_write(r2i_server *s, r2i_buffer *out) {
                  n_running = s->desk.n_running,
                  n_waiting = (double)(s->desk.to_write.line.n + s->desk.to_read.n);
     (void)pthread_mutex_unlock(&s->desk.lock);
+    (void)pthread_mutex_lock(&s->grammars.lock);
+    const int64_t n_compiled = s->grammars.n_compiled, n_hits = s->grammars.n_hits;
+    (void)pthread_mutex_unlock(&s->grammars.lock);
     const double n_found = (double)e.n_cached_tokens,
                  n_asked = (double)(e.n_cached_tokens + e.n_prompt_tokens);
     const char *const ram = "{tier=\"ram\"}", *const none = "";
@@ -127,6 +130,10 @@ r2_status r2i_metrics_write(r2i_server *s, r2i_buffer *out) {
           ratio(e.n_pages_kept, e.n_pages) },
         { "preemptions_total", none, "counter",
           "Times that an answer gave its cache to an older one.", (double)e.n_preempted },
+        { "grammars_compiled_total", none, "counter", "Grammars of answers compiled.",
+          (double)n_compiled },
+        { "grammar_cache_hits_total", none, "counter", "Grammars taken from those kept.",
+          (double)n_hits },
         { "spec_decode_num_draft_tokens_total", none, "counter", "Tokens guessed ahead.",
           (double)e.n_drafted_tokens },
         { "spec_decode_num_accepted_tokens_total", none, "counter", "Of these, right.",

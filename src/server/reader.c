@@ -90,12 +90,21 @@ static int32_t n_vocab(const r2i_reader *reader) {
     return info.n_vocab;
 }
 
+static r2_status take_grammar(const r2i_reader *reader, r2i_job *job, r2i_wishes *wishes) {
+    if (wishes->form.kind == R2I_FORM_FREE) return R2_OK;
+    R2I_TRY(r2i_grammar_cache_take(reader->grammars, job->domain, &wishes->form, &job->grammar,
+                                   &job->refusal));
+    wishes->grammar = r2i_kept_grammar_get(job->grammar);
+    return R2_OK;
+}
+
 static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
     r2_sequence_options defaults = reader->options->defaults;
     defaults.sampling.seed = job->seed;
     R2I_TRY(r2i_chat_request_read(&job->chat, job->body.bytes, job->body.n_bytes, &defaults,
                                   &job->refusal));
     R2I_TRY(r2i_wishes_check(&job->chat.wishes, n_vocab(reader), &job->refusal));
+    R2I_TRY(take_grammar(reader, job, &job->chat.wishes));
     R2I_TRY(make_prompt(reader, job, true));
     R2I_TRY(check_length(reader, job));
     limit_answer(reader, &job->chat.wishes.options, job->prompt->n_tokens);

@@ -9,7 +9,7 @@ typedef struct {
     int http;         /* 0: it is not refused */
     const char *code; /* static text or NULL */
     char param[64];   /* the field it is about, or "" */
-    char text[240];
+    char text[320];
     int32_t n_prompt, n_context; /* of context_length_exceeded, else 0 */
 } r2i_refusal;
 

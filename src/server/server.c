@@ -132,7 +132,7 @@ static r2_status start_threads(r2i_server *s, r2_error *err) {
     r2_engine_get_stats(s->options->engine, &stats);
     const int64_t n_cache = (int64_t)stats.n_pages * stats.page_tokens;
     s->reader = (r2i_reader){ &s->desk, s->options,
-                              n_cache < MAX_TOKENS ? (int32_t)n_cache : MAX_TOKENS };
+                              n_cache < MAX_TOKENS ? (int32_t)n_cache : MAX_TOKENS, &s->grammars };
     s->engine_loop = (r2i_engine_loop){
         .desk = &s->desk,
         .options = s->options,
@@ -176,6 +176,7 @@ static void release(r2i_server *s) {
     free_event(s->signals[0]);
     free_event(s->signals[1]);
     if (s->base != NULL) event_base_free(s->base);
+    r2i_grammar_cache_destroy(&s->grammars);
     r2i_desk_destroy(&s->desk);
 }
 
@@ -232,6 +233,7 @@ r2_status r2i_server_run(const r2i_server_options *options, int32_t *n_signals, 
     s.id_seed = r2i_random_u64(options->seed, (uint64_t)s.start_seconds, 3);
     r2_status status = r2i_desk_init(&s.desk, &s.heap, err);
     if (status == R2_OK) {
+        r2i_grammar_cache_init(&s.grammars, &s.heap, options->model);
         event_set_log_callback(ignore_log);
         json_object_seed(0);
         (void)sigaction(SIGPIPE, &ignore, &before); /* a client that left is no reason to end */

@@ -36,6 +36,7 @@ static const r2i_field fields[] = {
     { "prompt_cache_key", R2I_FIELD_TEXT, R2I_FIELD_NOWHERE, 0, 0 },
     { "metadata", R2I_FIELD_OBJECT, R2I_FIELD_NOWHERE, 0, 0 },
     { "store", R2I_FIELD_FLAG, R2I_FIELD_NOWHERE, 0, 0 },
+    { "response_format", R2I_FIELD_ELSEWHERE, 0, 0, 0 }, /* answer_form.c, and its other names */
     { "service_tier", R2I_FIELD_IGNORED, 0, 0, 0 },
 };
 static const r2i_field_table table = { fields, sizeof fields / sizeof *fields };
@@ -124,7 +125,8 @@ r2_status r2i_wishes_read(r2i_wishes *w, const json_t *body, r2i_refusal *r) {
     take_values(w, &v);
     R2I_TRY(read_stop(w, body, r));
     R2I_TRY(read_biases(w, body, r));
-    return read_stream_options(w, body, r);
+    R2I_TRY(read_stream_options(w, body, r));
+    return r2i_answer_form_read(&w->form, body, r);
 }
 
 r2_status r2i_wishes_check(const r2i_wishes *w, int32_t n_vocab, r2i_refusal *r) {

@@ -4,8 +4,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "r2lm/engine.h"
-#include "server/refusal.h"
+#include "r2lm/text.h"
+#include "server/answer_form.h"
 
 enum { R2I_MAX_STOPS = 16, R2I_MAX_CHOICES = 16, R2I_MAX_BIASES = 300 };
 
@@ -18,6 +18,8 @@ typedef struct {
     int32_t n_biases;
     bool is_stream, wants_usage, wants_logprobs, wants_progress;
     const char *user;      /* who asks, as the client says: borrowed, or NULL */
+    r2i_answer_form form;  /* borrowed from the body as well */
+    r2_grammar *grammar;   /* compiled from it, the reader's doing; NULL: the answer is free */
     bool has_think_budget; /* the request's own, which is kept whatever is left for an answer */
 } r2i_wishes;
 

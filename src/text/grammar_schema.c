@@ -73,11 +73,26 @@ r2_status r2i_schema_count(const r2i_schema_reader *r, const json_t *schema, con
     return R2_OK;
 }
 
+/* As JSON pointers have it: "~1" for a slash, "~0" for a tilde. */
+static void add_step(r2i_schema_reader *r, const char *name) {
+    size_t n = strlen(r->path);
+    (void)snprintf(r->path + n, sizeof r->path - n, "/");
+    for (n = strlen(r->path); *name != '\0' && n + 3 < sizeof r->path; name++) {
+        if (*name == '/' || *name == '~') {
+            r->path[n++] = '~';
+            r->path[n++] = *name == '/' ? '1' : '0';
+        } else {
+            r->path[n++] = *name;
+        }
+    }
+    r->path[n] = '\0';
+}
+
 r2_status r2i_schema_below(r2i_schema_reader *r, const char *key, const char *name,
                            const json_t *schema, r2i_expression **out) {
     const size_t n = strlen(r->path);
-    (void)snprintf(r->path + n, sizeof r->path - n, "/%s%s%s", key, name != NULL ? "/" : "",
-                   name != NULL ? name : "");
+    (void)snprintf(r->path + n, sizeof r->path - n, "/%s", key);
+    if (name != NULL) add_step(r, name);
     const r2_status status = r2i_schema_expression(r, schema, out);
     r->path[n] = '\0';
     return status;

@@ -129,7 +129,7 @@ BAD_FIELDS = {
     "top_p": [-1, 1.01, "x"], "top_k": [-1, 1.5, "x"], "min_p": [2, -1], "presence_penalty": [3, "x"], "frequency_penalty": [-2.5, {}], "seed": ["x", 1.5, {}],
     "stop": [3, {}, [3], [""], "", ["x"] * 17], "stream": ["yes", 1, []], "stream_options": [3, {"include_usage": "x"}], "logprobs": [1, "x"],
     "top_logprobs": [21, -1, "x", 3], "reasoning_effort": ["much", 3], "thinking": ["on", {"type": "maybe"}, {"type": "enabled", "budget_tokens": -1}, {}],
-    "chat_template_kwargs": [[], {"messages": []}], "response_format": ["json", {}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {}}],
+    "chat_template_kwargs": [[], {"messages": []}], "response_format": ["json", {}, {"type": "json_schema", "json_schema": {}}],
     "tools": [[{"type": "function"}], "x"], "tool_choice": ["required", {"type": "function"}], "functions": [[{}]], "logit_bias": [[], "x", {"x": 1}, {"": 1}, {"-1": 1}, {"5": "1"}, {"5": None}, {"5": 101}, {"5": -100.5}, {"99999": 1}, {"1" * 30: 1}, {str(i): 0 for i in range(301)}], "modalities": [["audio"], 3],
     "model": [3, []], "metadata": ["x"], "user": [3], "return_progress": [1, "x", []],
 }
