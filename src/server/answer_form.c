@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/failure.h"
-#include "server/json_text.h"
 #include "server/request_fields.h"
 
 static const struct {
@@ -148,11 +147,16 @@ static r2_status add_choice(r2i_buffer *out, const json_t *list) {
     return R2_OK;
 }
 
+static int append(const char *bytes, size_t n_bytes, void *out) {
+    return r2i_buffer_append(out, bytes, n_bytes, NULL) == R2_OK ? 0 : -1;
+}
+
 r2_status r2i_answer_form_write(const r2i_answer_form *form, r2i_buffer *out) {
     if (form->value == NULL) return r2i_buffer_append_text(out, "{\"type\":\"object\"}", NULL);
     if (form->kind == R2I_FORM_CHOICE) return add_choice(out, form->value);
     if (json_is_string(form->value))
         return r2i_buffer_append(out, json_string_value(form->value),
                                  json_string_length(form->value), NULL);
-    return r2i_json_append(out, json_incref((json_t *)(uintptr_t)form->value));
+    /* With all digits of numbers: a constant must not change on the way. */
+    return json_dump_callback(form->value, append, out, JSON_COMPACT) == 0 ? R2_OK : R2_E_NOMEM;
 }
