@@ -92,7 +92,8 @@ static int32_t n_vocab(const r2i_reader *reader) {
 
 static r2_status take_grammar(const r2i_reader *reader, r2i_job *job, r2i_wishes *wishes) {
     if (wishes->form.kind == R2I_FORM_FREE) return R2_OK;
-    R2I_TRY(r2i_grammar_cache_take(reader->grammars, job->domain, &wishes->form, &job->grammar,
+    const uint64_t domain = r2i_client_domain(job->key, wishes->user);
+    R2I_TRY(r2i_grammar_cache_take(reader->grammars, domain, &wishes->form, &job->grammar,
                                    &job->refusal));
     wishes->grammar = r2i_kept_grammar_get(job->grammar);
     return R2_OK;

@@ -165,7 +165,7 @@ def test_compiled_grammars_are_kept_per_key(tmp_path):
             schema = {"type": "string", "maxLength": n}
             server.chat(headers={"x-api-key": key}, reasoning_effort="none", max_tokens=4, **strict(schema))
             text = server.ask("GET", "/metrics", headers={"x-api-key": key}).text
-            return [int(float(re.search(rf"^r2lm:{name} (\S+)$", text, re.M).group(1))) for name in ("grammars_compiled_total", "grammar_cache_hits_total")]
+            return [int(float(re.search(rf"^r2:{name} (\S+)$", text, re.M).group(1))) for name in ("grammars_compiled_total", "grammar_cache_hits_total")]
         assert (ask(KEY, 5), ask(KEY, 5), ask("sk-other", 5), ask(KEY, 6), ask("sk-other", 5)) == ([1, 0], [1, 1], [2, 1], [3, 1], [3, 2])
         for n in range(7, 150): compiled, hits = ask(KEY, n)
         assert (compiled, hits) == (146, 2) and ask(KEY, 149) == [146, 3] and ask(KEY, 7) == [147, 3]    # the first of so many was forgotten
