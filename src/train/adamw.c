@@ -1,0 +1,123 @@
+#include "train/adamw.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/failure.h"
+
+enum { PIECE = 4096 /* values of one parameter that are summed and changed together */ };
+
+r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters, r2i_arena *arena,
+                           r2_error *err) {
+    const r2i_parameters *p = parameters;
+    *out = (r2i_adamw){ .parameters = parameters };
+    out->m = r2i_arena_push_array(arena, p->n_values, sizeof(float), 64);
+    out->v = r2i_arena_push_array(arena, p->n_values, sizeof(float), 64);
+    out->first_piece = R2I_ARENA_ARRAY(arena, int32_t, (size_t)p->n + 1);
+    for (int32_t i = 0; out->first_piece != NULL && i < p->n; i++) {
+        const size_t n = p->list[i].is_fixed ? 0 : r2i_parameter_size(&p->list[i]);
+        out->n_pieces += (int32_t)((n + PIECE - 1) / PIECE);
+        out->first_piece[i + 1] = out->n_pieces;
+    }
+    out->sums = R2I_ARENA_ARRAY(arena, double, (size_t)out->n_pieces);
+    if (out->m != NULL && out->v != NULL && out->first_piece != NULL && out->sums != NULL)
+        return R2_OK;
+    return r2i_fail(err, R2_E_NOMEM, "no memory for the moments of %zu numbers (8 bytes each)",
+                    p->n_values);
+}
+
+/* ---- pieces ---- */
+
+typedef struct {
+    const r2i_adamw *a;
+    float lr, decay; /* decay: what a matrix is multiplied with */
+    float beta1, beta2, eps;
+    float scale;        /* of the gradient */
+    float step1, step2; /* 1 / (1 - beta1^t), 1 / sqrt(1 - beta2^t) */
+} piece_region;
+
+/* Parameter of a piece, from the one of the piece before on. */
+static int32_t parameter_of(const r2i_adamw *a, int32_t piece, int32_t i) {
+    while (piece >= a->first_piece[i + 1])
+        i++;
+    return i;
+}
+
+/* Values [*first, *first + returned) of a piece. */
+static size_t piece_range(const r2i_adamw *a, int32_t i, int32_t piece, size_t *first) {
+    const r2i_parameter *p = &a->parameters->list[i];
+    const size_t begin = (size_t)(piece - a->first_piece[i]) * PIECE;
+    *first = p->first + begin;
+    return r2i_min_size(PIECE, r2i_parameter_size(p) - begin);
+}
+
+static void sum_pieces(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const piece_region *region = argument;
+    const r2i_adamw *a = region->a;
+    (void)worker;
+    for (int32_t piece = begin, i = 0; piece < end; piece++) {
+        size_t first;
+        i = parameter_of(a, piece, i);
+        const size_t n = piece_range(a, i, piece, &first);
+        const float *g = a->parameters->gradients + first;
+        double part[8] = { 0 };
+        for (size_t j = 0; j < n; j++)
+            part[j % 8] += (double)g[j] * (double)g[j];
+        a->sums[piece] = ((part[0] + part[4]) + (part[1] + part[5])) +
+                         ((part[2] + part[6]) + (part[3] + part[7]));
+    }
+}
+
+double r2i_adamw_norm(const r2i_adamw *adamw, r2i_pool *pool) {
+    piece_region region = { .a = adamw };
+    double sum = 0;
+    r2i_pool_run(pool, adamw->n_pieces, 4, sum_pieces, &region);
+    for (int32_t i = 0; i < adamw->n_pieces; i++)
+        sum += adamw->sums[i];
+    return sqrt(sum);
+}
+
+static void change_values(const piece_region *r, float *w, float *g, float *m, float *v, size_t n,
+                          float decay) {
+    const float rest1 = 1 - r->beta1, rest2 = 1 - r->beta2;
+    for (size_t j = 0; j < n; j++) {
+        const float d = g[j] * r->scale;
+        m[j] = r->beta1 * m[j] + rest1 * d;
+        v[j] = r->beta2 * v[j] + rest2 * d * d;
+        w[j] = w[j] * decay - r->lr * (m[j] * r->step1) / (sqrtf(v[j]) * r->step2 + r->eps);
+        g[j] = 0;
+    }
+}
+
+static void step_pieces(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const piece_region *region = argument;
+    const r2i_adamw *a = region->a;
+    (void)worker;
+    for (int32_t piece = begin, i = 0; piece < end; piece++) {
+        size_t at;
+        i = parameter_of(a, piece, i);
+        const size_t n = piece_range(a, i, piece, &at);
+        change_values(region, a->parameters->values + at, a->parameters->gradients + at, a->m + at,
+                      a->v + at, n, a->parameters->list[i].is_vector ? 1 : region->decay);
+    }
+}
+
+double r2i_adamw_step(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options) {
+    const double norm = r2i_adamw_norm(adamw, pool);
+    if (!isfinite(norm)) return norm;
+    const double t = (double)++adamw->n_steps;
+    const double scale = options->clip > 0 ? fmin(1, options->clip / (norm + 1e-6)) : 1;
+    piece_region region = { .a = adamw,
+                            .lr = (float)options->lr,
+                            .decay = (float)(1 - options->lr * options->weight_decay),
+                            .beta1 = (float)options->beta1,
+                            .beta2 = (float)options->beta2,
+                            .eps = (float)options->eps,
+                            .scale = (float)scale,
+                            .step1 = (float)(1 / (1 - pow(options->beta1, t))),
+                            .step2 = (float)(1 / sqrt(1 - pow(options->beta2, t))) };
+    r2i_pool_run(pool, adamw->n_pieces, 4, step_pieces, &region);
+    r2i_parameters_refresh(adamw->parameters);
+    return norm;
+}

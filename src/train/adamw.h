@@ -1,0 +1,36 @@
+/* adamw.h - AdamW (Loshchilov & Hutter 2019) with clipping of the gradient's norm.
+ *
+ *     g = gradient * min(1, clip / (norm + 1e-6))
+ *     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g^2
+ *     w = w (1 - lr decay) - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+ *
+ * Matrices decay, norms and biases do not. */
+#ifndef R2I_ADAMW_H
+#define R2I_ADAMW_H
+#include "base/pool.h"
+#include "train/parameters.h"
+
+typedef struct {
+    double lr, beta1, beta2, eps;
+    double weight_decay;
+    double clip; /* largest norm of the gradient; 0: as it is */
+} r2i_adamw_options;
+
+typedef struct {
+    r2i_parameters *parameters;
+    float *m, *v; /* [n_values] */
+    int64_t n_steps;
+    int32_t n_pieces;
+    int32_t *first_piece; /* [n + 1] of each parameter */
+    double *sums;         /* [n_pieces] */
+} r2i_adamw;
+
+/* Moments of zero.  R2_E_NOMEM. */
+R2_CHECKED r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters, r2i_arena *arena,
+                                      r2_error *err);
+/* Norm of all gradients: the same bits for any number of threads. */
+double r2i_adamw_norm(const r2i_adamw *adamw, r2i_pool *pool);
+/* One step, which clears the gradients; returns their norm.  When that is no finite number nothing
+ * has changed. */
+double r2i_adamw_step(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options);
+#endif

@@ -1,0 +1,154 @@
+/* test_train_steps.c - ten steps of AdamW and the prediction module's gradients, as PyTorch has them
+ * (train_steps.json, made by tools/make_train_golden.py). */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "train/adamw.h"
+#include "train_rig.h"
+
+enum { PATH_BYTES = 1024 };
+/* Two F32 programs whose sums differ in order; what is found is a tenth of this or less. */
+static const double loss_tolerance = 1e-5, norm_tolerance = 1e-4, gradient_tolerance = 1e-4;
+
+static json_t *read_file(void) {
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%.900s/train_steps.json", train_golden_folder());
+    json_t *file = json_load_file(path, 0, NULL);
+    if (file == NULL) {
+        printf("no train_steps.json among the golden cases\n");
+        skip();
+    }
+    return file;
+}
+
+static double number(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    assert_true(json_is_number(value));
+    return json_number_value(value);
+}
+
+static double relative(double found, double expected) {
+    const double e = fabs(found - expected) / fabs(expected);
+    return isnan(e) ? INFINITY : e;
+}
+
+static double check_weights(const train_rig *t, const json_t *expected) {
+    const char *key;
+    json_t *norm;
+    double worst = 0;
+    json_object_foreach((json_t *)(uintptr_t)expected, key, norm) {
+        const r2i_parameter *p = r2i_parameters_find(&t->parameters, key);
+        if (p == NULL) fail_msg("no parameter %s", key);
+        worst = fmax(worst, relative(train_norm(t->parameters.values, p), json_number_value(norm)));
+    }
+    return worst;
+}
+
+static void check_case(const char *name, const json_t *expected, const json_t *options,
+                       const train_rig_options *how) {
+    char path[PATH_BYTES];
+    train_rig t;
+    train_documents d;
+    r2i_adamw adamw;
+    r2_error err;
+    const r2i_adamw_options o = { number(options, "lr"),           number(options, "beta1"),
+                                  number(options, "beta2"),        number(options, "eps"),
+                                  number(options, "weight_decay"), number(options, "clip") };
+    const json_t *steps = json_object_get(expected, "steps"),
+                 *after = json_object_get(expected, "after");
+    double worst_loss = 0, worst_norm = 0;
+    snprintf(path, sizeof path, "%.900s/%.100s", train_golden_folder(), name);
+    train_set_up(&t, path, how);
+    train_must(r2i_adamw_create(&adamw, &t.parameters, &t.model->arena, &err), &err);
+    assert_true(json_array_size(steps) >= 10);
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        const json_t *step = json_array_get(steps, i);
+        train_read_documents(&d, json_object_get(step, "input_ids"), NULL);
+        const double loss = r2i_backward_run(t.backward, &d.batch).loss;
+        const double norm = r2i_adamw_step(&adamw, t.pool, &o);
+        worst_loss = fmax(worst_loss, relative(loss, number(step, "loss")));
+        worst_norm = fmax(worst_norm, relative(norm, number(step, "grad_norm")));
+    }
+    train_read_documents(&d, json_object_get(after, "input_ids"), NULL);
+    const double last =
+        relative(r2i_backward_evaluate(t.backward, &d.batch).loss, number(after, "loss"));
+    const double weights = check_weights(&t, json_object_get(expected, "weight_l2"));
+    printf(
+        "%-12s %-4s ten steps: losses within %.2g, gradient norms %.2g, then %.2g, weights %.2g\n",
+        name, how->cpu != NULL ? how->cpu : "own", worst_loss, worst_norm, last, weights);
+    assert_true(worst_loss <= loss_tolerance && last <= loss_tolerance);
+    assert_true(worst_norm <= norm_tolerance && weights <= norm_tolerance);
+    train_tear_down(&t);
+}
+
+static void test_adamw_steps(void **state) {
+    static const train_rig_options ref = { .cpu = "ref", .n_threads = 2 }, own = { .n_threads = 2 };
+    json_t *file = read_file();
+    const char *name;
+    json_t *expected;
+    (void)state;
+    json_object_foreach(json_object_get(file, "cases"), name, expected) {
+        check_case(name, expected, json_object_get(file, "options"), &ref);
+        check_case(name, expected, json_object_get(file, "options"), &own);
+    }
+    json_decref(file);
+}
+
+static void check_module(const json_t *mtp, const train_rig_options *how) {
+    char path[PATH_BYTES];
+    train_rig t;
+    train_documents d;
+    const char *key;
+    json_t *norm;
+    double worst = 0;
+    const json_t *ids = json_object_get(mtp, "input_ids");
+    snprintf(path, sizeof path, "%.900s/%.100s", train_golden_folder(),
+             json_string_value(json_object_get(mtp, "case")));
+    train_set_up(&t, path, how);
+    train_read_documents(&d, ids, NULL);
+    d.batch.mtp_weight = (float)number(mtp, "mtp_weight");
+    const r2i_train_loss loss = r2i_backward_run(t.backward, &d.batch);
+    /* Its mean is over one target less per document. */
+    const double counted = (double)d.n_targets / (d.n_targets - (int32_t)json_array_size(ids));
+    assert_true(relative(loss.loss, number(mtp, "loss")) <= loss_tolerance);
+    assert_true(relative(loss.mtp_loss * counted, number(mtp, "mtp_loss")) <= loss_tolerance);
+    memset(t.parameters.gradients, 0, t.parameters.n_values * sizeof(float));
+    d.batch.mtp_weight *= (float)counted;
+    (void)r2i_backward_run(t.backward, &d.batch);
+    json_object_foreach(json_object_get(mtp, "grad_l2"), key, norm) {
+        const r2i_parameter *p = r2i_parameters_find(&t.parameters, key);
+        if (p == NULL) fail_msg("no parameter %s", key);
+        const double e = relative(train_norm(t.parameters.gradients, p), json_number_value(norm));
+        if (e > gradient_tolerance) printf("%s: off by %.3g\n", key, e);
+        worst = fmax(worst, e);
+    }
+    printf("module: gradients within %.2g\n", worst);
+    assert_true(worst <= gradient_tolerance);
+    train_tear_down(&t);
+}
+
+static void test_prediction_module(void **state) {
+    static const train_rig_options ways[] = { { .cpu = "ref", .n_threads = 2 },
+                                              { .n_threads = 2 },
+                                              { .n_threads = 1, .is_recomputing = true } };
+    json_t *file = read_file();
+    (void)state;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        check_module(json_object_get(file, "mtp"), &ways[i]);
+    json_decref(file);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_adamw_steps),
+                                        cmocka_unit_test(test_prediction_module) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,87 @@
+#include "train_rig.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+const char *train_golden_folder(void) {
+    const char *folder = getenv("R2LM_GOLDEN_DIR");
+    return folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR;
+}
+
+void train_must(r2_status status, const r2_error *err) {
+    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
+}
+
+void train_set_up(train_rig *t, const char *path, const train_rig_options *o) {
+    r2_error err;
+    const r2_model_options options = { .cpu = o->cpu,
+                                       .arithmetic =
+                                           o->is_bf16 ? R2_ARITHMETIC_FAST : R2_ARITHMETIC_F32,
+                                       .is_unpacked = true };
+    const r2i_backward_limits limits = { .cap_rows = TRAIN_CAP_ROWS,
+                                         .cap_documents = TRAIN_CAP_DOCUMENTS,
+                                         .cap_logits = 24,
+                                         .is_f32 = !o->is_bf16,
+                                         .is_recomputing = o->is_recomputing };
+    train_must(r2_model_open(&t->model, path, &options, &err), &err);
+    r2_model *m = t->model;
+    train_must(r2i_pool_create(&t->pool, o->n_threads, &m->heap, &err), &err);
+    train_must(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels,
+                                     !o->is_bf16, &m->arena, &err),
+               &err);
+    train_must(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &limits,
+                                   &m->arena, &err),
+               &err);
+}
+
+void train_tear_down(train_rig *t) {
+    r2i_pool_destroy(t->pool);
+    r2_model_close(t->model);
+}
+
+static void set_weights(train_documents *d, int32_t n_rows) {
+    for (int32_t i = 0; i < n_rows; i++) {
+        if (d->weights[i] != 0) d->weights[i] = 1.0f / (float)d->n_targets;
+    }
+}
+
+void train_read_documents(train_documents *d, const json_t *input_ids, const json_t *labels) {
+    int32_t n = 0;
+    memset(d, 0, sizeof *d);
+    assert_true(json_array_size(input_ids) <= TRAIN_CAP_DOCUMENTS);
+    for (size_t r = 0; r < json_array_size(input_ids); r++) {
+        const json_t *ids = json_array_get(input_ids, r),
+                     *row_labels = json_array_get(labels != NULL ? labels : input_ids, r);
+        const size_t n_ids = json_array_size(ids);
+        d->lengths[r] = (int32_t)n_ids;
+        for (size_t i = 0; i < n_ids; i++, n++) {
+            const json_int_t label =
+                i + 1 < n_ids ? json_integer_value(json_array_get(row_labels, i + 1)) : -100;
+            assert_true(n < TRAIN_CAP_ROWS);
+            d->tokens[n] = (int32_t)json_integer_value(json_array_get(ids, i));
+            d->targets[n] = label >= 0 ? (int32_t)label : 0;
+            d->weights[n] = label >= 0 ? 1 : 0;
+            d->n_targets += label >= 0;
+        }
+    }
+    set_weights(d, n);
+    d->batch = (r2i_train_batch){ .tokens = d->tokens,
+                                  .n_rows = n,
+                                  .lengths = d->lengths,
+                                  .n_documents = (int32_t)json_array_size(input_ids),
+                                  .targets = d->targets,
+                                  .weights = d->weights };
+}
+
+double train_norm(const float *values, const r2i_parameter *p) {
+    double sum = 0;
+    for (size_t i = 0; i < r2i_parameter_size(p); i++)
+        sum += (double)values[p->first + i] * (double)values[p->first + i];
+    return sqrt(sum);
+}
