@@ -98,6 +98,7 @@ static r2_status begin_sequence(r2i_choice *c, const r2i_choice_context *x, r2_e
     r2_sequence_options options = r2i_wishes_options(c->wishes, c->i_draw);
     options.cache_domain = c->domain;
     options.client = c->client;
+    if (c->is_think_stopped) options.think_budget = -1;
     if (c->matcher != NULL) {
         options.mask = r2_grammar_mask;
         options.user = c->matcher;
@@ -124,6 +125,11 @@ r2_status r2i_choice_begin(r2i_choice *c, const r2i_choice_context *x, r2_error 
     r2i_stop_text_init(&c->stop, x->heap, c->wishes->stops, c->wishes->n_stops);
     R2I_TRY(r2_detokenizer_create(&c->texts[0], x->model, false, err));
     return r2_detokenizer_create(&c->texts[1], x->model, false, err);
+}
+
+void r2i_choice_stop_thinking(r2i_choice *c) {
+    c->is_think_stopped = true;
+    if (c->sequence != NULL) r2_sequence_stop_thinking(c->sequence);
 }
 
 void r2i_choice_release(r2i_choice *c) {

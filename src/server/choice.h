@@ -2,7 +2,7 @@
  *
  * A request has one or more of them.  They are what the engine thread advances, each for itself; the
  * request is done when all of them are.  Everything here is used under the desk's lock, and sequences by the
- * engine thread only, but for r2_sequence_cancel. */
+ * engine thread only, but for r2_sequence_cancel and r2_sequence_stop_thinking. */
 #ifndef R2I_CHOICE_H
 #define R2I_CHOICE_H
 #include "r2lm/text.h"
@@ -58,7 +58,8 @@ typedef struct r2i_choice {
     r2_grammar_matcher *matcher; /* what holds it to a grammar, or NULL */
     r2_detokenizer *texts[2];    /* of thoughts and of the answer */
     r2i_stop_text stop;
-    int32_t n_drawn; /* tokens seen */
+    int32_t n_drawn;       /* tokens seen */
+    bool is_think_stopped; /* from outside */
     bool has_thoughts, has_answer;
     int32_t n_thinking;
     int32_t n_cached, n_computed; /* of the prompt's tokens, so far */
@@ -80,6 +81,8 @@ R2_CHECKED r2_status r2i_choice_read(r2i_choice *choice, const r2i_choice_contex
                                      bool *has_more);
 /* Nothing follows: what was held back is part of the answer. */
 R2_CHECKED r2_status r2i_choice_finish(r2i_choice *choice);
+/* No more thoughts from the next token on. */
+void r2i_choice_stop_thinking(r2i_choice *choice);
 /* Gives back all but `out`. */
 void r2i_choice_release(r2i_choice *choice);
 #endif

@@ -103,6 +103,15 @@ void r2i_desk_abandon(r2i_desk *d, r2i_job *job) {
     (void)pthread_mutex_unlock(&d->lock);
 }
 
+void r2i_desk_stop_thinking(r2i_desk *d, r2i_job *job) {
+    (void)pthread_mutex_lock(&d->lock);
+    job->is_think_stopped = true;
+    /* Before it is accepted its choices are the reader's. */
+    for (int32_t i = 0; job->out.is_accepted && i < job->n_choices; i++)
+        r2i_choice_stop_thinking(&job->choices[i]);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
 r2i_job *r2i_desk_take_ready(r2i_desk *d) {
     (void)pthread_mutex_lock(&d->lock);
     r2i_job *job = d->ready_first;

@@ -58,6 +58,7 @@ struct r2i_job {
     int32_t n_choices;
     int32_t n_left;      /* of these, not done */
     atomic_bool is_gone; /* nobody waits for it any more */
+    bool is_think_stopped;
     r2i_job_out out;
     /* event loop */
     void *owner;
@@ -96,6 +97,8 @@ R2_CHECKED r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, const r2
 void r2i_desk_hand_in(r2i_desk *desk, r2i_job *job);
 /* Nobody waits any more: what is under way ends within a step; the job still comes back as done. */
 void r2i_desk_abandon(r2i_desk *desk, r2i_job *job);
+/* Its answers think no more from the next token on, those that are not begun not at all. */
+void r2i_desk_stop_thinking(r2i_desk *desk, r2i_job *job);
 /* A job that has something to send, or NULL. */
 r2i_job *r2i_desk_take_ready(r2i_desk *desk);
 

@@ -225,6 +225,7 @@ static void finish(r2i_desk *d, r2i_job *job, bool is_for_engine) {
         for (int32_t i = 0; i < job->n_choices; i++) {
             job->choices[i].domain = r2i_client_domain(job->key, job->wishes->user);
             job->choices[i].client = r2i_client_line(job->key, job->wishes->user, job->connection);
+            job->choices[i].is_think_stopped = job->is_think_stopped;
             r2i_turns_add(&d->to_write, &job->choices[i]);
         }
         (void)pthread_cond_signal(&d->has_writing);

@@ -122,7 +122,7 @@ static bool copy_body(struct evhttp_request *request, r2i_buffer *out) {
 }
 
 /* Prefixes are shared among requests with the same key only. */
-static int32_t key_of(const r2i_server *s, struct evhttp_request *request) {
+int32_t r2i_route_key(const r2i_server *s, struct evhttp_request *request) {
     const struct evkeyvalq *headers = evhttp_request_get_input_headers(request);
     const char *authorization = evhttp_find_header(headers, "Authorization");
     const char *key = evhttp_find_header(headers, "X-Api-Key");
@@ -168,7 +168,7 @@ static r2i_pending *make_pending(r2i_server *s, struct evhttp_request *request, 
 
 static void hand_in(r2i_server *s, struct evhttp_request *request, r2i_task task,
                     const char *route) {
-    const int32_t key = key_of(s, request);
+    const int32_t key = r2i_route_key(s, request);
     if (key < 0) {
         refuse(s, request, route, 401, "invalid_api_key", "expected a valid API key");
     } else if (s->is_draining) {
@@ -217,6 +217,7 @@ static const struct {
     { "/models", false, list_models },
     { "/models/*", false, show_model },
     { "/chat/completions", true, chat },
+    { "/chat/completions/control", true, r2i_control },
     { "/tokenize", true, tokenize },
     { "/detokenize", true, detokenize },
     { "/apply-template", true, apply_template },

@@ -107,6 +107,10 @@ void r2i_connection_set_busy(r2i_connection *connection, struct evhttp_request *
 size_t r2i_path_prefix(const char *path, size_t n_bytes);
 /* Takes a request. */
 void r2i_route(struct evhttp_request *request, void *server);
+/* Number of a request's API key: 1.., 0 without keys, -1: it has no right one. */
+int32_t r2i_route_key(const r2i_server *server, struct evhttp_request *request);
+/* control.c */
+void r2i_control(r2i_server *server, struct evhttp_request *request, const char *path);
 
 /* delivery.c: from jobs to replies. */
 void r2i_reply_send(r2i_server *server, struct evhttp_request *request, int http, const char *route,

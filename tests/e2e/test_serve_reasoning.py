@@ -2,10 +2,10 @@
 
 The toy thinks without end, prints "an" and never closes its block by itself.
 """
-import json
+import http.client, json
 import pytest
 
-from serve_client import TOY, Server, error, events
+from serve_client import KEY, TOY, Server, error, events
 
 TEMPLATE_BYTES = 317    # of the toy's chat template
 OPEN, CLOSED = "<think>\n", "<think>\n\n</think>\n\n"
@@ -155,6 +155,65 @@ def test_minimum(server):
                   for seed in range(60)]
         ends.append(counts)
     assert min(ends[1]) >= 12 and min(ends[0]) < 12 and max(ends[1]) <= 90
+
+
+# ---------------------------------------------------------------- stop-thinking control
+def begin_stream(server, headers=None, **body):
+    """An open connection, the id in its first chunk, and a reader of what follows."""
+    c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    data = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "temperature": 0, "max_tokens": 900, "reasoning_budget_tokens": -1, "stream_options": {"include_usage": True}, **body}
+    c.request("POST", "/v1/chat/completions", json.dumps(data), {"Content-Type": "application/json", **(headers or {})})
+    r = c.getresponse()
+    assert r.status == 200
+    first = r.readline().decode()
+    while not first.startswith("data: "): first = r.readline().decode()
+    return json.loads(first[6:])["id"], lambda: events(first + r.read().decode())
+
+
+def control(server, id, action="stop_thinking", headers=None): return server.ask("POST", "/v1/chat/completions/control", {"id": id, "action": action}, headers)
+
+
+def stopped(server, action, **body):
+    """Chunks of an answer that was stopped in time; on a busy machine it may have been over."""
+    for _ in range(30):
+        id, rest = begin_stream(server, **body)
+        said, chunks = control(server, id, action), rest()
+        if said.status == 200 and any(c["choices"] and "reasoning_truncated" in c["choices"][0] for c in chunks):
+            assert said.json == {"id": id, "action": action, "success": True}
+            assert error(control(server, id, action), 404)["code"] == "unknown_id"    # it is over
+            return chunks
+    raise AssertionError("never in time")
+
+
+def test_thinking_is_stopped():
+    server = Server("--draft", "off", "--threads", 1)
+    try:
+        for action, n in (("stop_thinking", 1), ("reasoning_end", 1), ("stop_thinking", 3)):
+            chunks = stopped(server, action, n=n, logprobs=True, top_logprobs=20)
+            for i in range(n):
+                choices = [c["choices"][0] for c in chunks if c["choices"] and c["choices"][0]["index"] == i]
+                thoughts, text = ("".join(c["delta"].get(k, "") for c in choices) for k in ("reasoning_content", "content"))
+                assert len(thoughts) // 2 < 900 and choices[-1]["finish_reason"] == "length"
+                assert (len(thoughts) + len(text)) // 2 == 900 - ("reasoning_truncated" in choices[-1])    # one token closes the block, the answer goes on to the limit
+    finally:
+        server.stop()
+
+
+def test_control_is_for_the_same_key_only(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"{KEY}\nsk-other\n")
+    server = Server("--api-key-file", file, "--draft", "off", "--threads", 1)
+    try:
+        id, rest = begin_stream(server, {"x-api-key": KEY}, logprobs=True, top_logprobs=20)
+        for headers, code in (({"x-api-key": "sk-other"}, 404), ({}, 401), ({"x-api-key": "wrong"}, 401)): error(control(server, id, headers=headers), code)
+        assert control(server, id, headers={"x-api-key": KEY}).status in (200, 404)    # 404: it was over already
+        rest()
+        for body, code, param in (({}, 400, "id"), ({"id": id}, 400, "action"), ({"id": id, "action": "explode"}, 400, "action"), ({"id": 3, "action": "stop_thinking"}, 400, "id"),
+                                  ({"id": "chatcmpl-0", "action": "stop_thinking"}, 404, "id"), ("[", 400, None), ("{} x", 400, None), ({"id": "x" * 5000, "action": "stop_thinking"}, 413, None)):
+            assert error(server.ask("POST", "/v1/chat/completions/control", body, {"x-api-key": KEY}), code)["param"] == param, body
+        error(server.ask("GET", "/v1/chat/completions/control", headers={"x-api-key": KEY}), 405)
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("field, names", [("reasoning_content", ["reasoning_content"]), ("reasoning", ["reasoning"]), ("both", ["reasoning", "reasoning_content"]), ("none", [])])
