@@ -33,7 +33,7 @@ class ServedModel:
     def metric(self, name):
         ask = urllib.request.Request(self.root + "/metrics", headers={"Authorization": "Bearer " + KEY})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(ask, timeout=60) as r: text = r.read().decode()
-        return float(re.search(rf"^r2lm:{name} (\S+)$", text, re.M).group(1))
+        return float(re.search(rf"^r2:{name} (\S+)$", text, re.M).group(1))
 
     def wait_idle(self, seconds=60):
         """Until no request is being answered; how long that took."""

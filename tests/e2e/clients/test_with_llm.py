@@ -39,6 +39,15 @@ def test_conversation(llm):
     assert "Nina" not in llm("-m", "ours", *greedy, "What is my name?")
 
 
+def test_schema(llm):
+    greedy = ("-o", "temperature", "0", "-o", "max_tokens", "200")
+    for more in ((), ("--no-stream",)):
+        animal = json.loads(llm("-m", "ours", *more, *greedy, "--schema", "name, legs int, is_tame bool", "Describe a horse."))
+        assert set(animal) == {"name", "legs", "is_tame"} and type(animal["legs"]) is int and type(animal["is_tame"]) is bool
+    several = json.loads(llm("-m", "ours", *greedy, "--schema-multi", "name, legs int", "Name two animals."))
+    assert all(set(i) == {"name", "legs"} for i in several["items"])
+
+
 def test_errors_are_told(llm, coder):
     assert "temperature" in llm("-m", "ours", "-o", "temperature", "3", "Hello", code=1)
     assert "API key" in llm("-m", "ours", "--key", "sk-wrong", "Hello", code=1)

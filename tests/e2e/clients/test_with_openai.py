@@ -1,6 +1,6 @@
 """The Python package `openai` against `r2lm serve`."""
-import asyncio, threading, time
-import openai
+import asyncio, enum, json, threading, time
+import openai, pydantic
 import pytest
 from served_model import KEY
 
@@ -90,6 +90,42 @@ def test_stop_and_length(client, model, whole):
 def test_same_seed_same_answer(client, model):
     said = [client.chat.completions.create(model=model, messages=COLOURS, temperature=1.5, seed=s, max_tokens=30).choices[0].message.content for s in (1, 1, 2, 3)]
     assert said[0] == said[1] and len(set(said)) > 1
+
+
+# ---------------------------------------------------------------- structured output
+class Size(enum.Enum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Animal(pydantic.BaseModel):
+    name: str
+    legs: int
+    size: Size
+    food: list[str]
+    nickname: str | None
+
+
+ANIMAL = [{"role": "user", "content": "Describe a horse as JSON: name, legs, size (small or large), two foods, nickname."}]
+
+
+def test_parse_into_pydantic(client, model):
+    ask = dict(model=model, messages=ANIMAL, response_format=Animal, temperature=0, max_tokens=200)
+    answer = client.chat.completions.parse(**ask)
+    animal = answer.choices[0].message.parsed
+    assert isinstance(animal, Animal) and animal.name and animal == Animal.model_validate_json(answer.choices[0].message.content)
+    with client.chat.completions.stream(**ask) as stream:
+        kinds = [e.type for e in stream]
+        assert stream.get_final_completion().choices[0].message.parsed == animal and "content.done" in kinds
+    with pytest.raises(openai.LengthFinishReasonError): client.chat.completions.parse(**{**ask, "max_tokens": 3})
+
+
+def test_json_object_and_refused_schemas(client, model):
+    ask = dict(model=model, messages=ANIMAL, temperature=0, max_tokens=300)
+    assert isinstance(json.loads(client.chat.completions.create(response_format={"type": "json_object"}, **ask).choices[0].message.content), dict)
+    form = {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {"type": "object", "if": {}}}}
+    with pytest.raises(openai.BadRequestError) as e: client.chat.completions.create(response_format=form, **ask)
+    assert e.value.param.startswith("response_format") and "if" in e.value.body["message"]
 
 
 def test_several_answers(client, model):
