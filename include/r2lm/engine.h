@@ -218,6 +218,17 @@ typedef struct {
     int32_t n_top_logprobs; /* record the log-probabilities of this many likeliest tokens, 0..20 */
 } r2_sampling;
 
+typedef struct {
+    r2_token token;
+    float logprob;
+} r2_top_logprob;
+
+/* Receives, in order, what the model thought of the appended tokens when it read them: the token at
+ * `position` (1 and on) had this log-probability behind those before it, and `likeliest`, best first, were the
+ * n_top_logprobs likeliest in its place. */
+typedef void (*r2_prompt_callback)(void *user, int32_t position, float logprob,
+                                   const r2_top_logprob *likeliest, int32_t n_likeliest);
+
 typedef enum {
     R2_THINK_AUTO, /* as the model does */
     R2_THINK_OFF   /* never: a block opened by the prompt is closed at once, none is opened */
@@ -241,7 +252,9 @@ typedef struct {
                               budget is stronger */
     bool is_manual;        /* never draw tokens: the caller uses r2_sequence_logits or _sample */
     bool ignores_end;      /* go on after end-of-text tokens (benchmarks) */
-    bool wants_prompt_logprobs;
+    bool wants_prompt_logprobs; /* all rows are computed then, none taken from the prefix cache */
+    r2_prompt_callback prompt;  /* with wants_prompt_logprobs; may be NULL */
+    void *prompt_user;
     /* Most tokens guessed ahead and computed in one step, 0 to 32; 0: none.  Guesses come from what
      * followed the same words earlier in the sequence, or from the model's prediction module.  Fewer
      * are tried, down to none, where past guesses were wrong or rows cost more than they promise.  The
@@ -336,11 +349,6 @@ typedef struct {
 R2_API int32_t r2_sequence_read(r2_sequence *sequence, r2_generated *out, int32_t cap);
 /* All tokens; the pointer is valid until the sequence changes. */
 R2_API const r2_token *r2_sequence_tokens(const r2_sequence *sequence, int32_t *n_tokens);
-
-typedef struct {
-    r2_token token;
-    float logprob;
-} r2_top_logprob;
 
 /* Likeliest tokens, best first, at the place of the last token drawn; at most n_top_logprobs of the
  * options.  Returns how many. */

@@ -32,6 +32,10 @@ R2_API bool r2_token_is_end(const r2_model *model, r2_token token);
 /* Token with exactly this text ("<think>"), or -1. */
 R2_API r2_token r2_token_find(const r2_model *model, const char *text);
 
+/* Tokens for filling a gap: what stands before it comes behind out[0], what stands behind it behind out[1], and
+ * what fills it is written behind out[2].  False, and -1 in all of them: the model has no such tokens. */
+R2_API bool r2_fim_find(const r2_model *model, r2_token out[3]);
+
 /* Turns tokens into text as they come, never printing half a character. */
 typedef struct r2_detokenizer r2_detokenizer;
 R2_API R2_CHECKED r2_status r2_detokenizer_create(r2_detokenizer **out, const r2_model *model,

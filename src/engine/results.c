@@ -18,6 +18,21 @@ static void give_hidden(r2_engine *e, const r2_sequence *s, const r2i_run *run, 
     }
 }
 
+/* What was known of the token at `position` before it came. */
+static void give_prompt_token(const r2_engine *e, r2_sequence *s, const float *logits,
+                              int32_t position) {
+    const int32_t n_vocab = e->model->config.n_vocab;
+    const float total = e->model->kernels.log_sum_exp(logits, n_vocab);
+    r2i_candidate best[R2I_MAX_TOP_LOGPROBS];
+    r2_top_logprob likeliest[R2I_MAX_TOP_LOGPROBS];
+    s->logprobs[position] = logits[s->tokens[position]] - total;
+    if (s->options.prompt == NULL) return;
+    const int32_t n = r2i_top_logits(logits, n_vocab, best, s->options.sampling.n_top_logprobs);
+    for (int32_t i = 0; i < n; i++)
+        likeliest[i] = (r2_top_logprob){ best[i].token, best[i].logit - total };
+    s->options.prompt(s->options.prompt_user, position, s->logprobs[position], likeliest, n);
+}
+
 /* Rows whose next token is known: log-probability of that token. */
 static void give_prompt_logprobs(r2_engine *e, r2_sequence *s, const r2i_run *run) {
     const int32_t n_vocab = e->model->config.n_vocab;
@@ -29,11 +44,8 @@ static void give_prompt_logprobs(r2_engine *e, r2_sequence *s, const r2i_run *ru
             e->logit_rows[i] = run->first_row + begin + i;
         r2i_forward_logits(e->forward, e->logit_rows, n_block, e->logits);
         for (int32_t i = 0; i < n_block; i++) {
-            const float *logits = e->logits + (size_t)i * (size_t)n_vocab;
-            const int32_t position = run->first_position + begin + i,
-                          token = s->tokens[position + 1];
-            s->logprobs[position + 1] =
-                logits[token] - e->model->kernels.log_sum_exp(logits, n_vocab);
+            give_prompt_token(e, s, e->logits + (size_t)i * (size_t)n_vocab,
+                              run->first_position + begin + i + 1);
         }
     }
     s->n_prompt_logprobs = r2i_max_i32(s->n_prompt_logprobs, run->first_position + n);

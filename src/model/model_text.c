@@ -71,6 +71,13 @@ bool r2_token_is_end(const r2_model *model, r2_token token) {
     return model->tokenizer != NULL && r2i_tokenizer_is_eog(model->tokenizer, token);
 }
 
+bool r2_fim_find(const r2_model *model, r2_token out[3]) {
+    const int32_t *ids = model->tokenizer != NULL ? r2i_tokenizer_fim(model->tokenizer) : NULL;
+    for (int i = 0; i < 3; i++)
+        out[i] = ids != NULL ? ids[i] : -1;
+    return ids != NULL;
+}
+
 r2_token r2_token_find(const r2_model *model, const char *text) {
     return model->tokenizer != NULL ? r2i_tokenizer_find(model->tokenizer, text, strlen(text)) : -1;
 }

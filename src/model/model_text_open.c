@@ -47,6 +47,12 @@ static r2_status get_ids(const r2i_gguf *gguf, r2i_vocabulary *v, r2_error *err)
     R2I_TRY(r2i_gguf_try_i32(gguf, "tokenizer.ggml.bos_token_id", 0, last, &v->bos_id, err));
     R2I_TRY(r2i_gguf_try_i32(gguf, "tokenizer.ggml.eos_token_id", 0, last, &v->eos_id, err));
     R2I_TRY(r2i_gguf_try_i32(gguf, "tokenizer.ggml.eot_token_id", 0, last, &v->eot_id, err));
+    R2I_TRY(
+        r2i_gguf_try_i32(gguf, "tokenizer.ggml.fim_pre_token_id", 0, last, &v->fim_ids[0], err));
+    R2I_TRY(
+        r2i_gguf_try_i32(gguf, "tokenizer.ggml.fim_suf_token_id", 0, last, &v->fim_ids[1], err));
+    R2I_TRY(
+        r2i_gguf_try_i32(gguf, "tokenizer.ggml.fim_mid_token_id", 0, last, &v->fim_ids[2], err));
     R2I_TRY(r2i_gguf_try_i32(gguf, "tokenizer.ggml.unknown_token_id", 0, last, &v->unk_id, err));
     return r2i_gguf_try_i32(gguf, "tokenizer.ggml.padding_token_id", 0, last, &v->pad_id, err);
 }

@@ -15,6 +15,8 @@ static const char *const END_TEXTS[] = {
     "<|end_of_text|>", "<|end|>",
     "<end_of_turn>",   "<\xef\xbd\x9c\x65nd\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
     "<|eot|>",         "</s>",
+    "<|fim_pad|>",     "<|file_sep|>", /* a filled gap ends so */
+    "<|repo_name|>",
 };
 
 void r2i_vocabulary_init(r2i_vocabulary *vocabulary) {
@@ -23,6 +25,7 @@ void r2i_vocabulary_init(r2i_vocabulary *vocabulary) {
                                     .eot_id = -1,
                                     .unk_id = -1,
                                     .pad_id = -1,
+                                    .fim_ids = { -1, -1, -1 },
                                     .space_prefix = R2I_PREFIX_EVERY };
 }
 
@@ -101,11 +104,10 @@ static r2_status check_ids(const r2i_vocabulary *v, r2_error *err) {
     const struct {
         int32_t id;
         const char *what;
-    } rows[] = { { v->bos_id, "bos_token_id" },
-                 { v->eos_id, "eos_token_id" },
-                 { v->eot_id, "eot_token_id" },
-                 { v->unk_id, "unknown_token_id" },
-                 { v->pad_id, "padding_token_id" } };
+    } rows[] = { { v->bos_id, "bos_token_id" },         { v->eos_id, "eos_token_id" },
+                 { v->eot_id, "eot_token_id" },         { v->unk_id, "unknown_token_id" },
+                 { v->pad_id, "padding_token_id" },     { v->fim_ids[0], "fim_pre_token_id" },
+                 { v->fim_ids[1], "fim_suf_token_id" }, { v->fim_ids[2], "fim_mid_token_id" } };
     r2_status status = R2_OK;
     for (size_t i = 0; status == R2_OK && i < sizeof rows / sizeof *rows; i++) {
         status = check_id(rows[i].id, rows[i].what, v->tokens.n, err);
@@ -194,7 +196,10 @@ static r2_status fill(r2i_tokenizer *t, const r2i_vocabulary *v,
     status = r2i_added_tokens_init(&t->added, &t->store, strips, &t->arena, err);
     if (status == R2_OK)
         status = t->is_bytes ? build_bytes(t, v, err) : build_characters(t, v, err);
-    if (status == R2_OK) collect_eog(t, v);
+    if (status == R2_OK) {
+        collect_eog(t, v);
+        r2i_fim_collect(t, v->fim_ids);
+    }
     return status;
 }
 

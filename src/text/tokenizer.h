@@ -64,7 +64,8 @@ typedef struct {
     const void *types;  /* i32 [tokens.n], any alignment, or NULL: all normal */
     const void *scores; /* f32 [tokens.n], any alignment; "llama" merges by them if given */
     int32_t bos_id, eos_id, eot_id, unk_id, pad_id; /* -1: none */
-    const int32_t *eog_ids;                         /* further ends of generation */
+    int32_t fim_ids[3]; /* before a gap, behind it, its filling; -1: found by their usual texts */
+    const int32_t *eog_ids; /* further ends of generation */
     size_t n_eog_ids;
     bool add_bos, add_eos;         /* what R2I_ENCODE_ENDS adds */
     r2i_space_prefix space_prefix; /* "llama" only */
@@ -113,6 +114,8 @@ bool r2i_tokenizer_is_control(const r2i_tokenizer *tokenizer, int32_t id);
 bool r2i_tokenizer_is_eog(const r2i_tokenizer *tokenizer, int32_t id);
 /* The same set as a list; *n ids, valid as long as the tokenizer. */
 const int32_t *r2i_tokenizer_eog(const r2i_tokenizer *tokenizer, size_t *n);
+/* Ids [3] of the tokens around the text before a gap, behind it, and in front of what fills it, or NULL. */
+const int32_t *r2i_tokenizer_fim(const r2i_tokenizer *tokenizer);
 /* -1: none. */
 int32_t r2i_tokenizer_bos(const r2i_tokenizer *tokenizer);
 int32_t r2i_tokenizer_eos(const r2i_tokenizer *tokenizer);

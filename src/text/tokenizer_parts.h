@@ -42,7 +42,11 @@ struct r2i_tokenizer {
     bool add_bos, add_eos;
     int32_t eog_ids[R2I_MAX_EOG];
     size_t n_eog;
+    int32_t fim_ids[3]; /* all or none: -1 */
 };
+
+/* The ids given, or else those of the texts that models use: fim_tokens.c. */
+void r2i_fim_collect(r2i_tokenizer *tokenizer, const int32_t ids[3]);
 
 /* r2i_tokenizer_create with options (NULL: none). */
 R2_CHECKED r2_status r2i_tokenizer_build(r2i_tokenizer **out, const r2i_vocabulary *vocabulary,
