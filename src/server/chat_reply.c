@@ -72,11 +72,10 @@ static r2_status add_chunk(const r2i_reply_head *h, const r2i_choice *choice, js
     if (finish != NULL && choice->out.is_think_cut)
         (void)json_object_set_new(json_array_get(choices, 0), "reasoning_truncated", json_true());
     json_t *chunk = r2i_reply_frame(h, object_name, choices);
-    const r2i_job_out *out_of_all = &choice->job->out;
     if (choice->wishes->wants_usage)
         (void)json_object_set_new(chunk, "usage", json_null());
-    else if (finish != NULL && out_of_all->is_done)
-        (void)json_object_set_new(chunk, "timings", r2i_reply_timings(out_of_all));
+    else if (r2i_reply_is_over(choice->job))
+        (void)json_object_set_new(chunk, "timings", r2i_reply_timings(&choice->job->out));
     return r2i_reply_event(out, chunk);
 }
 

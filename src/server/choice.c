@@ -5,15 +5,57 @@
 #include "base/clock.h"
 #include "base/failure.h"
 
-enum { READ_TOKENS = 64, MAX_TEXT_BYTES = 1 << 26 };
+enum { READ_TOKENS = 64, JOINT_TOKENS = 8, MAX_TEXT_BYTES = 1 << 26 };
 
 /* ---- from tokens to text ---- */
 
 static r2_status add_logprobs(r2i_choice *c, const r2_generated *g) {
-    r2i_token_logprob t = { .token = g->token, .logprob = g->logprob };
+    r2i_token_logprob t = { .token = g->token, .logprob = g->logprob, .offset = c->n_characters };
     t.n_top = r2_sequence_top_logprobs(c->sequence, t.top, c->wishes->n_top);
     return r2i_buffer_append(&c->out.logprobs, &t, sizeof t, NULL);
 }
+
+/* ---- raw answers: all tokens are text, with their places in it ---- */
+
+static void count_characters(r2i_choice *c, const char *text) {
+    for (; *text != '\0'; text++)
+        c->n_characters += ((unsigned char)*text & 0xc0) != 0x80;
+}
+
+/* The prompt's text, known and its tokens read by now.  What the answer's first token continues, in the midst
+ * of a character or behind a word, is told to the detokenizer. */
+static r2_status begin_raw(r2i_choice *c) {
+    const r2i_choice_prompt *p = c->prompt;
+    for (int32_t i = p->n_tokens > JOINT_TOKENS ? p->n_tokens - JOINT_TOKENS : 0; i < p->n_tokens;
+         i++)
+        (void)r2_detokenizer_feed(c->texts[1], p->tokens[i]);
+    if (!c->wishes->has_echo) return R2_OK;
+    c->n_characters = p->n_characters;
+    R2I_TRY(r2i_buffer_append(&c->out.logprobs, p->logprobs.bytes, p->logprobs.n_bytes, NULL));
+    return r2i_buffer_append(&c->out.answer, p->echo.bytes, p->echo.n_bytes, NULL);
+}
+
+static r2_status add_raw_token(r2i_choice *c, const r2i_choice_context *x, const r2_generated *g) {
+    if (c->n_drawn == 1) R2I_TRY(begin_raw(c));
+    if (c->wishes->is_prompt_only || r2_token_is_end(x->model, g->token)) return R2_OK;
+    if (c->wishes->wants_logprobs) R2I_TRY(add_logprobs(c, g));
+    const char *text = r2_detokenizer_feed(c->texts[1], g->token);
+    count_characters(c, text);
+    return r2i_stop_text_feed(&c->stop, text, false, &c->out.answer, NULL);
+}
+
+/* While the engine computes, without the lock: only the leader sees these. */
+static void note_prompt_token(void *choice, int32_t position, float logprob,
+                              const r2_top_logprob *likeliest, int32_t n_likeliest) {
+    const r2i_choice *c = choice;
+    r2i_token_logprob *tokens = (void *)c->prompt->logprobs.bytes;
+    if (position < 1 || position >= c->prompt->n_tokens) return;
+    tokens[position].logprob = logprob;
+    tokens[position].n_top = n_likeliest;
+    memcpy(tokens[position].top, likeliest, (size_t)n_likeliest * sizeof *likeliest);
+}
+
+/* ---- answers apart from thoughts ---- */
 
 /* A model leaves blank lines between its thoughts and its answer: they are part of neither. */
 static r2_status add_answer(r2i_choice *c, const char *text, bool is_last) {
@@ -37,6 +79,7 @@ static r2_status add_token(r2i_choice *c, const r2i_choice_context *x, const r2_
     if (c->stop.is_over) return R2_OK;
     c->n_drawn++;
     if (c->first_ns == 0) c->first_ns = r2i_clock_ns();
+    if (c->wishes->is_raw) return add_raw_token(c, x, g);
     if (g->is_thinking) return add_thought(c, x, g->token);
     if (c->wishes->wants_logprobs && !r2_token_is_end(x->model, g->token))
         R2I_TRY(add_logprobs(c, g));
@@ -64,6 +107,19 @@ r2_status r2i_choice_finish(r2i_choice *c) {
 }
 
 /* ---- beginning and end ---- */
+
+void r2i_choice_prompt_init(r2i_choice_prompt *p, r2i_heap *heap) {
+    *p = (r2i_choice_prompt){ .tokens = NULL };
+    r2i_buffer_init(&p->owned, heap, MAX_TEXT_BYTES);
+    r2i_buffer_init(&p->echo, heap, MAX_TEXT_BYTES);
+    r2i_buffer_init(&p->logprobs, heap, MAX_TEXT_BYTES);
+}
+
+void r2i_choice_prompt_destroy(r2i_choice_prompt *p) {
+    r2i_buffer_destroy(&p->owned);
+    r2i_buffer_destroy(&p->echo);
+    r2i_buffer_destroy(&p->logprobs);
+}
 
 void r2i_choice_init(r2i_choice *c, struct r2i_job *job, int32_t index, r2i_heap *heap) {
     *c = (r2i_choice){ .job = job, .index = index };
@@ -106,6 +162,11 @@ static r2_status begin_sequence(r2i_choice *c, const r2i_choice_context *x, r2_e
     if (c->leader != NULL && c->leader->sequence != NULL) {
         R2I_TRY(r2_sequence_fork(&c->sequence, c->leader->sequence, &options, err));
         return r2_sequence_rewind(c->sequence, c->prompt->n_tokens, err);
+    }
+    if (c->leader == NULL && c->prompt->logprobs.n_bytes > 0) {
+        options.wants_prompt_logprobs = true;
+        options.prompt = note_prompt_token;
+        options.prompt_user = c;
     }
     R2I_TRY(r2_sequence_create(&c->sequence, x->engine, &options, err));
     return r2_sequence_append(c->sequence, c->prompt->tokens, c->prompt->n_tokens, err);

@@ -20,16 +20,24 @@ typedef struct {
 /* A token of an answer with its probability and those of the likeliest at its place. */
 typedef struct {
     r2_token token;
-    float logprob;
+    float logprob;  /* NAN: nothing stands before it */
+    int32_t offset; /* characters of the answer before it; raw answers only */
     int32_t n_top;
     r2_top_logprob top[20];
 } r2i_token_logprob;
 
 /* What one choice or several answer. */
 typedef struct {
-    const r2_token *tokens; /* [n_tokens], borrowed */
+    const r2_token *tokens; /* [n_tokens], borrowed or in `owned` */
     int32_t n_tokens;
+    r2i_buffer owned;
+    r2i_buffer echo;      /* its text, where answers begin with it */
+    int32_t n_characters; /* of that */
+    r2i_buffer logprobs;  /* r2i_token_logprob [n_tokens] for an echo, filled in while it is read */
 } r2i_choice_prompt;
+
+void r2i_choice_prompt_init(r2i_choice_prompt *prompt, r2i_heap *heap);
+void r2i_choice_prompt_destroy(r2i_choice_prompt *prompt);
 
 /* Written by the engine thread, taken by the event loop. */
 typedef struct {
@@ -37,7 +45,9 @@ typedef struct {
     r2i_buffer logprobs;         /* r2i_token_logprob, not sent yet */
     r2_finish finish;
     bool is_done;
-    bool is_end_sent; /* the event loop's: the chunk with its finish_reason */
+    /* The event loop's: the chunk with its finish_reason; characters of a raw answer. */
+    bool is_end_sent;
+    int32_t n_sent_characters;
     int32_t n_generated, n_thinking, n_drafted, n_accepted;
     bool is_think_cut;
 } r2i_choice_out;
@@ -62,6 +72,7 @@ typedef struct r2i_choice {
     bool is_think_stopped; /* from outside */
     bool has_thoughts, has_answer;
     int32_t n_thinking;
+    int32_t n_characters;         /* of a raw answer, so far */
     int32_t n_cached, n_computed; /* of the prompt's tokens, so far */
     int64_t first_ns, last_ns;    /* of its first and its latest token, 0: none yet */
     r2i_choice_out out;

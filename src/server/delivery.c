@@ -122,7 +122,8 @@ static void send_piece(r2i_pending *p, const r2i_buffer *text) {
 
 /* NULL: the task's reply is whole already. */
 static const r2i_reply_format *format_of(const r2i_job *job) {
-    return job->task == R2I_TASK_CHAT ? &r2i_chat_format : NULL;
+    if (job->task == R2I_TASK_CHAT) return &r2i_chat_format;
+    return job->task == R2I_TASK_COMPLETION ? &r2i_completion_format : NULL;
 }
 
 static r2i_reply_head head_of(const r2i_server *s, const r2i_pending *p) {

@@ -27,7 +27,7 @@ static void end(r2i_engine_loop *l, r2i_choice *choice, const r2_sequence_status
     r2i_choice_out *out = &choice->out;
     (void)r2i_queue_remove(&l->running, &choice->link);
     out->finish = choice->stop.is_over ? R2_FINISH_END : status->finish;
-    out->n_generated = status->n_generated;
+    out->n_generated = choice->wishes->is_prompt_only ? 0 : status->n_generated;
     out->n_thinking = choice->n_thinking;
     out->n_drafted = status->n_drafted;
     out->n_accepted = status->n_accepted;

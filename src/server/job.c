@@ -53,7 +53,8 @@ r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, const r2i_wishes *w
     job->prompts = r2i_heap_take(heap, (size_t)n_prompts * sizeof *job->prompts);
     if (job->prompts == NULL) return R2_E_NOMEM;
     job->n_prompts = n_prompts;
-    memset(job->prompts, 0, (size_t)n_prompts * sizeof *job->prompts);
+    for (int32_t i = 0; i < n_prompts; i++)
+        r2i_choice_prompt_init(&job->prompts[i], heap);
     job->choices = r2i_heap_take(heap, (size_t)n * sizeof *job->choices);
     if (job->choices == NULL) return R2_E_NOMEM;
     for (int32_t i = 0; i < n; i++) {
@@ -71,10 +72,13 @@ r2_status r2i_job_make_choices(r2i_job *job, r2i_heap *heap, const r2i_wishes *w
 void r2i_job_destroy(r2i_job *job, r2i_heap *heap) {
     for (int32_t i = 0; i < job->n_choices; i++)
         r2i_choice_destroy(&job->choices[i]);
+    for (int32_t i = 0; i < job->n_prompts; i++)
+        r2i_choice_prompt_destroy(&job->prompts[i]);
     r2i_heap_give(heap, job->prompts, (size_t)job->n_prompts * sizeof *job->prompts);
     r2i_heap_give(heap, job->choices, (size_t)job->n_choices * sizeof *job->choices);
     r2i_grammar_cache_give(job->grammar);
     r2i_chat_request_destroy(&job->chat);
+    r2i_completion_request_destroy(&job->completion);
     r2_prompt_destroy(job->prompt);
     r2i_buffer_destroy(&job->body);
     r2i_buffer_destroy(&job->out.reply);
@@ -95,7 +99,7 @@ void r2i_desk_abandon(r2i_desk *d, r2i_job *job) {
         job->out.is_done = true;
         r2i_desk_tell(d, job);
     }
-    for (int32_t i = 0; i < job->n_choices; i++) {
+    for (int32_t i = 0; job->out.is_accepted && i < job->n_choices; i++) {
         r2i_choice *choice = &job->choices[i];
         if (choice->sequence != NULL) r2_sequence_cancel(choice->sequence);
         if (r2i_turns_remove(&d->to_write, choice)) r2i_desk_end_choice(d, choice);

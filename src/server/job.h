@@ -18,8 +18,15 @@
 #include "server/histogram.h"
 #include "server/turns.h"
 #include "server/grammar_cache.h"
+#include "server/completion_request.h"
 
-typedef enum { R2I_TASK_CHAT, R2I_TASK_TOKENIZE, R2I_TASK_DETOKENIZE, R2I_TASK_TEMPLATE } r2i_task;
+typedef enum {
+    R2I_TASK_CHAT,
+    R2I_TASK_COMPLETION,
+    R2I_TASK_TOKENIZE,
+    R2I_TASK_DETOKENIZE,
+    R2I_TASK_TEMPLATE
+} r2i_task;
 
 typedef struct r2i_job r2i_job;
 
@@ -49,6 +56,7 @@ struct r2i_job {
     r2i_refusal refusal;
     /* reader */
     r2i_chat_request chat;
+    r2i_completion_request completion;
     r2_prompt *prompt;
     r2i_kept_grammar *grammar;  /* held while it lives; NULL: none */
     const r2i_wishes *wishes;   /* into the request */

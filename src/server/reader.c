@@ -2,10 +2,11 @@
 
 #include <string.h>
 
-#include "base/checked.h"
 #include "base/failure.h"
 #include "server/client_id.h"
+#include "server/completion_prompt.h"
 #include "server/json_text.h"
+#include "server/prompt_limits.h"
 #include "server/reasoning.h"
 #include "server/request_fields.h"
 
@@ -48,38 +49,15 @@ static r2_status make_prompt(const r2i_reader *reader, r2i_job *job, bool is_for
 /* ---- chat ---- */
 
 /* Of a prompt and its answer. */
-static int32_t most_tokens(const r2i_reader *reader) {
-    return r2i_min_i32(reader->options->n_context, reader->n_cache_tokens);
-}
-
-static r2_status check_length(const r2i_reader *reader, r2i_job *job) {
-    const int32_t n_prompt = job->prompt->n_tokens, n_context = reader->options->n_context;
-    if (n_prompt == 0)
-        return r2i_refuse(&job->refusal, 400, "messages", "invalid_value",
-                          "messages: the prompt has no tokens");
-    if (n_prompt < most_tokens(reader)) return R2_OK;
-    if (n_prompt >= n_context)
-        (void)r2i_refuse(&job->refusal, 400, "messages", "context_length_exceeded",
-                         "the prompt has %d tokens, the context is %d", n_prompt, n_context);
-    else
-        (void)r2i_refuse(&job->refusal, 400, "messages", "cache_full",
-                         "the prompt has %d tokens, the whole cache has room for %d", n_prompt,
-                         reader->n_cache_tokens);
-    job->refusal.n_prompt = n_prompt;
-    job->refusal.n_context = most_tokens(reader);
-    return R2_E_ARGUMENT;
-}
-
-/* An answer ends where the cache does, if that is smaller than the context. */
-static void limit_answer(const r2i_reader *reader, r2_sequence_options *o, int32_t n_prompt) {
-    const int32_t most = reader->n_cache_tokens - n_prompt;
-    if (o->max_new_tokens == 0 || o->max_new_tokens > most) o->max_new_tokens = most;
+static r2i_prompt_limits limits_of(const r2i_reader *reader) {
+    return (r2i_prompt_limits){ reader->options->n_context, reader->n_cache_tokens };
 }
 
 static r2_status make_choices(const r2i_reader *reader, r2i_job *job) {
     if (r2i_job_make_choices(job, reader->desk->heap, &job->chat.wishes, 1) != R2_OK)
         return r2i_refuse_memory(&job->refusal);
-    job->prompts[0] = (r2i_choice_prompt){ job->prompt->tokens, job->prompt->n_tokens };
+    job->prompts[0].tokens = job->prompt->tokens;
+    job->prompts[0].n_tokens = job->prompt->n_tokens;
     job->out.n_prompt = job->prompt->n_tokens;
     return R2_OK;
 }
@@ -100,6 +78,7 @@ static r2_status take_grammar(const r2i_reader *reader, r2i_job *job, r2i_wishes
 }
 
 static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
+    const r2i_prompt_limits limits = limits_of(reader);
     r2_sequence_options defaults = reader->options->defaults;
     defaults.sampling.seed = job->seed;
     R2I_TRY(r2i_chat_request_read(&job->chat, job->body.bytes, job->body.n_bytes, &defaults,
@@ -107,10 +86,29 @@ static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
     R2I_TRY(r2i_wishes_check(&job->chat.wishes, n_vocab(reader), &job->refusal));
     R2I_TRY(take_grammar(reader, job, &job->chat.wishes));
     R2I_TRY(make_prompt(reader, job, true));
-    R2I_TRY(check_length(reader, job));
-    limit_answer(reader, &job->chat.wishes.options, job->prompt->n_tokens);
-    r2i_reasoning_cap(&job->chat.wishes, job->prompt->n_tokens, most_tokens(reader));
+    R2I_TRY(r2i_prompt_check_length(&limits, "messages", job->prompt->n_tokens, &job->refusal));
+    r2i_prompt_limit_answer(&limits, job->prompt->n_tokens, &job->chat.wishes.options);
+    r2i_reasoning_cap(&job->chat.wishes, job->prompt->n_tokens, r2i_prompt_most_tokens(&limits));
     return make_choices(reader, job);
+}
+
+/* ---- completions ---- */
+
+static r2_status read_completion(const r2i_reader *reader, r2i_job *job) {
+    const r2i_prompt_limits limits = limits_of(reader);
+    r2i_completion_request *q = &job->completion;
+    int32_t n_longest;
+    r2_sequence_options defaults = reader->options->defaults;
+    defaults.sampling.seed = job->seed;
+    R2I_TRY(r2i_completion_request_read(q, job->body.bytes, job->body.n_bytes, &defaults,
+                                        &job->refusal));
+    R2I_TRY(r2i_wishes_check(&q->wishes, n_vocab(reader), &job->refusal));
+    if (r2i_job_make_choices(job, reader->desk->heap, &q->wishes, q->n_prompts) != R2_OK)
+        return r2i_refuse_memory(&job->refusal);
+    R2I_TRY(r2i_completion_prompts_read(job, reader->desk->heap, reader->options->model, &limits,
+                                        &n_longest));
+    r2i_prompt_limit_answer(&limits, n_longest, &q->wishes.options);
+    return R2_OK;
 }
 
 /* ---- what needs no engine ---- */
@@ -237,13 +235,26 @@ static void finish(r2i_desk *d, r2i_job *job, bool is_for_engine) {
     (void)pthread_mutex_unlock(&d->lock);
 }
 
+static r2_status read_task(const r2i_reader *reader, r2i_job *job) {
+    switch (job->task) {
+    case R2I_TASK_CHAT:
+        return read_chat(reader, job);
+    case R2I_TASK_COMPLETION:
+        return read_completion(reader, job);
+    case R2I_TASK_TOKENIZE:
+    case R2I_TASK_DETOKENIZE:
+    case R2I_TASK_TEMPLATE:
+        break;
+    }
+    return read_text_task(reader, job);
+}
+
 static void read_one(const r2i_reader *reader, r2i_job *job) {
-    const bool is_chat = job->task == R2I_TASK_CHAT;
     r2_status status;
     if (atomic_load(&job->is_gone))
         status = r2i_refuse(&job->refusal, 503, NULL, NULL, "the client is gone");
     else
-        status = is_chat ? read_chat(reader, job) : read_text_task(reader, job);
+        status = read_task(reader, job);
     r2i_buffer_destroy(&job->body); /* gives the memory back while the answer is written */
     if (status != R2_OK)
         r2i_desk_refuse(reader->desk, job, &job->refusal);

@@ -20,6 +20,13 @@ const char *r2i_finish_reason(r2_finish finish) {
     return finish == R2_FINISH_END ? "stop" : "length";
 }
 
+bool r2i_reply_is_over(const r2i_job *job) {
+    for (int32_t i = 0; i < job->n_choices; i++) {
+        if (!job->choices[i].out.is_end_sent) return false;
+    }
+    return job->out.is_done;
+}
+
 json_t *r2i_reply_usage(const r2i_job_out *o) {
     json_t *usage = json_pack("{s:i, s:i, s:i}", "prompt_tokens", o->n_prompt, "completion_tokens",
                               o->n_generated, "total_tokens", o->n_prompt + o->n_generated);

@@ -30,6 +30,8 @@ json_t *r2i_reply_frame(const r2i_reply_head *head, const char *object, json_t *
 json_t *r2i_reply_usage(const r2i_job_out *out);
 /* llama.cpp's `timings`: counts and milliseconds of reading and writing. */
 json_t *r2i_reply_timings(const r2i_job_out *out);
+/* Is all of the answer sent, but for what r2i_reply_last adds? */
+bool r2i_reply_is_over(const r2i_job *job);
 /* "stop" or "length". */
 const char *r2i_finish_reason(r2_finish finish);
 json_t *r2i_json_of_buffer(const r2i_buffer *text);

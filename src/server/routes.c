@@ -152,7 +152,8 @@ static r2i_pending *make_pending(r2i_server *s, struct evhttp_request *request, 
                         .begin_ns = r2i_clock_ns() };
     (void)snprintf(p->request_id, sizeof p->request_id, "%s", r2i_request_id_of(request));
     const uint64_t n = ++s->n_ids;
-    (void)snprintf(p->id, sizeof p->id, "chatcmpl-%016" PRIx64 "%08" PRIx32,
+    (void)snprintf(p->id, sizeof p->id, "%s-%016" PRIx64 "%08" PRIx32,
+                   task == R2I_TASK_COMPLETION ? "cmpl" : "chatcmpl",
                    r2i_random_u64(s->id_seed, 0, n), (uint32_t)r2i_random_u64(s->id_seed, 1, n));
     job->owner = p;
     job->key = (uint64_t)key;
@@ -189,6 +190,11 @@ static void chat(r2i_server *s, struct evhttp_request *request, const char *path
     hand_in(s, request, R2I_TASK_CHAT, "/v1/chat/completions");
 }
 
+static void complete(r2i_server *s, struct evhttp_request *request, const char *path) {
+    (void)path;
+    hand_in(s, request, R2I_TASK_COMPLETION, "/v1/completions");
+}
+
 static void tokenize(r2i_server *s, struct evhttp_request *request, const char *path) {
     (void)path;
     hand_in(s, request, R2I_TASK_TOKENIZE, "/tokenize");
@@ -207,7 +213,7 @@ static void apply_template(r2i_server *s, struct evhttp_request *request, const 
 /* ---- the table ---- */
 
 static const struct {
-    const char *path; /* without /v1; with a * at its end: what begins so */
+    const char *path; /* without its prefix; with a * at its end: what begins so */
     bool is_post;
     handler handle;
 } routes[] = {
@@ -218,6 +224,7 @@ static const struct {
     { "/models/*", false, show_model },
     { "/chat/completions", true, chat },
     { "/chat/completions/control", true, r2i_control },
+    { "/completions", true, complete },
     { "/tokenize", true, tokenize },
     { "/detokenize", true, detokenize },
     { "/apply-template", true, apply_template },

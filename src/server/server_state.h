@@ -5,6 +5,7 @@
 #include <event2/http.h>
 
 #include "server/chat_reply.h"
+#include "server/completion_reply.h"
 #include "server/engine_loop.h"
 #include "server/listeners.h"
 #include "server/reader.h"

@@ -110,6 +110,10 @@ static void take_values(r2i_wishes *w, const values *v) {
     w->n_choices = (int32_t)v->n;
 }
 
+bool r2i_wishes_have_field(const char *name) {
+    return r2i_fields_have(&table, name);
+}
+
 r2_status r2i_wishes_read(r2i_wishes *w, const json_t *body, r2i_refusal *r) {
     const r2_sampling *s = &w->options.sampling;
     values v = { .temperature = s->temperature,

@@ -20,12 +20,15 @@ typedef struct {
     const char *user;      /* who asks, as the client says: borrowed, or NULL */
     r2i_answer_form form;  /* borrowed from the body as well */
     r2_grammar *grammar;   /* compiled from it, the reader's doing; NULL: the answer is free */
+    /* Completions: thoughts are text like the rest; the answer begins with the prompt; nothing follows it. */
+    bool is_raw, has_echo, is_prompt_only;
     bool has_think_budget; /* the request's own, which is kept whatever is left for an answer */
 } r2i_wishes;
 
 /* Reads the fields that all endpoints share; what the body does not say stays as it is in *wishes.  On failure
  * R2_E_ARGUMENT with *refusal filled. */
 R2_CHECKED r2_status r2i_wishes_read(r2i_wishes *wishes, const json_t *body, r2i_refusal *refusal);
+bool r2i_wishes_have_field(const char *name);
 /* What can be checked against the model's vocabulary only. */
 R2_CHECKED r2_status r2i_wishes_check(const r2i_wishes *wishes, int32_t n_vocab,
                                       r2i_refusal *refusal);
