@@ -48,7 +48,6 @@ static r2_status make_prompt(const r2i_reader *reader, r2i_job *job, bool is_for
 
 /* ---- chat ---- */
 
-/* Of a prompt and its answer. */
 static r2i_prompt_limits limits_of(const r2i_reader *reader) {
     return (r2i_prompt_limits){ reader->options->n_context, reader->n_cache_tokens };
 }
