@@ -23,9 +23,6 @@ static const r2i_field fields[] = {
     { "best_of", R2I_FIELD_COUNT, AT(best_of), 1, R2I_MAX_CHOICES },
     { "messages", R2I_FIELD_REFUSED, 0, 0, 0 },
     { "tools", R2I_FIELD_REFUSED, 0, 0, 0 },
-    { "response_format", R2I_FIELD_REFUSED, 0, 0, 0 },
-    { "grammar", R2I_FIELD_REFUSED, 0, 0, 0 },
-    { "json_schema", R2I_FIELD_REFUSED, 0, 0, 0 },
 };
 static const r2i_field_table table = { fields, sizeof fields / sizeof *fields };
 
@@ -101,7 +98,7 @@ static r2_status take_values(r2i_completion_request *q, const values *v, r2i_ref
         w->options.max_new_tokens > 0 ? w->options.max_new_tokens : DEFAULT_TOKENS;
     q->suffix = v->suffix;
     w->is_raw = true;
-    w->options.think = R2_THINK_AUTO;
+    w->options.think = w->form.kind == R2I_FORM_FREE ? R2_THINK_AUTO : R2_THINK_OFF;
     w->options.think_budget = w->options.think_minimum = 0;
     w->has_echo = v->has_echo;
     w->is_prompt_only = v->max_tokens == 0;

@@ -102,6 +102,7 @@ static r2_status read_completion(const r2i_reader *reader, r2i_job *job) {
     R2I_TRY(r2i_completion_request_read(q, job->body.bytes, job->body.n_bytes, &defaults,
                                         &job->refusal));
     R2I_TRY(r2i_wishes_check(&q->wishes, n_vocab(reader), &job->refusal));
+    R2I_TRY(take_grammar(reader, job, &q->wishes));
     if (r2i_job_make_choices(job, reader->desk->heap, &q->wishes, q->n_prompts) != R2_OK)
         return r2i_refuse_memory(&job->refusal);
     R2I_TRY(r2i_completion_prompts_read(job, reader->desk->heap, reader->options->model, &limits,

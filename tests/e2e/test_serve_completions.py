@@ -244,7 +244,7 @@ BAD = {
     "best_of": [2, 0, 17, "x", True, 1.5], "n": [0, 17, "1", -5, 1.5, True], "temperature": [-0.1, 2.1, "1", [], True], "top_p": [-1, 1.01, "x"], "top_k": [-1, 1.5, "x"],
     "min_p": [2, -1], "presence_penalty": [3, "x"], "frequency_penalty": [-2.5, {}], "repetition_penalty": [-1, "x"], "seed": ["x", 1.5, {}],
     "stop": [3, {}, [3], [""], "", ["x"] * 17], "stream": ["yes", 1, []], "stream_options": [3, {"include_usage": "x"}], "logit_bias": [[], {"x": 1}, {"5": 101}, {"99999": 1}],
-    "messages": [[{"role": "user", "content": "x"}]], "tools": [[{}]], "response_format": [{"type": "json_object"}], "model": [3], "metadata": ["x"], "user": [3],
+    "messages": [[{"role": "user", "content": "x"}]], "tools": [[{}]], "response_format": [{"type": "yaml"}], "regex": ["(", 3], "grammar": ["x"], "guided_choice": [[], "x"], "model": [3], "metadata": ["x"], "user": [3],
     "return_progress": ["x", 1],
 }
 
@@ -254,6 +254,14 @@ def test_bad_field_is_named(server, name):
     for value in BAD[name]:
         e = error(server.ask("POST", "/v1/completions", {"prompt": "Hello", "max_tokens": 2, name: value}), 400)
         assert e["type"] == "invalid_request_error" and e["param"].startswith(name), (value, e)
+
+
+def test_forms(server):
+    for form, said in (({"regex": "x{3}y"}, "xxxy"), ({"guided_choice": ["words"]}, "words"), ({"grammar": 'root ::= "no" "thing"'}, "nothing")):
+        for n in (1, 3): assert texts(complete(server, prompt="Hello", max_tokens=40, n=n, temperature=1, **form)) == [said] * n
+    said = complete(server, prompt="Hello", max_tokens=200, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": [17]}}}, echo=True, logprobs=1)["choices"][0]
+    assert said["text"] == "Hello17" and said["finish_reason"] == "stop"
+    check_offsets(said["text"], said["logprobs"])
 
 
 def test_limits_and_harmless_fields(server):
