@@ -88,9 +88,18 @@ const r2i_command r2i_command_table[] = {
       "complete.  "
       "show\n"
       "reads and checks such a folder." },
-    { "config", NULL, "[list|get|set|unset] [FLAG] [VALUE]", "keep flags in a file", R2I_FOR_CONFIG,
+    { "plot", NULL, "RUN...", "show how training went, several runs side by side", R2I_FOR_PLOT,
+      r2i_plot_command,
+      "RUN is the folder of a run or a metrics.jsonl: an object of numbers with \"step\" on each "
+      "line.  With\n"
+      "-o FILE.svg a picture, one panel per metric and one colour per run; otherwise a sparkline "
+      "per "
+      "metric." },
+    { "config", NULL, "list|get|set|unset", "keep flags in a file", R2I_FOR_CONFIG,
       r2i_config_command,
-      "FLAG is the long name of a flag, for all commands, or COMMAND.FLAG.  Read are, the stronger "
+      "list; get FLAG; set FLAG VALUE; unset FLAG.  FLAG is the long name of a flag, for all "
+      "commands, or "
+      "COMMAND.FLAG.\nRead are, the stronger "
       "first:\n"
       "./r2lm.ini, $XDG_CONFIG_HOME/r2lm/config.ini (~/.config/...), /etc/r2lm/config.ini.  A line "
       "is "

@@ -39,7 +39,8 @@ enum {
     R2I_FOR_QUANTIZE = 1 << 16,
     R2I_FOR_SERVE = 1 << 17,
     R2I_FOR_DATA = 1 << 18,
-    R2I_FOR_ALL = (1 << 19) - 1,
+    R2I_FOR_PLOT = 1 << 19,
+    R2I_FOR_ALL = (1 << 20) - 1,
     /* Those that use no settings: a broken file of settings must not stop them. */
     R2I_FOR_READERS = R2I_FOR_HELP | R2I_FOR_VERSION | R2I_FOR_COMPLETION | R2I_FOR_LICENSES
 };
@@ -61,7 +62,7 @@ typedef struct {
     const char *reasoning_field;
     int32_t port, parallel, queue, drain_s, timeout_s, body_mb, cache_mb;
     const char *output, *mark, *licence;
-    r2i_text_list held_out;
+    r2i_text_list held_out, metrics;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */

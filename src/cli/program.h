@@ -75,6 +75,7 @@ int r2i_plan_command(r2i_program *program);
 int r2i_convert_command(r2i_program *program);
 int r2i_verify_command(r2i_program *program);
 int r2i_data_command(r2i_program *program);
+int r2i_plot_command(r2i_program *program);
 int r2i_config_command(r2i_program *program);
 int r2i_doctor_command(r2i_program *program);
 int r2i_version_command(r2i_program *program);

@@ -1,0 +1,119 @@
+/* command_plot.c - `r2lm plot`: how training runs went, as a picture or in the terminal. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/failure.h"
+#include "cli/plot_svg.h"
+#include "cli/text_write.h"
+
+enum { MAX_RUNS = 16, SPARK_WIDTH = 60, MAX_PICTURE_BYTES = 64 << 20 };
+
+static const r2i_plot_panel usual_panels[] = {
+    { "loss", "validation_loss", "loss (nats per token); dots: validation" },
+    { "reward", NULL, "reward" },
+    { "grad_norm", NULL, "gradient norm" },
+    { "lr", NULL, "learning rate" },
+    { "tok_s", NULL, "tokens per second" },
+};
+enum { N_USUAL = sizeof usual_panels / sizeof *usual_panels };
+
+typedef struct {
+    r2i_program *program;
+    r2i_run_metrics runs[MAX_RUNS];
+    int32_t n_runs;
+} plot_work;
+
+static r2_status read_runs(plot_work *w, r2_error *err) {
+    r2i_program *p = w->program;
+    const int n = p->arguments.n_words;
+    if (n < 1 || n > MAX_RUNS)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "plot: expected 1 to %d folders or files of runs, found %d", MAX_RUNS, n);
+    for (; w->n_runs < n; w->n_runs++)
+        R2I_TRY(r2i_run_metrics_read(&w->runs[w->n_runs], p, p->arguments.words[w->n_runs], err));
+    return R2_OK;
+}
+
+/* What --metric names, or what runs usually have. */
+static int32_t choose_panels(const r2i_program *p, r2i_plot_panel panels[R2I_LIST_TEXTS]) {
+    const r2i_text_list *names = &p->options->metrics;
+    for (int32_t i = 0; i < names->n; i++)
+        panels[i] = (r2i_plot_panel){ names->texts[i], NULL, names->texts[i] };
+    if (names->n > 0) return names->n;
+    memcpy(panels, usual_panels, sizeof usual_panels);
+    return N_USUAL;
+}
+
+static r2_status fail_empty(const plot_work *w, r2_error *err) {
+    const r2i_run_metrics *run = &w->runs[0];
+    char names[160] = "";
+    for (int32_t i = 0; i < run->n_metrics; i++) {
+        const size_t used = strlen(names);
+        (void)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
+                       run->metrics[i].name);
+    }
+    return r2i_fail(err, R2_E_ARGUMENT, "plot: no run has these; %.60s has %s", run->name, names);
+}
+
+static r2_status draw(const plot_work *w, r2i_buffer *picture, r2_error *err) {
+    r2i_plot_panel panels[R2I_LIST_TEXTS];
+    int32_t n_drawn;
+    const int32_t n = choose_panels(w->program, panels);
+    R2I_TRY(r2i_plot_svg(picture, w->runs, w->n_runs, panels, n, &n_drawn, err));
+    return n_drawn > 0 ? R2_OK : fail_empty(w, err);
+}
+
+static r2_status write_picture(const plot_work *w, const char *path, r2_error *err) {
+    r2i_buffer picture;
+    r2i_buffer_init(&picture, &w->program->heap, MAX_PICTURE_BYTES);
+    r2_status status = draw(w, &picture, err);
+    if (status == R2_OK && strcmp(path, "-") == 0)
+        (void)fwrite(picture.bytes, 1, picture.n_bytes, stdout);
+    else if (status == R2_OK)
+        status = r2i_text_write(path, picture.bytes, picture.n_bytes, 0644, err);
+    r2i_buffer_destroy(&picture);
+    return status;
+}
+
+static r2_status print_metric(const plot_work *w, const r2i_run_metrics *run, const char *name,
+                              bool *is_any, r2_error *err) {
+    const r2i_metric *m = name != NULL ? r2i_run_metrics_find(run, name) : NULL;
+    r2i_buffer line;
+    size_t n;
+    if (m == NULL) return R2_OK;
+    const r2i_metric_point *points = r2i_metric_points(m, &n);
+    r2i_buffer_init(&line, &w->program->heap, 4 * SPARK_WIDTH);
+    const r2_status status = r2i_plot_sparkline(&line, m, SPARK_WIDTH, err);
+    if (status == R2_OK)
+        printf("  %-16s %s %.5g to %.5g\n", name, line.bytes, points[0].value, points[n - 1].value);
+    r2i_buffer_destroy(&line);
+    *is_any = true;
+    return status;
+}
+
+static r2_status print_runs(const plot_work *w, r2_error *err) {
+    r2i_plot_panel panels[R2I_LIST_TEXTS];
+    const int32_t n_panels = choose_panels(w->program, panels);
+    bool is_any = false;
+    for (int32_t r = 0; r < w->n_runs; r++) {
+        r2i_terminal_write(&w->program->terminal, false, w->runs[r].name);
+        printf("\n");
+        for (int32_t i = 0; i < n_panels; i++) {
+            R2I_TRY(print_metric(w, &w->runs[r], panels[i].metric, &is_any, err));
+            R2I_TRY(print_metric(w, &w->runs[r], panels[i].second, &is_any, err));
+        }
+    }
+    return is_any ? R2_OK : fail_empty(w, err);
+}
+
+int r2i_plot_command(r2i_program *p) {
+    plot_work w = { .program = p };
+    r2_error err = { R2_OK, "" };
+    r2_status status = read_runs(&w, &err);
+    const char *path = p->options->output;
+    if (status == R2_OK)
+        status = path != NULL ? write_picture(&w, path, &err) : print_runs(&w, &err);
+    for (int32_t i = 0; i < w.n_runs; i++)
+        r2i_run_metrics_free(&w.runs[i]);
+    return status == R2_OK ? R2I_EXIT_OK : r2i_program_fail(p, status, &err);
+}
