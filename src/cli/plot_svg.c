@@ -16,6 +16,7 @@ enum {
     LEGEND_HEIGHT = 24,
     N_TICKS = 6,
     MANY_POINTS = 400,
+    SMOOTH_SHARE = 60, /* of the points, on each side */
     MAX_DRAWN = 2000
 };
 
@@ -111,18 +112,26 @@ static r2_status draw_axes(picture *p, const char *title, r2_error *err) {
     return R2_OK;
 }
 
-/* A line through the points; `smooth` is the weight of what came before. */
-static r2_status draw_line(picture *p, const r2i_metric *m, const char *style, double smooth,
+/* The mean of `reach` points on both sides, fewer near the ends: it lags behind nothing. */
+static double mean_around(const r2i_metric_point *points, size_t n, size_t i, size_t reach) {
+    if (reach > i) reach = i;
+    if (reach > n - 1 - i) reach = n - 1 - i;
+    double sum = 0;
+    for (size_t k = i - reach; k <= i + reach; k++)
+        sum += points[k].value;
+    return sum / (double)(2 * reach + 1);
+}
+
+static r2_status draw_line(picture *p, const r2i_metric *m, const char *style, size_t reach,
                            r2_error *err) {
     size_t n;
     const r2i_metric_point *points = r2i_metric_points(m, &n);
     const size_t every = n / MAX_DRAWN + 1;
-    double value = n > 0 ? points[0].value : 0;
     PUT(p, "<path d=\"");
     for (size_t i = 0; i < n; i++) {
-        value = smooth * value + (1 - smooth) * points[i].value;
         if (i % every != 0 && i + 1 != n) continue;
-        PUT(p, "%c%.1f %.1f", i == 0 ? 'M' : 'L', place_x(p, points[i].step), place_y(p, value));
+        PUT(p, "%c%.1f %.1f", i == 0 ? 'M' : 'L', place_x(p, points[i].step),
+            place_y(p, mean_around(points, n, i, reach)));
     }
     PUT(p, "\" %s/>\n", style);
     return R2_OK;
@@ -138,7 +147,7 @@ static r2_status draw_metric(picture *p, const r2i_metric *m, const char *colour
     R2I_TRY(draw_line(p, m, style, 0, err));
     if (!is_many) return R2_OK;
     (void)snprintf(style, sizeof style, "class=\"l\" stroke=\"%s\"", colour);
-    return draw_line(p, m, style, 1 - 100.0 / (double)n, err);
+    return draw_line(p, m, style, n / SMOOTH_SHARE, err);
 }
 
 static r2_status draw_dots(picture *p, const r2i_metric *m, const char *colour, r2_error *err) {
