@@ -10,9 +10,9 @@ struct r2i_sampler {
     int32_t n_vocab;
     r2i_softmax *softmax;
     float *adjusted;           /* [n_vocab] */
-    float *shares;             /* [n_vocab] probability at the temperature, before any filter */
+    float *shares;             /* [n_vocab] probabilities at the temperature */
     r2i_candidate *candidates; /* [n_vocab] */
-    double *weights;           /* [n_vocab] of kept candidates, or sums of blocks of shares */
+    double *weights;           /* [n_vocab] of kept candidates, the likeliest 1; or block sums */
     uint32_t *seen;            /* bit per token, all clear between draws */
 };
 
@@ -139,14 +139,18 @@ static void sift_down(r2i_candidate *heap, int32_t n, int32_t at) {
     heap[at] = moved;
 }
 
-/* Tokens with more than this share become candidates; returns how many. */
-static int32_t collect(r2i_sampler *s, const float *logits, float least, double *sum) {
+/* Tokens with larger logits become candidates; returns how many. */
+static int32_t collect(r2i_sampler *s, const float *logits, float least) {
+    enum { BLOCK = 32 };
     int32_t n = 0;
-    *sum = 0;
-    for (int32_t i = 0; i < s->n_vocab; i++) {
-        if (s->shares[i] <= least) continue;
-        s->candidates[n++] = (r2i_candidate){ i, logits[i] };
-        *sum += (double)s->shares[i];
+    for (int32_t begin = 0; begin < s->n_vocab; begin += BLOCK) {
+        const int32_t end = s->n_vocab - begin < BLOCK ? s->n_vocab : begin + BLOCK;
+        int has_one = 0; /* mostly not: looked at as vectors */
+        for (int32_t i = begin; i < end; i++)
+            has_one |= logits[i] > least;
+        for (int32_t i = begin; has_one && i < end; i++) {
+            if (logits[i] > least) s->candidates[n++] = (r2i_candidate){ i, logits[i] };
+        }
     }
     return n;
 }
@@ -173,47 +177,70 @@ static int32_t pick(const double *weights, int32_t n, double *left) {
     return n - 1; /* rounding left a rest */
 }
 
-/* Enough candidates for whatever top-k, top-p and min-p let through.  Nearly all of a vocabulary has
- * hardly a share; ordering it whole takes longer than computing its logits. */
+static double weight_of(float logit, float largest, float temperature) {
+    return exp(((double)logit - (double)largest) / (double)temperature);
+}
+
+/* Enough candidates for whatever top-k, top-p and min-p let through; `needed` is top-p's share of all
+ * weights.  Nearly all of a vocabulary weighs hardly anything; ordering it whole takes longer than computing
+ * its logits. */
 static int32_t collect_enough(r2i_sampler *s, const r2i_sampling *p, const float *logits,
-                              float largest_share) {
-    static const float steps[] = { 0x1p-8F, 0x1p-14F, 0x1p-22F, 0 };
-    const bool has_share = p->top_p > 0 && p->top_p < 1;
+                              float largest, double needed) {
+    static const float steps[] = { 5.5F, 9.7F, 15.2F, INFINITY }; /* 1/256, 1/16384, ... */
     int32_t n = 0;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        double sum;
-        n = collect(s, logits, steps[i] * largest_share, &sum);
+        double sum = 0;
+        n = collect(s, logits, largest - steps[i] * p->temperature);
         if (p->top_k > 0 && n >= p->top_k) break;
-        if (p->top_k > 0 && has_share) continue; /* top-p's share is one of all k */
-        if (has_share && sum >= (double)p->top_p) break;
-        if (p->min_p > 0 && steps[i] < p->min_p) break;
+        if (p->top_k > 0) continue; /* top-p's share is one of all k */
+        if (p->min_p > 0 && expf(-steps[i]) < p->min_p) break;
+        for (int32_t c = 0; c < n && needed < INFINITY; c++)
+            sum += weight_of(s->candidates[c].logit, largest, p->temperature);
+        if (sum >= needed) break;
     }
     return n;
 }
 
-/* What top-p is a share of: the weight of the k likeliest, which are popped, or all there is. */
-static double total_weight(r2i_sampler *s, int32_t n, int32_t k) {
+/* Weight of the k likeliest, which are popped. */
+static double weigh_popped(r2i_sampler *s, const r2i_sampling *p, int32_t n, int32_t k,
+                           float largest) {
     double sum = 0;
     for (int32_t i = 0; i < k; i++)
-        sum += (double)s->shares[pop_best(s->candidates, n, i).token];
-    return k > 0 ? sum : 1;
+        sum += weight_of(pop_best(s->candidates, n, i).logit, largest, p->temperature);
+    return sum;
+}
+
+/* softmax((logits - largest) / temperature); what is no number has no share. */
+static void share_out(r2i_sampler *s, const float *logits, float largest, float temperature) {
+    for (int32_t i = 0; i < s->n_vocab; i++) {
+        const float x = (logits[i] - largest) / temperature;
+        s->shares[i] = x == x ? x : -INFINITY;
+    }
+    s->softmax(s->shares, s->shares, s->n_vocab);
 }
 
 /* Pops candidates, best first, as far as the filters let them through, and draws among these. */
-static int32_t draw_filtered(r2i_sampler *s, const r2i_sampling *p, int32_t n, double u) {
+static int32_t draw_filtered(r2i_sampler *s, const r2i_sampling *p, const float *logits,
+                             int32_t likeliest, double u) {
+    const float largest = logits[likeliest];
+    const bool has_share = p->top_p > 0 && p->top_p < 1;
+    double needed = INFINITY, sum = 0;
+    if (has_share && p->top_k == 0) {
+        share_out(s, logits, largest, p->temperature);
+        needed = (double)p->top_p / (double)s->shares[likeliest]; /* whose weight is 1 */
+    }
+    const int32_t n = collect_enough(s, p, logits, largest, needed);
     const int32_t k = p->top_k > n ? n : p->top_k, most = k > 0 ? k : n;
     for (int32_t i = n / 2 - 1; i >= 0; i--)
         sift_down(s->candidates, n, i);
-    const double share = p->top_p > 0 && p->top_p < 1 ? (double)p->top_p : 1;
-    const double needed = share * total_weight(s, n, k);
-    double sum = 0;
+    const double popped = weigh_popped(s, p, n, k, largest);
+    if (has_share && k > 0) needed = (double)p->top_p * popped;
     int32_t kept = 0;
     while (kept < most) {
         const r2i_candidate c =
             k > 0 ? s->candidates[n - 1 - kept] : pop_best(s->candidates, n, kept);
-        const double weight = (double)s->shares[c.token];
-        if (kept > 0 && ((share < 1 && sum >= needed) || weight < (double)p->min_p * s->weights[0]))
-            break;
+        const double weight = weight_of(c.logit, largest, p->temperature);
+        if (kept > 0 && (sum >= needed || weight < (double)p->min_p)) break;
         s->weights[kept++] = weight;
         sum += weight;
     }
@@ -256,15 +283,6 @@ static int32_t draw_any(r2i_sampler *s, int32_t likeliest, double u) {
     return at >= 0 ? at : likeliest;
 }
 
-/* softmax((logits - largest) / temperature); what is no number has no share. */
-static void weigh(r2i_sampler *s, const float *logits, float largest, float temperature) {
-    for (int32_t i = 0; i < s->n_vocab; i++) {
-        const float x = (logits[i] - largest) / temperature;
-        s->shares[i] = x == x ? x : -INFINITY;
-    }
-    s->softmax(s->shares, s->shares, s->n_vocab);
-}
-
 int32_t r2i_sampler_draw(r2i_sampler *s, const r2i_sampling *p, const r2i_draw *draw) {
     const float *logits = adjust(s, p, draw);
     const int32_t likeliest = r2i_largest_logit(logits, s->n_vocab);
@@ -272,8 +290,8 @@ int32_t r2i_sampler_draw(r2i_sampler *s, const r2i_sampling *p, const r2i_draw *
         return likeliest >= 0 && isfinite(logits[likeliest]) ? likeliest : -1;
     }
     const double u = r2i_random_unit(p->seed, 0, draw->position);
-    weigh(s, logits, logits[likeliest], p->temperature);
     const bool is_filtered = p->top_k > 0 || (p->top_p > 0 && p->top_p < 1) || p->min_p > 0;
-    if (!is_filtered) return draw_any(s, likeliest, u);
-    return draw_filtered(s, p, collect_enough(s, p, logits, s->shares[likeliest]), u);
+    if (is_filtered) return draw_filtered(s, p, logits, likeliest, u);
+    share_out(s, logits, logits[likeliest], p->temperature);
+    return draw_any(s, likeliest, u);
 }
