@@ -1,9 +1,10 @@
 #!/bin/sh
 # install_peers.sh - builds the engines that `make bench` compares with, outside the tree, and prints
-# their folder.  Takes ten to thirty minutes the first time, nothing afterwards.
+# their folder.  Takes twenty to sixty minutes the first time, nothing afterwards.
 #   venv/           llama.cpp as the package llama-cpp-python, built here for this processor
-#   ik/bin/         llama-bench and llama-batched-bench of ik_llama.cpp, from the source of the
-#                   package ik-llama-cpp-python (its ready wheel is not built for this processor)
+#   llama/bin/      llama-server of the same version, from that package's source
+#   ik/bin/         llama-bench, llama-batched-bench and llama-server of ik_llama.cpp, from the source of
+#                   the package ik-llama-cpp-python (its ready wheel is not built for this processor)
 # What cannot be built is named on stderr and left out; run_bench.py then reports it as missing.
 set -u
 
@@ -31,6 +32,27 @@ fi
 "$venv_python" -c "import gguf, numpy" 2> /dev/null ||
     "$venv_python" -m pip install --disable-pip-version-check numpy gguf > "$peers/gguf.log" 2>&1 || say "gguf: see $peers/gguf.log"
 
+build_llama_server() {
+    rm -rf "$peers/llama.part"
+    mkdir -p "$peers/llama.part" || return 1
+    cd "$peers/llama.part" || return 1
+    "$venv_python" -m pip download --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
+        "llama-cpp-python==$llama_version" || return 1
+    tar xf llama_cpp_python-$llama_version.tar.gz || return 1
+    cmake -G Ninja -S llama_cpp_python-$llama_version/vendor/llama.cpp -B build -DCMAKE_BUILD_TYPE=Release \
+        -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+        -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF \
+        -DLLAMA_OPENSSL=OFF -DLLAMA_CURL=OFF -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w || return 1
+    cmake --build build -j "$jobs" --target llama-server || return 1
+    mkdir -p "$peers/llama/bin" || return 1
+    cp build/bin/llama-server "$peers/llama/bin/" || return 1
+    cd "$peers" && rm -rf "$peers/llama.part"
+}
+if [ ! -x "$peers/llama/bin/llama-server" ]; then
+    say "building llama-server (llama-cpp-python $llama_version), once; log: $peers/llama-server.log"
+    (build_llama_server) > "$peers/llama-server.log" 2>&1 || say "llama-server: build failed, see $peers/llama-server.log"
+fi
+
 build_ik() {
     rm -rf "$peers/ik.part"
     mkdir -p "$peers/ik.part" || return 1
@@ -50,15 +72,16 @@ configure_file(${CMAKE_CURRENT_SOURCE_DIR}/common/build-info.cpp.in ${CMAKE_CURR
 CMAKE
     cmake -G Ninja -S "$source" -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=ON \
         -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN' \
-        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_EXAMPLES=ON -DLLAMA_CURL=OFF \
+        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_EXAMPLES=ON -DLLAMA_CURL=OFF \
         -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w || return 1
-    cmake --build build -j "$jobs" --target llama-bench llama-batched-bench || return 1
+    cmake --build build -j "$jobs" --target llama-bench llama-batched-bench llama-server || return 1
     mkdir -p "$peers/ik/bin" || return 1
     find build -name '*.so' -exec cp {} "$peers/ik/bin/" \; || return 1
-    cp build/bin/llama-batched-bench build/bin/llama-bench "$peers/ik/bin/" || return 1
+    cp build/bin/llama-batched-bench build/bin/llama-bench build/bin/llama-server "$peers/ik/bin/" || return 1
     cd "$peers" && rm -rf "$peers/ik.part"
 }
-if [ ! -x "$peers/ik/bin/llama-bench" ] || [ ! -x "$peers/ik/bin/llama-batched-bench" ]; then
+if [ ! -x "$peers/ik/bin/llama-bench" ] || [ ! -x "$peers/ik/bin/llama-batched-bench" ] ||
+    [ ! -x "$peers/ik/bin/llama-server" ]; then
     say "building ik_llama.cpp (ik-llama-cpp-python $ik_version), once; log: $peers/ik.log"
     (build_ik) > "$peers/ik.log" 2>&1 || say "ik_llama.cpp: build failed, see $peers/ik.log"
 fi

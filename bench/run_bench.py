@@ -10,6 +10,7 @@ the table.  Every single sample goes to the CSV file.
 """
 import argparse, csv, json, os, random, shutil, signal, statistics, subprocess, sys, tempfile, time
 from gguf_facts import read_facts
+import peer_servers
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "r2lm")
@@ -63,7 +64,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k quantize mla32k experts draft".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k quantize mla32k experts draft serve".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -283,7 +284,7 @@ class Table:
         goals, met = [], []
         for value, goal, name in ((ratio, goal_ratio, "x"), (share, goal_share, "% of limit")):
             if goal is None: continue
-            goals.append(f">= {goal:g}x" if name == "x" else f">= {goal * 100:.0f} %")
+            goals.append(f">= {goal:.3g}x" if name == "x" else f">= {goal * 100:.0f} %")
             met.append(None if value is None else value >= goal)
         if goal_value is not None:
             goals.append(("<= " if lower_is_better else ">= ") + self.number(goal_value, unit))
@@ -543,6 +544,37 @@ def draft_rows(b, table):
         table.row(f"{title} ({goal:g}x our {plain:.0f} without)", got, goal_value=goal * plain, unit=" tok/s")
 
 
+def serve_rows(b, table):
+    """Chats at once over HTTP: tokens of all together, the wait for the first one, pauses between them; 4 requests for one chat, two per chat for more."""
+    folder, generator, logs = os.path.join(ROOT, "bench", "prompts"), os.path.join(b.build, "bench_serve"), os.path.join(CACHE, "bench")
+    os.makedirs(logs, exist_ok=True)
+    for key in ("q4km", "smol"):
+        path, best = b.model(key), {}
+        if not path: continue
+        commands = {OURS: [b.program, "serve", "-m", path, "-t", str(b.o.threads)]}
+        for engine, place in ((LLAMA, "llama"), (IK, "ik")):
+            program = b.peers and os.path.join(b.peers, place, "bin", "llama-server")
+            if program and os.path.exists(program): commands[engine] = [program, "-m", path, "-t", str(b.o.threads), "-np", "32", "-c", "32768"]
+            else: b.lack(f"{engine}, llama-server", "not built, see bench/install_peers.sh")
+        for _ in range(min(b.o.rounds, 2)):
+            for engine, command in commands.items():
+                b.machine()
+                try:
+                    with peer_servers.Server(command, os.path.join(logs, f"serve-{engine}.log")) as server:
+                        peer_servers.measure(generator, server, folder, 2, 2)
+                        for chats in (1, 8, 32):
+                            for metric, value in peer_servers.measure(generator, server, folder, chats, max(4, 2 * chats)).items():
+                                b.note(f"serve {key} {chats}", engine, metric, value)
+                                of = best.setdefault((chats, metric), {})
+                                of[engine] = (max if metric == "tok_s" else min)(value, of.get(engine, value))
+                except (OSError, ValueError, subprocess.SubprocessError) as why: b.lack(f"{engine}, serving {MODELS[key]}", why)
+        for chats in (1, 8, 32):
+            goal = {8: 3, 32: 4}.get(chats)
+            table.row(f"serve, {chats} chats, tokens/s, {MODELS[key]}", best.get((chats, "tok_s"), {}), goal_ratio=goal)
+            for metric, title in (("first_p50_ms", "first token, half of them"), ("first_p95_ms", "first token, 95 of 100"), ("pause_p50_ms", "pause, half of them"), ("pause_p95_ms", "pause, 95 of 100")):
+                table.row(f"  {title}", best.get((chats, metric), {}), lower_is_better=True, unit=" ms", goal_ratio=1 / 0.6 if metric.startswith("first") else None)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--build", default=os.path.join(ROOT, "build"))
@@ -564,7 +596,8 @@ def main():
     table = Table()
     speed_rows(b, table, rows)
     for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("memory", memory_rows), ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
-                           ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows)):
+                           ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
+                           ("serve", serve_rows)):
         if group not in groups: continue
         try: measure(b, table)
         except (Missing, KeyError, TypeError, ValueError) as why: b.lack(f"row {group}", why)
