@@ -6,6 +6,8 @@
 #define _POSIX_C_SOURCE 200809L /* shutdown */
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -149,6 +151,9 @@ static void on_timer(evutil_socket_t fd, short what, void *connection) {
         bufferevent_event_cb events;
         void *http;
         bufferevent_getcb(c->stream, &reads, &writes, &events, &http);
+        const int at_once = 1; /* tokens do not wait for the client to confirm those before */
+        (void)setsockopt(bufferevent_getfd(c->stream), IPPROTO_TCP, TCP_NODELAY, &at_once,
+                         sizeof at_once);
         c->http = http;
         c->is_known = true;
         evhttp_connection_set_closecb(c->http, on_close, c);

@@ -138,8 +138,8 @@ void r2i_desk_tell(r2i_desk *d, r2i_job *job) {
     else
         d->ready_first = job;
     d->ready_last = job;
-    (void)!write(d->wake_fd, &one,
-                 sizeof one); /* full only when the loop is about to wake anyway */
+    /* The loop takes jobs until none is left, so whoever comes behind another need not wake it. */
+    if (d->ready_first == job) (void)!write(d->wake_fd, &one, sizeof one);
 }
 
 void r2i_desk_end_choice(r2i_desk *d, r2i_choice *choice) {
