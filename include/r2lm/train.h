@@ -1,6 +1,6 @@
-/* train.h - from texts to a model: data for training.
+/* train.h - from texts to a model: data for training, training.
  *
- * All functions may be called from any thread. */
+ * All functions may be called from any thread; a trainer belongs to one thread at a time. */
 #ifndef R2LM_TRAIN_H
 #define R2LM_TRAIN_H
 
@@ -62,6 +62,100 @@ R2_API R2_CHECKED r2_status r2_data_prepare(r2_data_result *result, const r2_mod
  * R2_E_MISMATCH: made with another tokenizer than `model`'s (NULL: not compared). */
 R2_API R2_CHECKED r2_status r2_data_check(r2_data_result *result, const char *folder,
                                           const r2_model *model, r2_error *err);
+
+/* ---- a model to train ----------------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t seed;
+    bool is_forced; /* replace what has the name of the output, if it is a model folder */
+    r2_host host;
+} r2_model_init_options;
+
+/* Writes the folder `out`: the model that config.json in `folder` describes, with random weights in
+ * F32, and the tokenizer files of `folder`.  Matrices are normal with deviation 0.02, those that write
+ * to the residual rows with 0.02 / sqrt(2 layers); norms are 1, biases 0.  The same seed gives the
+ * same bytes.  `options` may be NULL.  R2_E_NOT_FOUND, R2_E_FORMAT, R2_E_UNSUPPORTED as r2_model_open;
+ * R2_E_ARGUMENT: `out` exists; R2_E_FULL, R2_E_IO, R2_E_NOMEM. */
+R2_API R2_CHECKED r2_status r2_model_init(const char *folder, const char *out,
+                                          const r2_model_init_options *options, r2_error *err);
+
+/* ---- training steps, for loops of one's own ------------------------------------------------- */
+
+typedef struct r2_trainer r2_trainer;
+
+typedef struct {
+    int32_t n_threads;        /* 0: one per processor this process may use */
+    int32_t batch_tokens;     /* most tokens of a batch; 0: 4096 */
+    int32_t document_tokens;  /* most tokens of a document; 0: batch_tokens */
+    int32_t batch_documents;  /* most documents of a batch; 0: one per 32 tokens */
+    r2_arithmetic arithmetic; /* FAST: BF16 products with F32 sums, forward and backward */
+    bool is_recomputing;      /* keep each layer's input only and compute the rest twice */
+    const char *cpu;          /* as in r2_model_options */
+    r2_host host;
+} r2_trainer_options;
+
+/* Opens a model for training: all of its numbers get F32 masters, whatever the file holds.  16 bytes
+ * per parameter and what a batch keeps are taken at once.  `options` may be NULL.  As r2_model_open;
+ * R2_E_NOMEM. */
+R2_API R2_CHECKED r2_status r2_trainer_open(r2_trainer **out, const char *path,
+                                            const r2_trainer_options *options, r2_error *err);
+/* NULL is allowed. */
+R2_API void r2_trainer_close(r2_trainer *trainer);
+
+typedef struct {
+    const r2_token
+        *tokens; /* [n_tokens] documents one after the other; each attends to itself alone */
+    const r2_token *targets; /* [n_tokens] what follows a token; -1: not learnt */
+    const float *weights;    /* [n_tokens] of the targets' losses; NULL: all 1 */
+    int32_t n_tokens;
+    const int32_t *lengths; /* [n_documents], each >= 1, n_tokens in all */
+    int32_t n_documents;
+} r2_training_batch;
+
+typedef struct {
+    double loss;     /* sum over the targets of weight * -log p, in nats */
+    double mtp_loss; /* the same of the prediction module for the tokens after next */
+    int32_t n_targets;
+} r2_training_loss;
+
+/* Adds to the gradients those of scale * (loss + mtp_weight * mtp_loss): with 1 / (all targets of a
+ * step) as scale, several batches make one step.  mtp_weight 0, or a model without the module, leaves
+ * it out.  R2_E_ARGUMENT: lengths or tokens that do not fit. */
+R2_API R2_CHECKED r2_status r2_trainer_add(r2_trainer *trainer, const r2_training_batch *batch,
+                                           float scale, float mtp_weight, r2_training_loss *loss,
+                                           r2_error *err);
+/* The loss alone. */
+R2_API R2_CHECKED r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batch,
+                                                r2_training_loss *loss, r2_error *err);
+
+typedef struct {
+    double lr, beta1, beta2, eps; /* beta1, beta2, eps 0: 0.9, 0.95, 1e-8 */
+    double weight_decay;          /* of matrices */
+    double clip;                  /* most norm of the gradient; 0: any */
+} r2_adamw_options;
+
+/* One step of AdamW, which clears the gradients; *norm is theirs before clipping.  R2_E_RANGE: it is
+ * no finite number, and nothing has changed. */
+R2_API R2_CHECKED r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options,
+                                            double *norm, r2_error *err);
+
+/* Writes the folder `out`: config.json and tokenizer files of the model that was opened, and its
+ * weights as they are now, in BF16 or in F32.  Any engine or transformers can open it.
+ * R2_E_UNSUPPORTED: the model came from a GGUF file; R2_E_ARGUMENT: `out` exists (is_forced: and is
+ * no model folder); R2_E_FULL, R2_E_IO, R2_E_NOMEM. */
+R2_API R2_CHECKED r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32,
+                                            bool is_forced, r2_error *err);
+
+typedef struct {
+    int64_t n_parameters;        /* that are trained, with the embedding */
+    int64_t n_active_parameters; /* multiplied with for one token */
+    int64_t memory_bytes;        /* taken */
+    int64_t n_steps;
+    int32_t n_threads;
+    bool has_mtp;
+} r2_trainer_info;
+
+R2_API void r2_trainer_get_info(const r2_trainer *trainer, r2_trainer_info *out);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,240 @@
+/* trainer.c - r2_trainer: an open model with masters, gradients, moments and a backward pass. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/cpu.h"
+#include "base/failure.h"
+#include "model/model.h"
+#include "r2lm/train.h"
+#include "train/adamw.h"
+#include "train/backward.h"
+#include "train/weights_folder.h"
+
+enum { PATH_BYTES = 4096, DEFAULT_TOKENS = 4096, MAX_TOKENS = 1 << 22 };
+
+struct r2_trainer {
+    r2_model *model;
+    r2i_pool *pool;
+    r2i_parameters parameters;
+    r2i_adamw adamw;
+    r2i_backward *backward;
+    r2i_backward_limits limits;
+    int32_t *targets; /* [cap_rows], -1 replaced */
+    float *weights;   /* [cap_rows] */
+    char path[PATH_BYTES];
+};
+
+/* ---- opening ---- */
+
+static r2_status set_limits(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
+    const int32_t n = o->batch_tokens > 0 ? o->batch_tokens : DEFAULT_TOKENS;
+    if (o->batch_tokens < 0 || n > MAX_TOKENS || o->document_tokens < 0 || o->document_tokens > n ||
+        o->batch_documents < 0 || o->batch_documents > n)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "training: expected batches of up to %d tokens with documents of no more, "
+                        "found %d and %d",
+                        MAX_TOKENS, o->batch_tokens, o->document_tokens);
+    t->limits = (r2i_backward_limits){ .cap_rows = n,
+                                       .cap_document = o->document_tokens,
+                                       .cap_documents =
+                                           o->batch_documents > 0 ? o->batch_documents : n / 32 + 1,
+                                       .is_f32 = t->model->is_f32,
+                                       .is_recomputing = o->is_recomputing };
+    if (t->limits.cap_document == 0) t->limits.cap_document = n;
+    return R2_OK;
+}
+
+static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
+    r2_model *m = t->model;
+    const int32_t n_threads = o->n_threads > 0 ? o->n_threads : r2i_min_i32(r2i_cpu_count(), 256);
+    R2I_TRY(set_limits(t, o, err));
+    R2I_TRY(r2i_pool_create(&t->pool, n_threads, &m->heap, err));
+    R2I_TRY(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, m->is_f32,
+                                  &m->arena, err));
+    R2I_TRY(r2i_adamw_create(&t->adamw, &t->parameters, &m->arena, err));
+    R2I_TRY(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &t->limits,
+                                &m->arena, err));
+    t->targets = R2I_ARENA_ARRAY(&m->arena, int32_t, (size_t)t->limits.cap_rows);
+    t->weights = R2I_ARENA_ARRAY(&m->arena, float, (size_t)t->limits.cap_rows);
+    if (t->targets != NULL && t->weights != NULL) return R2_OK;
+    return r2i_fail(err, R2_E_NOMEM, "no memory for batches of %d tokens", t->limits.cap_rows);
+}
+
+r2_status r2_trainer_open(r2_trainer **out, const char *path, const r2_trainer_options *options,
+                          r2_error *err) {
+    static const r2_trainer_options defaults = { 0 };
+    const r2_trainer_options *o = options != NULL ? options : &defaults;
+    const r2_model_options model_options = {
+        .host = o->host, .cpu = o->cpu, .arithmetic = o->arithmetic, .is_unpacked = true
+    };
+    r2_model *model;
+    *out = NULL;
+    R2I_TRY(r2_model_open(&model, path, &model_options, err));
+    r2_trainer *t = R2I_ARENA_NEW(&model->arena, r2_trainer);
+    if (t == NULL) {
+        r2_model_close(model);
+        return r2i_fail(err, R2_E_NOMEM, "no memory for a trainer");
+    }
+    t->model = model;
+    (void)snprintf(t->path, sizeof t->path, "%s", path);
+    const r2_status status = create_parts(t, o, err);
+    if (status != R2_OK)
+        r2_trainer_close(t);
+    else
+        *out = t;
+    return status;
+}
+
+void r2_trainer_close(r2_trainer *trainer) {
+    if (trainer == NULL) return;
+    r2i_pool_destroy(trainer->pool);
+    r2_model_close(trainer->model); /* and with it the memory of the trainer */
+}
+
+void r2_trainer_get_info(const r2_trainer *t, r2_trainer_info *out) {
+    *out = (r2_trainer_info){ .n_active_parameters = t->model->weights.n_active_parameters,
+                              .memory_bytes = (int64_t)t->model->heap.used_bytes,
+                              .n_steps = t->adamw.n_steps,
+                              .n_threads = r2i_pool_threads(t->pool),
+                              .has_mtp = t->model->weights.has_mtp };
+    for (int32_t i = 0; i < t->parameters.n; i++) {
+        if (!t->parameters.list[i].is_fixed)
+            out->n_parameters += (int64_t)r2i_parameter_size(&t->parameters.list[i]);
+    }
+}
+
+/* ---- batches ---- */
+
+static r2_status check_sizes(const r2_trainer *t, const r2_training_batch *b, r2_error *err) {
+    int64_t n = 0;
+    if (b->n_tokens < 1 || b->n_tokens > t->limits.cap_rows)
+        return r2i_fail(err, R2_E_ARGUMENT, "batch: expected 1 to %d tokens, found %d",
+                        t->limits.cap_rows, b->n_tokens);
+    if (b->n_documents < 1 || b->n_documents > t->limits.cap_documents)
+        return r2i_fail(err, R2_E_ARGUMENT, "batch: expected 1 to %d documents, found %d",
+                        t->limits.cap_documents, b->n_documents);
+    for (int32_t d = 0; d < b->n_documents; d++) {
+        if (b->lengths[d] < 1 || b->lengths[d] > t->limits.cap_document)
+            return r2i_fail(err, R2_E_ARGUMENT,
+                            "batch: document %d: expected 1 to %d tokens, found %d", d,
+                            t->limits.cap_document, b->lengths[d]);
+        n += b->lengths[d];
+    }
+    if (n != b->n_tokens)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "batch: expected documents of %d tokens in all, found %lld", b->n_tokens,
+                        (long long)n);
+    return R2_OK;
+}
+
+static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, float scale,
+                            float mtp_weight, r2i_train_batch *out, int32_t *n_targets,
+                            r2_error *err) {
+    const int32_t n_vocab = t->model->config.n_vocab;
+    R2I_TRY(check_sizes(t, b, err));
+    *n_targets = 0;
+    for (int32_t i = 0; i < b->n_tokens; i++) {
+        if (b->tokens[i] < 0 || b->tokens[i] >= n_vocab || b->targets[i] < -1 ||
+            b->targets[i] >= n_vocab)
+            return r2i_fail(err, R2_E_ARGUMENT,
+                            "batch: position %d: expected tokens below %d, found %d and then %d", i,
+                            n_vocab, b->tokens[i], b->targets[i]);
+        const float weight = b->weights != NULL ? b->weights[i] : 1;
+        t->targets[i] = r2i_max_i32(0, b->targets[i]);
+        t->weights[i] = b->targets[i] >= 0 ? weight * scale : 0;
+        *n_targets += b->targets[i] >= 0 && weight != 0;
+    }
+    *out = (r2i_train_batch){ .tokens = b->tokens,
+                              .n_rows = b->n_tokens,
+                              .lengths = b->lengths,
+                              .n_documents = b->n_documents,
+                              .targets = t->targets,
+                              .weights = t->weights,
+                              .mtp_weight = mtp_weight };
+    return R2_OK;
+}
+
+r2_status r2_trainer_add(r2_trainer *trainer, const r2_training_batch *batch, float scale,
+                         float mtp_weight, r2_training_loss *loss, r2_error *err) {
+    r2i_train_batch b;
+    *loss = (r2_training_loss){ 0 };
+    if (!(isfinite(scale) && scale > 0) || !(isfinite(mtp_weight) && mtp_weight >= 0))
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "batch: expected a scale above 0 and a weight of the module from 0 on");
+    R2I_TRY(take_batch(trainer, batch, scale, mtp_weight, &b, &loss->n_targets, err));
+    const r2i_train_loss found = r2i_backward_run(trainer->backward, &b);
+    loss->loss = found.loss / (double)scale;
+    loss->mtp_loss = found.mtp_loss / (double)scale;
+    return R2_OK;
+}
+
+r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batch,
+                              r2_training_loss *loss, r2_error *err) {
+    r2i_train_batch b;
+    *loss = (r2_training_loss){ 0 };
+    R2I_TRY(take_batch(trainer, batch, 1, 1, &b, &loss->n_targets, err));
+    const r2i_train_loss found = r2i_backward_evaluate(trainer->backward, &b);
+    loss->loss = found.loss;
+    loss->mtp_loss = found.mtp_loss;
+    return R2_OK;
+}
+
+/* ---- steps ---- */
+
+r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options, double *norm,
+                          r2_error *err) {
+    const r2i_adamw_options o = { .lr = options->lr,
+                                  .beta1 = options->beta1 > 0 ? options->beta1 : 0.9,
+                                  .beta2 = options->beta2 > 0 ? options->beta2 : 0.95,
+                                  .eps = options->eps > 0 ? options->eps : 1e-8,
+                                  .weight_decay = options->weight_decay,
+                                  .clip = options->clip };
+    if (!(o.lr >= 0 && isfinite(o.lr)) || !(o.beta1 < 1) || !(o.beta2 < 1) ||
+        !(o.weight_decay >= 0 && isfinite(o.weight_decay)) || !(o.clip >= 0))
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "AdamW: expected a rate, decay and clip from 0 on and betas below 1");
+    *norm = r2i_adamw_step(&trainer->adamw, trainer->pool, &o);
+    if (isfinite(*norm)) return R2_OK;
+    return r2i_fail(err, R2_E_RANGE, "step %lld: the gradient is no finite number",
+                    (long long)trainer->adamw.n_steps + 1);
+}
+
+/* ---- saving ---- */
+
+static void describe_parameter(void *user, int32_t i, r2i_made_tensor *out) {
+    const r2_trainer *t = user;
+    const r2i_parameter *p = &t->parameters.list[i];
+    *out = (r2i_made_tensor){
+        .name = p->name, .is_vector = p->is_vector, .n_rows = p->n_rows, .n_cols = p->n_cols
+    };
+}
+
+static void copy_row(void *user, int32_t i, int64_t r, float *row) {
+    const r2_trainer *t = user;
+    const r2i_parameter *p = &t->parameters.list[i];
+    memcpy(row, t->parameters.values + p->first + (size_t)r * (size_t)p->n_cols,
+           (size_t)p->n_cols * sizeof *row);
+}
+
+r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32, bool is_forced,
+                          r2_error *err) {
+    if (err != NULL) *err = (r2_error){ R2_OK, "" };
+    if (!trainer->model->has_folder)
+        return r2i_fail(
+            err, R2_E_UNSUPPORTED,
+            "%.150s: a model that was opened as a GGUF file cannot be saved as a folder; "
+            "convert it first",
+            trainer->path);
+    const r2i_weights_folder files = { .source = trainer->path,
+                                       .out = out,
+                                       .is_forced = is_forced,
+                                       .is_bf16 = !is_f32,
+                                       .heap = &trainer->model->heap,
+                                       .n = trainer->parameters.n,
+                                       .describe = describe_parameter,
+                                       .make_row = copy_row,
+                                       .user = trainer };
+    return r2i_weights_folder_write(&files, err);
+}
