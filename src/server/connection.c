@@ -43,7 +43,7 @@ static void forget(r2i_connection *c) {
     if (c->next != NULL) c->next->before = c->before;
     s->n_connections--;
     if (c->is_busy) s->n_busy--;
-    if (s->is_paused && s->n_connections < s->max_connections) {
+    if (s->n_connections < s->max_connections) { /* paused by us, or because descriptors ran out */
         s->is_paused = false;
         r2i_listeners_resume(&s->listeners);
     }
