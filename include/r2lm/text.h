@@ -66,6 +66,9 @@ typedef struct {
         messages_json; /* instead of messages: an OpenAI-style array (tool calls, reasoning, ...) */
     const char *tools_json; /* OpenAI-style array of tools, or NULL; see tools.h */
     const char *extra_json; /* object of further template variables, or NULL */
+    /* What the answer begins with, to be gone on from, and the thoughts before it; both may be NULL.  Control
+     * tokens in them stay plain text.  A block of thoughts that the template opens is closed before it. */
+    const char *answer, *answer_thoughts;
 } r2_chat_options;
 
 /* A rendered conversation: text for people, tokens for the engine. */

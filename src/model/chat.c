@@ -132,6 +132,25 @@ static bool ends_in_think(const r2i_buffer *text) {
     return n >= n_open && memcmp(text->bytes + n - n_open, open, n_open) == 0;
 }
 
+/* Somebody's text, in which control tokens are not recognised. */
+static r2_status add_untrusted(owned_prompt *p, const char *text, r2i_text_ranges *untrusted,
+                               r2_error *err) {
+    const size_t begin = p->text.n_bytes;
+    R2I_TRY(r2i_buffer_append_text(&p->text, text, err));
+    return r2i_text_ranges_add(untrusted, begin, p->text.n_bytes, err);
+}
+
+static r2_status begin_answer(owned_prompt *p, const r2_model *model, const r2_chat_options *o,
+                              r2i_text_ranges *untrusted, r2_error *err) {
+    const bool is_open = ends_in_think(&p->text), has_thoughts = o->answer_thoughts != NULL;
+    if (has_thoughts && model->think_open < 0)
+        return r2i_fail(err, R2_E_UNSUPPORTED, "thoughts before an answer: the model has none");
+    if (has_thoughts && !is_open) R2I_TRY(r2i_buffer_append_text(&p->text, "<think>\n", err));
+    if (has_thoughts) R2I_TRY(add_untrusted(p, o->answer_thoughts, untrusted, err));
+    if (has_thoughts || is_open) R2I_TRY(r2i_buffer_append_text(&p->text, think_end, err));
+    return add_untrusted(p, o->answer, untrusted, err);
+}
+
 static r2_status render(owned_prompt *p, const r2_model *model, json_t *context,
                         const r2_chat_options *o, r2i_text_ranges *untrusted, r2_error *err) {
     struct timespec now;
@@ -139,6 +158,7 @@ static r2_status render(owned_prompt *p, const r2_model *model, json_t *context,
     const r2i_chat_tools tools = { model->chat_template, &model->template_traits,
                                    &model->tool_syntax };
     R2I_TRY(r2i_chat_tools_render(&tools, context, (int64_t)now.tv_sec, &p->text, untrusted, err));
+    if (o->answer != NULL) return begin_answer(p, model, o, untrusted, err);
     if (o->think != R2_THINK_OFF || o->has_no_answer_prompt || !ends_in_think(&p->text))
         return R2_OK;
     return r2i_buffer_append_text(&p->text, think_end, err);

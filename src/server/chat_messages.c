@@ -74,8 +74,6 @@ static r2_status read_message(r2i_chat_request *q, size_t i, r2i_refusal *r) {
                               "tool calls are not supported yet by this server");
     if (role[0] == '\0')
         return refuse_message(r, i, "role", "expected system, developer, user or assistant");
-    if (json_is_true(json_object_get(m, "prefix")))
-        return refuse_message(r, i, "prefix", "not supported yet by this server");
     if (r2i_json_is_given(thoughts) && !json_is_string(thoughts))
         return refuse_message(r, i, "reasoning_content", "expected a text");
     R2I_TRY(read_content(json_object_get(m, "content"), i, &content, r));
@@ -94,6 +92,7 @@ r2_status r2i_chat_messages_read(r2i_chat_request *q, r2i_refusal *r) {
                           "messages: expected at least one, found none");
     for (size_t i = 0; i < json_array_size(messages); i++)
         R2I_TRY(read_message(q, i, r));
+    R2I_TRY(r2i_chat_prefix_take(q, r));
     r2i_reasoning_forget(q->messages);
     return R2_OK;
 }

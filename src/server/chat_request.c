@@ -89,6 +89,7 @@ r2_status r2i_chat_request_read(r2i_chat_request *q, const char *text, size_t n_
 void r2i_chat_request_destroy(r2i_chat_request *q) {
     json_decref(q->body);
     json_decref(q->messages);
+    json_decref(q->prefix);
     json_decref(q->extra);
-    q->body = q->messages = q->extra = NULL;
+    q->body = q->messages = q->prefix = q->extra = NULL;
 }

@@ -13,6 +13,7 @@
 typedef struct {
     json_t *body;     /* owned; texts below are borrowed from it */
     json_t *messages; /* owned: [{role, content, reasoning_content?}], contents as one text each */
+    json_t *prefix;   /* owned: what the answer begins with, a message like these, or NULL */
     json_t *extra;    /* owned: variables of the template, or NULL */
     r2i_wishes wishes;
 } r2i_chat_request;
@@ -24,6 +25,8 @@ R2_CHECKED r2_status r2i_chat_request_read(r2i_chat_request *out, const char *te
                                            r2i_refusal *refusal);
 void r2i_chat_request_destroy(r2i_chat_request *request);
 
-/* A part of it, for read_body only. */
+/* Parts of it, for read_body only.  The latter moves a message that is to be continued from `messages` to
+ * `prefix`. */
 R2_CHECKED r2_status r2i_chat_messages_read(r2i_chat_request *request, r2i_refusal *refusal);
+R2_CHECKED r2_status r2i_chat_prefix_take(r2i_chat_request *request, r2i_refusal *refusal);
 #endif

@@ -22,13 +22,19 @@ static void count_characters(r2i_choice *c, const char *text) {
         c->n_characters += ((unsigned char)*text & 0xc0) != 0x80;
 }
 
-/* The prompt's text, known and its tokens read by now.  What the answer's first token continues, in the midst
- * of a character or behind a word, is told to the detokenizer. */
-static r2_status begin_raw(r2i_choice *c) {
+/* What the answer's first token continues, in the midst of a character or behind a word, is told to the
+ * detokenizer. */
+static void join_prompt(r2i_choice *c) {
     const r2i_choice_prompt *p = c->prompt;
     for (int32_t i = p->n_tokens > JOINT_TOKENS ? p->n_tokens - JOINT_TOKENS : 0; i < p->n_tokens;
          i++)
         (void)r2_detokenizer_feed(c->texts[1], p->tokens[i]);
+}
+
+/* The prompt's text, known and its tokens read by now. */
+static r2_status begin_raw(r2i_choice *c) {
+    const r2i_choice_prompt *p = c->prompt;
+    join_prompt(c);
     if (!c->wishes->has_echo) return R2_OK;
     c->n_characters = p->n_characters;
     R2I_TRY(r2i_buffer_append(&c->out.logprobs, p->logprobs.bytes, p->logprobs.n_bytes, NULL));
@@ -80,6 +86,7 @@ static r2_status add_token(r2i_choice *c, const r2i_choice_context *x, const r2_
     c->n_drawn++;
     if (c->first_ns == 0) c->first_ns = r2i_clock_ns();
     if (c->wishes->is_raw) return add_raw_token(c, x, g);
+    if (c->n_drawn == 1 && c->wishes->continues_text) join_prompt(c);
     if (g->is_thinking) return add_thought(c, x, g->token);
     if (c->wishes->wants_logprobs && !r2_token_is_end(x->model, g->token))
         R2I_TRY(add_logprobs(c, g));

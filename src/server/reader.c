@@ -27,6 +27,11 @@ static r2_status refuse_status(r2i_refusal *refusal, const char *param, r2_statu
     }
 }
 
+/* What the answer is to begin with, or NULL. */
+static const char *prefix_text(const r2i_chat_request *q, const char *key) {
+    return q->prefix != NULL ? json_string_value(json_object_get(q->prefix, key)) : NULL;
+}
+
 static r2_status make_prompt(const r2i_reader *reader, r2i_job *job, bool is_for_answer) {
     r2_error err = { R2_OK, "" };
     r2i_buffer messages, extra;
@@ -38,7 +43,9 @@ static r2_status make_prompt(const r2i_reader *reader, r2i_job *job, bool is_for
     const r2_chat_options options = { .think = q->wishes.options.think,
                                       .has_no_answer_prompt = !is_for_answer,
                                       .messages_json = messages.bytes,
-                                      .extra_json = extra.bytes };
+                                      .extra_json = extra.bytes,
+                                      .answer = prefix_text(q, "content"),
+                                      .answer_thoughts = prefix_text(q, "reasoning_content") };
     if (status == R2_OK)
         status = r2_chat_render(&job->prompt, reader->options->model, NULL, 0, &options, &err);
     r2i_buffer_destroy(&messages);

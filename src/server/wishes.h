@@ -20,6 +20,7 @@ typedef struct {
     const char *user;      /* who asks, as the client says: borrowed, or NULL */
     r2i_answer_form form;  /* borrowed from the body as well */
     r2_grammar *grammar;   /* compiled from it, the reader's doing; NULL: the answer is free */
+    bool continues_text; /* the answer goes on from the midst of the prompt's last text */
     /* Completions: thoughts are text like the rest; the answer begins with the prompt; nothing follows it. */
     bool is_raw, has_echo, is_prompt_only;
     bool has_think_budget; /* the request's own, which is kept whatever is left for an answer */

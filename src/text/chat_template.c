@@ -26,6 +26,24 @@ void r2i_text_ranges_destroy(r2i_text_ranges *ranges) {
     *ranges = (r2i_text_ranges){ .heap = ranges->heap };
 }
 
+r2_status r2i_text_ranges_add(r2i_text_ranges *r, size_t begin, size_t end, r2_error *err) {
+    if (begin == end) return R2_OK;
+    if (r->n_items > 0 && r->items[r->n_items - 1].end == begin) {
+        r->items[r->n_items - 1].end = end;
+        return R2_OK;
+    }
+    if (r->n_items == r->cap_items) {
+        const size_t cap = r->cap_items * 2 + 8;
+        r2i_text_range *items =
+            r2i_heap_resize(r->heap, r->items, r->cap_items * sizeof *items, cap * sizeof *items);
+        if (items == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a prompt");
+        r->items = items;
+        r->cap_items = cap;
+    }
+    r->items[r->n_items++] = (r2i_text_range){ begin, end };
+    return R2_OK;
+}
+
 r2_status r2i_chat_template_create(r2i_chat_template **out, const char *source, size_t n_bytes,
                                    r2i_heap *heap, r2_error *err) {
     *out = NULL;

@@ -24,6 +24,9 @@ typedef struct {
 
 void r2i_text_ranges_init(r2i_text_ranges *ranges, r2i_heap *heap);
 void r2i_text_ranges_destroy(r2i_text_ranges *ranges);
+/* Bytes [begin, end) behind all others; nothing if there are none.  R2_E_NOMEM. */
+R2_CHECKED r2_status r2i_text_ranges_add(r2i_text_ranges *ranges, size_t begin, size_t end,
+                                         r2_error *err);
 
 /* Parses a template; `source` is not kept.  R2_E_FORMAT: not a template; R2_E_LIMIT: too long or
  * nested too deeply; R2_E_NOMEM.  On failure *out is NULL. */
