@@ -160,11 +160,11 @@ void *r2i_engine_loop_run(void *argument) {
         (void)pthread_mutex_unlock(&d->lock);
         const r2_status status = r2_engine_step(l->options->engine, &n_active, &err);
         (void)pthread_mutex_lock(&d->lock);
-        r2_engine_get_stats(l->options->engine, &d->stats);
         if (status == R2_OK)
             collect(l);
         else
             fail_all(l, 500, "the engine failed");
+        r2_engine_get_stats(l->options->engine, &d->stats); /* what ended holds no pages any more */
     }
     fail_all(l, 503, "the server stops");
     for (r2i_choice *choice; (choice = r2i_turns_drop(&d->to_write)) != NULL;)

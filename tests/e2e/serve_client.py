@@ -37,9 +37,12 @@ class Server:
             self.path = os.path.join(self.folder.name, "r2lm.sock")
             where = ["--socket", self.path]
         self.child = subprocess.Popen([*prefix, PROGRAM, "serve", "-v", "-m", model, *where, *map(str, flags)], stderr=subprocess.PIPE, text=True)
-        self.lines = [self.child.stderr.readline()]
-        found = re.search(r"at https?://(?:127\.0\.0\.1:(\d+)|localhost)/v1", self.lines[0])
-        assert found, self.lines[0] + self.child.stderr.read()
+        self.lines, found = [], None
+        while not found:
+            line = self.child.stderr.readline()
+            assert line, self.lines
+            self.lines.append(line)
+            found = re.search(r"at https?://(?:127\.0\.0\.1:(\d+)|localhost)/v1", line)
         self.port = int(found.group(1) or 0)
         self.thread = threading.Thread(target=lambda: self.lines.extend(self.child.stderr), daemon=True)
         self.thread.start()
