@@ -40,6 +40,7 @@ static const struct {
     { "prefixItems", TYPE_ARRAY },
     { "minItems", TYPE_ARRAY },
     { "maxItems", TYPE_ARRAY },
+    { "uniqueItems", TYPE_ARRAY },
     { "minLength", TYPE_STRING },
     { "maxLength", TYPE_STRING },
     { "pattern", TYPE_STRING },
@@ -48,6 +49,7 @@ static const struct {
     { "maximum", TYPE_NUMBER },
     { "exclusiveMinimum", TYPE_NUMBER },
     { "exclusiveMaximum", TYPE_NUMBER },
+    { "multipleOf", TYPE_NUMBER },
 };
 enum { N_KEYWORDS = sizeof KEYWORDS / sizeof *KEYWORDS };
 
@@ -140,10 +142,8 @@ static r2_status check_keywords(const r2i_schema_reader *r, const json_t *schema
         if (r2i_schema_is_note(key)) continue;
         while (k < N_KEYWORDS && strcmp(KEYWORDS[k].name, key) != 0)
             k++;
-        if (k == N_KEYWORDS) {
-            if (strcmp(key, "uniqueItems") == 0 && json_is_false(value)) continue;
+        if (k == N_KEYWORDS)
             return r2i_schema_fail(r, R2_E_UNSUPPORTED, "keyword %.60s is not supported", key);
-        }
         *has_any = true;
     }
     return R2_OK;

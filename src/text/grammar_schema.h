@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "text/grammar_expression.h"
+#include "text/grammar_json.h"
 
 enum { R2I_SCHEMA_MAX_STEPS = 20000, R2I_SCHEMA_PATH_BYTES = 160 };
 
@@ -55,13 +56,21 @@ R2_CHECKED r2_status r2i_schema_merge(r2i_schema_reader *r, const json_t *a, con
 const json_t *r2i_schema_find(const r2i_schema_reader *r, const char *pointer);
 bool r2i_schema_is_note(const char *keyword); /* says nothing about what is valid */
 
-/* grammar_schema_object.c, grammar_schema_string.c */
+/* grammar_schema_object.c, _string.c, _length.c, _multiple.c, _unique.c */
 R2_CHECKED r2_status r2i_schema_object(r2i_schema_reader *r, const json_t *schema,
                                        r2i_expression **out);
 R2_CHECKED r2_status r2i_schema_array(r2i_schema_reader *r, const json_t *schema,
                                       r2i_expression **out);
+/* An array of different items. */
+R2_CHECKED r2_status r2i_schema_unique(r2i_schema_reader *r, const json_t *items, int32_t n_min,
+                                       int32_t n_max, r2i_expression **out);
 R2_CHECKED r2_status r2i_schema_string(r2i_schema_reader *r, const json_t *schema,
                                        r2i_expression **out);
+/* Holds `inside`, the expression made of a pattern for a JSON string, to these lengths. */
+R2_CHECKED r2_status r2i_schema_lengths(r2i_schema_reader *r, const char *pattern, size_t n_bytes,
+                                        int32_t n_min, int32_t n_max, r2i_expression *inside);
+R2_CHECKED r2_status r2i_schema_multiple(r2i_schema_reader *r, const json_t *of,
+                                         const r2i_number_bounds *bounds, r2i_expression **out);
 R2_CHECKED r2_status r2i_schema_number(r2i_schema_reader *r, const json_t *schema, bool is_integer,
                                        r2i_expression **out);
 #endif

@@ -5,10 +5,14 @@
 #include "text/grammar_schema.h"
 
 bool r2i_schema_is_note(const char *keyword) {
-    static const char *const NOTES[] = { "title",     "description", "default",    "examples",
-                                         "example",   "$schema",     "$id",        "$comment",
-                                         "$defs",     "definitions", "deprecated", "readOnly",
-                                         "writeOnly", "$anchor",     "$vocabulary" };
+    static const char *const NOTES[] = {
+        "title",        "description",   "default",          "examples",        "example",
+        "$schema",      "$id",           "$comment",         "$defs",           "definitions",
+        "deprecated",   "readOnly",      "writeOnly",        "$anchor",         "$vocabulary",
+        "nullable",     "discriminator", "contentMediaType", "contentEncoding", "contentSchema",
+        "externalDocs", "xml",           "propertyOrdering"
+    };
+    if (strncmp(keyword, "x-", 2) == 0) return true;
     for (size_t i = 0; i < sizeof NOTES / sizeof *NOTES; i++) {
         if (strcmp(keyword, NOTES[i]) == 0) return true;
     }

@@ -183,6 +183,10 @@ r2_status r2i_schema_array(r2i_schema_reader *r, const json_t *schema, r2i_expre
     if (n_max >= 0 && n_min > n_max)
         return r2i_schema_fail(r, R2_E_FORMAT, "expected minItems of at most %d, found %d",
                                (int)n_max, (int)n_min);
+    if (json_is_true(json_object_get(schema, "uniqueItems")) && n_max != 0 && n_max != 1)
+        return prefix == NULL ? r2i_schema_unique(r, items, n_min, n_max, out)
+                              : r2i_schema_fail(r, R2_E_UNSUPPORTED,
+                                                "uniqueItems beside prefixItems is not supported");
     const int32_t rule = r2i_draft_new_rule(d);
     r2i_expression *item = r2i_json_value(d), *inside;
     if (items != NULL && n_max != n_prefix)

@@ -3,7 +3,7 @@
 The judge is python's jsonschema.  R2LM_SCHEMAS sets how many (200), R2LM_SCHEMA_SEED the first one.  A schema of one seed is always
 the same: R2LM_SCHEMAS=1 R2LM_SCHEMA_SEED=n repeats what failed.
 """
-import datetime, json, os, random, subprocess
+import datetime, ipaddress, json, os, random, re, subprocess, urllib.parse
 import pytest
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -27,6 +27,20 @@ def is_date_time(text): return not isinstance(text, str) or text[10] == "T" and 
 def is_uuid(text): return not isinstance(text, str) or [len(p) for p in text.split("-")] == [8, 4, 4, 4, 12] and int(text.replace("-", ""), 16) >= 0
 
 
+@formats.checks("ipv4", raises=ValueError)
+def is_ipv4(text): return not isinstance(text, str) or bool(ipaddress.IPv4Address(text))
+@formats.checks("ipv6", raises=ValueError)
+def is_ipv6(text): return not isinstance(text, str) or bool(ipaddress.IPv6Address(text))
+@formats.checks("hostname")
+def is_hostname(text): return not isinstance(text, str) or len(text) < 254 and all(re.fullmatch("[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", l) for l in text.split("."))
+@formats.checks("email")
+def is_email(text): return not isinstance(text, str) or bool(re.fullmatch(r"[\w+-]+(\.[\w+-]+)*", text.split("@")[0])) and len(text) < 255 and text.count("@") == 1 and is_hostname(text.split("@")[1])
+@formats.checks("uri", raises=ValueError)
+def is_uri(text): return not isinstance(text, str) or all((u := urllib.parse.urlsplit(text))[:2]) and is_hostname(u.hostname) and (u.port is None or 0 < u.port < 65536)
+@formats.checks("duration")
+def is_duration(text): return not isinstance(text, str) or bool(re.fullmatch(r"P(?!$)(\d+W|(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?)", text))
+
+
 def maybe(dice, chance): return dice.random() < chance
 
 
@@ -38,9 +52,13 @@ def value(dice, depth):
 
 
 def string(dice):
-    s, kind = {"type": "string"}, dice.choice(["length", "length", "pattern", "format", "free"])
+    s, kind = {"type": "string"}, dice.choice(["length", "length", "pattern", "format", "free", "run"])
     if kind == "pattern": s["pattern"] = dice.choice(PATTERNS)
-    if kind == "format": s["format"] = dice.choice(["date", "time", "date-time", "uuid"])
+    if kind == "format": s["format"] = dice.choice(["date", "time", "date-time", "uuid", "duration", "email", "hostname", "ipv4", "ipv6", "uri"])
+    if kind == "format" and maybe(dice, .2): s.update(minLength=1, maxLength=2083)
+    if kind == "run":
+        s["pattern"] = dice.choice(["^[a-z]+$", "^[A-Z][a-z\"0-9]*-x$", "^\\w{1,30}$", "^x[^a]*$"])
+        s["minLength"], s["maxLength"] = 4, dice.randint(4, 9)
     if kind == "length":
         low = dice.randint(0, 4)
         if maybe(dice, .6): s["minLength"] = low
@@ -50,6 +68,11 @@ def string(dice):
 
 def number(dice):
     s = {"type": dice.choice(["integer", "number"])}
+    if maybe(dice, .15):
+        s["multipleOf"] = m = dice.choice([1, 2, 3, 7, 10, 25, 60])
+        if maybe(dice, .3): s[dice.choice(["minimum", "exclusiveMinimum"])] = 0
+        elif maybe(dice, .5): s["minimum"], s["maximum"] = -dice.randint(0, 500), dice.randint(m, 700)
+        return s
     low = dice.choice([-1, 1]) * dice.randint(0, 10 ** dice.randint(0, 7))
     if maybe(dice, .6): s[dice.choice(["minimum", "exclusiveMinimum"])] = low
     if maybe(dice, .6): s[dice.choice(["maximum", "exclusiveMaximum"])] = low + dice.randint(2, 10 ** dice.randint(1, 7))
@@ -59,6 +82,7 @@ def number(dice):
 
 def array(dice, depth):
     s = {"type": "array", "maxItems": dice.randint(0, 4)}
+    if maybe(dice, .1): return {"type": "array", "uniqueItems": True, "minItems": dice.randint(0, 2), "items": {"enum": [1, "1", None, [1], {"a": 2}, "q\"t"][dice.randint(0, 3):]}}
     if maybe(dice, .5): s["minItems"] = dice.randint(0, s["maxItems"])
     if maybe(dice, .8): s["items"] = schema(dice, depth - 1)
     if maybe(dice, .3): s["prefixItems"] = [schema(dice, depth - 1) for _ in range(dice.randint(1, 3))]

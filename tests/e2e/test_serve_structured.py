@@ -5,7 +5,7 @@ R2LM_SERVE_SCHEMAS sets how many random ones (60), R2LM_SCHEMA_SEED the first.
 import concurrent.futures, json, os, re
 import pytest
 
-from serve_client import KEY, Server, error, events, until
+from serve_client import KEY, SOURCE, Server, error, events
 
 WORDS = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 10, "maximum": 99}, "of": {"enum": ["a", "b"]}}, "required": ["n", "of"], "additionalProperties": False}
 LOOSE = dict(temperature=2, top_p=1, min_p=0, frequency_penalty=2, presence_penalty=2)    # the toy would write "an" for ever
@@ -171,6 +171,23 @@ def test_compiled_grammars_are_kept_per_key(tmp_path):
         assert (compiled, hits) == (146, 2) and ask(KEY, 149) == [146, 3] and ask(KEY, 7) == [147, 3]    # the first of so many was forgotten
     finally:
         server.stop()
+
+
+REAL = json.load(open(os.path.join(SOURCE, "tests", "e2e", "schemas_real.json")))    # as pydantic, zod and tools write them
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_schemas(server, name):
+    jsonschema = pytest.importorskip("jsonschema")
+    from test_schemas import formats
+    n_finished = 0
+    ends = {str(server.ask("POST", "/tokenize", {"content": c}).json["tokens"][0]): 6 for c in '"]}'}    # texts and lists come to an end
+    for seed in range(5):
+        text, why = ask(server, seed, max_tokens=900, logit_bias=ends, **strict(REAL[name]))
+        if why == "length": continue
+        jsonschema.Draft202012Validator(REAL[name], format_checker=formats).validate(json.loads(text))
+        n_finished += 1
+    assert n_finished > 0
 
 
 N, FIRST = int(os.environ.get("R2LM_SERVE_SCHEMAS", 60)), int(os.environ.get("R2LM_SCHEMA_SEED", 0))

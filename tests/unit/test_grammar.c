@@ -209,6 +209,45 @@ static void test_schema_values(void **state) {
     schema("{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"integer\",\"minimum\":5}]}", "null|5", "4");
 }
 
+/* Lengths beside patterns and formats, multiples, lists without twins. */
+static void test_schema_pairs(void **state) {
+    (void)state;
+    schema("{\"pattern\":\"^[a-z\\\"]+$\",\"minLength\":2,\"maxLength\":4}",
+           "\"ab\"|\"abcd\"|\"a\\\"\\\"\"", "\"a\"|\"abcde\"|\"\"");
+    schema("{\"pattern\":\"^[A-Z][a-z0-9]*-x$\",\"maxLength\":6}", "\"A-x\"|\"Abcd-x\"",
+           "\"Abcde-x\"|\"-x\"");
+    schema("{\"pattern\":\"^\\\\d{5}$\",\"minLength\":5,\"maxLength\":5}", "\"12345\"", "\"1234\"");
+    schema("{\"pattern\":\"^(ab|\xc3\xa9)$\",\"minLength\":1,\"maxLength\":2}",
+           "\"ab\"|\"\xc3\xa9\"", "\"a\"");
+    schema("{\"format\":\"uri\",\"minLength\":1,\"maxLength\":2083}",
+           "\"https://a-b.example.com:8080/x/y?z=1\"|\"http://x.de/\"",
+           "\"\"|\"ftp://x.de\"|\"x\"");
+    schema("{\"format\":\"email\"}", "\"a.b+c@d-e.org\"", "\"a@b\"|\".a@b.de\"|\"a..b@c.de\"");
+    schema("{\"format\":\"ipv4\"}", "\"0.255.10.199\"", "\"256.1.1.1\"|\"01.1.1.1\"|\"1.1.1\"");
+    schema("{\"format\":\"ipv6\"}", "\"1:2:3:4:5:6:7:abcd\"|\"fe80::1\"|\"::1\"",
+           "\"1:2\"|\"g::1\"");
+    schema("{\"format\":\"hostname\"}", "\"a\"|\"a-b.c.de\"", "\"-a\"|\"a-\"|\"a..b\"");
+    schema("{\"format\":\"duration\"}", "\"P3W\"|\"P1Y2M\"|\"PT5M\"|\"P4DT1H30M5S\"",
+           "\"P\"|\"PT\"|\"P1W2D\"|\"5S\"");
+    schema("{\"format\":\"binary\",\"maxLength\":2}", "\"ab\"|\"\"", "\"abc\"");
+    schema("{\"pattern\":\"^(?!^[-+.]*$)[+-]?0*\\\\d*\\\\.?\\\\d*$\"}", "\"-1.50\"|\".5\"|\"7.\"",
+           "\"-\"|\".\"|\"\"|\"1.2.3\"");
+    schema("{\"type\":\"integer\",\"multipleOf\":7}", "0|7|-14|98|700000007", "1|-0|07|8|-15");
+    schema("{\"type\":\"number\",\"multipleOf\":5,\"exclusiveMinimum\":0}", "5|10|1005", "0|-5|3");
+    schema("{\"type\":\"integer\",\"multipleOf\":30,\"minimum\":-31,\"maximum\":90}",
+           "-30|0|30|60|90", "-60|120|15");
+    schema("{\"uniqueItems\":true,\"items\":{\"enum\":[\"a\",\"b\",3]}}",
+           "[]|[\"a\"]|[3,\"a\"]|[\"b\", \"a\", 3]", "[3,3]|[\"a\",\"b\",\"a\"]|[4]");
+    schema("{\"uniqueItems\":true,\"minItems\":2,\"maxItems\":2,\"items\":{\"$ref\":\"#/$defs/v\"},"
+           "\"$defs\":{\"v\":{\"enum\":[1,2,3]}}}",
+           "[1,2]|[3,1]", "[1]|[1,1]|[1,2,3]");
+    schema("{\"uniqueItems\":true,\"maxItems\":1,\"items\":{\"type\":\"integer\"}}", "[]|[5]",
+           "[5,6]");
+    schema("{\"oneOf\":[{\"const\":1},{\"const\":2}],\"discriminator\":{\"propertyName\":\"k\"},"
+           "\"x-y\":0}",
+           "1|2", "3");
+}
+
 static void test_schema_objects(void **state) {
     (void)state;
     schema("{\"type\":\"object\"}", "{}|{\"a\": 1}|{\n  \"a\": [1,\n 2]\n}",
@@ -262,10 +301,22 @@ static void test_bad_schemas(void **state) {
           R2_E_UNSUPPORTED },
         { "{\"type\":\"object\",\"patternProperties\":{}}", "patternProperties", R2_E_UNSUPPORTED },
         { "{\"items\":{\"uniqueItems\":true}}", "#/items: keyword uniqueItems", R2_E_UNSUPPORTED },
-        { "{\"type\":\"number\",\"multipleOf\":3}", "multipleOf", R2_E_UNSUPPORTED },
-        { "{\"format\":\"email\"}", "format email", R2_E_UNSUPPORTED },
+        { "{\"uniqueItems\":true,\"items\":{\"enum\":[1,1.0]}}", "uniqueItems", R2_E_UNSUPPORTED },
+        { "{\"uniqueItems\":true,\"items\":{\"enum\":[1,2]},\"minItems\":3}", "minItems",
+          R2_E_FORMAT },
+        { "{\"type\":\"number\",\"multipleOf\":0.01}", "multipleOf", R2_E_UNSUPPORTED },
+        { "{\"type\":\"integer\",\"multipleOf\":1000}", "multipleOf", R2_E_UNSUPPORTED },
+        { "{\"type\":\"integer\",\"multipleOf\":3,\"minimum\":7}", "multipleOf", R2_E_UNSUPPORTED },
+        { "{\"multipleOf\":0}", "above 0", R2_E_FORMAT },
+        { "{\"format\":\"iri\"}", "format iri", R2_E_UNSUPPORTED },
+        { "{\"properties\":{\"a/b~c\":{\"not\":{}}}}", "#/properties/a~1b~0c: keyword not",
+          R2_E_UNSUPPORTED },
         { "{\"pattern\":\"(?=a)\"}", "looking ahead", R2_E_UNSUPPORTED },
-        { "{\"pattern\":\"a\",\"maxLength\":3}", "together", R2_E_UNSUPPORTED },
+        { "{\"pattern\":\"a\",\"maxLength\":3}", "beside this pattern", R2_E_UNSUPPORTED },
+        { "{\"pattern\":\"^a*b*$\",\"maxLength\":3}", "beside this pattern", R2_E_UNSUPPORTED },
+        { "{\"pattern\":\"^(ab)*$\",\"maxLength\":3}", "beside this pattern", R2_E_UNSUPPORTED },
+        { "{\"pattern\":\"^abc$\",\"maxLength\":2}", "beside this pattern", R2_E_UNSUPPORTED },
+        { "{\"pattern\":\"^a{3,9}$\",\"maxLength\":2}", "beside this pattern", R2_E_UNSUPPORTED },
         { "{\"enum\":[1,2],\"minimum\":2}", "minimum beside enum", R2_E_UNSUPPORTED },
         { "{\"type\":\"number\",\"minimum\":0.5}", "whole numbers", R2_E_UNSUPPORTED },
         { "{\"maximum\":1e300}", "10^15", R2_E_UNSUPPORTED },
@@ -528,17 +579,12 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gbnf),
-        cmocka_unit_test(test_bad_gbnf),
-        cmocka_unit_test(test_regex),
-        cmocka_unit_test(test_schema_values),
-        cmocka_unit_test(test_schema_objects),
-        cmocka_unit_test(test_bad_schemas),
-        cmocka_unit_test(test_masks_are_exact),
-        cmocka_unit_test(test_end_tokens),
-        cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_forgetting),
+        cmocka_unit_test(test_gbnf),         cmocka_unit_test(test_bad_gbnf),
+        cmocka_unit_test(test_regex),        cmocka_unit_test(test_schema_values),
+        cmocka_unit_test(test_schema_pairs), cmocka_unit_test(test_schema_objects),
+        cmocka_unit_test(test_bad_schemas),  cmocka_unit_test(test_masks_are_exact),
+        cmocka_unit_test(test_end_tokens),   cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_hostile),      cmocka_unit_test(test_forgetting),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, make, unmake);
