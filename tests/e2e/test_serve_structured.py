@@ -183,7 +183,7 @@ def test_real_schemas(server, name):
     n_finished = 0
     ends = {str(server.ask("POST", "/tokenize", {"content": c}).json["tokens"][0]): 6 for c in '"]}'}    # texts and lists come to an end
     for seed in range(5):
-        text, why = ask(server, seed, max_tokens=900, logit_bias=ends, **strict(REAL[name]))
+        text, why = ask(server, seed, max_tokens=900, logit_bias=ends, frequency_penalty=.3, **strict(REAL[name]))
         if why == "length": continue
         jsonschema.Draft202012Validator(REAL[name], format_checker=formats).validate(json.loads(text))
         n_finished += 1
