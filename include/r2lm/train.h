@@ -1,4 +1,4 @@
-/* train.h - from texts to a model: data for training, training.
+/* train.h - from texts to a model: tokenizer, data for training, training.
  *
  * All functions may be called from any thread; a trainer belongs to one thread at a time. */
 #ifndef R2LM_TRAIN_H
@@ -9,6 +9,42 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* ---- a tokenizer of one's own ---- */
+
+typedef struct {
+    /* As in r2_data_options: files, folders, or "-". */
+    const char *const *inputs;
+    int32_t n_inputs;
+    const char *mark;
+    int32_t n_vocab; /* tokens in all: the 256 bytes, special ones, and what is learned */
+    /* Special tokens have the first ids, the first one ends a text.  Those that begin with "<|" are
+     * control tokens; others are found in any text.  NULL: <|end|>, roles, <think>, <answer>, ..., and a
+     * chat template that uses them. */
+    const char *const *names;
+    int32_t n_names;
+    int32_t n_reserved; /* special tokens in all: <|reserved_N|> fill up; below n_names: no more */
+    int64_t min_count;  /* neighbours seen together less often stay apart; 0: 2 */
+    bool is_forced;     /* replace what has the name of the output, if it is such a folder */
+    /* Bytes read, then (is_learning) tokens, of all or of 0 (unknown); false ends the work with
+     * R2_E_CANCELED.  May be NULL. */
+    bool (*progress)(void *user, bool is_learning, int64_t n_done, int64_t n_all);
+    r2_host host; /* memory; `user` is given to `progress` too */
+} r2_tokenizer_options;
+
+typedef struct {
+    int32_t n_vocab, n_merges; /* n_vocab is less than asked for when the texts hold no more */
+    int64_t n_documents, n_files, n_bytes;
+    int64_t n_pieces, n_different; /* words and the like in the texts; different ones */
+    int64_t n_tokens;              /* what the texts come to */
+} r2_tokenizer_result;
+
+/* Learns byte-level BPE (single digits, words cut as GPT-2 does, no normalizer) and writes the folder
+ * `out`: tokenizer.json and tokenizer_config.json, as Hugging Face's libraries and r2_model_open with
+ * is_text_only read them.  It appears whole or not at all.  The same texts in any order give the same
+ * files.  Errors as of r2_data_prepare; R2_E_RANGE: n_vocab too small or too large. */
+R2_API R2_CHECKED r2_status r2_tokenizer_train(r2_tokenizer_result *result, const char *out,
+                                               const r2_tokenizer_options *options, r2_error *err);
 
 /* ---- data: texts and chats as checked files of tokens ---- */
 

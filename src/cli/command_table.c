@@ -95,6 +95,15 @@ const r2i_command r2i_command_table[] = {
       "-o FILE.svg a picture, one panel per metric and one colour per run; otherwise a sparkline "
       "per "
       "metric." },
+    { "tokenizer", NULL, "train INPUT... -o DIR", "learn a vocabulary from texts",
+      R2I_FOR_TOKENIZER, r2i_tokenizer_command,
+      "Byte pair encoding over bytes; digits stand alone, words are cut as GPT-2 cuts them, nothing "
+      "is\n"
+      "normalized.  INPUT: files, folders or standard input (-), as `r2lm data prep` reads them.  "
+      "DIR gets\n"
+      "tokenizer.json and tokenizer_config.json, which Hugging Face's libraries read, and `r2lm "
+      "tokenize -m DIR`.\n"
+      "The same texts give the same files." },
     { "config", NULL, "list|get|set|unset", "keep flags in a file", R2I_FOR_CONFIG,
       r2i_config_command,
       "list; get FLAG; set FLAG VALUE; unset FLAG.  FLAG is the long name of a flag, for all "

@@ -40,13 +40,14 @@ enum {
     R2I_FOR_SERVE = 1 << 17,
     R2I_FOR_DATA = 1 << 18,
     R2I_FOR_PLOT = 1 << 19,
-    R2I_FOR_ALL = (1 << 20) - 1,
+    R2I_FOR_TOKENIZER = 1 << 20,
+    R2I_FOR_ALL = (1 << 21) - 1,
     /* Those that use no settings: a broken file of settings must not stop them. */
     R2I_FOR_READERS = R2I_FOR_HELP | R2I_FOR_VERSION | R2I_FOR_COMPLETION | R2I_FOR_LICENSES
 };
 
 /* A flag that may be given several times; the environment's value comes first. */
-enum { R2I_LIST_TEXTS = 16 };
+enum { R2I_LIST_TEXTS = 64 };
 typedef struct {
     const char *texts[R2I_LIST_TEXTS];
     int32_t n;
@@ -62,7 +63,8 @@ typedef struct {
     const char *reasoning_field;
     int32_t port, parallel, queue, drain_s, timeout_s, body_mb, cache_mb;
     const char *output, *mark, *licence;
-    r2i_text_list held_out, metrics;
+    r2i_text_list held_out, metrics, specials;
+    int32_t vocab_size, reserve, min_count;
     int32_t ctx_size, predict, threads, top_k, budget, repeat_last_n;
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */

@@ -74,6 +74,7 @@ int r2i_quantize_command(r2i_program *program);
 int r2i_plan_command(r2i_program *program);
 int r2i_convert_command(r2i_program *program);
 int r2i_verify_command(r2i_program *program);
+int r2i_tokenizer_command(r2i_program *program);
 int r2i_data_command(r2i_program *program);
 int r2i_plot_command(r2i_program *program);
 int r2i_config_command(r2i_program *program);

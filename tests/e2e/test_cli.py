@@ -9,7 +9,7 @@ SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.pa
 PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
 TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
 OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
-COMMANDS = "run chat serve list show tokenize ppl bench plan convert quantize verify data plot config doctor version help completion licenses".split()
+COMMANDS = "run chat serve list show tokenize ppl bench plan convert quantize verify data plot tokenizer config doctor version help completion licenses".split()
 
 
 @pytest.fixture(autouse=True)
