@@ -5,6 +5,8 @@
 
   steps   AdamW in F32 on golden cases, a new batch each step: loss and gradient norm before every step,
           norms of the weights after the last.  Matrices decay, vectors do not; the gradient is clipped.
+  muon    the same batches with Muon for hidden matrices (each expert's by itself), AdamW for the rest.
+          torch.optim.Muon, which multiplies in BF16, must come near on random matrices.
   mtp     one batch of deepseek_v3 with its prediction module: both losses, gradient norms of
           main + mtp_weight * module, where the module's embedding and head are the model's.
 
@@ -36,6 +38,64 @@ def load(folder, case):
 
 def batch_of(cfg, seed, shape=(2, 28)):
     return torch.randint(3, cfg["vocab_size"], shape, generator=gen(SEED + seed, "train batch"))
+
+
+MUON = dict(lr=5e-3, momentum=0.95, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip=1.0)
+MUON_CASES = ["llama", "deepseek_v3"]
+
+
+def orthogonal(u):
+    x = u if u.shape[0] <= u.shape[1] else u.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x if u.shape[0] <= u.shape[1] else x.T
+
+
+def is_hidden(name, p):
+    return p.dim() > 1 and not name.endswith((".mlp.gate.weight", "embed_tokens.weight", "lm_head.weight"))
+
+
+def check_against_torch():
+    for n, shape in enumerate(((64, 64), (48, 160), (96, 32))):
+        u = torch.randn(shape, generator=gen(n, "muon"))
+        w = torch.nn.Parameter(torch.zeros_like(u)); w.grad = u.clone()
+        torch.optim.Muon([w], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False, adjust_lr_fn="match_rms_adamw").step()
+        off = ((w.detach() + 0.2 * max(shape) ** 0.5 * orthogonal(u)).norm() / w.detach().norm()).item()
+        print("muon: torch's own off by", off, "on", shape, flush=True)
+        assert off < 0.03, off
+
+
+def train_muon(folder, case, steps):
+    model, cfg = load(folder, case)
+    named = unfuse({k: p.data for k, p in model.named_parameters() if p.requires_grad})      # views
+    hidden = {k: torch.zeros_like(t) for k, t in named.items() if is_hidden(k, t)}           # momentum
+    rest = [(k, p) for k, p in model.named_parameters() if p.requires_grad and k in named and k not in hidden]
+    groups = [dict(params=[p for _, p in rest if p.dim() > 1], weight_decay=MUON["weight_decay"]), dict(params=[p for _, p in rest if p.dim() == 1], weight_decay=0.0)]
+    opt = torch.optim.AdamW(groups, lr=MUON["lr"], betas=(MUON["beta1"], MUON["beta2"]), eps=MUON["eps"])
+    out, gap = [], float("inf")
+    for step in steps:
+        ids = torch.tensor(step["input_ids"])
+        model.zero_grad()
+        with Gaps() as gaps: loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MUON["clip"])
+        opt.step()
+        grads = unfuse({k: (p.grad if p.grad is not None else torch.zeros_like(p)) for k, p in model.named_parameters() if p.requires_grad})
+        with torch.no_grad():
+            for k, m in hidden.items():
+                m.lerp_(grads[k], 1 - MUON["momentum"])
+                u = grads[k].lerp(m, MUON["momentum"])
+                x = orthogonal(u)
+                named[k].mul_(1 - MUON["lr"] * MUON["weight_decay"]).sub_(x, alpha=MUON["lr"] * 0.2 * max(u.shape) ** 0.5)
+        gap = min(gap, gaps.min)
+        out.append(dict(input_ids=step["input_ids"], loss=num(loss), grad_norm=num(norm)))
+    ids = batch_of(cfg, 999)
+    with torch.no_grad(): after = model(input_ids=ids, labels=ids, use_cache=False).loss
+    weights = {k: num(t.double().norm()) for k, t in sorted(unfuse(dict(model.named_parameters())).items())}
+    print("muon", case, [s["loss"] for s in out], "then", float(after), "gap", gap, flush=True)
+    return dict(steps=out, after=dict(input_ids=ids.tolist(), loss=num(after)), weight_l2=weights)
 
 
 def train(folder, case, n_steps):
@@ -114,6 +174,8 @@ def main():
     out = dict(made_with=dict(torch=torch.__version__, transformers=transformers.__version__), options=OPTIONS,
                meaning="losses: mean over all targets of a batch, labels = input_ids; grad_norm before clipping",
                cases={c: train(a.folder, c, a.steps) for c in CASES}, mtp=train_module(a.folder))
+    check_against_torch()
+    out["muon"] = dict(options=MUON, cases={c: train_muon(a.folder, c, out["cases"][c]["steps"]) for c in MUON_CASES})
     json.dump(out, open(f"{a.folder}/train_steps.json", "w"), separators=(",", ":"))
 
 

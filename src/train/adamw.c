@@ -8,12 +8,27 @@
 
 enum { PIECE = 4096 /* values of one parameter that are summed and changed together */ };
 
-r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters, r2i_arena *arena,
-                           r2_error *err) {
+static bool is_left(const r2i_adamw *a, int32_t i) {
+    return a->leaves_hidden && a->parameters->list[i].is_hidden;
+}
+
+/* Second moments lie one behind the other, parameters that have none left out. */
+static void place_v(r2i_adamw *a) {
+    const r2i_parameters *p = a->parameters;
+    for (int32_t i = 0; i < p->n; i++) {
+        a->first_v[i] = a->n_v;
+        if (!is_left(a, i)) a->n_v += (r2i_parameter_size(&p->list[i]) + 15) / 16 * 16;
+    }
+}
+
+r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters, bool leaves_hidden,
+                           r2i_arena *arena, r2_error *err) {
     const r2i_parameters *p = parameters;
-    *out = (r2i_adamw){ .parameters = parameters };
+    *out = (r2i_adamw){ .parameters = parameters, .leaves_hidden = leaves_hidden };
+    out->first_v = R2I_ARENA_ARRAY(arena, size_t, (size_t)p->n);
+    if (out->first_v != NULL) place_v(out);
     out->m = r2i_arena_push_array(arena, p->n_values, sizeof(float), 64);
-    out->v = r2i_arena_push_array(arena, p->n_values, sizeof(float), 64);
+    out->v = r2i_arena_push_array(arena, out->n_v, sizeof(float), 64);
     out->first_piece = R2I_ARENA_ARRAY(arena, int32_t, (size_t)p->n + 1);
     for (int32_t i = 0; out->first_piece != NULL && i < p->n; i++) {
         const size_t n = p->list[i].is_fixed ? 0 : r2i_parameter_size(&p->list[i]);
@@ -21,7 +36,8 @@ r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters, r2i_arena
         out->first_piece[i + 1] = out->n_pieces;
     }
     out->sums = R2I_ARENA_ARRAY(arena, double, (size_t)out->n_pieces);
-    if (out->m != NULL && out->v != NULL && out->first_piece != NULL && out->sums != NULL)
+    if (out->first_v != NULL && out->m != NULL && out->v != NULL && out->first_piece != NULL &&
+        out->sums != NULL)
         return R2_OK;
     return r2i_fail(err, R2_E_NOMEM, "no memory for the moments of %zu numbers (8 bytes each)",
                     p->n_values);
@@ -98,26 +114,36 @@ static void step_pieces(void *argument, int32_t begin, int32_t end, int32_t work
         size_t at;
         i = parameter_of(a, piece, i);
         const size_t n = piece_range(a, i, piece, &at);
+        if (is_left(a, i)) continue;
+        const r2i_parameter *p = &a->parameters->list[i];
         change_values(region, a->parameters->values + at, a->parameters->gradients + at, a->m + at,
-                      a->v + at, n, a->parameters->list[i].is_vector ? 1 : region->decay);
+                      a->v + a->first_v[i] + (at - p->first), n, p->is_vector ? 1 : region->decay);
     }
 }
 
-double r2i_adamw_step(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options) {
-    const double norm = r2i_adamw_norm(adamw, pool);
-    if (!isfinite(norm)) return norm;
+double r2i_adamw_scale(const r2i_adamw_options *options, double norm) {
+    return options->clip > 0 ? fmin(1, options->clip / (norm + 1e-6)) : 1;
+}
+
+void r2i_adamw_apply(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options,
+                     double norm) {
     const double t = (double)++adamw->n_steps;
-    const double scale = options->clip > 0 ? fmin(1, options->clip / (norm + 1e-6)) : 1;
     piece_region region = { .a = adamw,
                             .lr = (float)options->lr,
                             .decay = (float)(1 - options->lr * options->weight_decay),
                             .beta1 = (float)options->beta1,
                             .beta2 = (float)options->beta2,
                             .eps = (float)options->eps,
-                            .scale = (float)scale,
+                            .scale = (float)r2i_adamw_scale(options, norm),
                             .step1 = (float)(1 / (1 - pow(options->beta1, t))),
                             .step2 = (float)(1 / sqrt(1 - pow(options->beta2, t))) };
     r2i_pool_run(pool, adamw->n_pieces, 4, step_pieces, &region);
+}
+
+double r2i_adamw_step(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options) {
+    const double norm = r2i_adamw_norm(adamw, pool);
+    if (!isfinite(norm)) return norm;
+    r2i_adamw_apply(adamw, pool, options, norm);
     r2i_parameters_refresh(adamw->parameters);
     return norm;
 }

@@ -18,18 +18,28 @@ typedef struct {
 
 typedef struct {
     r2i_parameters *parameters;
-    float *m, *v; /* [n_values] */
+    bool leaves_hidden; /* their values are stepped by another optimizer (muon.h) */
+    float *m;           /* [n_values] */
+    float *v;           /* [n_v] */
+    size_t *first_v;    /* [n] place of a parameter's there; none where it is left */
+    size_t n_v;
     int64_t n_steps;
     int32_t n_pieces;
     int32_t *first_piece; /* [n + 1] of each parameter */
     double *sums;         /* [n_pieces] */
 } r2i_adamw;
 
-/* Moments of zero.  R2_E_NOMEM. */
-R2_CHECKED r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters, r2i_arena *arena,
-                                      r2_error *err);
+/* Moments of zero.  leaves_hidden: hidden matrices keep a first moment for another optimizer and no
+ * second one.  R2_E_NOMEM. */
+R2_CHECKED r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters,
+                                      bool leaves_hidden, r2i_arena *arena, r2_error *err);
 /* Norm of all gradients: the same bits for any number of threads. */
 double r2i_adamw_norm(const r2i_adamw *adamw, r2i_pool *pool);
+/* What gradients of that norm are multiplied with, so that their norm is at most `clip`. */
+double r2i_adamw_scale(const r2i_adamw_options *options, double norm);
+/* One step of all that is not left, by gradients of that (finite) norm, which it clears. */
+void r2i_adamw_apply(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options,
+                     double norm);
 /* One step, which clears the gradients; returns their norm.  When that is no finite number nothing
  * has changed. */
 double r2i_adamw_step(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options);

@@ -30,10 +30,14 @@ static float *add(builder *b, r2i_role role, bool is_bias, int32_t expert, int32
     b->n++;
     if (is_counting(b)) return NULL;
     r2i_parameter *out = &b->p->list[b->n - 1];
+    const bool is_vector = is_bias || r2i_role_is_vector(role);
     *out = (r2i_parameter){ .n_rows = n_rows,
                             .n_cols = n_cols,
-                            .is_vector = is_bias || r2i_role_is_vector(role),
+                            .is_vector = is_vector,
                             .is_fixed = role == R2I_ROLE_SCORE_BIAS,
+                            .is_hidden = !is_vector && role != R2I_ROLE_SCORE_BIAS &&
+                                         role != R2I_ROLE_EMBEDDING && role != R2I_ROLE_OUTPUT &&
+                                         role != R2I_ROLE_ROUTER,
                             .first = first };
     if (is_bias)
         r2i_role_bias_name(out->name, R2I_NAMES_HF, role, b->layer);

@@ -17,7 +17,8 @@ typedef struct {
     int32_t n_rows, n_cols;           /* a vector is one row */
     bool is_vector;                   /* norm or bias: no weight decay */
     bool is_fixed;                    /* no gradient: the routers' score bias */
-    size_t first;                     /* its place in values and gradients; a multiple of 16 */
+    bool is_hidden; /* a matrix between hidden states: not embedding, head, router */
+    size_t first;   /* its place in values and gradients; a multiple of 16 */
 } r2i_parameter;
 
 typedef struct {

@@ -53,7 +53,7 @@ static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, r2_err
     R2I_TRY(r2i_pool_create(&t->pool, n_threads, &m->heap, err));
     R2I_TRY(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, m->is_f32,
                                   &m->arena, err));
-    R2I_TRY(r2i_adamw_create(&t->adamw, &t->parameters, &m->arena, err));
+    R2I_TRY(r2i_adamw_create(&t->adamw, &t->parameters, false, &m->arena, err));
     R2I_TRY(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &t->limits,
                                 &m->arena, err));
     t->targets = R2I_ARENA_ARRAY(&m->arena, int32_t, (size_t)t->limits.cap_rows);

@@ -1,4 +1,4 @@
-/* test_train_steps.c - ten steps of AdamW and the prediction module's gradients, as PyTorch has them
+/* test_train_steps.c - ten steps of AdamW and of Muon, and the prediction module's gradients, as PyTorch has them
  * (train_steps.json, made by tools/make_train_golden.py). */
 #include <math.h>
 #include <setjmp.h>
@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "train/adamw.h"
+#include "train/muon.h"
 #include "train_rig.h"
 
 enum { PATH_BYTES = 1024 };
@@ -53,28 +53,54 @@ static double check_weights(const train_rig *t, const json_t *expected) {
     return worst;
 }
 
+/* One of the two optimizers. */
+typedef struct {
+    bool is_muon;
+    r2i_adamw adamw;
+    r2i_muon muon;
+    r2i_muon_options options;
+} stepper;
+
+static void make_stepper(stepper *s, train_rig *t, const json_t *o) {
+    r2_error err;
+    s->is_muon = json_object_get(o, "momentum") != NULL;
+    s->options = (r2i_muon_options){
+        .rest = { number(o, "lr"), number(o, "beta1"), number(o, "beta2"), number(o, "eps"),
+                  number(o, "weight_decay"), number(o, "clip") },
+        .momentum = s->is_muon ? number(o, "momentum") : 0,
+    };
+    if (s->is_muon)
+        train_must(r2i_muon_create(&s->muon, &t->parameters, &t->model->kernels, R2I_TYPE_F32,
+                                   t->pool, &t->model->arena, &err),
+                   &err);
+    else
+        train_must(r2i_adamw_create(&s->adamw, &t->parameters, false, &t->model->arena, &err),
+                   &err);
+}
+
+static double take_step(stepper *s, const train_rig *t) {
+    return s->is_muon ? r2i_muon_step(&s->muon, t->pool, &s->options)
+                      : r2i_adamw_step(&s->adamw, t->pool, &s->options.rest);
+}
+
 static void check_case(const char *name, const json_t *expected, const json_t *options,
                        const train_rig_options *how) {
     char path[PATH_BYTES];
     train_rig t;
     train_documents d;
-    r2i_adamw adamw;
-    r2_error err;
-    const r2i_adamw_options o = { number(options, "lr"),           number(options, "beta1"),
-                                  number(options, "beta2"),        number(options, "eps"),
-                                  number(options, "weight_decay"), number(options, "clip") };
+    stepper optimizer = { .is_muon = false };
     const json_t *steps = json_object_get(expected, "steps"),
                  *after = json_object_get(expected, "after");
     double worst_loss = 0, worst_norm = 0;
     snprintf(path, sizeof path, "%.900s/%.100s", train_golden_folder(), name);
     train_set_up(&t, path, how);
-    train_must(r2i_adamw_create(&adamw, &t.parameters, &t.model->arena, &err), &err);
+    make_stepper(&optimizer, &t, options);
     assert_true(json_array_size(steps) >= 10);
     for (size_t i = 0; i < json_array_size(steps); i++) {
         const json_t *step = json_array_get(steps, i);
         train_read_documents(&d, json_object_get(step, "input_ids"), NULL);
         const double loss = r2i_backward_run(t.backward, &d.batch).loss;
-        const double norm = r2i_adamw_step(&adamw, t.pool, &o);
+        const double norm = take_step(&optimizer, &t);
         worst_loss = fmax(worst_loss, relative(loss, number(step, "loss")));
         worst_norm = fmax(worst_norm, relative(norm, number(step, "grad_norm")));
     }
@@ -82,25 +108,71 @@ static void check_case(const char *name, const json_t *expected, const json_t *o
     const double last =
         relative(r2i_backward_evaluate(t.backward, &d.batch).loss, number(after, "loss"));
     const double weights = check_weights(&t, json_object_get(expected, "weight_l2"));
-    printf(
-        "%-12s %-4s ten steps: losses within %.2g, gradient norms %.2g, then %.2g, weights %.2g\n",
-        name, how->cpu != NULL ? how->cpu : "own", worst_loss, worst_norm, last, weights);
+    printf("%-5s %-12s %-4s ten steps: losses within %.2g, gradient norms %.2g, then %.2g, "
+           "weights %.2g\n",
+           optimizer.is_muon ? "muon" : "adamw", name, how->cpu != NULL ? how->cpu : "own",
+           worst_loss, worst_norm, last, weights);
     assert_true(worst_loss <= loss_tolerance && last <= loss_tolerance);
     assert_true(worst_norm <= norm_tolerance && weights <= norm_tolerance);
+    if (optimizer.is_muon) r2i_muon_destroy(&optimizer.muon);
     train_tear_down(&t);
 }
 
-static void test_adamw_steps(void **state) {
+static void check_cases(const json_t *group) {
     static const train_rig_options ref = { .cpu = "ref", .n_threads = 2 }, own = { .n_threads = 2 };
-    json_t *file = read_file();
     const char *name;
     json_t *expected;
-    (void)state;
-    json_object_foreach(json_object_get(file, "cases"), name, expected) {
-        check_case(name, expected, json_object_get(file, "options"), &ref);
-        check_case(name, expected, json_object_get(file, "options"), &own);
+    json_object_foreach(json_object_get(group, "cases"), name, expected) {
+        check_case(name, expected, json_object_get(group, "options"), &ref);
+        check_case(name, expected, json_object_get(group, "options"), &own);
     }
+}
+
+static void test_adamw_steps(void **state) {
+    json_t *file = read_file();
+    (void)state;
+    check_cases(file);
     json_decref(file);
+}
+
+static void test_muon_steps(void **state) {
+    json_t *file = read_file();
+    (void)state;
+    check_cases(json_object_get(file, "muon"));
+    json_decref(file);
+}
+
+/* Ten steps on random gradients: values of one thread and of several, of small matrices and large. */
+static void test_muon_same_bits(void **state) {
+    float *values[2] = { NULL };
+    size_t n = 0;
+    (void)state;
+    for (int32_t n_threads = 1; n_threads <= 2; n_threads++) {
+        char path[PATH_BYTES];
+        train_rig t;
+        r2i_muon muon;
+        r2_error err;
+        const train_rig_options how = { .n_threads = n_threads };
+        const r2i_muon_options o = { { 1e-2, 0.9, 0.95, 1e-8, 0.1, 1 }, 0.95 };
+        snprintf(path, sizeof path, "%.900s/deepseek_v3", train_golden_folder());
+        train_set_up(&t, path, &how);
+        train_must(r2i_muon_create(&muon, &t.parameters, &t.model->kernels, R2I_TYPE_BF16, t.pool,
+                                   &t.model->arena, &err),
+                   &err);
+        n = t.parameters.n_values;
+        for (uint32_t step = 0; step < 3; step++) {
+            for (size_t i = 0; i < n; i++)
+                t.parameters.gradients[i] = sinf((float)(i * 7 + step)) * 0.01f;
+            (void)r2i_muon_step(&muon, t.pool, &o);
+        }
+        values[n_threads - 1] = malloc(n * sizeof(float));
+        memcpy(values[n_threads - 1], t.parameters.values, n * sizeof(float));
+        r2i_muon_destroy(&muon);
+        train_tear_down(&t);
+    }
+    assert_memory_equal(values[0], values[1], n * sizeof(float));
+    free(values[0]);
+    free(values[1]);
 }
 
 static void check_module(const json_t *mtp, const train_rig_options *how) {
@@ -149,6 +221,8 @@ static void test_prediction_module(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_adamw_steps),
+                                        cmocka_unit_test(test_muon_steps),
+                                        cmocka_unit_test(test_muon_same_bits),
                                         cmocka_unit_test(test_prediction_module) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
