@@ -7,107 +7,12 @@
 #include "base/clock.h"
 #include "base/failure.h"
 #include "base/random.h"
-#include "server/json_text.h"
+#include "server/about.h"
 #include "server/reply_head.h"
 
-enum { PATH_BYTES = 1024, REPLY_BYTES = 1 << 20 };
+enum { PATH_BYTES = 1024 };
 
 typedef void (*handler)(r2i_server *s, struct evhttp_request *request, const char *path);
-
-static void refuse(r2i_server *s, struct evhttp_request *request, const char *route, int http,
-                   const char *code, const char *text) {
-    r2i_refusal refusal;
-    (void)r2i_refuse(&refusal, http, NULL, code, "%s", text);
-    r2i_reply_refuse(s, request, route, &refusal);
-}
-
-static void reply_json(r2i_server *s, struct evhttp_request *request, const char *route,
-                       json_t *value) {
-    r2i_buffer body;
-    r2i_buffer_init(&body, &s->heap, REPLY_BYTES);
-    if (r2i_json_append(&body, value) == R2_OK)
-        r2i_reply_send(s, request, 200, route, "application/json", &body);
-    else
-        refuse(s, request, route, 503, NULL, "no memory for the reply");
-    r2i_buffer_destroy(&body);
-}
-
-/* ---- about the server ---- */
-
-static void show_health(r2i_server *s, struct evhttp_request *request, const char *path) {
-    (void)path;
-    if (s->is_draining)
-        refuse(s, request, "/health", 503, NULL, "the server stops");
-    else
-        reply_json(s, request, "/health", json_pack("{s:s}", "status", "ok"));
-}
-
-static void show_version(r2i_server *s, struct evhttp_request *request, const char *path) {
-    (void)path;
-    reply_json(s, request, "/version",
-               json_pack("{s:s, s:s}", "name", "r2lm", "version", R2LM_VERSION));
-}
-
-static void show_metrics(r2i_server *s, struct evhttp_request *request, const char *path) {
-    r2i_buffer body;
-    (void)path;
-    r2i_buffer_init(&body, &s->heap, REPLY_BYTES);
-    if (r2i_metrics_write(s, &body) == R2_OK)
-        r2i_reply_send(s, request, 200, "/metrics", "text/plain; version=0.0.4; charset=utf-8",
-                       &body);
-    else
-        refuse(s, request, "/metrics", 503, NULL, "no memory for the reply");
-    r2i_buffer_destroy(&body);
-}
-
-static json_t *describe_model(const r2i_server *s) {
-    r2_model_info info;
-    r2_model_get_info(s->options->model, &info);
-    json_t *meta = json_pack("{s:i, s:I, s:I, s:s, s:s}", "n_ctx_train", info.n_context, "n_params",
-                             (json_int_t)info.n_parameters, "size", (json_int_t)info.file_bytes,
-                             "architecture", info.architecture, "weights", info.weight_types);
-    json_t *model =
-        json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:i, s:i}", "id", s->options->model_id, "object",
-                  "model", "created", (json_int_t)s->start_seconds, "owned_by", "r2lm", "type",
-                  "model", "display_name", s->options->model_id, "max_input_tokens",
-                  s->options->n_context, "max_tokens", s->options->n_context);
-    (void)json_object_set_new(model, "meta", meta);
-    return model;
-}
-
-static void list_models(r2i_server *s, struct evhttp_request *request, const char *path) {
-    (void)path;
-    const char *id = s->options->model_id;
-    reply_json(s, request, "/v1/models",
-               json_pack("{s:s, s:[o], s:b, s:s, s:s}", "object", "list", "data", describe_model(s),
-                         "has_more", 0, "first_id", id, "last_id", id));
-}
-
-static int hex_digit(char c) {
-    const char *digits = "0123456789abcdef0123456789ABCDEF", *at = strchr(digits, c);
-    return c != '\0' && at != NULL ? (int)((at - digits) % 16) : -1;
-}
-
-/* Is this text, with %2F and the like decoded, the model's name? */
-static bool is_name_of_model(const r2i_server *s, const char *text) {
-    const char *id = s->options->model_id;
-    for (; *text != '\0' && *id != '\0'; text++, id++) {
-        char c = *text;
-        if (c == '%' && hex_digit(text[1]) >= 0 && hex_digit(text[2]) >= 0) {
-            c = (char)(hex_digit(text[1]) * 16 + hex_digit(text[2]));
-            text += 2;
-        }
-        if (c != *id) return false;
-    }
-    return *text == '\0' && *id == '\0';
-}
-
-static void show_model(r2i_server *s, struct evhttp_request *request, const char *path) {
-    if (is_name_of_model(s, path + strlen("/models/")))
-        reply_json(s, request, "/v1/models/{id}", describe_model(s));
-    else
-        refuse(s, request, "/v1/models/{id}", 404, "model_not_found", "there is no such model");
-}
 
 /* ---- what the other threads do ---- */
 
@@ -171,15 +76,17 @@ static void hand_in(r2i_server *s, struct evhttp_request *request, r2i_task task
                     const char *route) {
     const int32_t key = r2i_route_key(s, request);
     if (key < 0) {
-        refuse(s, request, route, 401, "invalid_api_key", "expected a valid API key");
+        r2i_reply_refuse_text(s, request, route, 401, "invalid_api_key",
+                              "expected a valid API key");
     } else if (s->is_draining) {
-        refuse(s, request, route, 503, NULL, "the server stops");
+        r2i_reply_refuse_text(s, request, route, 503, NULL, "the server stops");
     } else if (s->n_jobs >= s->options->n_parallel + s->options->n_queued) {
-        refuse(s, request, route, 429, "queue_full", "too many requests are waiting");
+        r2i_reply_refuse_text(s, request, route, 429, "queue_full",
+                              "too many requests are waiting");
     } else {
         r2i_pending *p = make_pending(s, request, task, route, key);
         if (p == NULL)
-            refuse(s, request, route, 503, NULL, "no memory for the request");
+            r2i_reply_refuse_text(s, request, route, 503, NULL, "no memory for the request");
         else
             r2i_desk_hand_in(&s->desk, p->job);
     }
@@ -217,11 +124,13 @@ static const struct {
     bool is_post;
     handler handle;
 } routes[] = {
-    { "/health", false, show_health },
-    { "/version", false, show_version },
-    { "/metrics", false, show_metrics },
-    { "/models", false, list_models },
-    { "/models/*", false, show_model },
+    { "/health", false, r2i_show_health },
+    { "/version", false, r2i_show_version },
+    { "/metrics", false, r2i_show_metrics },
+    { "/props", false, r2i_show_props },
+    { "/slots", false, r2i_show_slots },
+    { "/models", false, r2i_list_models },
+    { "/models/*", false, r2i_show_model },
     { "/chat/completions", true, chat },
     { "/chat/completions/control", true, r2i_control },
     { "/completions", true, complete },
@@ -254,7 +163,7 @@ void r2i_route(struct evhttp_request *request, void *server) {
     r2i_connection *c = r2i_connection_find(s, request);
     r2i_reply_head_begin(s, request);
     if (c == NULL) { /* there was no memory to watch it: nothing was checked */
-        refuse(s, request, "-", 503, NULL, "no memory for the connection");
+        r2i_reply_refuse_text(s, request, "-", 503, NULL, "no memory for the connection");
         return;
     }
     r2i_connection_set_busy(c, request);
@@ -263,7 +172,7 @@ void r2i_route(struct evhttp_request *request, void *server) {
         return;
     }
     if (n == 0 || n >= sizeof path) {
-        refuse(s, request, "-", 404, "unknown_path", "there is no such path");
+        r2i_reply_refuse_text(s, request, "-", 404, "unknown_path", "there is no such path");
         return;
     }
     memcpy(path, target, n);
@@ -274,9 +183,9 @@ void r2i_route(struct evhttp_request *request, void *server) {
         if (routes[i].is_post == is_post)
             routes[i].handle(s, request, at);
         else
-            refuse(s, request, routes[i].path, 405, NULL,
-                   routes[i].is_post ? "expected POST" : "expected GET");
+            r2i_reply_refuse_text(s, request, routes[i].path, 405, NULL,
+                                  routes[i].is_post ? "expected POST" : "expected GET");
         return;
     }
-    refuse(s, request, "-", 404, "unknown_path", "there is no such path");
+    r2i_reply_refuse_text(s, request, "-", 404, "unknown_path", "there is no such path");
 }
