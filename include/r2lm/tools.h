@@ -65,7 +65,9 @@ typedef struct {
     const char *tools_json;
     r2_tool_choice choice;
     const char *name; /* only this function; NULL: any */
-    bool is_single;   /* at most one call */
+    bool is_single;   /* at most one call; otherwise 16 */
+    const char
+        *content_schema_json; /* with AUTO: an answer is calls, or JSON of this schema; or NULL */
 } r2_tool_options;
 
 /* A grammar of answers with calls in the model's syntax, for r2_grammar_mask.  *out stays NULL with R2_OK

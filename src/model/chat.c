@@ -23,9 +23,10 @@ typedef struct {
     r2_token *tokens;
 } owned_prompt;
 
-static json_t *text_value(r2i_tokenizer *tokenizer, int32_t id) {
-    const r2i_text_view text = r2i_tokenizer_text(tokenizer, id);
-    return id < 0 ? json_null() : json_stringn(text.bytes, text.n_bytes);
+/* One that the vocabulary lacks stays undefined: templates print nothing for it then. */
+static void add_token(json_t *context, const char *name, const r2_model *model, int32_t id) {
+    const r2i_text_view text = r2i_tokenizer_text(model->tokenizer, id);
+    if (id >= 0) (void)json_object_set_new(context, name, json_stringn(text.bytes, text.n_bytes));
 }
 
 static r2_status parse(const char *name, const char *text, json_t **out, r2_error *err) {
@@ -110,10 +111,8 @@ static r2_status fill_context(json_t *context, const r2_model *model,
         (void)json_object_update(context, extra);
         json_decref(extra);
     }
-    json_object_set_new(context, "bos_token",
-                        text_value(model->tokenizer, r2i_tokenizer_bos(model->tokenizer)));
-    json_object_set_new(context, "eos_token",
-                        text_value(model->tokenizer, r2i_tokenizer_eos(model->tokenizer)));
+    add_token(context, "bos_token", model, r2i_tokenizer_bos(model->tokenizer));
+    add_token(context, "eos_token", model, r2i_tokenizer_eos(model->tokenizer));
     json_object_set_new(context, "add_generation_prompt", json_boolean(!o->has_no_answer_prompt));
     const char *thinking = model->template_traits.thinking_name;
     if (thinking != NULL && o->think == R2_THINK_OFF)

@@ -99,17 +99,23 @@ static r2_status read_wanted(r2i_grammar_draft *draft, const void *wanted, r2_er
 
 r2_status r2_grammar_from_tools(r2_grammar **out, const r2_model *model,
                                 const r2_tool_options *options, r2_error *err) {
-    json_t *tools;
+    json_t *tools, *content = NULL;
     *out = NULL;
     R2I_TRY(read_tools(options->tools_json, &tools, err));
+    r2_status status =
+        options->content_schema_json == NULL
+            ? R2_OK
+            : r2i_json_read(&content, "schema", options->content_schema_json,
+                            strlen(options->content_schema_json), &r2i_json_config_limits, err);
     const r2i_tools_wanted wanted = { .syntax = &model->tool_syntax,
                                       .tools = tools,
                                       .name = options->name,
                                       .is_required = options->choice == R2_TOOLS_REQUIRED,
-                                      .is_single = options->is_single };
-    r2_status status = R2_OK;
-    if (r2i_tools_need_grammar(&wanted))
+                                      .is_single = options->is_single,
+                                      .content = content };
+    if (status == R2_OK && r2i_tools_need_grammar(&wanted))
         status = r2i_model_make_grammar(out, model, read_wanted, &wanted, err);
     json_decref(tools);
+    json_decref(content);
     return status;
 }

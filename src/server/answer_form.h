@@ -16,7 +16,8 @@ typedef enum {
     R2I_FORM_SCHEMA,
     R2I_FORM_REGEX,
     R2I_FORM_GBNF,
-    R2I_FORM_CHOICE
+    R2I_FORM_CHOICE,
+    R2I_FORM_TOOLS /* calls, and content if the request leaves the choice (tool_request.h) */
 } r2i_form_kind;
 
 typedef struct {

@@ -52,6 +52,7 @@ static r2_status read_content(const json_t *content, size_t i, json_t **out, r2i
 static const char *role_of(const json_t *role) {
     if (r2i_json_is_text(role, "system") || r2i_json_is_text(role, "developer")) return "system";
     if (r2i_json_is_text(role, "user")) return "user";
+    if (r2i_json_is_text(role, "tool")) return "tool";
     return r2i_json_is_text(role, "assistant") ? "assistant" : "";
 }
 
@@ -63,25 +64,21 @@ static const json_t *find_thoughts(const json_t *message) {
 
 static r2_status read_message(r2i_chat_request *q, size_t i, r2i_refusal *r) {
     const json_t *m = json_array_get(json_object_get(q->body, "messages"), i);
-    const json_t *calls = json_object_get(m, "tool_calls");
     const json_t *thoughts = find_thoughts(m);
     json_t *content = NULL;
     if (!json_is_object(m)) return refuse_message(r, i, NULL, "expected an object");
     const char *role = role_of(json_object_get(m, "role"));
-    if (r2i_json_is_text(json_object_get(m, "role"), "tool") ||
-        (calls != NULL && !r2i_json_asks_nothing(calls)))
-        return refuse_message(r, i, calls != NULL ? "tool_calls" : "role",
-                              "tool calls are not supported yet by this server");
     if (role[0] == '\0')
-        return refuse_message(r, i, "role", "expected system, developer, user or assistant");
+        return refuse_message(r, i, "role", "expected system, developer, user, assistant or tool");
     if (r2i_json_is_given(thoughts) && !json_is_string(thoughts))
         return refuse_message(r, i, "reasoning_content", "expected a text");
-    R2I_TRY(read_content(json_object_get(m, "content"), i, &content, r));
-    json_t *message = json_pack("{s:s, s:o}", "role", role, "content", content);
-    if (message != NULL && json_is_string(thoughts))
-        (void)json_object_set_new(message, "reasoning_content",
-                                  json_string(json_string_value(thoughts)));
-    return json_array_append_new(q->messages, message) == 0 ? R2_OK : r2i_refuse_memory(r);
+    const bool needs_none = r2i_tool_message_has_calls(m) && role[0] == 'a';
+    if (r2i_json_is_given(json_object_get(m, "content")) || !needs_none)
+        R2I_TRY(read_content(json_object_get(m, "content"), i, &content, r));
+    json_t *message = json_pack("{s:s, s:o?, s:O*}", "role", role, "content", content,
+                                "reasoning_content", json_is_string(thoughts) ? thoughts : NULL);
+    if (json_array_append_new(q->messages, message) != 0) return r2i_refuse_memory(r);
+    return r2i_tool_message_read(m, i, message, r);
 }
 
 r2_status r2i_chat_messages_read(r2i_chat_request *q, r2i_refusal *r) {

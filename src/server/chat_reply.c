@@ -41,14 +41,26 @@ static void add_thoughts(const r2i_reply_head *h, const r2i_choice *choice, json
     json_decref(thoughts);
 }
 
+static const char *finish_of(const r2i_choice *choice) {
+    const r2i_choice_out *o = &choice->out;
+    return r2i_call_list_count(&o->calls) > 0 && o->finish == R2_FINISH_END
+               ? "tool_calls"
+               : r2i_finish_reason(o->finish);
+}
+
 static json_t *whole_choice(const r2i_reply_head *h, r2i_choice *choice) {
     const r2i_choice_out *o = &choice->out;
-    json_t *message =
-        json_pack("{s:s, s:o}", "role", "assistant", "content", r2i_json_of_buffer(&o->answer));
+    const bool has_calls = r2i_call_list_count(&o->calls) > 0;
+    json_t *content =
+        has_calls && o->answer.n_bytes == 0 ? json_null() : r2i_json_of_buffer(&o->answer);
+    json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", content);
     add_thoughts(h, choice, message);
+    if (has_calls)
+        (void)json_object_set_new(message, "tool_calls",
+                                  r2i_call_list_whole(&o->calls, h->id, choice->index));
     json_t *whole =
         json_pack("{s:i, s:o, s:o, s:s}", "index", choice->index, "message", message, "logprobs",
-                  take_logprobs(h, choice), "finish_reason", r2i_finish_reason(o->finish));
+                  take_logprobs(h, choice), "finish_reason", finish_of(choice));
     if (o->is_think_cut) (void)json_object_set_new(whole, "reasoning_truncated", json_true());
     return whole;
 }
@@ -88,6 +100,18 @@ static r2_status write_first(const r2i_reply_head *h, r2i_job *job, r2i_buffer *
     return R2_OK;
 }
 
+/* One chunk each: clients keep the first list that they see as it is. */
+static r2_status add_calls(const r2i_reply_head *h, r2i_choice *choice, r2i_buffer *out) {
+    json_t *deltas = r2i_call_list_take(&choice->out.calls, h->id, choice->index);
+    r2_status status = R2_OK;
+    for (size_t i = 0; status == R2_OK && i < json_array_size(deltas); i++) {
+        json_t *delta = json_pack("{s:[O]}", "tool_calls", json_array_get(deltas, i));
+        status = add_chunk(h, choice, delta, json_null(), NULL, out);
+    }
+    json_decref(deltas);
+    return status;
+}
+
 static r2_status add_more(const r2i_reply_head *h, r2i_choice *choice, r2i_buffer *out) {
     r2i_choice_out *o = &choice->out;
     if (o->thinking.n_bytes > 0) {
@@ -99,10 +123,12 @@ static r2_status add_more(const r2i_reply_head *h, r2i_choice *choice, r2i_buffe
             json_decref(delta);
         r2i_buffer_clear(&o->thinking);
     }
-    if (o->answer.n_bytes == 0 && o->logprobs.n_bytes == 0) return R2_OK;
-    json_t *delta = json_pack("{s:o}", "content", r2i_json_of_buffer(&o->answer));
-    r2i_buffer_clear(&o->answer);
-    return add_chunk(h, choice, delta, take_logprobs(h, choice), NULL, out);
+    if (o->answer.n_bytes > 0 || o->logprobs.n_bytes > 0) {
+        json_t *delta = json_pack("{s:o}", "content", r2i_json_of_buffer(&o->answer));
+        r2i_buffer_clear(&o->answer);
+        R2I_TRY(add_chunk(h, choice, delta, take_logprobs(h, choice), NULL, out));
+    }
+    return add_calls(h, choice, out);
 }
 
 static r2_status write_more(const r2i_reply_head *h, r2i_job *job, r2i_buffer *out) {
@@ -112,8 +138,7 @@ static r2_status write_more(const r2i_reply_head *h, r2i_job *job, r2i_buffer *o
         R2I_TRY(add_more(h, choice, out));
         if (!choice->out.is_done || choice->out.is_end_sent || job->out.refusal.http != 0) continue;
         choice->out.is_end_sent = true;
-        R2I_TRY(add_chunk(h, choice, json_object(), json_null(),
-                          r2i_finish_reason(choice->out.finish), out));
+        R2I_TRY(add_chunk(h, choice, json_object(), json_null(), finish_of(choice), out));
     }
     return R2_OK;
 }

@@ -18,7 +18,7 @@ static const r2i_field fields[] = {
     { "max_completion_tokens", R2I_FIELD_COUNT, AT(max_completion_tokens), 1, 1 << 24 },
     { "logprobs", R2I_FIELD_FLAG, AT(wants_logprobs), 0, 0 },
     { "top_logprobs", R2I_FIELD_COUNT, AT(top_logprobs), 0, 20 },
-    { "tools", R2I_FIELD_REFUSED, 0, 0, 0 },
+    { "tools", R2I_FIELD_ELSEWHERE, 0, 0, 0 }, /* these three: tool_request.c */
     { "tool_choice", R2I_FIELD_ELSEWHERE, 0, 0, 0 },
     { "functions", R2I_FIELD_REFUSED, 0, 0, 0 },
     { "function_call", R2I_FIELD_ELSEWHERE, 0, 0, 0 },
@@ -26,19 +26,15 @@ static const r2i_field fields[] = {
     { "audio", R2I_FIELD_REFUSED, 0, 0, 0 },
     { "prediction", R2I_FIELD_REFUSED, 0, 0, 0 },
     { "web_search_options", R2I_FIELD_REFUSED, 0, 0, 0 },
-    { "parallel_tool_calls", R2I_FIELD_FLAG, R2I_FIELD_NOWHERE, 0, 0 },
+    { "parallel_tool_calls", R2I_FIELD_ELSEWHERE, 0, 0, 0 },
     { "verbosity", R2I_FIELD_IGNORED, 0, 0, 0 },
 };
 static const r2i_field_table table = { fields, sizeof fields / sizeof *fields };
 
 /* Refused unless it asks for what is done anyway. */
 static r2_status check_others(const json_t *body, r2i_refusal *r) {
-    const json_t *choice = json_object_get(body, "tool_choice");
     const json_t *call = json_object_get(body, "function_call");
     const json_t *modalities = json_object_get(body, "modalities");
-    if (choice != NULL && !r2i_json_asks_nothing(choice) && !r2i_json_is_text(choice, "none") &&
-        !r2i_json_is_text(choice, "auto"))
-        return r2i_refuse_unsupported(r, "tool_choice");
     if (call != NULL && !r2i_json_asks_nothing(call) && !r2i_json_is_text(call, "none") &&
         !r2i_json_is_text(call, "auto"))
         return r2i_refuse_unsupported(r, "function_call");
@@ -69,6 +65,7 @@ static r2_status read_body(r2i_chat_request *q, r2i_refusal *r) {
     R2I_TRY(r2i_fields_read(&table, q->body, &v, r));
     R2I_TRY(check_others(q->body, r));
     R2I_TRY(take_values(&q->wishes, &v, r));
+    R2I_TRY(r2i_tool_request_read(&q->tools, q->body, &q->wishes, r));
     R2I_TRY(r2i_reasoning_read(q->body, &q->wishes, q->extra, r));
     return r2i_chat_messages_read(q, r);
 }
@@ -91,5 +88,6 @@ void r2i_chat_request_destroy(r2i_chat_request *q) {
     json_decref(q->messages);
     json_decref(q->prefix);
     json_decref(q->extra);
+    r2i_tool_request_destroy(&q->tools);
     q->body = q->messages = q->prefix = q->extra = NULL;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "server/refusal.h"
+#include "server/tool_request.h"
 #include "server/wishes.h"
 
 typedef struct {
@@ -16,6 +17,7 @@ typedef struct {
     json_t *prefix;   /* owned: what the answer begins with, a message like these, or NULL */
     json_t *extra;    /* owned: variables of the template, or NULL */
     r2i_wishes wishes;
+    r2i_tool_request tools;
 } r2i_chat_request;
 
 /* Values that are not in the body come from `defaults`; seed: the request's own when it has none.  On failure

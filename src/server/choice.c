@@ -81,6 +81,38 @@ static r2_status add_thought(r2i_choice *c, const r2i_choice_context *x, r2_toke
     return r2i_buffer_append_text(&c->out.thinking, r2_detokenizer_feed(texts, token), NULL);
 }
 
+/* Stop texts end content, never the arguments of a call. */
+static r2_status add_pieces(r2i_choice *c, const r2_answer_piece *pieces, int32_t n) {
+    for (int32_t i = 0; i < n && !c->stop.is_over; i++) {
+        if (pieces[i].kind != R2_PIECE_CONTENT) {
+            c->has_answer = true;
+            R2I_TRY(r2i_call_list_add(&c->out.calls, &pieces[i]));
+            continue;
+        }
+        r2i_buffer_clear(&c->content);
+        R2I_TRY(r2i_buffer_append(&c->content, pieces[i].text, pieces[i].n_bytes, NULL));
+        R2I_TRY(add_answer(c, c->content.bytes, false));
+    }
+    if (c->wishes->is_single_call && r2_tool_parser_n_calls(c->calls) > 0) c->stop.is_over = true;
+    return R2_OK;
+}
+
+static r2_status add_answer_token(r2i_choice *c, const r2i_choice_context *x,
+                                  const r2_generated *g) {
+    const bool wants_logprobs = c->wishes->wants_logprobs && !r2_token_is_end(x->model, g->token);
+    if (c->calls == NULL) {
+        if (wants_logprobs) R2I_TRY(add_logprobs(c, g));
+        return add_answer(c, r2_detokenizer_feed(c->texts[1], g->token), false);
+    }
+    const r2_answer_piece *pieces;
+    int32_t n;
+    const bool was_in_call = r2_tool_parser_is_in_call(c->calls);
+    R2I_TRY(r2_tool_parser_feed(c->calls, g->token, &pieces, &n, NULL));
+    const bool is_content = !was_in_call && !r2_tool_parser_is_in_call(c->calls);
+    if (wants_logprobs && is_content) R2I_TRY(add_logprobs(c, g));
+    return add_pieces(c, pieces, n);
+}
+
 static r2_status add_token(r2i_choice *c, const r2i_choice_context *x, const r2_generated *g) {
     if (c->stop.is_over) return R2_OK;
     c->n_drawn++;
@@ -88,13 +120,12 @@ static r2_status add_token(r2i_choice *c, const r2i_choice_context *x, const r2_
     if (c->wishes->is_raw) return add_raw_token(c, x, g);
     if (c->n_drawn == 1 && c->wishes->continues_text) join_prompt(c);
     if (g->is_thinking) return add_thought(c, x, g->token);
-    if (c->wishes->wants_logprobs && !r2_token_is_end(x->model, g->token))
-        R2I_TRY(add_logprobs(c, g));
-    return add_answer(c, r2_detokenizer_feed(c->texts[1], g->token), false);
+    return add_answer_token(c, x, g);
 }
 
 static size_t count_unsent(const r2i_choice_out *out) {
-    return out->answer.n_bytes + out->thinking.n_bytes + out->logprobs.n_bytes;
+    return out->answer.n_bytes + out->thinking.n_bytes + out->logprobs.n_bytes +
+           out->calls.n_unsent;
 }
 
 r2_status r2i_choice_read(r2i_choice *c, const r2i_choice_context *x, bool *has_more) {
@@ -110,6 +141,12 @@ r2_status r2i_choice_read(r2i_choice *c, const r2i_choice_context *x, bool *has_
 
 r2_status r2i_choice_finish(r2i_choice *c) {
     R2I_TRY(r2i_buffer_append_text(&c->out.thinking, r2_detokenizer_finish(c->texts[0]), NULL));
+    if (c->calls != NULL) {
+        const r2_answer_piece *pieces;
+        int32_t n;
+        R2I_TRY(r2_tool_parser_finish(c->calls, &pieces, &n, NULL));
+        R2I_TRY(add_pieces(c, pieces, n));
+    }
     return add_answer(c, r2_detokenizer_finish(c->texts[1]), true);
 }
 
@@ -134,6 +171,8 @@ void r2i_choice_init(r2i_choice *c, struct r2i_job *job, int32_t index, r2i_heap
     r2i_buffer_init(&c->out.thinking, heap, MAX_TEXT_BYTES);
     r2i_buffer_init(&c->out.answer, heap, MAX_TEXT_BYTES);
     r2i_buffer_init(&c->out.logprobs, heap, MAX_TEXT_BYTES);
+    r2i_buffer_init(&c->content, heap, MAX_TEXT_BYTES);
+    r2i_call_list_init(&c->out.calls, heap);
 }
 
 void r2i_choice_destroy(r2i_choice *c) {
@@ -141,6 +180,7 @@ void r2i_choice_destroy(r2i_choice *c) {
     r2i_buffer_destroy(&c->out.thinking);
     r2i_buffer_destroy(&c->out.answer);
     r2i_buffer_destroy(&c->out.logprobs);
+    r2i_call_list_destroy(&c->out.calls);
 }
 
 bool r2i_choice_can_begin(const r2i_choice *c) {
@@ -192,7 +232,9 @@ r2_status r2i_choice_begin(r2i_choice *c, const r2i_choice_context *x, r2_error 
     if (c->texts[0] != NULL) return R2_OK;
     r2i_stop_text_init(&c->stop, x->heap, c->wishes->stops, c->wishes->n_stops);
     R2I_TRY(r2_detokenizer_create(&c->texts[0], x->model, false, err));
-    return r2_detokenizer_create(&c->texts[1], x->model, false, err);
+    R2I_TRY(r2_detokenizer_create(&c->texts[1], x->model, false, err));
+    if (c->wishes->tools_json == NULL) return R2_OK;
+    return r2_tool_parser_create(&c->calls, x->model, c->wishes->tools_json, err);
 }
 
 void r2i_choice_stop_thinking(r2i_choice *c) {
@@ -205,6 +247,9 @@ void r2i_choice_release(r2i_choice *c) {
     r2_detokenizer_destroy(c->texts[0]);
     r2_detokenizer_destroy(c->texts[1]);
     c->texts[0] = c->texts[1] = NULL;
+    r2_tool_parser_destroy(c->calls);
+    c->calls = NULL;
+    r2i_buffer_destroy(&c->content);
     r2_grammar_matcher_destroy(c->matcher);
     c->matcher = NULL;
     r2i_stop_text_destroy(&c->stop);

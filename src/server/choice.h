@@ -5,7 +5,8 @@
  * engine thread only, but for r2_sequence_cancel and r2_sequence_stop_thinking. */
 #ifndef R2I_CHOICE_H
 #define R2I_CHOICE_H
-#include "r2lm/text.h"
+#include "r2lm/tools.h"
+#include "server/call_list.h"
 #include "server/queue.h"
 #include "server/stop_text.h"
 #include "server/wishes.h"
@@ -43,6 +44,7 @@ void r2i_choice_prompt_destroy(r2i_choice_prompt *prompt);
 typedef struct {
     r2i_buffer thinking, answer; /* not sent yet */
     r2i_buffer logprobs;         /* r2i_token_logprob, not sent yet */
+    r2i_call_list calls;
     r2_finish finish;
     bool is_done;
     /* The event loop's: the chunk with its finish_reason; characters of a raw answer. */
@@ -67,6 +69,8 @@ typedef struct r2i_choice {
     r2_sequence *sequence;       /* NULL: it does not run */
     r2_grammar_matcher *matcher; /* what holds it to a grammar, or NULL */
     r2_detokenizer *texts[2];    /* of thoughts and of the answer */
+    r2_tool_parser *calls;       /* tells calls from the answer; NULL: there are no tools */
+    r2i_buffer content;          /* room for a piece of it */
     r2i_stop_text stop;
     int32_t n_drawn;       /* tokens seen */
     bool is_think_stopped; /* from outside */

@@ -131,6 +131,11 @@ static r2i_reply_head head_of(const r2i_server *s, const r2i_pending *p) {
                              s->options->reasoning_field };
 }
 
+static void add_warning(const r2i_pending *p) {
+    const char *warning = p->job->chat.tools.warning;
+    if (warning[0] != '\0') r2i_header_add(p->request, "X-R2-Warning", warning);
+}
+
 static r2_status write_stream(r2i_server *s, r2i_pending *p, r2i_buffer *text) {
     const r2i_reply_head head = head_of(s, p);
     r2i_job *job = p->job;
@@ -138,6 +143,7 @@ static r2_status write_stream(r2i_server *s, r2i_pending *p, r2i_buffer *text) {
     if (!p->is_started) {
         add_headers(s, p->request, "text/event-stream");
         r2i_cache_head_put(&job->out, r2i_header_add, p->request);
+        add_warning(p);
         evhttp_send_reply_start(p->request, 200, "OK");
         p->is_started = true;
         R2I_TRY(format->first(&head, job, text));
@@ -173,6 +179,7 @@ static void send_whole(r2i_server *s, r2i_pending *p) {
         send_refusal(s, detach(p), &job->out.refusal);
     } else {
         r2i_cache_head_put(&job->out, r2i_header_add, p->request);
+        add_warning(p);
         send_bytes(s, detach(p), 200, "application/json", format != NULL ? &body : &job->out.reply);
     }
     r2i_buffer_destroy(&body);

@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "base/hash.h"
+#include "server/tool_request.h"
 
 enum { MAX_TEXT_BYTES = 1 << 26 }; /* what is too long for a grammar is refused there */
 
@@ -71,7 +72,7 @@ static r2i_kept_grammar *find(r2i_grammar_cache *c, const r2i_kept_grammar *want
 static size_t count_bytes(const r2i_grammar_cache *c) {
     size_t n = 0;
     for (const r2i_kept_grammar *k = c->first; k != NULL; k = k->next)
-        n += r2_grammar_memory(k->grammar) + k->text.cap_bytes;
+        n += (k->grammar != NULL ? r2_grammar_memory(k->grammar) : 0) + k->text.cap_bytes;
     return n;
 }
 
@@ -109,6 +110,8 @@ static r2_status compile(const r2i_grammar_cache *c, r2i_kept_grammar *k, r2_err
     switch (k->kind) {
     case R2I_FORM_SCHEMA:
         return r2_grammar_from_json_schema(&k->grammar, c->model, text, k->text.n_bytes, err);
+    case R2I_FORM_TOOLS:
+        return r2i_tool_grammar_make(&k->grammar, c->model, text, k->text.n_bytes, err);
     case R2I_FORM_REGEX:
         return r2_grammar_from_regex(&k->grammar, c->model, text, k->text.n_bytes, err);
     default:
@@ -121,6 +124,7 @@ static r2_status make_first_mask(const r2i_grammar_cache *c, const r2i_kept_gram
                                  r2_error *err) {
     r2_grammar_matcher *matcher = NULL;
     r2_model_info info;
+    if (k->grammar == NULL) return R2_OK; /* of tools: there is nothing to enforce */
     r2_model_get_info(c->model, &info);
     const size_t n_bytes = ((size_t)info.n_vocab / 32 + 1) * sizeof(uint32_t);
     uint32_t *allowed = r2i_heap_take(c->heap, n_bytes);
@@ -138,7 +142,7 @@ static r2_status make_first_mask(const r2i_grammar_cache *c, const r2i_kept_gram
 static r2_status refuse(const r2i_answer_form *form, r2_status status, const r2_error *err,
                         r2i_refusal *r) {
     static const char prefix[] = "schema: ";
-    const bool is_schema = form->kind == R2I_FORM_SCHEMA;
+    const bool is_schema = form->kind == R2I_FORM_SCHEMA || form->kind == R2I_FORM_TOOLS;
     const char *why = err->text;
     if (strncmp(why, prefix, sizeof prefix - 1) == 0) why += sizeof prefix - 1;
     if (status == R2_E_NOMEM)

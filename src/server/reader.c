@@ -43,6 +43,7 @@ static r2_status make_prompt(const r2i_reader *reader, r2i_job *job, bool is_for
     const r2_chat_options options = { .think = q->wishes.options.think,
                                       .has_no_answer_prompt = !is_for_answer,
                                       .messages_json = messages.bytes,
+                                      .tools_json = q->wishes.tools_json,
                                       .extra_json = extra.bytes,
                                       .answer = prefix_text(q, "content"),
                                       .answer_thoughts = prefix_text(q, "reasoning_content") };

@@ -17,10 +17,12 @@ typedef struct {
     r2_logit_bias biases[R2I_MAX_BIASES];
     int32_t n_biases;
     bool is_stream, wants_usage, wants_logprobs, wants_progress;
-    const char *user;      /* who asks, as the client says: borrowed, or NULL */
-    r2i_answer_form form;  /* borrowed from the body as well */
-    r2_grammar *grammar;   /* compiled from it, the reader's doing; NULL: the answer is free */
-    bool continues_text; /* the answer goes on from the midst of the prompt's last text */
+    const char *user;       /* who asks, as the client says: borrowed, or NULL */
+    r2i_answer_form form;   /* borrowed from the body as well */
+    const char *tools_json; /* borrowed; NULL: calls are not looked for in the answer */
+    bool is_single_call;    /* the answer ends with its first call */
+    r2_grammar *grammar;    /* compiled from it, the reader's doing; NULL: the answer is free */
+    bool continues_text;    /* the answer goes on from the midst of the prompt's last text */
     /* Completions: thoughts are text like the rest; the answer begins with the prompt; nothing follows it. */
     bool is_raw, has_echo, is_prompt_only;
     bool has_think_budget; /* the request's own, which is kept whatever is left for an answer */

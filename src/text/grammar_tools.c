@@ -8,7 +8,8 @@
 #include "text/grammar_schema.h"
 #include "text/token_tree.h"
 
-enum { MAX_TOOLS = 512 };
+/* Small models repeat the same call without end where nothing stops them. */
+enum { MAX_TOOLS = 512, MAX_CALLS = 16 };
 
 #define ADD(whole, part) ((whole) = r2i_expression_add(d, (whole), (part)))
 #define WORD(text) r2i_expression_word(d, (text))
@@ -36,7 +37,8 @@ bool r2i_tools_need_grammar(const r2i_tools_wanted *w) {
     bool has_strict = false;
     for (size_t i = 0; i < json_array_size(w->tools); i++)
         has_strict |= is_strict(json_array_get(w->tools, i));
-    return w->is_required || (has_strict && w->syntax->ids[R2I_MARK_OPEN] >= 0);
+    return w->is_required || w->content != NULL ||
+           (has_strict && w->syntax->ids[R2I_MARK_OPEN] >= 0);
 }
 
 /* ---- marks ---- */
@@ -171,7 +173,7 @@ static r2i_expression *many(const tools_reader *r, int32_t call, const char *bet
     ADD(more, WORD(between));
     ADD(more, r2i_expression_rule(d, call));
     ADD(all, r2i_expression_rule(d, call));
-    ADD(all, r2i_expression_repeat(d, more, 0, r->wanted->is_single ? 0 : -1));
+    ADD(all, r2i_expression_repeat(d, more, 0, r->wanted->is_single ? 0 : MAX_CALLS - 1));
     return all;
 }
 
@@ -199,9 +201,17 @@ r2_status r2i_tools_read(r2i_grammar_draft *d, const r2i_tools_wanted *wanted, r
     d->root = r2i_draft_rule(d, "root", 4);
     R2I_TRY(read_calls(&r, &inside));
     r2i_expression *calls = calls_of(&r, marked_call(&r, inside));
-    if (!wanted->is_required)
-        ADD(all, r2i_expression_repeat(d, r2i_expression_class(d, NULL, 0, true), 0, -1));
-    ADD(all, r2i_expression_repeat(d, calls, wanted->is_required, 1));
+    if (wanted->content != NULL && !wanted->is_required) {
+        r2i_expression *content, *either = r2i_expression_choice(d);
+        R2I_TRY(r2i_schema_part(d, wanted->content, "answer ", &content, err));
+        ADD(either, content);
+        ADD(either, calls);
+        ADD(all, either);
+    } else {
+        if (!wanted->is_required)
+            ADD(all, r2i_expression_repeat(d, r2i_expression_class(d, NULL, 0, true), 0, -1));
+        ADD(all, r2i_expression_repeat(d, calls, wanted->is_required, 1));
+    }
     r2i_draft_define(d, d->root, all);
     return r2i_draft_check(d, err);
 }

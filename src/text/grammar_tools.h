@@ -13,7 +13,8 @@ typedef struct {
     const json_t *tools; /* OpenAI's array */
     const char *name;    /* only this one; NULL: any */
     bool is_required;    /* nothing but calls; otherwise any text without the marks, then calls */
-    bool is_single;
+    bool is_single; /* otherwise up to 16 calls */
+    const json_t *content; /* schema of answers without calls, or NULL: any text */
 } r2i_tools_wanted;
 
 /* Can answers be held to this at all, and is there anything to hold them to? */

@@ -8,7 +8,7 @@ enum { MAX_TEXT_BYTES = 1 << 26, MAX_HEAD_BYTES = 1 << 12, MAX_BLANKS = 256, MAR
 
 void r2i_tool_parser_init(r2i_tool_parser *p, const r2i_tool_syntax *syntax, const json_t *tools,
                           const r2i_tokenizer *tokenizer, r2i_heap *heap) {
-    const bool is_bare = syntax->family == R2I_CALLS_LLAMA;
+    const bool is_bare = syntax->family == R2I_CALLS_LLAMA || syntax->family == R2I_CALLS_HERMES;
     *p = (r2i_tool_parser){ .heap = heap,
                             .syntax = *syntax,
                             .tools = tools,
@@ -239,7 +239,7 @@ static bool envelope_spot(r2i_tool_parser *p, char c) {
     if (is_blank(c)) return true;
     switch (p->spot) {
     case R2I_ENVELOPE_OPEN:
-        if (c == '[' && p->syntax.family == R2I_CALLS_HERMES && !p->is_listed)
+        if (c == '[' && p->syntax.family == R2I_CALLS_HERMES && !p->is_listed && !p->is_bare)
             return p->is_listed = true;
         if (c == ']' && p->is_listed) { /* no call at all */
             r2i_buffer_clear(&p->held);
@@ -264,9 +264,15 @@ static bool envelope_spot(r2i_tool_parser *p, char c) {
     }
 }
 
+static bool key_is_usual(const r2i_tool_parser *p) {
+    return key_is_arguments(p) || key_is(p, "name") || key_is(p, "function") || key_is(p, "type") ||
+           key_is(p, "id");
+}
+
 static void key_byte(r2i_tool_parser *p, char c) {
     if (c == '"' && !p->is_escaped) {
         p->spot = R2I_ENVELOPE_COLON;
+        if (p->is_bare && !p->is_begun && !key_is_usual(p)) give_up(p);
         return;
     }
     p->is_escaped = !p->is_escaped && c == '\\';
@@ -340,9 +346,11 @@ static void bare_byte(r2i_tool_parser *p, char c) {
 
 /* ---- around calls ---- */
 
-static void begin_envelope(r2i_tool_parser *p) {
+/* An object that is a call only if its name is known. */
+static void begin_bare_envelope(r2i_tool_parser *p) {
     begin_call(p, R2I_CALL_ENVELOPE);
-    p->is_bare = p->syntax.family == R2I_CALLS_LLAMA;
+    p->is_bare = true;
+    p->is_listed = false;
 }
 
 static void tail_byte(r2i_tool_parser *p, char c) {
@@ -351,7 +359,7 @@ static void tail_byte(r2i_tool_parser *p, char c) {
     if (family == R2I_CALLS_HERMES && c == ',' && p->is_listed) {
         begin_call(p, R2I_CALL_ENVELOPE);
     } else if (family == R2I_CALLS_LLAMA && c == '{') {
-        begin_envelope(p);
+        begin_bare_envelope(p);
         envelope_byte(p, c);
     } else if (family == R2I_CALLS_LLAMA    ? c != ';' && c != ','
                : family == R2I_CALLS_HERMES ? c != ']'
@@ -364,7 +372,7 @@ static void take_byte(r2i_tool_parser *p, char c) {
     switch (p->state) {
     case R2I_CALL_AT_START:
         if (c == '{') {
-            begin_envelope(p);
+            begin_bare_envelope(p);
             envelope_byte(p, c);
             return;
         }
@@ -425,7 +433,7 @@ static void open_call(r2i_tool_parser *p, const char *text) {
     const bool is_hermes = p->syntax.family == R2I_CALLS_HERMES;
     end_content(p);
     begin_call(p, is_hermes ? R2I_CALL_ENVELOPE : R2I_CALL_HEAD);
-    p->is_listed = false;
+    p->is_listed = p->is_bare = false;
     note(p, r2i_buffer_append_text(&p->held, text, NULL));
     p->head_begin = p->held.n_bytes;
 }
@@ -468,7 +476,7 @@ static void take_mark(r2i_tool_parser *p, r2i_call_mark mark) {
             give_content_text(p, text);
         return;
     default:
-        if (p->state == R2I_CALL_CONTENT)
+        if (p->state == R2I_CALL_CONTENT || p->state == R2I_CALL_AT_START)
             give_content_text(p, text);
         else
             p->state = R2I_CALL_BETWEEN;

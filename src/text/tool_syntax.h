@@ -6,7 +6,8 @@
  *     deepseek v2, v3, r1     ... call_begin function sep f\n```json\n{...}\n``` call_end ...
  *
  * The markers are tokens of the vocabulary where it has them: then only these tokens count, never a text
- * that looks like them. */
+ * that looks like them.  Small models forget <tool_call>: an answer that is nothing but an object with the
+ * name of a known function is taken for a call with both of the first families. */
 #ifndef R2I_TOOL_SYNTAX_H
 #define R2I_TOOL_SYNTAX_H
 #include "text/tokenizer.h"

@@ -124,7 +124,7 @@ def test_same_answer_as_run_alone_and_among_others(server):
 BAD_FIELDS = {
     "messages": [None, [], {}, "hi", [7], [{}], [{"role": "king", "content": "x"}], [{"role": "user"}], [{"role": "user", "content": 5}],
                  [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], [{"role": "user", "content": [{"type": "text", "text": 3}]}],
-                 [{"role": "tool", "content": "x", "tool_call_id": "a"}], [{"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}]],
+                 [{"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}]],
     "max_tokens": [0, -1, 1.5, "5", True, [], {}, 1 << 40], "max_completion_tokens": [0, "x"], "n": [0, 17, "1", -5, 1.5, True], "temperature": [-0.1, 2.1, "1", [], True],
     "top_p": [-1, 1.01, "x"], "top_k": [-1, 1.5, "x"], "min_p": [2, -1], "presence_penalty": [3, "x"], "frequency_penalty": [-2.5, {}], "seed": ["x", 1.5, {}],
     "stop": [3, {}, [3], [""], "", ["x"] * 17], "stream": ["yes", 1, []], "stream_options": [3, {"include_usage": "x"}], "logprobs": [1, "x"],

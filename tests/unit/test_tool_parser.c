@@ -68,6 +68,14 @@ static const example examples[] = {
       "|f({\"a\": 1})" },
     { HERMES, "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}", "|f({\"a\": 1})" },
     { HERMES, "<tool_call>{\"name\": \"f\\u0020g\", \"arguments\": {}}</tool_call>", "|f g({})" },
+    /* without the mark, as small models of qwen write: a known name alone makes it a call */
+    { HERMES, "{\"name\": \"f\", \"arguments\": {\"a\": 1}}", "|f({\"a\": 1})" },
+    { HERMES, "\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>", "|f({})" },
+    { HERMES, "{\"name\": \"unknown\", \"arguments\": {}}",
+      "{\"name\": \"unknown\", \"arguments\": {}}" },
+    { HERMES, "{\"a\": {\"name\": \"f\"}}", "{\"a\": {\"name\": \"f\"}}" },
+    { HERMES, "It is {\"name\": \"f\", \"arguments\": {}}",
+      "It is {\"name\": \"f\", \"arguments\": {}}" },
     /* smollm writes lists */
     { HERMES,
       "<tool_call>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": \"g\", \"arguments\": "
@@ -93,7 +101,6 @@ static const example examples[] = {
       "<tool_response>\n{\"t\": 20}\n</tool_response>" },
     { HERMES, "</tool_call>{\"name\": \"f\"}", "</tool_call>{\"name\": \"f\"}" },
     { HERMES, "plain \xf0\x9f\x99\x82 text \n", "plain \xf0\x9f\x99\x82 text \n" },
-    { HERMES, "{\"name\": \"f\", \"arguments\": {}}", "{\"name\": \"f\", \"arguments\": {}}" },
     /* cut by the limit of tokens */
     { HERMES, "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"xy", "|f({\"a\": \"xy)" },
     { HERMES, "<tool_call>{\"name\": \"f\"", "|f()" },
