@@ -89,6 +89,7 @@ static r2_status add_pieces(r2i_choice *c, const r2_answer_piece *pieces, int32_
             R2I_TRY(r2i_call_list_add(&c->out.calls, &pieces[i]));
             continue;
         }
+        if (c->wishes->is_calls_alone) continue;
         r2i_buffer_clear(&c->content);
         R2I_TRY(r2i_buffer_append(&c->content, pieces[i].text, pieces[i].n_bytes, NULL));
         R2I_TRY(add_answer(c, c->content.bytes, false));

@@ -200,6 +200,7 @@ static r2_status apply_choice(r2i_tool_request *q, const choice *c, r2i_wishes *
         return r2i_refuse_memory(r);
     w->tools_json = q->text.bytes;
     w->is_single_call = q->is_single;
+    w->is_calls_alone = c->is_required;
     return combine(q, c, w, r);
 }
 

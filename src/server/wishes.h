@@ -21,6 +21,7 @@ typedef struct {
     r2i_answer_form form;   /* borrowed from the body as well */
     const char *tools_json; /* borrowed; NULL: calls are not looked for in the answer */
     bool is_single_call;    /* the answer ends with its first call */
+    bool is_calls_alone;    /* what is no call is one that was cut short */
     r2_grammar *grammar;    /* compiled from it, the reader's doing; NULL: the answer is free */
     bool continues_text;    /* the answer goes on from the midst of the prompt's last text */
     /* Completions: thoughts are text like the rest; the answer begins with the prompt; nothing follows it. */
