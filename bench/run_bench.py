@@ -64,7 +64,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k quantize mla32k experts draft serve".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k quantize mla32k experts draft serve structured".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -544,6 +544,19 @@ def draft_rows(b, table):
         table.row(f"{title} ({goal:g}x our {plain:.0f} without)", got, goal_value=goal * plain, unit=" tok/s")
 
 
+def structured_rows(b, table):
+    """Answers held to a JSON schema beside free ones of the same length; the goal is 95 of 100 of our own free speed."""
+    path = b.model("q4km")
+    if not path: raise Missing("no model")
+    lines = run([os.path.join(b.build, "bench_structured"), path, str(b.o.threads), str(b.o.rounds)]).strip().splitlines()
+    for said in csv.DictReader(lines):
+        plain = float(said["free_tok_s"])
+        for name, title in (("first", "schema new"), ("again", "schema known")):
+            value = float(said[name + "_tok_s"])
+            b.note(f"structured {said['streams']}", OURS, name + "_tok_s", value)
+            table.row(f"JSON schema, {said['streams']} at once, {title} ({plain:.0f} free)", {OURS: value}, goal_value=0.95 * plain, unit=" tok/s")
+
+
 def serve_rows(b, table):
     """Chats at once over HTTP: tokens of all together, the wait for the first one, pauses between them; 4 requests for one chat, two per chat for more."""
     folder, generator, logs = os.path.join(ROOT, "bench", "prompts"), os.path.join(b.build, "bench_serve"), os.path.join(CACHE, "bench")
@@ -597,7 +610,7 @@ def main():
     speed_rows(b, table, rows)
     for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("memory", memory_rows), ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
-                           ("serve", serve_rows)):
+                           ("structured", structured_rows), ("serve", serve_rows)):
         if group not in groups: continue
         try: measure(b, table)
         except (Missing, KeyError, TypeError, ValueError) as why: b.lack(f"row {group}", why)
