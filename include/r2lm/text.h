@@ -104,8 +104,10 @@ R2_API R2_CHECKED r2_status r2_grammar_from_gbnf(r2_grammar **out, const r2_mode
  * validates; which of the valid ones are written is narrower: members in the schema's order, none
  * besides `properties` unless additionalProperties allows them, white space as models put it, at most
  * 15 digits before the point.  Understood: type enum const anyOf oneOf (as anyOf) allOf $ref $defs
- * properties required additionalProperties items prefixItems minItems maxItems minLength maxLength
- * pattern format (date time date-time uuid) minimum maximum exclusiveMinimum exclusiveMaximum.
+ * properties required additionalProperties items prefixItems minItems maxItems uniqueItems (of a few
+ * known values) minLength maxLength pattern (the stronger beside format) format (date time date-time
+ * duration uuid email hostname ipv4 ipv6 uri) minimum maximum exclusiveMinimum exclusiveMaximum
+ * multipleOf (whole numbers); annotations say nothing.
  * Any other keyword, and values or pairs of these that cannot be kept, are R2_E_UNSUPPORTED: the text
  * names the keyword and where it stands. */
 R2_API R2_CHECKED r2_status r2_grammar_from_json_schema(r2_grammar **out, const r2_model *model,
