@@ -1,13 +1,16 @@
 #!/bin/sh
-# install_peers.sh - builds the engines that `make bench` compares with, outside the tree, and prints
-# their folder.  Takes twenty to sixty minutes the first time, nothing afterwards.
+# install_peers.sh [servers] - builds the engines that `make bench` compares with, outside the tree, and
+# prints their folder.  Takes ten to thirty minutes the first time, with their servers as long again; nothing
+# afterwards.
 #   venv/           llama.cpp as the package llama-cpp-python, built here for this processor
-#   llama/bin/      llama-server of the same version, from that package's source
-#   ik/bin/         llama-bench, llama-batched-bench and llama-server of ik_llama.cpp, from the source of
-#                   the package ik-llama-cpp-python (its ready wheel is not built for this processor)
+#   ik/bin/         llama-bench and llama-batched-bench of ik_llama.cpp, from the source of the
+#                   package ik-llama-cpp-python (its ready wheel is not built for this processor)
+#   llama/bin/      with "servers": llama-server of llama.cpp, from that package's source; that of
+#                   ik_llama.cpp lies beside its other programs
 # What cannot be built is named on stderr and left out; run_bench.py then reports it as missing.
 set -u
 
+wants_servers=${1:-}
 peers=${R2LM_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/r2lm/peers}
 llama_version=0.3.36
 ik_version=0.1.5
@@ -48,7 +51,7 @@ build_llama_server() {
     cp build/bin/llama-server "$peers/llama/bin/" || return 1
     cd "$peers" && rm -rf "$peers/llama.part"
 }
-if [ ! -x "$peers/llama/bin/llama-server" ]; then
+if [ -n "$wants_servers" ] && [ ! -x "$peers/llama/bin/llama-server" ]; then
     say "building llama-server (llama-cpp-python $llama_version), once; log: $peers/llama-server.log"
     (build_llama_server) > "$peers/llama-server.log" 2>&1 || say "llama-server: build failed, see $peers/llama-server.log"
 fi
@@ -72,16 +75,18 @@ configure_file(${CMAKE_CURRENT_SOURCE_DIR}/common/build-info.cpp.in ${CMAKE_CURR
 CMAKE
     cmake -G Ninja -S "$source" -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=ON \
         -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON '-DCMAKE_INSTALL_RPATH=$ORIGIN' \
-        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_EXAMPLES=ON -DLLAMA_CURL=OFF \
+        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=${wants_servers:+ON} -DLLAMA_BUILD_EXAMPLES=ON -DLLAMA_CURL=OFF \
         -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w || return 1
-    cmake --build build -j "$jobs" --target llama-bench llama-batched-bench llama-server || return 1
+    cmake --build build -j "$jobs" --target llama-bench llama-batched-bench ${wants_servers:+llama-server} || return 1
     mkdir -p "$peers/ik/bin" || return 1
     find build -name '*.so' -exec cp {} "$peers/ik/bin/" \; || return 1
-    cp build/bin/llama-batched-bench build/bin/llama-bench build/bin/llama-server "$peers/ik/bin/" || return 1
+    for program in llama-bench llama-batched-bench ${wants_servers:+llama-server}; do
+        cp "build/bin/$program" "$peers/ik/bin/" || return 1
+    done
     cd "$peers" && rm -rf "$peers/ik.part"
 }
 if [ ! -x "$peers/ik/bin/llama-bench" ] || [ ! -x "$peers/ik/bin/llama-batched-bench" ] ||
-    [ ! -x "$peers/ik/bin/llama-server" ]; then
+    { [ -n "$wants_servers" ] && [ ! -x "$peers/ik/bin/llama-server" ]; }; then
     say "building ik_llama.cpp (ik-llama-cpp-python $ik_version), once; log: $peers/ik.log"
     (build_ik) > "$peers/ik.log" 2>&1 || say "ik_llama.cpp: build failed, see $peers/ik.log"
 fi

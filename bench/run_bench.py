@@ -153,11 +153,11 @@ class Bench:
         return path
 
     # ------------------------------------------------ engines
-    def find_peers(self):
+    def find_peers(self, wants_servers):
         if self.o.no_peers:
             self.lack("peers", "--no-peers")
             return
-        try: self.peers = subprocess.run([os.path.join(ROOT, "bench", "install_peers.sh")], stdout=subprocess.PIPE, text=True, check=True).stdout.strip().splitlines()[-1]
+        try: self.peers = subprocess.run([os.path.join(ROOT, "bench", "install_peers.sh"), *["servers"] * wants_servers], stdout=subprocess.PIPE, text=True, check=True).stdout.strip().splitlines()[-1]
         except (subprocess.CalledProcessError, OSError, IndexError) as why: self.lack("peers", why)
 
     def peer_python(self):
@@ -567,7 +567,8 @@ def serve_rows(b, table):
         commands = {OURS: [b.program, "serve", "-m", path, "-t", str(b.o.threads)]}
         for engine, place in ((LLAMA, "llama"), (IK, "ik")):
             program = b.peers and os.path.join(b.peers, place, "bin", "llama-server")
-            if program and os.path.exists(program): commands[engine] = [program, "-m", path, "-t", str(b.o.threads), "-np", "32", "-c", "32768"]
+            if program and os.path.exists(program):   # flash attention of ik_llama.cpp asserts on batches of several slots
+                commands[engine] = [program, "-m", path, "-t", str(b.o.threads), "-np", "32", "-c", "32768", *["-fa", "off"] * (engine == IK)]
             else: b.lack(f"{engine}, llama-server", "not built, see bench/install_peers.sh")
         for _ in range(min(b.o.rounds, 2)):
             for engine, command in commands.items():
@@ -599,7 +600,7 @@ def main():
     o = ap.parse_args()
     rows, groups = select(make_rows(), o.rows)
     b = Bench(o)
-    b.find_peers()
+    b.find_peers("serve" in groups)
     try: run(["cmake", "--build", b.build, "--target", "bench_programs"])
     except Missing as why: b.lack("bench programs", why)
     if not os.path.exists(b.program): b.lack(OURS, f"no {b.program}")
