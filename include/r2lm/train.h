@@ -193,6 +193,54 @@ typedef struct {
 
 R2_API void r2_trainer_get_info(const r2_trainer *trainer, r2_trainer_info *out);
 
+/* ---- whole runs ----------------------------------------------------------------------------- */
+
+typedef enum {
+    R2_SCHEDULE_WSD,    /* constant, then linear to 0 over the last quarter */
+    R2_SCHEDULE_COSINE, /* half a cosine down to a tenth */
+    R2_SCHEDULE_CONSTANT
+} r2_schedule;
+
+typedef struct {
+    int64_t step, n_steps;       /* 1 to n_steps */
+    int64_t n_tokens, n_targets; /* so far */
+    double loss, mtp_loss;       /* mean over the step's targets, in nats; mtp_loss 0 without */
+    double validation_loss;      /* NAN where it was not measured behind this step */
+    double lr, gradient_norm;
+    double seconds; /* of the step, validation not counted */
+    double seconds_all;
+    int64_t memory_bytes;
+} r2_train_report;
+
+typedef struct {
+    const char *model;       /* folder to begin with */
+    const char *const *data; /* [n_data] folders of r2_data_prepare */
+    const double *shares;    /* [n_data] of the documents drawn; NULL: equal */
+    int32_t n_data;
+    const char *out; /* model folder that is written at the end; NULL: none */
+    int32_t n_steps;
+    int32_t step_batches;       /* batches of one step; 0: 1 */
+    int32_t run_tokens;         /* most tokens of a document's part; 0: 512 */
+    r2_trainer_options trainer; /* its document_tokens follows from run_tokens */
+    r2_adamw_options adamw;     /* lr: the highest */
+    r2_schedule schedule;
+    int32_t warmup_steps;
+    double mtp_weight;         /* of the prediction module's loss */
+    int32_t validate_every;    /* steps; 0: only behind the last one */
+    int32_t validate_batches;  /* most batches of it; 0: all */
+    uint64_t seed;             /* of the order of the data */
+    bool is_forced, saves_f32; /* as in r2_trainer_save */
+    /* Told of every step; returning false ends the run there, which saves as a finished one does. */
+    bool (*report)(void *user, const r2_train_report *report);
+    void *user;
+} r2_train_options;
+
+/* Trains on next tokens and saves the model.  Same options, data and CPU level: same bytes, whatever
+ * the number of threads.  R2_E_RANGE: loss or gradient became no number; nothing is written then.
+ * Otherwise as r2_trainer_open, r2_data_check (R2_E_CHECKSUM, R2_E_MISMATCH) and r2_trainer_save;
+ * R2_E_ARGUMENT: numbers that make no run, no documents. */
+R2_API R2_CHECKED r2_status r2_train(const r2_train_options *options, r2_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -104,6 +104,16 @@ const r2i_command r2i_command_table[] = {
       "tokenizer.json and tokenizer_config.json, which Hugging Face's libraries read, and `r2lm "
       "tokenize -m DIR`.\n"
       "The same texts give the same files." },
+    { "train", NULL, "init|pretrain PATH...", "make a model, teach it texts", R2I_FOR_TRAIN,
+      r2i_train_command,
+      "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds "
+      "config.json and the\n"
+      "tokenizer's files.  `train pretrain DATA... -m FOLDER -o RUN` trains on folders of `r2lm "
+      "data prep` and\n"
+      "writes RUN/model, a folder that every command opens, and RUN/metrics.jsonl, a line per "
+      "step.  Ctrl-C\n"
+      "ends the run with the step at work and saves.  Exit code 7: loss or gradient became no "
+      "number." },
     { "config", NULL, "list|get|set|unset", "keep flags in a file", R2I_FOR_CONFIG,
       r2i_config_command,
       "list; get FLAG; set FLAG VALUE; unset FLAG.  FLAG is the long name of a flag, for all "

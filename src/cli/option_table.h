@@ -41,7 +41,8 @@ enum {
     R2I_FOR_DATA = 1 << 18,
     R2I_FOR_PLOT = 1 << 19,
     R2I_FOR_TOKENIZER = 1 << 20,
-    R2I_FOR_ALL = (1 << 21) - 1,
+    R2I_FOR_TRAIN = 1 << 21,
+    R2I_FOR_ALL = (1 << 22) - 1,
     /* Those that use no settings: a broken file of settings must not stop them. */
     R2I_FOR_READERS = R2I_FOR_HELP | R2I_FOR_VERSION | R2I_FOR_COMPLETION | R2I_FOR_LICENSES
 };
@@ -69,6 +70,10 @@ typedef struct {
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */
     double validation;         /* share of the documents */
+    const char *schedule;
+    int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
+    double lr, weight_decay, clip, mtp_weight;
+    bool recomputes;
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
     bool is_packed, is_raw, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;

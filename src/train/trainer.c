@@ -10,6 +10,7 @@
 #include "r2lm/train.h"
 #include "train/adamw.h"
 #include "train/backward.h"
+#include "train/trainer_model.h"
 #include "train/weights_folder.h"
 
 enum { PATH_BYTES = 4096, DEFAULT_TOKENS = 4096, MAX_TOKENS = 1 << 22 };
@@ -103,6 +104,14 @@ void r2_trainer_get_info(const r2_trainer *t, r2_trainer_info *out) {
         if (!t->parameters.list[i].is_fixed)
             out->n_parameters += (int64_t)r2i_parameter_size(&t->parameters.list[i]);
     }
+}
+
+r2_model *r2i_trainer_model(r2_trainer *trainer) {
+    return trainer->model;
+}
+
+int32_t r2i_trainer_documents(const r2_trainer *trainer) {
+    return trainer->limits.cap_documents;
 }
 
 /* ---- batches ---- */

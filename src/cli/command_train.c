@@ -1,0 +1,194 @@
+/* command_train.c - `r2lm train`: models with random weights, and training on prepared data. */
+#define _POSIX_C_SOURCE 200809L /* mkdir */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/failure.h"
+#include "cli/model_find.h"
+#include "r2lm/train.h"
+
+enum { PATH_BYTES = 4096 };
+
+typedef struct {
+    r2i_program *program;
+    FILE *metrics; /* RUN/metrics.jsonl */
+    bool is_write_failed;
+    r2_train_report last;
+    double validation_loss; /* the last one measured, or NAN */
+    char model[PATH_BYTES]; /* RUN/model */
+} train_work;
+
+/* ---- init ---- */
+
+static r2_status init(train_work *w, r2_error *err) {
+    r2i_program *p = w->program;
+    const r2i_options *o = p->options;
+    if (p->arguments.n_words != 2 || o->output == NULL)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "train init: expected a folder with config.json and -o OUT");
+    const r2_model_init_options options = { .seed = (uint64_t)o->seed, .is_forced = o->is_forced };
+    return r2_model_init(p->arguments.words[1], o->output, &options, err);
+}
+
+/* ---- pretrain ---- */
+
+static void write_metrics(train_work *w, const r2_train_report *r) {
+    json_t *line = json_pack(
+        "{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)r->step, "tokens",
+        (json_int_t)r->n_tokens, "targets", (json_int_t)r->n_targets, "loss", r->loss, "lr", r->lr,
+        "gradient_norm", r->gradient_norm, "seconds", r->seconds, "seconds_all", r->seconds_all);
+    bool is_written = line != NULL;
+    if (is_written && r->mtp_loss > 0)
+        is_written = json_object_set_new(line, "mtp_loss", json_real(r->mtp_loss)) == 0;
+    if (is_written && !isnan(r->validation_loss))
+        is_written =
+            json_object_set_new(line, "validation_loss", json_real(r->validation_loss)) == 0;
+    is_written = is_written && json_dumpf(line, w->metrics, JSON_COMPACT) == 0 &&
+                 fputc('\n', w->metrics) != EOF && fflush(w->metrics) == 0;
+    json_decref(line);
+    if (!is_written) w->is_write_failed = true;
+}
+
+/* "2:05", "1:02:05". */
+static void print_time(char *out, size_t cap, double seconds) {
+    const int64_t s = (int64_t)(seconds + 0.5);
+    if (s >= 3600)
+        (void)snprintf(out, cap, "%" PRId64 ":%02d:%02d", s / 3600, (int)(s / 60 % 60),
+                       (int)(s % 60));
+    else
+        (void)snprintf(out, cap, "%d:%02d", (int)(s / 60), (int)(s % 60));
+}
+
+static void print_line(const train_work *w, const r2_train_report *r) {
+    char left[32], validation[48] = "";
+    const double per_step = r->seconds_all / (double)r->step;
+    print_time(left, sizeof left, per_step * (double)(r->n_steps - r->step));
+    if (!isnan(r->validation_loss))
+        (void)snprintf(validation, sizeof validation, ", validation %.4f", r->validation_loss);
+    fprintf(stderr,
+            "step %" PRId64 "/%" PRId64 "  loss %.4f%s  lr %.2e  gradient %.3g  %.0f tok/s  "
+            "%.0f MiB  %s left\n",
+            r->step, r->n_steps, r->loss, validation, r->lr, r->gradient_norm,
+            (double)r->n_tokens / r->seconds_all, (double)r->memory_bytes / 1048576, left);
+    (void)w;
+}
+
+/* A line per step on a terminal, which overwrites the last one; elsewhere about twenty in all, and
+ * those with a validation. */
+static bool on_step(void *user, const r2_train_report *r) {
+    train_work *w = user;
+    const int64_t every = r->n_steps / 20 > 0 ? r->n_steps / 20 : 1;
+    const bool is_tty = w->program->terminal.is_err_tty;
+    w->last = *r;
+    if (!isnan(r->validation_loss)) w->validation_loss = r->validation_loss;
+    write_metrics(w, r);
+    if (!w->program->options->is_quiet &&
+        (is_tty || r->step % every == 0 || r->step == 1 || !isnan(r->validation_loss))) {
+        if (is_tty && r->step > 1) fputs("\033[A\033[2K", stderr);
+        print_line(w, r);
+    }
+    return r2i_signals_pending() == 0 && !w->is_write_failed;
+}
+
+/* The run's folder and its metrics, begun anew. */
+static r2_status open_run(train_work *w, r2_error *err) {
+    const r2i_options *o = w->program->options;
+    char path[PATH_BYTES + 32];
+    if (mkdir(o->output, 0777) != 0 && (errno != EEXIST || !o->is_forced))
+        return r2i_fail(err, errno == EEXIST ? R2_E_ARGUMENT : R2_E_IO, "%.150s: %s", o->output,
+                        errno == EEXIST ? "exists already" : strerror(errno));
+    (void)snprintf(w->model, sizeof w->model, "%.4000s/model", o->output);
+    (void)snprintf(path, sizeof path, "%.4000s/metrics.jsonl", o->output);
+    w->metrics = fopen(path, "w");
+    if (w->metrics != NULL) return R2_OK;
+    return r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
+}
+
+static r2_schedule schedule_of(const char *name) {
+    if (strcmp(name, "cosine") == 0) return R2_SCHEDULE_COSINE;
+    return strcmp(name, "constant") == 0 ? R2_SCHEDULE_CONSTANT : R2_SCHEDULE_WSD;
+}
+
+static r2_status pretrain(train_work *w, r2_error *err) {
+    r2i_program *p = w->program;
+    const r2i_options *o = p->options;
+    const char *model;
+    if (p->arguments.n_words < 2 || o->output == NULL)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "train pretrain: expected folders of `r2lm data prep` and -o RUN");
+    R2I_TRY(r2i_model_resolve(&model, p, o->model, err));
+    R2I_TRY(open_run(w, err));
+    const r2_train_options options = {
+        .model = model,
+        .data = p->arguments.words + 1,
+        .n_data = p->arguments.n_words - 1,
+        .out = w->model,
+        .n_steps = o->steps,
+        .step_batches = o->accumulate,
+        .run_tokens = o->run_tokens,
+        .trainer = { .n_threads = o->threads,
+                     .batch_tokens = o->batch_tokens,
+                     .arithmetic =
+                         strcmp(o->arithmetic, "f32") == 0 ? R2_ARITHMETIC_F32 : R2_ARITHMETIC_FAST,
+                     .is_recomputing = o->recomputes,
+                     .cpu = o->cpu },
+        .adamw = { .lr = o->lr, .weight_decay = o->weight_decay, .clip = o->clip },
+        .schedule = schedule_of(o->schedule),
+        .warmup_steps = o->warmup,
+        .mtp_weight = o->mtp_weight,
+        .validate_every = o->validate_every,
+        .validate_batches = o->validate_batches,
+        .seed = (uint64_t)o->seed,
+        .is_forced = o->is_forced,
+        .saves_f32 = strcmp(o->type, "f32") == 0,
+        .report = on_step,
+        .user = w
+    };
+    r2i_signals_catch();
+    const r2_status status = r2_train(&options, err);
+    r2i_signals_clear();
+    if (status == R2_OK && w->is_write_failed)
+        return r2i_fail(err, R2_E_IO, "%.150s/metrics.jsonl cannot be written; the model was saved",
+                        o->output);
+    return status;
+}
+
+static int print_result(const train_work *w) {
+    const r2_train_report *r = &w->last;
+    if (w->metrics == NULL) {
+        r2i_program_note(w->program, "%s", w->program->options->output);
+        return R2I_EXIT_OK;
+    }
+    if (!w->program->options->wants_json) {
+        printf("%s\n", w->model);
+        return R2I_EXIT_OK;
+    }
+    return r2i_program_print_json(
+        w->program,
+        json_pack("{s:s, s:I, s:I, s:f, s:o, s:f}", "model", w->model, "steps", (json_int_t)r->step,
+                  "tokens", (json_int_t)r->n_tokens, "loss", r->loss, "validation_loss",
+                  isnan(w->validation_loss) ? json_null() : json_real(w->validation_loss),
+                  "seconds", r->seconds_all));
+}
+
+int r2i_train_command(r2i_program *p) {
+    train_work w = { .program = p, .validation_loss = (double)NAN };
+    r2_error err = { R2_OK, "" };
+    const char *what = p->arguments.n_words > 0 ? p->arguments.words[0] : "nothing";
+    r2_status status;
+    if (strcmp(what, "init") == 0)
+        status = init(&w, &err);
+    else if (strcmp(what, "pretrain") == 0)
+        status = pretrain(&w, &err);
+    else
+        status =
+            r2i_fail(&err, R2_E_ARGUMENT, "train: expected init or pretrain, found %.60s", what);
+    int code = status != R2_OK ? r2i_program_fail(p, status, &err) : print_result(&w);
+    if (status == R2_E_RANGE) code = R2I_EXIT_NUMBERS;
+    if (w.metrics != NULL) (void)fclose(w.metrics);
+    return code;
+}

@@ -1,0 +1,263 @@
+/* pretrain.c - r2_train: a loop of steps over a stream of prepared data.
+ *
+ *     stream (own thread) -> batches -> trainer -> report, validation now and then -> model folder
+ *
+ * The loss of a step is the mean of its batches' means. */
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failure.h"
+#include "files/atomic_folder.h"
+#include "model/model.h"
+#include "train/data_stream.h"
+#include "train/trainer_model.h"
+
+enum { DEFAULT_RUN_TOKENS = 512, DEFAULT_BATCH_TOKENS = 4096 };
+static const double pi = 3.141592653589793, decay_share = 0.25, cosine_end = 0.1;
+
+typedef struct {
+    const r2_train_options *o;
+    r2_trainer *trainer;
+    r2i_heap *heap;  /* the model's */
+    r2i_arena arena; /* manifests and lists */
+    r2i_data_set *sets;
+    int32_t n_open;
+    r2i_data_stream *stream;
+    int32_t batch_tokens, run_tokens;
+    int32_t *lengths; /* [batch_tokens] */
+    r2_train_report report;
+    r2_error *err;
+} train_run;
+
+/* ---- schedule ---- */
+
+static double rate_of(const r2_train_options *o, int64_t step) {
+    const double done = (double)step / o->n_steps;
+    if (step <= o->warmup_steps) return o->adamw.lr * (double)step / o->warmup_steps;
+    switch (o->schedule) {
+    case R2_SCHEDULE_COSINE: {
+        const double at = (double)(step - o->warmup_steps) / (o->n_steps - o->warmup_steps);
+        return o->adamw.lr * (cosine_end + (1 - cosine_end) * (1 + cos(pi * at)) / 2);
+    }
+    case R2_SCHEDULE_CONSTANT:
+        return o->adamw.lr;
+    default:
+        return o->adamw.lr * fmin(1, (1 - done + 1.0 / o->n_steps) / decay_share);
+    }
+}
+
+/* ---- opening ---- */
+
+static r2_status check_options(const r2_train_options *o, r2_error *err) {
+    if (o->n_steps < 1)
+        return r2i_fail(err, R2_E_ARGUMENT, "training: expected at least one step, found %d",
+                        o->n_steps);
+    if (o->n_data < 1 || o->n_data > R2I_MAX_SOURCES)
+        return r2i_fail(err, R2_E_ARGUMENT, "training: expected 1 to %d folders of data, found %d",
+                        R2I_MAX_SOURCES, o->n_data);
+    if (o->step_batches < 0 || o->run_tokens < 0 || o->warmup_steps < 0 ||
+        o->warmup_steps >= o->n_steps || o->validate_every < 0 || o->validate_batches < 0)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "training: expected numbers from 0 on and fewer steps of warm-up (%d) than "
+                        "steps (%d)",
+                        o->warmup_steps, o->n_steps);
+    if (!(o->adamw.lr > 0 && isfinite(o->adamw.lr)) || !(o->mtp_weight >= 0))
+        return r2i_fail(err, R2_E_ARGUMENT, "training: expected a learning rate above 0");
+    return R2_OK;
+}
+
+static r2_status open_trainer(train_run *r) {
+    r2_trainer_options options = r->o->trainer;
+    r->batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : DEFAULT_BATCH_TOKENS;
+    r->run_tokens = r->o->run_tokens > 0 ? r->o->run_tokens : DEFAULT_RUN_TOKENS;
+    if (r->run_tokens > r->batch_tokens) r->run_tokens = r->batch_tokens;
+    options.batch_tokens = r->batch_tokens;
+    options.document_tokens = r->run_tokens;
+    R2I_TRY(r2_trainer_open(&r->trainer, r->o->model, &options, r->err));
+    r->heap = &r2i_trainer_model(r->trainer)->heap;
+    r2i_arena_init(&r->arena, r->heap, 1 << 18, 0);
+    r->lengths = R2I_ARENA_ARRAY(&r->arena, int32_t, (size_t)r->batch_tokens);
+    r->sets = R2I_ARENA_ARRAY(&r->arena, r2i_data_set, (size_t)r->o->n_data);
+    if (r->lengths != NULL && r->sets != NULL) return R2_OK;
+    return r2i_fail(r->err, R2_E_NOMEM, "no memory for lists of documents");
+}
+
+static r2_status open_sets(train_run *r) {
+    const r2_model *model = r2i_trainer_model(r->trainer);
+    for (int32_t i = 0; i < r->o->n_data; i++) {
+        R2I_TRY(r2i_data_set_open(&r->sets[i], r->o->data[i],
+                                  model->tokenizer != NULL ? model : NULL, &r->arena, r->err));
+        r->n_open++;
+        if (r->sets[i].manifest.n_vocab > model->config.n_vocab)
+            return r2i_fail(
+                r->err, R2_E_MISMATCH,
+                "%.150s: expected tokens below the model's %d, found a vocabulary of %d",
+                r->o->data[i], model->config.n_vocab, r->sets[i].manifest.n_vocab);
+    }
+    return R2_OK;
+}
+
+/* A stream over all sets that have documents in the split; *out stays NULL without any. */
+static r2_status open_stream(const train_run *r, r2i_split split, bool is_once,
+                             r2i_data_stream **out) {
+    r2i_data_source sources[R2I_MAX_SOURCES];
+    int32_t n = 0;
+    *out = NULL;
+    for (int32_t i = 0; i < r->n_open; i++) {
+        if (r->sets[i].n_documents[split] == 0) continue;
+        sources[n++] = (r2i_data_source){ .set = &r->sets[i],
+                                          .split = split,
+                                          .weight = r->o->shares != NULL ? r->o->shares[i] : 1 };
+    }
+    if (n == 0) return R2_OK;
+    const r2i_data_stream_options options = { .sources = sources,
+                                              .n_sources = n,
+                                              .run_tokens = r->run_tokens,
+                                              .batch_tokens = r->batch_tokens,
+                                              .seed = r->o->seed,
+                                              .is_once = is_once };
+    return r2i_data_stream_open(out, &options, NULL, r->heap, r->err);
+}
+
+/* ---- batches ---- */
+
+/* Runs [first, ...) of the stream's batch, as many as the trainer takes. */
+static r2_training_batch cut_batch(const train_run *r, const r2i_batch_data *data, int32_t first) {
+    const int32_t cap = r2i_trainer_documents(r->trainer), begin = data->run_begins[first];
+    int32_t n = 0;
+    for (; first + n < data->n_runs && n < cap; n++)
+        r->lengths[n] = data->run_begins[first + n + 1] - data->run_begins[first + n];
+    return (r2_training_batch){ .tokens = data->tokens + begin,
+                                .targets = data->targets + begin,
+                                .n_tokens = data->run_begins[first + n] - begin,
+                                .lengths = r->lengths,
+                                .n_documents = n };
+}
+
+/* Loss sums of a stream's batch; with scale > 0 its gradients are added. */
+static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale,
+                           r2_training_loss *sum) {
+    for (int32_t first = 0; first < data->n_runs;) {
+        const r2_training_batch batch = cut_batch(r, data, first);
+        r2_training_loss loss;
+        R2I_TRY(scale > 0 ? r2_trainer_add(r->trainer, &batch, scale, (float)r->o->mtp_weight,
+                                           &loss, r->err)
+                          : r2_trainer_evaluate(r->trainer, &batch, &loss, r->err));
+        sum->loss += loss.loss;
+        sum->mtp_loss += loss.mtp_loss;
+        sum->n_targets += loss.n_targets;
+        first += batch.n_documents;
+    }
+    return R2_OK;
+}
+
+static r2_status validate(train_run *r) {
+    r2i_data_stream *stream;
+    r2_status status = R2_OK;
+    double loss = 0;
+    int64_t n_targets = 0;
+    R2I_TRY(open_stream(r, R2I_SPLIT_VALIDATION, true, &stream));
+    if (stream == NULL) return R2_OK;
+    for (int32_t i = 0;
+         status == R2_OK && (r->o->validate_batches == 0 || i < r->o->validate_batches); i++) {
+        const r2i_batch_data *data = r2i_data_stream_next(stream);
+        r2_training_loss sum = { 0 };
+        if (data->n_tokens == 0) break;
+        status = run_batch(r, data, 0, &sum);
+        loss += sum.loss;
+        n_targets += sum.n_targets;
+    }
+    r2i_data_stream_close(stream);
+    if (n_targets > 0) r->report.validation_loss = loss / (double)n_targets;
+    return status;
+}
+
+/* ---- steps ---- */
+
+static r2_status run_step(train_run *r) {
+    const r2_train_options *o = r->o;
+    const int32_t n_batches = o->step_batches > 0 ? o->step_batches : 1;
+    const int64_t start = r2i_clock_ns();
+    r2_adamw_options adamw = o->adamw;
+    double loss = 0, mtp_loss = 0;
+    for (int32_t i = 0; i < n_batches; i++) {
+        const r2i_batch_data *data = r2i_data_stream_next(r->stream);
+        r2_training_loss sum = { 0 };
+        if (data->n_targets == 0) continue;
+        R2I_TRY(run_batch(r, data, 1.0f / ((float)data->n_targets * (float)n_batches), &sum));
+        loss += sum.loss / data->n_targets / n_batches;
+        mtp_loss += sum.mtp_loss / data->n_targets / n_batches;
+        r->report.n_tokens += data->n_tokens;
+        r->report.n_targets += data->n_targets;
+    }
+    if (!isfinite(loss))
+        return r2i_fail(r->err, R2_E_RANGE, "step %lld: the loss is no finite number",
+                        (long long)r->report.step);
+    adamw.lr = r->report.lr = rate_of(o, r->report.step);
+    R2I_TRY(r2_trainer_step(r->trainer, &adamw, &r->report.gradient_norm, r->err));
+    r->report.loss = loss;
+    r->report.mtp_loss = mtp_loss;
+    r->report.seconds = (double)(r2i_clock_ns() - start) * 1e-9;
+    return R2_OK;
+}
+
+static r2_status run_steps(train_run *r) {
+    const r2_train_options *o = r->o;
+    const int64_t start = r2i_clock_ns();
+    r2_trainer_info info;
+    bool goes_on = true;
+    r2_trainer_get_info(r->trainer, &info);
+    r->report = (r2_train_report){ .n_steps = o->n_steps, .memory_bytes = info.memory_bytes };
+    for (int64_t step = 1; goes_on && step <= o->n_steps; step++) {
+        r->report.step = step;
+        r->report.validation_loss = (double)NAN;
+        R2I_TRY(run_step(r));
+        if (step == o->n_steps || (o->validate_every > 0 && step % o->validate_every == 0))
+            R2I_TRY(validate(r));
+        r->report.seconds_all = (double)(r2i_clock_ns() - start) * 1e-9;
+        if (o->report != NULL) goes_on = o->report(o->user, &r->report);
+    }
+    return R2_OK;
+}
+
+/* What will be written at the end is found impossible at the beginning. */
+static r2_status check_output(const train_run *r) {
+    r2i_atomic_folder *folder = NULL;
+    if (r->o->out == NULL) return R2_OK;
+    if (!r2i_trainer_model(r->trainer)->has_folder)
+        return r2i_fail(r->err, R2_E_UNSUPPORTED,
+                        "%.150s: expected a model folder to train, found a GGUF file; convert it "
+                        "first",
+                        r->o->model);
+    R2I_TRY(r2i_atomic_folder_begin(&folder, r->o->out, r->o->is_forced, "config.json", r->heap,
+                                    r->err));
+    r2i_atomic_folder_abandon(folder);
+    return R2_OK;
+}
+
+static r2_status run_all(train_run *r) {
+    R2I_TRY(open_trainer(r));
+    R2I_TRY(check_output(r));
+    R2I_TRY(open_sets(r));
+    R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, false, &r->stream));
+    if (r->stream == NULL)
+        return r2i_fail(r->err, R2_E_ARGUMENT, "%.150s: no documents to train on", r->o->data[0]);
+    R2I_TRY(run_steps(r));
+    if (r->o->out == NULL) return R2_OK;
+    return r2_trainer_save(r->trainer, r->o->out, r->o->saves_f32, r->o->is_forced, r->err);
+}
+
+r2_status r2_train(const r2_train_options *options, r2_error *err) {
+    r2_error own;
+    train_run r = { .o = options, .err = err != NULL ? err : &own };
+    *r.err = (r2_error){ R2_OK, "" };
+    R2I_TRY(check_options(options, r.err));
+    const r2_status status = run_all(&r);
+    r2i_data_stream_close(r.stream);
+    for (int32_t i = 0; i < r.n_open; i++)
+        r2i_data_set_close(&r.sets[i]);
+    if (r.heap != NULL) r2i_arena_destroy(&r.arena);
+    r2_trainer_close(r.trainer);
+    return status;
+}

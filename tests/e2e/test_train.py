@@ -1,0 +1,153 @@
+"""r2lm train from outside: a model from a configuration, a short run that learns, what it leaves behind, what is refused.
+
+R2LM_PROGRAM is the program, R2LM_SOURCE_DIR the tree.
+"""
+import hashlib, json, os, signal, subprocess, time
+import pytest
+
+SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
+TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
+OK, FAILED, USAGE, DATA, MEMORY, NUMBERS = 0, 1, 2, 3, 4, 7
+SMALL = dict(hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=12)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(("R2LM_", "HF_", "XDG_")): monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def r2lm(*arguments, code=OK, **more):
+    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=250, stdin=subprocess.DEVNULL, **more)
+    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
+    return done
+
+
+def refused(*arguments, code=DATA, says=""):
+    lines = [l for l in r2lm(*arguments, code=code).err.splitlines() if l.startswith("r2lm: ")]
+    assert len(lines) == 1 and says in lines[0], lines
+
+
+def small_model(name="start", **changes):
+    """A folder with a llama of two layers, the toy's tokenizer and random weights."""
+    r2lm("convert", TOY, "toy", "--force")
+    config = json.load(open("toy/config.json"))
+    vocab = config["vocab_size"]
+    config = dict(architectures=["LlamaForCausalLM"], model_type="llama", vocab_size=vocab, hidden_act="silu", rms_norm_eps=1e-5,
+                  rope_theta=10000.0, max_position_embeddings=512, tie_word_embeddings=True, **SMALL)
+    config.update(changes)
+    os.makedirs("seed", exist_ok=True)
+    json.dump(config, open("seed/config.json", "w"))
+    for file in os.listdir("toy"):
+        if "token" in file or "template" in file: os.replace(f"toy/{file}", f"seed/{file}")
+    r2lm("train", "init", "seed", "-o", name, "--force")
+    return name
+
+
+def texts(model, name="data", validation=0.25):
+    os.makedirs("txt", exist_ok=True)
+    for i in range(24):
+        open(f"txt/{i}.txt", "w").write("".join(f"{i} and {j} are {i + j}; " for j in range(40)))
+    r2lm("data", "prep", "txt", "-m", model, "-o", name, "--validation", validation, "--keep-copies", "--force")
+    return name
+
+
+def train(data, model, run, *flags, code=OK):
+    return r2lm("train", "pretrain", data, "-m", model, "-o", run, "--batch-tokens", 256, "--run-tokens", 64, "--type", "f32", *flags, code=code)
+
+
+def metrics(run): return [json.loads(line) for line in open(f"{run}/metrics.jsonl") if line.endswith("\n")]
+
+
+def digest(folder): return hashlib.sha256(open(f"{folder}/model.safetensors", "rb").read()).hexdigest()
+
+
+def test_a_run_learns():
+    model = small_model()
+    data = texts(model)
+    said = json.loads(train(data, model, "run", "--steps", 40, "--lr", 0.01, "--warmup", 4, "--validate-every", 20, "--json").out)
+    lines = metrics("run")
+    assert [l["step"] for l in lines] == list(range(1, 41)) and said["steps"] == 40
+    assert lines[-1]["loss"] < 0.6 * lines[0]["loss"]
+    assert [l["step"] for l in lines if "validation_loss" in l] == [20, 40]
+    assert said["validation_loss"] == pytest.approx(lines[-1]["validation_loss"]) and said["validation_loss"] < 0.7 * lines[0]["loss"]
+    rates = [l["lr"] for l in lines]
+    assert rates[0] == pytest.approx(0.0025) and max(rates) == pytest.approx(0.01) and rates[-1] < 0.002
+    assert lines[-1]["tokens"] <= 40 * 256 and all(l["gradient_norm"] > 0 for l in lines)
+    # What was saved is a model like any other, and has learnt what the losses say.
+    open("held.txt", "w").write("".join(f"7 and {j} are {7 + j}; " for j in range(40)))
+    ppl = lambda m: json.loads(r2lm("ppl", m, "-f", "held.txt", "-c", 64, "--arithmetic", "f32", "--json").out)["perplexity"]
+    assert ppl("run/model") < 0.3 * ppl(model)
+    r2lm("verify", "run/model")
+    assert sorted(os.listdir("run")) == ["metrics.jsonl", "model"]
+
+
+def test_same_bytes_for_any_threads_and_recomputing():
+    model = small_model()
+    data = texts(model)
+    digests = set()
+    for i, flags in enumerate([("-t", 1), ("-t", 2), ("-t", 3, "--recompute")]):
+        train(data, model, f"run{i}", "--steps", 4, *flags)
+        digests.add(digest(f"run{i}/model"))
+    assert len(digests) == 1
+    train(data, model, "other", "--steps", 4, "--seed", 2)      # another order
+    assert digest("other/model") not in digests
+    # Batches of one step: as many tokens twice as large a batch has.
+    train(data, model, "twice", "--steps", 2, "--accumulate", 2)
+    assert metrics("twice")[-1]["tokens"] > 3 * 256
+
+
+def test_initial_weights_follow_the_seed():
+    small_model()
+    r2lm("train", "init", "seed", "-o", "one", "--seed", 7)
+    r2lm("train", "init", "seed", "-o", "two", "--seed", 7)
+    r2lm("train", "init", "seed", "-o", "three", "--seed", 8)
+    assert digest("one") == digest("two") != digest("three")
+    refused("train", "init", "seed", "-o", "one", code=USAGE, says="exists already")
+    refused("train", "init", "nowhere", "-o", "four", says="nowhere")
+    assert not os.path.exists("four")
+
+
+def test_refusals_come_before_the_first_step():
+    model = small_model()
+    data = texts(model)
+    train(data, model, "run", "--steps", 1)
+    refused("train", "pretrain", data, "-m", model, "-o", "run", code=USAGE, says="exists already")
+    train(data, model, "run", "--steps", 1, "--force")
+    refused("train", "pretrain", data, "-m", TOY, "-o", "gguf", says="GGUF")
+    refused("train", "pretrain", "txt", "-m", model, "-o", "no-data", says="manifest.json")
+    refused("train", "pretrain", data, "-m", model, "-o", "warm", "--steps", 3, "--warmup", 3, code=USAGE, says="warm-up")
+    refused("train", "walk", code=USAGE, says="init or pretrain")
+    refused("train", "pretrain", "-m", model, "-o", "x", code=USAGE, says="data prep")
+    shard = next(f for f in os.listdir(data) if f not in ("manifest.json", "DATA.md"))
+    raw = bytearray(open(f"{data}/{shard}", "rb").read()); raw[20] ^= 1
+    open(f"{data}/{shard}", "wb").write(raw)
+    refused("train", "pretrain", data, "-m", model, "-o", "changed", says=shard)
+    for run in ("gguf", "no-data", "warm", "changed"): assert not os.path.exists(f"{run}/model")
+
+
+def test_numbers_that_are_none_end_a_run():
+    model = small_model()
+    data = texts(model)
+    done = train(data, model, "run", "--steps", 60, "--lr", 100, "--weight-decay", 100, "--schedule", "constant", code=NUMBERS)
+    assert "no finite number" in done.err and not os.path.exists("run/model")
+    assert len(metrics("run")) < 60
+
+
+def test_a_signal_saves():
+    model = small_model()
+    data = texts(model)
+    p = subprocess.Popen([PROGRAM, "train", "pretrain", data, "-m", model, "-o", "run", "--steps", "1000000", "--batch-tokens", "256", "--run-tokens", "64"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    for _ in range(600):
+        if os.path.exists("run/metrics.jsonl") and len(metrics("run")) >= 3: break
+        time.sleep(0.1)
+    p.send_signal(signal.SIGTERM)
+    p.communicate(timeout=120)
+    assert p.returncode == 0
+    assert os.path.exists("run/model/model.safetensors")
+    r2lm("verify", "run/model")
