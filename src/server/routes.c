@@ -72,6 +72,18 @@ static r2i_pending *make_pending(r2i_server *s, struct evhttp_request *request, 
     return p;
 }
 
+/* Of several keys, one that has nothing under way finds a place behind the many of others. */
+static bool is_full(const r2i_server *s, uint64_t key) {
+    const int32_t most = s->options->n_parallel + s->options->n_queued,
+                  n_keys = s->options->gate.n_keys;
+    if (s->n_jobs < most) return false;
+    if (n_keys < 2 || s->n_jobs >= most + n_keys) return true;
+    for (const r2i_pending *p = s->pendings; p != NULL; p = p->next) {
+        if (p->job->key == key) return true;
+    }
+    return false;
+}
+
 static void hand_in(r2i_server *s, struct evhttp_request *request, r2i_task task,
                     const char *route) {
     const int32_t key = r2i_route_key(s, request);
@@ -80,7 +92,7 @@ static void hand_in(r2i_server *s, struct evhttp_request *request, r2i_task task
                               "expected a valid API key");
     } else if (s->is_draining) {
         r2i_reply_refuse_text(s, request, route, 503, NULL, "the server stops");
-    } else if (s->n_jobs >= s->options->n_parallel + s->options->n_queued) {
+    } else if (is_full(s, (uint64_t)key)) {
         r2i_reply_refuse_text(s, request, route, 429, "queue_full",
                               "too many requests are waiting");
     } else {

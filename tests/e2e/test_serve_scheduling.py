@@ -3,6 +3,7 @@ import concurrent.futures, json, re, socket, threading, time
 import pytest
 from serve_client import Server, error, events
 
+LONG = 60000   # tokens: nobody waits for the end of that
 THINK_OFF = {"reasoning_effort": "none"}
 A, B = {"Authorization": "Bearer sk-a"}, {"Authorization": "Bearer sk-b"}
 
@@ -51,24 +52,29 @@ def server():
 
 
 # ---------------------------------------------------------------- turns
+def deferred(server, headers):
+    return float(re.search(r"^r2:requests_deferred (\S+)$", server.ask("GET", "/metrics", headers=headers).text, re.M)[1])
+
+
 def test_many_requests_do_not_starve_one(tmp_path):
+    """Two of A's are written, forty wait; B's only one is among the first that come next."""
     keys = tmp_path / "keys"
     keys.write_text("sk-a\nsk-b\n")
-    server = Server("--parallel", 2, "--api-key-file", keys, "--ctx-size", 4096)
-    done, lock = [], threading.Lock()
-
-    def one(name, headers, i):
-        server.chat(headers=headers, messages=user(text_of(40, i)), max_tokens=400, temperature=1.5, seed=i, logprobs=True, top_logprobs=20, **THINK_OFF)
-        with lock: done.append(name)
+    server = Server("--parallel", 2, "--api-key-file", keys, "--ctx-size", 65536)
     try:
-        with concurrent.futures.ThreadPoolExecutor(41) as pool:
-            waits = [pool.submit(one, "a", A, i) for i in range(40)]
-            until(lambda: float(re.search(r"^r2:requests_deferred (\S+)$", server.ask("GET", "/metrics", headers=A).text, re.M)[1]) >= 30)
-            n_before = len(done)
-            pool.submit(one, "b", B, 99).result()
-            n_between = done.index("b") - n_before
-            for w in waits: w.result()
-        assert n_between <= 8, (n_before, done)   # two were running, two more may have been begun while it came; of 40
+        head = "Authorization: Bearer sk-a\r\n"
+        held = [open_chat(server, "Hello", head, max_tokens=LONG, temperature=1.5, stream=True, logprobs=True, top_logprobs=20) for _ in range(2)]
+        for s in held: s.recv(100)
+        many = [open_chat(server, text_of(40, i), head, max_tokens=5) for i in range(40)]
+        until(lambda: deferred(server, A) == 40)
+        one = open_chat(server, "Hello", "Authorization: Bearer sk-b\r\n", max_tokens=7)
+        until(lambda: deferred(server, A) == 41)
+        for s in held: s.close()
+        for s in [*many, one]: assert s.recv(12) == b"HTTP/1.1 200"
+        ended = lambda: [found[1] for l in server.lines if (found := re.search(r"answer=([57])\b", l))]
+        until(lambda: len(ended()) == 41)
+        assert ended().index("7") <= 3, ended()[:10]
+        for s in [*many, one]: s.close()
     finally:
         server.stop()
 
@@ -126,9 +132,9 @@ def test_leaving_while_the_prompt_is_read(server):
 
 
 def test_leaving_while_waiting():
-    server = Server("--parallel", 1, "--ctx-size", 16384)
+    server = Server("--parallel", 1, "--ctx-size", 65536)
     try:
-        runs = open_chat(server, "Hello", max_tokens=16000, temperature=1.5, stream=True, logprobs=True, top_logprobs=20)
+        runs = open_chat(server, "Hello", max_tokens=LONG, temperature=1.5, stream=True, logprobs=True, top_logprobs=20)
         runs.recv(100)
         waits = open_chat(server, "Hi", max_tokens=10)
         until(lambda: server.metric("requests_deferred") == 1)
@@ -144,14 +150,32 @@ def test_leaving_while_waiting():
 
 
 def test_retry_after_grows_with_the_queue():
-    server = Server("--parallel", 1, "--queue", 3, "--ctx-size", 16384)
+    server = Server("--parallel", 1, "--queue", 3, "--ctx-size", 65536)
     try:
-        held = [open_chat(server, text_of(20, i), max_tokens=16000, temperature=1.5, logprobs=True, top_logprobs=20) for i in range(4)]
+        held = [open_chat(server, text_of(20, i), max_tokens=LONG, temperature=1.5, logprobs=True, top_logprobs=20) for i in range(4)]
         until(lambda: server.metric("requests_processing") + server.metric("requests_deferred") == 4)
         refused = server.ask("POST", "/v1/chat/completions", {"messages": user("x")})
         assert error(refused, 429)["code"] == "queue_full" and 1 <= int(refused.getheader("Retry-After")) <= 30
         for s in held: s.close()
         until(lambda: server.metric("requests_processing") + server.metric("requests_deferred") == 0)
+    finally:
+        server.stop()
+
+
+def test_a_key_with_nothing_under_way_finds_a_place(tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("sk-a\nsk-b\n")
+    server = Server("--parallel", 1, "--queue", 2, "--api-key-file", keys, "--ctx-size", 65536)
+    try:
+        many = [open_chat(server, text_of(20, i), "Authorization: Bearer sk-a\r\n", max_tokens=LONG, temperature=1.5, logprobs=True, top_logprobs=20) for i in range(6)]
+        until(lambda: deferred(server, A) == 2)
+        assert server.ask("POST", "/v1/chat/completions", {"messages": user("x")}, A).status == 429
+        one = open_chat(server, "Hello", "Authorization: Bearer sk-b\r\n", max_tokens=1)
+        until(lambda: deferred(server, A) == 3)
+        assert server.ask("POST", "/v1/chat/completions", {"messages": user("x")}, B).status == 429   # one place, not more
+        for s in many: s.close()
+        assert one.recv(12) == b"HTTP/1.1 200"
+        one.close()
     finally:
         server.stop()
 
