@@ -56,6 +56,11 @@ if [ -n "$wants_servers" ] && [ ! -x "$peers/llama/bin/llama-server" ]; then
     (build_llama_server) > "$peers/llama-server.log" 2>&1 || say "llama-server: build failed, see $peers/llama-server.log"
 fi
 
+# Hugging Face's tokenizers learns vocabularies beside ours; what it needs for downloads is left out.
+"$venv_python" -c "import tokenizers" 2> /dev/null ||
+    "$venv_python" -m pip install --disable-pip-version-check --no-deps tokenizers==0.22.2 > "$peers/tokenizers.log" 2>&1 ||
+    say "tokenizers: see $peers/tokenizers.log"
+
 build_ik() {
     rm -rf "$peers/ik.part"
     mkdir -p "$peers/ik.part" || return 1

@@ -8,7 +8,7 @@ arithmetic are measured in the same rounds.  "limit" is what the machine allows:
 beside, operations at the peak measured beside, whichever is slower.  Engines or models that are not there are named under
 the table.  Every single sample goes to the CSV file.
 """
-import argparse, csv, json, os, random, shutil, signal, statistics, subprocess, sys, tempfile, time
+import argparse, csv, json, os, random, resource, shutil, signal, statistics, subprocess, sys, tempfile, time
 from gguf_facts import read_facts
 import peer_servers
 
@@ -64,7 +64,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize memory prompt8k quantize mla32k experts draft serve structured".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -419,6 +419,29 @@ def tokenize_rows(b, table):
         table.row(f"tokenizing 5 MB {name}, one thread", got, unit=" MB/s", goal_value=10 if name == "chinese" else 20)
 
 
+def vocabulary_row(b, table):
+    """CPU time of learning 8,192 tokens from the three texts, in documents of 4,000 characters; the peer is HF's tokenizers."""
+    got, same = {}, True
+    with tempfile.TemporaryDirectory() as folder:
+        lines = os.path.join(folder, "texts.jsonl")
+        with open(lines, "w", encoding="utf-8") as out:
+            for file in texts(b).values():
+                text = open(file, encoding="utf-8").read()
+                out.writelines(json.dumps({"text": text[i:i + 4000]}) + "\n" for i in range(0, len(text), 4000))
+        for _ in range(b.o.rounds):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            run([os.path.join(b.build, "r2lm"), "tokenizer", "train", "--force", "-o", os.path.join(folder, "out"), lines])
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            got[OURS] = min(got.get(OURS, 1e9), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            python = b.peer_python()
+            if not python: continue
+            said = json_of(run([python, os.path.join(ROOT, "bench", "peer_tokenizer_train.py"), lines, os.path.join(folder, "out", "tokenizer.json")]))
+            got[LLAMA], same = min(got.get(LLAMA, 1e9), said["seconds"]), said["same"]
+    for engine in got: b.note("vocabulary", engine, "cpu_s", got[engine])
+    table.row("learning 8,192 tokens, 15 MB (HF tokenizers)", got, lower_is_better=True, unit=" s", goal_ratio=1)
+    if not same: b.lack("vocabulary", "not the peer's")
+
+
 def memory_rows(b, table):
     """Most memory held at once (VmHWM) while answering 64 tokens after 256; pages of the mapped file count."""
     for key in ("q4km", "smol"):
@@ -609,7 +632,8 @@ def main():
     print(f"{name}, {os.cpu_count()} cores, {o.threads} threads, best of {o.rounds} rounds, {time.strftime('%Y-%m-%d %H:%M')}, load before {os.getloadavg()[0]:.1f}\n")
     table = Table()
     speed_rows(b, table, rows)
-    for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("memory", memory_rows), ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
+    for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("vocabulary", vocabulary_row), ("memory", memory_rows),
+                           ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
                            ("structured", structured_rows), ("serve", serve_rows)):
         if group not in groups: continue
