@@ -31,6 +31,10 @@ static const r2i_field fields[] = {
 };
 static const r2i_field_table table = { fields, sizeof fields / sizeof *fields };
 
+bool r2i_chat_has_field(const char *name) {
+    return r2i_fields_have(&table, name) || r2i_wishes_have_field(name);
+}
+
 /* Refused unless it asks for what is done anyway. */
 static r2_status check_others(const json_t *body, r2i_refusal *r) {
     const json_t *call = json_object_get(body, "function_call");

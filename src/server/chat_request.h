@@ -26,6 +26,8 @@ R2_CHECKED r2_status r2i_chat_request_read(r2i_chat_request *out, const char *te
                                            const r2_sequence_options *defaults,
                                            r2i_refusal *refusal);
 void r2i_chat_request_destroy(r2i_chat_request *request);
+/* Is it one of the tables' fields? */
+bool r2i_chat_has_field(const char *name);
 
 /* Parts of it, for read_body only.  The latter moves a message that is to be continued from `messages` to
  * `prefix`. */

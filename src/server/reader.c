@@ -84,12 +84,19 @@ static r2_status take_grammar(const r2i_reader *reader, r2i_job *job, r2i_wishes
     return R2_OK;
 }
 
+static void note_unknown(const r2i_reader *reader, const json_t *body,
+                         bool (*has_field)(const char *name)) {
+    const r2i_server_options *o = reader->options;
+    r2i_unknown_fields_note(reader->unknown, body, has_field, o->log, o->user);
+}
+
 static r2_status read_chat(const r2i_reader *reader, r2i_job *job) {
     const r2i_prompt_limits limits = limits_of(reader);
     r2_sequence_options defaults = reader->options->defaults;
     defaults.sampling.seed = job->seed;
     R2I_TRY(r2i_chat_request_read(&job->chat, job->body.bytes, job->body.n_bytes, &defaults,
                                   &job->refusal));
+    note_unknown(reader, job->chat.body, r2i_chat_has_field);
     R2I_TRY(r2i_wishes_check(&job->chat.wishes, n_vocab(reader), &job->refusal));
     R2I_TRY(take_grammar(reader, job, &job->chat.wishes));
     R2I_TRY(make_prompt(reader, job, true));
@@ -109,6 +116,7 @@ static r2_status read_completion(const r2i_reader *reader, r2i_job *job) {
     defaults.sampling.seed = job->seed;
     R2I_TRY(r2i_completion_request_read(q, job->body.bytes, job->body.n_bytes, &defaults,
                                         &job->refusal));
+    note_unknown(reader, q->body, r2i_completion_has_field);
     R2I_TRY(r2i_wishes_check(&q->wishes, n_vocab(reader), &job->refusal));
     R2I_TRY(take_grammar(reader, job, &q->wishes));
     if (r2i_job_make_choices(job, reader->desk->heap, &q->wishes, q->n_prompts) != R2_OK)

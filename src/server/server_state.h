@@ -82,6 +82,7 @@ struct r2i_server {
     struct event *wake, *tick, *drain, *signals[2];
     r2i_desk desk;
     r2i_grammar_cache grammars;
+    r2i_unknown_fields unknown;
     r2i_reader reader;
     r2i_engine_loop engine_loop;
     pthread_t reader_thread, engine_thread;

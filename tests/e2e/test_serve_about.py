@@ -56,3 +56,25 @@ def test_props_and_slots(server):
         assert "secret" not in str(seen)
     finally:
         for s in stalled: s.close()
+
+
+KNOWN = """model temperature top_p top_k min_p presence_penalty frequency_penalty repetition_penalty seed n stop stream stream_options logit_bias return_progress user
+user_id prompt_cache_key metadata store service_tier response_format ignore_eos max_tokens logprobs grammar ebnf guided_grammar json_schema guided_json regex guided_regex
+guided_choice structured_outputs tools""".split()
+OF_CHATS = """messages max_completion_tokens top_logprobs reasoning_effort thinking enable_thinking think reasoning chat_template_kwargs reasoning_budget_tokens
+thinking_budget_tokens thinking_token_budget reasoning_min_tokens tool_choice functions function_call modalities audio prediction web_search_options parallel_tool_calls
+verbosity""".split()
+
+
+def test_unknown_fields_are_told_once():
+    server = Server()
+    try:
+        for _ in range(3):
+            server.chat(max_tokens=1, mirostat=1, **{"best of all": 2, "x" * 100: 3, "\u00e4\n\u001b[31m": 4}, **{k: None for k in KNOWN + OF_CHATS if k not in ("messages", "max_tokens")})
+            r = server.ask("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1, "mirostat": 2, "suffix": None, "echo": None, "best_of": None, "keep_alive": 5, **{k: None for k in KNOWN if k != "max_tokens"}})
+            assert r.status == 200
+        for i in range(100): server.chat(max_tokens=1, **{f"many{i}": 1})
+    finally:
+        server.stop()
+    told = [l.split(": ", 1)[1] for l in server.lines if l.startswith("field without effect")]
+    assert len(told) == 64 and sorted(told[:5]) == sorted(t + " (told once)\n" for t in ("mirostat", "best?of?all", "x" * 47, "????[31m", "keep_alive"))
