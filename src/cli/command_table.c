@@ -21,10 +21,12 @@ const r2i_command r2i_command_table[] = {
       "Ctrl-T ends the thoughts, Ctrl-D the conversation.  Standard input may be a file." },
     { "serve", NULL, "[MODEL]", "answer many clients over HTTP, as OpenAI's API does",
       R2I_FOR_SERVE, r2i_serve_command,
-      "POST /v1/chat/completions (stream or not), /tokenize, /detokenize, /apply-template; GET\n"
-      "/v1/models, /health, /metrics, /version; all with and without /v1.  What a request does not "
-      "say comes from\n"
-      "the flags.  SIGTERM finishes what runs and ends with 0; a second one ends at once.  With -v "
+      "POST /v1/chat/completions, /v1/completions (stream or not), /tokenize, /detokenize, "
+      "/apply-template; GET\n"
+      "/v1/models, /health, /metrics, /version, /props, /slots; all with and without /v1.  What a "
+      "request does not\n"
+      "say comes from the flags.  SIGTERM finishes what runs and ends with 0; a second one ends at "
+      "once.  With -v "
       "a line per request:\n"
       "path, status, time and numbers of tokens, never texts.  Nothing connects outward." },
     { "list", "ls", "", "show the models on this machine", R2I_FOR_LIST, r2i_list_command,
@@ -97,7 +99,8 @@ const r2i_command r2i_command_table[] = {
       "metric." },
     { "tokenizer", NULL, "train INPUT... -o DIR", "learn a vocabulary from texts",
       R2I_FOR_TOKENIZER, r2i_tokenizer_command,
-      "Byte pair encoding over bytes; digits stand alone, words are cut as GPT-2 cuts them, nothing "
+      "Byte pair encoding over bytes; digits stand alone, words are cut as GPT-2 cuts them, "
+      "nothing "
       "is\n"
       "normalized.  INPUT: files, folders or standard input (-), as `r2lm data prep` reads them.  "
       "DIR gets\n"
