@@ -238,10 +238,7 @@ void r2i_reasoning_forget(json_t *messages) {
             if (end > begin && r2i_json_is_text(json_object_get(m, "role"), "user")) break;
             is_kept |= has_calls(m);
         }
-        for (size_t i = begin; i < end && !is_kept; i++) {
-            json_t *m = json_array_get(messages, i);
-            const bool goes_on = i + 1 == n && json_is_true(json_object_get(m, "prefix"));
-            if (!goes_on) (void)json_object_del(m, "reasoning_content");
-        }
+        for (size_t i = begin; i < end && !is_kept; i++)
+            (void)json_object_del(json_array_get(messages, i), "reasoning_content");
     }
 }

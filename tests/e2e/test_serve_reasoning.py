@@ -233,13 +233,19 @@ def test_names_of_thoughts(field, names):
 
 
 def test_thoughts_of_earlier_turns(tmp_path):
-    template = "{%- for m in messages %}[{{ m.role }}:{{ m.reasoning_content|default('-') }}]{%- endfor %}"
-    server = Server("-m", toy_with(tmp_path, template))
+    template = "{%- for m in messages %}[{{ m.role[0] }}:{{ m.reasoning_content|default('-') }}]{%- endfor %}"
+    server = Server("-m", toy_with(tmp_path, template))    # it knows no tools: results come as the user's
     user, thought = {"role": "user", "content": "u"}, lambda text, **more: {"role": "assistant", "content": "c", "reasoning_content": text, **more}
     show = lambda *messages: prompt(server, messages=list(messages))
     try:
-        assert show(user, thought("a"), user) == "[user:-][assistant:-][user:-]"
-        assert show(user, {"role": "assistant", "content": "c", "reasoning": "b"}, user) == "[user:-][assistant:-][user:-]"
+        assert show(user, thought("a"), user) == "[u:-][a:-][u:-]"
+        assert show(user, {"role": "assistant", "content": "c", "reasoning": "b"}, user) == "[u:-][a:-][u:-]"
+        call = {"tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+        result = {"role": "tool", "tool_call_id": "call_1", "content": "r"}
+        with_tools = [user, thought("a", **call), result, thought("b")]    # one turn: both stay, now and later
+        assert show(*with_tools, user) == "[u:-][a:a][u:-][a:b][u:-]"
+        assert show(user, {"role": "assistant", "content": "c", "reasoning": "a", **call}, result) == "[u:-][a:a][u:-]"    # also by the other name
+        assert show(user, thought("x"), *with_tools, user, thought("y"), user) == "[u:-][a:-][u:-][a:a][u:-][a:b][u:-][a:-][u:-]"
         for bad in ({"reasoning_content": 3}, {"reasoning": ["x"]}):
             e = error(server.ask("POST", "/apply-template", {"messages": [user, {"role": "assistant", "content": "c", **bad}]}), 400)
             assert e["param"].startswith("messages[1]")
