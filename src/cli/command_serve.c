@@ -154,7 +154,7 @@ static r2_status open_model(r2i_session *s, r2i_program *p, r2_error *err) {
 static r2_status check_options(const r2i_options *o, r2_error *err) {
     if (o->tls_key != NULL && o->tls_cert == NULL)
         return r2i_fail(err, R2_E_ARGUMENT, "--tls-key: expected --tls-cert beside it");
-    return R2_OK;
+    return r2i_crypto_is_ready() ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for OpenSSL");
 }
 
 /* Who can come near must show a key. */

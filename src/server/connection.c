@@ -48,6 +48,7 @@ static void forget(r2i_connection *c) {
         r2i_listeners_resume(&s->listeners);
     }
     event_free(c->timer);
+    bufferevent_decref(c->stream);
     r2i_wire_destroy(&c->wire);
     r2i_heap_give(&s->heap, c, sizeof *c);
     r2i_server_drained(s);
@@ -142,22 +143,38 @@ static void check_body_rate(r2i_connection *c) {
     begin_refusal(c);
 }
 
+/* The library had no memory for its side: it never took the stream, or it let go of it. */
+static void give_up(r2i_connection *c) {
+    const bool is_ours = bufferevent_getfd(c->stream) < 0;
+    struct bufferevent *stream = c->stream;
+    forget(c);
+    if (is_ours) bufferevent_free(stream);
+}
+
+static void get_known(r2i_connection *c) {
+    const int at_once = 1; /* tokens do not wait for the client to confirm those before */
+    bufferevent_data_cb reads, writes;
+    bufferevent_event_cb events;
+    void *http;
+    bufferevent_getcb(c->stream, &reads, &writes, &events, &http);
+    if (http == NULL) {
+        give_up(c);
+        return;
+    }
+    c->http = http;
+    c->is_known = true;
+    (void)setsockopt(bufferevent_getfd(c->stream), IPPROTO_TCP, TCP_NODELAY, &at_once,
+                     sizeof at_once);
+    evhttp_connection_set_closecb(c->http, on_close, c);
+    if (!r2i_tls_is_ready(c->stream)) set_timer(c, HEAD_SECONDS);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *connection) {
     r2i_connection *c = connection;
     (void)fd;
     (void)what;
     if (!c->is_known) { /* first of all: the library has set its callbacks by now */
-        bufferevent_data_cb reads, writes;
-        bufferevent_event_cb events;
-        void *http;
-        bufferevent_getcb(c->stream, &reads, &writes, &events, &http);
-        const int at_once = 1; /* tokens do not wait for the client to confirm those before */
-        (void)setsockopt(bufferevent_getfd(c->stream), IPPROTO_TCP, TCP_NODELAY, &at_once,
-                         sizeof at_once);
-        c->http = http;
-        c->is_known = true;
-        evhttp_connection_set_closecb(c->http, on_close, c);
-        if (!r2i_tls_is_ready(c->stream)) set_timer(c, HEAD_SECONDS);
+        get_known(c);
     } else if (c->is_told) {
         evhttp_connection_free(c->http);
     } else if (c->is_refused &&
@@ -288,15 +305,20 @@ struct bufferevent *r2i_connection_make(struct event_base *base, void *server) {
                                      ? r2i_tls_stream(s->tls, base)
                                      : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     r2i_connection *c = r2i_heap_take(&s->heap, sizeof *c);
-    if (stream == NULL || c == NULL) {
+    struct event *timer = c != NULL ? event_new(base, -1, 0, on_timer, c) : NULL;
+    if (stream == NULL || timer == NULL ||
+        evbuffer_add_cb(bufferevent_get_input(stream), on_input, c) == NULL) {
         if (stream != NULL) bufferevent_free(stream);
-        if (c != NULL) r2i_heap_give(&s->heap, c, sizeof *c);
-        return NULL;
+        if (timer != NULL) event_free(timer);
+        r2i_heap_give(&s->heap, c, sizeof *c);
+        return NULL; /* the library makes its own then: r2i_route answers nothing there */
     }
-    *c = (r2i_connection){
-        .server = s, .stream = stream, .next = s->connections, .number = ++s->n_accepted
-    };
-    c->timer = event_new(base, -1, 0, on_timer, c);
+    *c = (r2i_connection){ .server = s,
+                           .stream = stream,
+                           .timer = timer,
+                           .next = s->connections,
+                           .number = ++s->n_accepted };
+    bufferevent_incref(stream);
     r2i_wire_init(&c->wire, &s->heap, &limits);
     if (c->next != NULL) c->next->before = c;
     s->connections = c;
@@ -304,7 +326,6 @@ struct bufferevent *r2i_connection_make(struct event_base *base, void *server) {
         s->is_paused = true;
         r2i_listeners_pause(&s->listeners);
     }
-    (void)evbuffer_add_cb(bufferevent_get_input(stream), on_input, c);
     event_active(c->timer, EV_TIMEOUT, 0); /* before any input: the library knows the stream then */
     return stream;
 }

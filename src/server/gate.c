@@ -8,6 +8,10 @@
 
 #include "base/failure.h"
 
+bool r2i_crypto_is_ready(void) {
+    return OPENSSL_init_crypto(0, NULL) == 1 && OSSL_LIB_CTX_get0_global_default() != NULL;
+}
+
 /* Keys are compared by their digests, which have one length and reveal nothing where they differ. */
 static bool digest(const char *key, size_t n_bytes, unsigned char out[R2I_DIGEST_BYTES]) {
     unsigned n_out = 0;

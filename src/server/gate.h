@@ -16,6 +16,8 @@ typedef struct {
     bool is_tls;
 } r2i_gate;
 
+/* OpenSSL could take the memory that it begins with; without it its functions may not be called. */
+bool r2i_crypto_is_ready(void);
 /* R2_E_RANGE: empty, longer than 255 bytes, with bytes that no header can carry, or one key too many. */
 R2_CHECKED r2_status r2i_gate_add_key(r2i_gate *gate, const char *key, size_t n_bytes,
                                       r2_error *err);

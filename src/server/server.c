@@ -116,10 +116,9 @@ static r2_status create_events(r2i_server *s, r2_error *err) {
     if (s->wake == NULL || s->tick == NULL || s->drain == NULL || s->signals[0] == NULL ||
         s->signals[1] == NULL)
         return r2i_fail(err, R2_E_NOMEM, "no memory for the server");
-    (void)event_add(s->wake, NULL);
-    (void)event_add(s->tick, &period);
-    (void)event_add(s->signals[0], NULL);
-    (void)event_add(s->signals[1], NULL);
+    if (event_add(s->wake, NULL) != 0 || event_add(s->tick, &period) != 0 ||
+        event_add(s->signals[0], NULL) != 0 || event_add(s->signals[1], NULL) != 0)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for the server");
     return listen_on(s, err);
 }
 

@@ -91,13 +91,11 @@ void r2i_tls_close(r2i_tls *tls) {
 
 struct bufferevent *r2i_tls_stream(r2i_tls *tls, struct event_base *base) {
     SSL *ssl = SSL_new(context_of(tls));
-    struct bufferevent *stream =
-        ssl != NULL ? bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING,
-                                                     BEV_OPT_CLOSE_ON_FREE)
-                    : NULL;
-    if (stream == NULL)
-        SSL_free(ssl);
-    else /* many clients just close; lengths and chunks tell us what is complete */
+    if (ssl == NULL || SSL_up_ref(ssl) != 1) return NULL;
+    struct bufferevent *stream = bufferevent_openssl_socket_new(
+        base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
+    SSL_free(ssl); /* ours: whether a failure frees the other one depends on where it happens */
+    if (stream != NULL) /* many clients just close; lengths and chunks tell us what is complete */
         bufferevent_openssl_set_allow_dirty_shutdown(stream, 1);
     return stream;
 }
