@@ -97,7 +97,7 @@ class Server:
 
 
 def open_stream(server, **body):
-    s = server.connect()
+    s = server.connect(60)
     data = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "stream": True, "temperature": 0, "reasoning_effort": "none", **body}).encode()
     more = b"".join(b"%s: %s\r\n" % (k.encode(), v.encode()) for k, v in server.headers.items())
     s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\n" + H + more + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
