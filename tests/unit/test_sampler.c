@@ -4,10 +4,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/random.h"
 #include "sampler/sampler.h"
 
 enum { N_VOCAB = 100, N_DRAWS = 40000 };
@@ -152,6 +154,76 @@ static void test_penalties_biases_masks(void **state) {
     r2i_arena_destroy(&b.arena);
 }
 
+/* ---- every filter against its definition, step by step over all tokens in order ---- */
+
+enum { N_WIDE = 500 };
+
+static const float *ordered_logits;
+
+static int by_logit(const void *a, const void *b) {
+    const int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
+    if (ordered_logits[i] != ordered_logits[j])
+        return ordered_logits[i] > ordered_logits[j] ? -1 : 1;
+    return (i > j) - (i < j);
+}
+
+static int32_t draw_as_defined(const float *logits, const r2i_sampling *p, uint64_t position) {
+    int32_t order[N_WIDE], n = N_WIDE, kept = 0;
+    double weights[N_WIDE], all = 0, sum = 0;
+    for (int32_t i = 0; i < N_WIDE; i++)
+        order[i] = i;
+    ordered_logits = logits;
+    qsort(order, N_WIDE, sizeof *order, by_logit);
+    if (p->top_k > 0 && p->top_k < n) n = p->top_k;
+    for (int32_t i = 0; i < n; i++) {
+        weights[i] =
+            exp(((double)logits[order[i]] - (double)logits[order[0]]) / (double)p->temperature);
+        all += weights[i];
+    }
+    for (; kept < n; kept++) {
+        if (kept > 0 && p->top_p > 0 && p->top_p < 1 && sum >= (double)p->top_p * all) break;
+        if (weights[kept] < (double)p->min_p) break;
+        sum += weights[kept];
+    }
+    double left = r2i_random_unit(p->seed, 0, position) * sum;
+    for (int32_t i = 0; i < kept; i++) {
+        if (left < weights[i]) return order[i];
+        left -= weights[i];
+    }
+    return order[kept - 1];
+}
+
+/* Narrow and wide spreads of logits: few tokens carry everything, or all of them something. */
+static void test_filters_as_defined(void **state) {
+    r2i_heap heap;
+    r2i_arena arena;
+    r2i_sampler *sampler;
+    float logits[N_WIDE];
+    (void)state;
+    r2i_heap_init(&heap);
+    r2i_arena_init(&arena, &heap, 4096, 0);
+    assert_int_equal(r2i_sampler_create(&sampler, N_WIDE, softmax, &arena, NULL), R2_OK);
+    for (uint64_t i = 0; i < 3000; i++) {
+        static const int32_t ks[] = { 0, 1, 5, 40, 400, 1000 };
+        static const float shares[] = { 0, 0.1F, 0.9F, 0.999F, 0.9999999F },
+                           least[] = { 0, 1e-12F, 1e-4F, 0.3F }, spreads[] = { 0.01F, 3, 30, 200 };
+        const float spread = spreads[r2i_random_u64(1, 0, i) % 4];
+        for (uint64_t t = 0; t < N_WIDE; t++)
+            logits[t] = spread * (float)r2i_random_unit(2, i, t);
+        const r2i_sampling sampling = { .temperature = i % 3 == 0 ? 0.6F : 1.3F,
+                                        .top_k = ks[r2i_random_u64(1, 1, i) % 6],
+                                        .top_p = shares[r2i_random_u64(1, 2, i) % 5],
+                                        .min_p = least[r2i_random_u64(1, 3, i) % 4],
+                                        .seed = 12 };
+        const bool is_filtered =
+            sampling.top_k > 0 || sampling.top_p > 0 || sampling.min_p > 0; /* else any order */
+        const r2i_draw draw = { .logits = logits, .position = i };
+        const int32_t token = r2i_sampler_draw(sampler, &sampling, &draw);
+        if (is_filtered) assert_int_equal(token, draw_as_defined(logits, &sampling, i));
+    }
+    r2i_arena_destroy(&arena);
+}
+
 static void test_same_place_same_token(void **state) {
     bench b;
     float logits[N_VOCAB];
@@ -193,6 +265,7 @@ int main(void) {
         cmocka_unit_test(test_frequencies),
         cmocka_unit_test(test_greedy_ties_and_numbers),
         cmocka_unit_test(test_penalties_biases_masks),
+        cmocka_unit_test(test_filters_as_defined),
         cmocka_unit_test(test_same_place_same_token),
         cmocka_unit_test(test_top_logits),
     };
