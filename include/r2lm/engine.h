@@ -287,7 +287,8 @@ R2_API R2_CHECKED r2_status r2_sequence_append(r2_sequence *sequence, const r2_t
 R2_API R2_CHECKED r2_status r2_sequence_set_options(r2_sequence *sequence,
                                                     const r2_sequence_options *options,
                                                     r2_error *err);
-/* From any thread: the sequence finishes with R2_FINISH_CANCELED at the next step. */
+/* From any thread: the sequence finishes with R2_FINISH_CANCELED at the next step.  A step under way of
+ * which all sequences are canceled ends between two layers. */
 R2_API void r2_sequence_cancel(r2_sequence *sequence);
 
 /* From any thread: the block that is open is closed with the next token, as by a used up budget, and no

@@ -88,6 +88,16 @@ static r2_status create_drawers(r2_engine *e, int32_t n, r2_error *err) {
     return e->drawers != NULL ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for %d samplers", n);
 }
 
+/* Does anybody still wait for a row of this batch? */
+static bool is_wanted(void *engine) {
+    const r2_engine *e = engine;
+    for (int32_t r = 0; r < e->n_runs; r++) {
+        const r2_sequence *s = e->scheduled[r].sequence;
+        if (!atomic_load_explicit(&s->is_canceled, memory_order_relaxed)) return true;
+    }
+    return false;
+}
+
 static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error *err) {
     const r2i_config *c = &e->model->config;
     int32_t n_threads, n_pages = 0;
@@ -122,6 +132,7 @@ static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error
     const r2i_forward_limits limits = { e->cap_rows, e->cap_logits, e->n_context,
                                         e->model->is_expanding };
     R2I_TRY(r2i_forward_create(&e->forward, &parts, &limits, &e->arena, err));
+    r2i_forward_set_wanted(e->forward, is_wanted, e);
     R2I_TRY(create_drawers(e, n_threads, err));
     R2I_TRY(r2i_module_create(e, err));
     return take_batch_arrays(e, err);
@@ -211,12 +222,14 @@ static bool is_typical(const r2_engine *e, size_t budget) {
     return n_logits == e->n_rows && r2i_forward_pack_budget(e->forward) == budget;
 }
 
-static void compute(r2_engine *e) {
+/* False: all its sequences were canceled meanwhile, and it was left where it was. */
+static bool compute(r2_engine *e) {
     const r2i_batch batch = { e->batch_tokens, e->n_rows, e->runs, e->n_runs };
     const size_t budget = pack_budget(e);
     const int64_t start_ns = r2i_clock_ns();
     r2i_forward_set_pack_budget(e->forward, budget);
     r2i_forward_run(e->forward, &batch);
+    if (!r2i_forward_is_complete(e->forward)) return false;
     const int64_t run_ns = r2i_clock_ns() - start_ns;
     r2i_module_keep(e);
     const int64_t logits_ns = r2i_results_use(e);
@@ -225,6 +238,7 @@ static void compute(r2_engine *e) {
     r2i_module_draft(e);
     for (int32_t r = 0; r < e->n_runs; r++)
         r2i_sequence_publish(e->scheduled[r].sequence, e->runs[r].first_position);
+    return true;
 }
 
 r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
@@ -238,7 +252,7 @@ r2_status r2_engine_step(r2_engine *e, int32_t *n_active, r2_error *err) {
         *n_active = count_active(e);
         return R2_OK;
     }
-    compute(e);
+    if (!compute(e)) cancel_where_asked(e);
     e->stats.n_steps++;
     e->stats.step_ns += r2i_clock_ns() - start_ns;
     *n_active = count_active(e);

@@ -253,8 +253,21 @@ void r2i_forward_run(r2i_forward *f, const r2i_batch *batch) {
     const r2i_config *c = f->parts.config;
     r2i_forward_start(f, batch);
     r2i_forward_over_rows(f, batch->n_rows, embed_rows, f);
-    for (int32_t i = 0; i < c->n_layers; i++)
+    f->is_complete = false;
+    for (int32_t i = 0; i < c->n_layers; i++) {
+        if (f->is_wanted != NULL && !f->is_wanted(f->wanted_user)) return;
         r2i_forward_layer(f, i);
+    }
+    f->is_complete = true;
+}
+
+void r2i_forward_set_wanted(r2i_forward *f, bool (*is_wanted)(void *user), void *user) {
+    f->is_wanted = is_wanted;
+    f->wanted_user = user;
+}
+
+bool r2i_forward_is_complete(const r2i_forward *f) {
+    return f->is_complete;
 }
 
 void r2i_forward_bound(float *x, int32_t n) {

@@ -88,6 +88,11 @@ void r2i_forward_set_pack_budget(r2i_forward *f, size_t n_bytes);
 size_t r2i_forward_pack_budget(const r2i_forward *f);
 /* Lets somebody see the inputs of all products from now on; NULL: nobody. */
 void r2i_forward_set_observer(r2i_forward *f, r2i_observe observe, void *user);
+/* The next runs ask before each layer whether anybody still wants them; where not, the run ends there and
+ * what it wrote means nothing.  NULL: they do not ask. */
+void r2i_forward_set_wanted(r2i_forward *f, bool (*is_wanted)(void *user), void *user);
+/* The last run came to its end. */
+bool r2i_forward_is_complete(const r2i_forward *f);
 /* Runs the layers over a batch and writes the rows' keys and values to their pages. */
 void r2i_forward_run(r2i_forward *f, const r2i_batch *batch);
 /* Final hidden row (after the last norm) of a batch row of the last run; valid until the next call. */

@@ -73,6 +73,10 @@ struct r2i_forward {
     double *inv_freq; /* [d_rope / 2] */
     double rope_factor;
 
+    bool (*is_wanted)(void *user); /* NULL: always */
+    void *wanted_user;
+    bool is_complete;
+
     const r2i_layer_saved *all_saved; /* [n_layers + n_mtp] in training, otherwise NULL */
     const r2i_layer_saved *saved;     /* of the layer being computed */
 
