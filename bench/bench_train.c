@@ -117,14 +117,14 @@ int main(int argc, char **argv) {
     }
     const r2_training_batch batch = make_batch(&o, vocabulary_of(folder));
     must(r2_trainer_open(&t, folder, &how, &err), &err);
+    const r2_loss_weights weights = { .scale = 1.0f / (float)batch.n_tokens, .mtp = (float)o.mtp };
     for (int32_t i = 0; i < o.n_steps; i++) {
         r2_training_loss loss;
-        double norm;
+        r2_step_result result;
         const double start = now();
-        must(r2_trainer_add(t, &batch, 1.0f / (float)batch.n_tokens, (float)o.mtp, &loss, &err),
-             &err);
+        must(r2_trainer_add(t, &batch, &weights, &loss, &err), &err);
         const double middle = now();
-        must(r2_trainer_step(t, &adamw, &norm, &err), &err);
+        must(r2_trainer_step(t, &adamw, &result, &err), &err);
         const double end = now();
         if (middle - start < best_add) best_add = middle - start;
         if (end - middle < best_step) best_step = end - middle;

@@ -149,16 +149,22 @@ typedef struct {
 } r2_training_batch;
 
 typedef struct {
-    double loss;     /* sum over the targets of weight * -log p, in nats */
-    double mtp_loss; /* the same of the prediction module for the tokens after next */
+    double loss;         /* sum over the targets of weight * -log p, in nats */
+    double mtp_loss;     /* the same of the prediction module for the tokens after next */
+    double balance_loss; /* of the experts, sum over the tokens; r2_trainer_add alone */
     int32_t n_targets;
 } r2_training_loss;
 
-/* Adds to the gradients those of scale * (loss + mtp_weight * mtp_loss): with 1 / (all targets of a
- * step) as scale, several batches make one step.  mtp_weight 0, or a model without the module, leaves
- * it out.  R2_E_ARGUMENT: lengths or tokens that do not fit. */
+typedef struct {
+    float scale;   /* of the whole: 1 / (all targets of a step), so that several batches make one */
+    float mtp;     /* of the prediction module's loss; 0, or a model without it: left out */
+    float balance; /* of each document's balance loss (DeepSeek-V3: 1e-4); 0: without */
+} r2_loss_weights;
+
+/* Adds to the gradients those of scale * (loss + mtp * mtp_loss + balance * balance_loss).
+ * R2_E_ARGUMENT: lengths, tokens or weights that do not fit. */
 R2_API R2_CHECKED r2_status r2_trainer_add(r2_trainer *trainer, const r2_training_batch *batch,
-                                           float scale, float mtp_weight, r2_training_loss *loss,
+                                           const r2_loss_weights *weights, r2_training_loss *loss,
                                            r2_error *err);
 /* The loss alone. */
 R2_API R2_CHECKED r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batch,
@@ -168,12 +174,18 @@ typedef struct {
     double lr, beta1, beta2, eps; /* beta1, beta2, eps 0: 0.9, 0.95, 1e-8 */
     double weight_decay;          /* of matrices */
     double clip;                  /* most norm of the gradient; 0: any */
+    double balance_rate; /* by which routers' score biases move (DeepSeek-V3: 1e-3); 0: not */
 } r2_adamw_options;
 
-/* One step of AdamW, which clears the gradients; *norm is theirs before clipping.  R2_E_RANGE: it is
- * no finite number, and nothing has changed. */
+typedef struct {
+    double gradient_norm; /* before clipping */
+    double expert_load;   /* largest of all layers, 1: equal loads; 0: no experts */
+} r2_step_result;
+
+/* One step of AdamW, which clears the gradients and balances experts by the tokens they got since the
+ * last step (arXiv:2408.15664).  R2_E_RANGE: the norm is no finite number, and nothing has changed. */
 R2_API R2_CHECKED r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options,
-                                            double *norm, r2_error *err);
+                                            r2_step_result *result, r2_error *err);
 
 /* Writes the folder `out`: config.json and tokenizer files of the model that was opened, and its
  * weights as they are now, in BF16 or in F32.  Any engine or transformers can open it.
@@ -207,7 +219,8 @@ typedef struct {
     double loss, mtp_loss;       /* mean over the step's targets, in nats; mtp_loss 0 without */
     double validation_loss;      /* NAN where it was not measured behind this step */
     double lr, gradient_norm;
-    double seconds; /* of the step, validation not counted */
+    double expert_load; /* largest over equal; 0: no experts */
+    double seconds;     /* of the step, validation not counted */
     double seconds_all;
     int64_t memory_bytes;
 } r2_train_report;
@@ -226,6 +239,7 @@ typedef struct {
     r2_schedule schedule;
     int32_t warmup_steps;
     double mtp_weight;         /* of the prediction module's loss */
+    double balance_weight;     /* of the experts' balance loss */
     int32_t validate_every;    /* steps; 0: only behind the last one */
     int32_t validate_batches;  /* most batches of it; 0: all */
     uint64_t seed;             /* of the order of the data */

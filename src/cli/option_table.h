@@ -72,7 +72,7 @@ typedef struct {
     double validation;         /* share of the documents */
     const char *schedule;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
-    double lr, weight_decay, clip, mtp_weight;
+    double lr, weight_decay, clip, mtp_weight, balance, balance_rate;
     bool recomputes;
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */

@@ -109,6 +109,8 @@ static r2i_train_loss run(r2i_backward *b, const r2i_train_batch *batch, bool ha
     const bool has_mtp = batch->mtp_weight > 0 && r2i_mtp_is_there(b->forward);
     float *g_x = has_mtp ? b->mtp.g_main : b->g_x;
     r2i_train_loss out = { 0 };
+    b->balance_weight = batch->balance_weight;
+    b->balance_loss = 0;
     set_documents(b, batch);
     const r2i_batch main_batch = b->batch;
     r2i_forward_set_saved(b->forward, has_gradients ? b->saved : NULL);
@@ -131,6 +133,7 @@ static r2i_train_loss run(r2i_backward *b, const r2i_train_batch *batch, bool ha
         r2i_layer_backward(b, &main_batch, i);
     r2i_embedding_backward(b, batch->tokens, b->g_x, batch->n_rows);
     r2i_forward_set_saved(b->forward, NULL);
+    out.balance_loss = b->balance_loss;
     return out;
 }
 

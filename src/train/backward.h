@@ -25,12 +25,14 @@ typedef struct {
     int32_t n_documents;
     const int32_t *targets; /* [n_rows] token that a row is to predict */
     const float *weights;   /* [n_rows] of the row's loss in the sum; 0: not counted */
+    float balance_weight;   /* of a document's balance loss, times its tokens; 0: without */
     float mtp_weight;       /* times the loss of the prediction module; 0: it is left out */
 } r2i_train_batch;
 
 typedef struct {
-    double loss;     /* sum of weights * -log p(target) */
-    double mtp_loss; /* the module's, without mtp_weight */
+    double loss;         /* sum of weights * -log p(target) */
+    double mtp_loss;     /* the module's, without mtp_weight */
+    double balance_loss; /* over layers and documents, weights included; r2i_backward_run alone */
 } r2i_train_loss;
 
 typedef struct r2i_backward r2i_backward;
@@ -42,6 +44,10 @@ R2_CHECKED r2_status r2i_backward_create(r2i_backward **out, const r2i_parameter
                                          r2_error *err);
 /* Loss of a batch; its gradients are added. */
 r2i_train_loss r2i_backward_run(r2i_backward *b, const r2i_train_batch *batch);
+/* Aux-loss-free balancing (arXiv:2408.15664): moves the routers' score bias by `rate` up where an expert
+ * got less than its share of the rows since the last call, down where it got more.  Returns the largest
+ * share that was found, as a multiple of an equal one; 0: no experts or no rows. */
+double r2i_backward_balance(r2i_backward *b, double rate);
 /* Loss alone. */
 r2i_train_loss r2i_backward_evaluate(r2i_backward *b, const r2i_train_batch *batch);
 #endif

@@ -154,6 +154,10 @@ static void take_moe(taker *t, r2i_backward *b) {
     b->moe.weight_of = take_floats(t, entries, 1);
     b->moe.g_scores = take_floats(t, rows, c->n_experts);
     b->moe.products = take(t, (size_t)c->n_experts, sizeof *b->moe.products);
+    b->moe.counts =
+        take(t, (size_t)(c->n_layers + 1) * (size_t)c->n_experts, sizeof *b->moe.counts);
+    b->moe.fractions = take_floats(t, (size_t)b->limits.cap_documents, c->n_experts);
+    b->moe.losses = take(t, (size_t)b->limits.cap_documents, sizeof *b->moe.losses);
 }
 
 static void take_head(taker *t, r2i_backward *b) {

@@ -23,6 +23,9 @@ typedef struct {
     float *weight_of;      /* [entries] in the experts' order */
     float *g_scores;       /* [cap_rows, n_experts] before the score function */
     r2i_product *products; /* [n_experts] */
+    int64_t *counts;       /* [n_layers + n_mtp, n_experts] rows since the last balancing */
+    float *fractions;      /* [n_runs, n_experts] f of the balance loss */
+    double *losses;        /* [n_runs] of the balance loss */
 } r2i_moe_backward_scratch;
 
 /* Rows of the head's chunk. */
@@ -52,6 +55,8 @@ struct r2i_backward {
     int32_t n_pages;
     r2i_run *runs; /* [cap_documents] */
     r2i_batch batch;
+    float balance_weight; /* of the pass */
+    double balance_loss;  /* found so far */
     double *inv_freq;
     double rope_factor;
     float *cosine, *sine; /* [cap_rows, rope.d / 2] of the rotation back */

@@ -4,10 +4,15 @@
  *
  * Which experts were chosen is a constant; how much they count is not.  With g = down^T g_y the second
  * is g . inner, so the experts' outputs need not be kept.  Renormalised weights are w_k = c s_k / D,
- * D = sum s + 1e-20:     g_s_k = c / D (g_w_k - sum_j g_w_j s_j / D). */
+ * D = sum s + 1e-20:     g_s_k = c / D (g_w_k - sum_j g_w_j s_j / D).
+ *
+ * The balance loss of a document of T rows (DeepSeek-V3, arXiv:2412.19437, 2.1.2) is
+ *     sum_e f_e P_e,   f_e = n_experts / (n_active T) rows that chose e,   P_e = 1/T sum_t s_te / sum_j s_tj
+ * whose f is a constant too. */
 #include <string.h>
 
 #include "base/checked.h"
+#include "model/attention.h"
 #include "train/backward_state.h"
 
 enum { GRAIN_ROWS = 8 };
@@ -125,6 +130,89 @@ static void collect_rows(void *argument, int32_t begin, int32_t end, int32_t wor
     }
 }
 
+/* ---- the balance loss ---- */
+
+/* f of a run, and its part of the loss. */
+static void balance_run(r2i_backward *b, const r2i_moe_saved *saved, int32_t r) {
+    const r2i_config *c = b->config;
+    const r2i_run *run = &b->batch.runs[r];
+    const size_t n = (size_t)c->n_experts, first = (size_t)run->first_row,
+                 rows = (size_t)run->n_rows;
+    float *f = b->moe.fractions + (size_t)r * n;
+    const float each = (float)c->n_experts / ((float)c->n_active * (float)run->n_rows);
+    double loss = 0;
+    memset(f, 0, n * sizeof *f);
+    for (size_t i = first * (size_t)c->n_active; i < (first + rows) * (size_t)c->n_active; i++)
+        f[saved->chosen[i]] += each;
+    for (size_t row = first; row < first + rows; row++) {
+        const float *s = saved->scores + row * n;
+        double sum = 0, weighted = 0;
+        for (size_t e = 0; e < n; e++) {
+            sum += (double)s[e];
+            weighted += (double)f[e] * (double)s[e];
+        }
+        loss += weighted / sum;
+    }
+    b->moe.losses[r] = (double)b->balance_weight * loss;
+}
+
+static void balance_runs(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const moe_region *region = argument;
+    (void)worker;
+    for (int32_t r = begin; r < end; r++)
+        balance_run(region->b, region->saved, r);
+}
+
+static void add_balance_loss(r2i_backward *b, moe_region *region) {
+    if (b->balance_weight == 0) return;
+    r2i_pool_run(b->pool, b->batch.n_runs, 1, balance_runs, region);
+    for (int32_t r = 0; r < b->batch.n_runs; r++)
+        b->balance_loss += b->moe.losses[r];
+}
+
+/* g_s += of the balance loss, of a row of run r; *outward += sum g_s s. */
+static void add_balance_gradient(const r2i_backward *b, const float *s, int32_t r, float *g_s,
+                                 double *outward) {
+    const size_t n = (size_t)b->config->n_experts;
+    const float *f = b->moe.fractions + (size_t)r * n;
+    double sum = 0, mean = 0;
+    for (size_t e = 0; e < n; e++) {
+        sum += (double)s[e];
+        mean += (double)f[e] * (double)s[e];
+    }
+    mean /= sum;
+    for (size_t e = 0; e < n; e++) {
+        const double g = (double)b->balance_weight * ((double)f[e] - mean) / sum;
+        g_s[e] += (float)g;
+        *outward += g * (double)s[e];
+    }
+}
+
+static int32_t find_run(const r2i_batch *batch, int32_t row) {
+    return (int32_t)(r2i_batch_find_run(batch, row) - batch->runs);
+}
+
+double r2i_backward_balance(r2i_backward *b, double rate) {
+    const r2i_config *c = b->config;
+    const int32_t n_layers = c->n_layers + (b->weights->has_mtp ? 1 : 0);
+    double worst = 0;
+    for (int32_t i = 0; c->n_experts > 0 && i < n_layers; i++) {
+        int64_t *counts = b->moe.counts + (size_t)i * (size_t)c->n_experts, sum = 0;
+        float *bias = b->weights->layers[i].score_bias;
+        for (int32_t e = 0; e < c->n_experts; e++)
+            sum += counts[e];
+        for (int32_t e = 0; sum > 0 && e < c->n_experts; e++) {
+            const double load = (double)counts[e] * c->n_experts / (double)sum;
+            worst = load > worst ? load : worst;
+            if (bias != NULL && rate > 0 && load != 1) bias[e] += (float)(load < 1 ? rate : -rate);
+            counts[e] = 0;
+        }
+    }
+    return worst;
+}
+
+/* ---- the router ---- */
+
 /* g_s of the chosen, g_z of all: through the weights and the score function. */
 static void router_row(const r2i_backward *b, const r2i_moe_saved *saved, size_t row) {
     const r2i_config *c = b->config;
@@ -147,6 +235,8 @@ static void router_row(const r2i_backward *b, const r2i_moe_saved *saved, size_t
         g_z[chosen[k]] = (float)g_s;
         outward += g_s * (double)s[chosen[k]];
     }
+    if (b->balance_weight != 0)
+        add_balance_gradient(b, s, find_run(&b->batch, (int32_t)row), g_z, &outward);
     for (size_t e = 0; e < n_experts; e++) {
         const double p = (double)s[e];
         g_z[e] = (float)(c->score == R2I_SCORE_SOFTMAX ? p * ((double)g_z[e] - outward)
@@ -168,6 +258,10 @@ void r2i_moe_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *sav
     r2i_norm_again(b, b->normed, saved->x_ffn, l->ffn_norm, b->config->norm_eps, n_rows,
                    b->config->d_model);
     experts_backward(b, l, &saved->moe);
+    for (int32_t e = 0; e < b->config->n_experts; e++)
+        b->moe.counts[(size_t)layer * (size_t)b->config->n_experts + (size_t)e] +=
+            saved->moe.first_entry[e + 1] - saved->moe.first_entry[e];
+    add_balance_loss(b, &region);
     r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, collect_rows, &region);
     r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, router_rows, &region);
     r2i_linear_backward(b, &l->router, b->moe.g_scores, b->normed, b->g_normed, true, n_rows);

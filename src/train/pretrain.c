@@ -138,11 +138,11 @@ static r2_training_batch cut_batch(const train_run *r, const r2i_batch_data *dat
 /* Loss sums of a stream's batch; with scale > 0 its gradients are added. */
 static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale,
                            r2_training_loss *sum) {
+    const r2_loss_weights weights = { scale, (float)r->o->mtp_weight, (float)r->o->balance_weight };
     for (int32_t first = 0; first < data->n_runs;) {
         const r2_training_batch batch = cut_batch(r, data, first);
         r2_training_loss loss;
-        R2I_TRY(scale > 0 ? r2_trainer_add(r->trainer, &batch, scale, (float)r->o->mtp_weight,
-                                           &loss, r->err)
+        R2I_TRY(scale > 0 ? r2_trainer_add(r->trainer, &batch, &weights, &loss, r->err)
                           : r2_trainer_evaluate(r->trainer, &batch, &loss, r->err));
         sum->loss += loss.loss;
         sum->mtp_loss += loss.mtp_loss;
@@ -180,6 +180,7 @@ static r2_status run_step(train_run *r) {
     const int32_t n_batches = o->step_batches > 0 ? o->step_batches : 1;
     const int64_t start = r2i_clock_ns();
     r2_adamw_options adamw = o->adamw;
+    r2_step_result result;
     double loss = 0, mtp_loss = 0;
     for (int32_t i = 0; i < n_batches; i++) {
         const r2i_batch_data *data = r2i_data_stream_next(r->stream);
@@ -195,7 +196,9 @@ static r2_status run_step(train_run *r) {
         return r2i_fail(r->err, R2_E_RANGE, "step %lld: the loss is no finite number",
                         (long long)r->report.step);
     adamw.lr = r->report.lr = rate_of(o, r->report.step);
-    R2I_TRY(r2_trainer_step(r->trainer, &adamw, &r->report.gradient_norm, r->err));
+    R2I_TRY(r2_trainer_step(r->trainer, &adamw, &result, r->err));
+    r->report.gradient_norm = result.gradient_norm;
+    r->report.expert_load = result.expert_load;
     r->report.loss = loss;
     r->report.mtp_loss = mtp_loss;
     r->report.seconds = (double)(r2i_clock_ns() - start) * 1e-9;

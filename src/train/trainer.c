@@ -138,9 +138,8 @@ static r2_status check_sizes(const r2_trainer *t, const r2_training_batch *b, r2
     return R2_OK;
 }
 
-static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, float scale,
-                            float mtp_weight, r2i_train_batch *out, int32_t *n_targets,
-                            r2_error *err) {
+static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_loss_weights *w,
+                            r2i_train_batch *out, int32_t *n_targets, r2_error *err) {
     const int32_t n_vocab = t->model->config.n_vocab;
     R2I_TRY(check_sizes(t, b, err));
     *n_targets = 0;
@@ -152,7 +151,7 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, float sca
                             n_vocab, b->tokens[i], b->targets[i]);
         const float weight = b->weights != NULL ? b->weights[i] : 1;
         t->targets[i] = r2i_max_i32(0, b->targets[i]);
-        t->weights[i] = b->targets[i] >= 0 ? weight * scale : 0;
+        t->weights[i] = b->targets[i] >= 0 ? weight * w->scale : 0;
         *n_targets += b->targets[i] >= 0 && weight != 0;
     }
     *out = (r2i_train_batch){ .tokens = b->tokens,
@@ -161,29 +160,39 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, float sca
                               .n_documents = b->n_documents,
                               .targets = t->targets,
                               .weights = t->weights,
-                              .mtp_weight = mtp_weight };
+                              .balance_weight = w->scale * w->balance,
+                              .mtp_weight = w->mtp };
     return R2_OK;
 }
 
-r2_status r2_trainer_add(r2_trainer *trainer, const r2_training_batch *batch, float scale,
-                         float mtp_weight, r2_training_loss *loss, r2_error *err) {
+static bool is_from_zero_on(double x) {
+    return isfinite(x) && x >= 0;
+}
+
+r2_status r2_trainer_add(r2_trainer *trainer, const r2_training_batch *batch,
+                         const r2_loss_weights *weights, r2_training_loss *loss, r2_error *err) {
     r2i_train_batch b;
+    const double scale = (double)weights->scale;
     *loss = (r2_training_loss){ 0 };
-    if (!(isfinite(scale) && scale > 0) || !(isfinite(mtp_weight) && mtp_weight >= 0))
+    if (!(is_from_zero_on(scale) && scale > 0) || !is_from_zero_on((double)weights->mtp) ||
+        !is_from_zero_on((double)weights->balance))
         return r2i_fail(err, R2_E_ARGUMENT,
-                        "batch: expected a scale above 0 and a weight of the module from 0 on");
-    R2I_TRY(take_batch(trainer, batch, scale, mtp_weight, &b, &loss->n_targets, err));
+                        "batch: expected a scale above 0 and other weights from 0 on");
+    R2I_TRY(take_batch(trainer, batch, weights, &b, &loss->n_targets, err));
     const r2i_train_loss found = r2i_backward_run(trainer->backward, &b);
-    loss->loss = found.loss / (double)scale;
-    loss->mtp_loss = found.mtp_loss / (double)scale;
+    loss->loss = found.loss / scale;
+    loss->mtp_loss = found.mtp_loss / scale;
+    if (weights->balance > 0)
+        loss->balance_loss = found.balance_loss / scale / (double)weights->balance;
     return R2_OK;
 }
 
 r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batch,
                               r2_training_loss *loss, r2_error *err) {
+    static const r2_loss_weights plain = { .scale = 1, .mtp = 1 };
     r2i_train_batch b;
     *loss = (r2_training_loss){ 0 };
-    R2I_TRY(take_batch(trainer, batch, 1, 1, &b, &loss->n_targets, err));
+    R2I_TRY(take_batch(trainer, batch, &plain, &b, &loss->n_targets, err));
     const r2i_train_loss found = r2i_backward_evaluate(trainer->backward, &b);
     loss->loss = found.loss;
     loss->mtp_loss = found.mtp_loss;
@@ -192,22 +201,26 @@ r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batc
 
 /* ---- steps ---- */
 
-r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options, double *norm,
-                          r2_error *err) {
+r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options,
+                          r2_step_result *result, r2_error *err) {
     const r2i_adamw_options o = { .lr = options->lr,
                                   .beta1 = options->beta1 > 0 ? options->beta1 : 0.9,
                                   .beta2 = options->beta2 > 0 ? options->beta2 : 0.95,
                                   .eps = options->eps > 0 ? options->eps : 1e-8,
                                   .weight_decay = options->weight_decay,
                                   .clip = options->clip };
-    if (!(o.lr >= 0 && isfinite(o.lr)) || !(o.beta1 < 1) || !(o.beta2 < 1) ||
-        !(o.weight_decay >= 0 && isfinite(o.weight_decay)) || !(o.clip >= 0))
+    *result = (r2_step_result){ 0 };
+    if (!is_from_zero_on(o.lr) || !(o.beta1 < 1) || !(o.beta2 < 1) ||
+        !is_from_zero_on(o.weight_decay) || !(o.clip >= 0) ||
+        !is_from_zero_on(options->balance_rate))
         return r2i_fail(err, R2_E_ARGUMENT,
-                        "AdamW: expected a rate, decay and clip from 0 on and betas below 1");
-    *norm = r2i_adamw_step(&trainer->adamw, trainer->pool, &o);
-    if (isfinite(*norm)) return R2_OK;
-    return r2i_fail(err, R2_E_RANGE, "step %lld: the gradient is no finite number",
-                    (long long)trainer->adamw.n_steps + 1);
+                        "AdamW: expected rates, decay and clip from 0 on and betas below 1");
+    result->gradient_norm = r2i_adamw_step(&trainer->adamw, trainer->pool, &o);
+    if (!isfinite(result->gradient_norm))
+        return r2i_fail(err, R2_E_RANGE, "step %lld: the gradient is no finite number",
+                        (long long)trainer->adamw.n_steps + 1);
+    result->expert_load = r2i_backward_balance(trainer->backward, options->balance_rate);
+    return R2_OK;
 }
 
 /* ---- saving ---- */

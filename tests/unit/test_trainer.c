@@ -136,12 +136,13 @@ static double learn(r2_trainer *t, const lesson *l, int32_t n_steps) {
     static const r2_adamw_options adamw = { .lr = 1e-2, .weight_decay = 0.1, .clip = 1 };
     r2_error err;
     r2_training_loss loss;
-    double norm;
+    r2_step_result result;
+    const r2_loss_weights weights = { 1.0f / 57, 0.3f, 1e-4f };
     for (int32_t i = 0; i < n_steps; i++) {
-        must(r2_trainer_add(t, &l->batch, 1.0f / 57, 0.3f, &loss, &err), &err);
+        must(r2_trainer_add(t, &l->batch, &weights, &loss, &err), &err);
         assert_int_equal(loss.n_targets, N_TOKENS - 3);
-        must(r2_trainer_step(t, &adamw, &norm, &err), &err);
-        assert_true(norm > 0);
+        must(r2_trainer_step(t, &adamw, &result, &err), &err);
+        assert_true(result.gradient_norm > 0);
     }
     must(r2_trainer_evaluate(t, &l->batch, &loss, &err), &err);
     return loss.loss / loss.n_targets;
@@ -206,7 +207,8 @@ static void test_threads(void **state) {
 static void refuse_batch(r2_trainer *t, const r2_training_batch *b, float scale, const char *says) {
     r2_error err;
     r2_training_loss loss;
-    assert_int_equal(r2_trainer_add(t, b, scale, 0, &loss, &err), R2_E_ARGUMENT);
+    const r2_loss_weights weights = { scale, 0, 0 };
+    assert_int_equal(r2_trainer_add(t, b, &weights, &loss, &err), R2_E_ARGUMENT);
     if (strstr(err.text, says) == NULL) fail_msg("expected \"%s\" in: %s", says, err.text);
 }
 
@@ -216,7 +218,8 @@ static void test_refusals(void **state) {
     r2_trainer *t;
     r2_training_loss loss;
     lesson l;
-    double norm;
+    r2_step_result result;
+    const r2_loss_weights plain = { 1, 0, 0 };
     const r2_trainer_options options = { .n_threads = 1,
                                          .batch_tokens = N_TOKENS,
                                          .document_tokens = 40 };
@@ -253,8 +256,8 @@ static void test_refusals(void **state) {
     must(r2_trainer_evaluate(t, &l.batch, &loss, &err), &err);
     const double before = loss.loss;
     b.weights = weights;
-    must(r2_trainer_add(t, &b, 1, 0, &loss, &err), &err);
-    assert_int_equal(r2_trainer_step(t, &adamw, &norm, &err), R2_E_RANGE);
+    must(r2_trainer_add(t, &b, &plain, &loss, &err), &err);
+    assert_int_equal(r2_trainer_step(t, &adamw, &result, &err), R2_E_RANGE);
     must(r2_trainer_evaluate(t, &l.batch, &loss, &err), &err);
     assert_true(loss.loss == before);
     r2_trainer_close(t);
@@ -265,8 +268,42 @@ static void test_refusals(void **state) {
     r2_trainer_close(t);
 }
 
+/* ---- experts ---- */
+
+/* With balancing the largest load falls. */
+static void test_balancing(void **state) {
+    char from[PATH_BYTES], start[PATH_BYTES];
+    const r2_trainer_options options = { .n_threads = 2, .batch_tokens = N_TOKENS };
+    double load[2];
+    golden("deepseek_v3", from);
+    inside(state, "start", start);
+    for (int way = 0; way < 2; way++) {
+        const r2_adamw_options adamw = { .lr = 1e-3, .balance_rate = way == 0 ? 0 : 0.01 };
+        const r2_loss_weights weights = { 1.0f / 57, 0, 0.01f };
+        r2_error err;
+        r2_trainer *t;
+        lesson l;
+        set_lesson(&l, 120);
+        must(r2_trainer_open(&t, from, &options, &err), &err);
+        load[way] = 0;
+        for (int i = 0; i < 60; i++) {
+            r2_training_loss loss;
+            r2_step_result result;
+            must(r2_trainer_add(t, &l.batch, &weights, &loss, &err), &err);
+            /* Perfect balance would make it 1 per token and layer. */
+            assert_true(loss.balance_loss > 1.9 * N_TOKENS && loss.balance_loss < 8 * N_TOKENS);
+            must(r2_trainer_step(t, &adamw, &result, &err), &err);
+            if (i >= 50) load[way] += result.expert_load / 10;
+        }
+        r2_trainer_close(t);
+    }
+    printf("largest load %.2f, balanced %.2f\n", load[0], load[1]);
+    assert_true(load[1] < 0.8 * load[0] && load[1] >= 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_balancing, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_init, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_learning, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_threads, make_folder, remove_folder),
