@@ -88,6 +88,14 @@ static size_t trusted_end(const r2i_encode_text *text, size_t begin) {
     return text->untrusted[low].begin <= begin ? begin : text->untrusted[low].begin;
 }
 
+/* Does a token say what text around it is, as control tokens do?  In conversations those that are written
+ * "<...>" count as such whatever the vocabulary calls them: <tool_call>, </think>. */
+static bool is_marker(const r2i_token_store *store, const r2i_encode_text *text, int32_t id,
+                      char first, char last) {
+    if (store->types[id] == R2I_TOKEN_CONTROL) return true;
+    return (text->flags & R2I_ENCODE_CONTROL) != 0 && first == '<' && last == '>';
+}
+
 static r2i_added_match longest_at(const r2i_added_tokens *added, const r2i_token_store *store,
                                   const r2i_encode_text *text, size_t begin) {
     r2i_added_match best = { begin, begin, -1 };
@@ -97,7 +105,9 @@ static r2i_added_match longest_at(const r2i_added_tokens *added, const r2i_token
         at = find_child(added->nodes, at, (uint8_t)text->bytes[i]);
         if (at == 0) break;
         const int32_t id = added->nodes[at].id;
-        if (id < 0 || (store->types[id] == R2I_TOKEN_CONTROL && i + 1 > control_end)) continue;
+        if (id < 0 ||
+            (i + 1 > control_end && is_marker(store, text, id, text->bytes[begin], text->bytes[i])))
+            continue;
         best = (r2i_added_match){ begin, i + 1, id };
     }
     return best;

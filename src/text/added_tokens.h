@@ -34,7 +34,7 @@ typedef struct {
 R2_CHECKED r2_status r2i_added_tokens_init(r2i_added_tokens *added, const r2i_token_store *store,
                                            const uint8_t *strips, r2i_arena *arena, r2_error *err);
 /* Next match at or after `start`.  Control tokens count only with R2I_ENCODE_CONTROL and where none
- * of their bytes is untrusted. */
+ * of their bytes is untrusted; so do user tokens written "<...>" when that flag is given. */
 r2i_added_match r2i_added_tokens_next(const r2i_added_tokens *added, const r2i_token_store *store,
                                       const r2i_encode_text *text, size_t start);
 #endif

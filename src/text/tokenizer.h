@@ -135,7 +135,8 @@ enum {
 };
 
 /* A chat prompt is one text: what the template wrote is trusted, what users and tools wrote is in
- * `untrusted`.  A control token is recognised only where none of its bytes is untrusted; pieces
+ * `untrusted`.  A control token, or a user token written "<...>", is recognised only where none of its
+ * bytes is untrusted; pieces
  * and merges do not see the borders, so ordinary content gets the same ids as the whole string
  * would.  Without R2I_ENCODE_CONTROL all text is untrusted.  Bytes that are not UTF-8 are encoded
  * one by one. */
