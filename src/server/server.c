@@ -199,6 +199,8 @@ static r2_status serve(r2i_server *s, r2_error *err) {
     R2I_TRY(start_threads(s, err));
     if (s->options->on_ready != NULL) tell_ready(s);
     (void)event_base_dispatch(s->base);
+    for (r2i_pending *p = s->pendings; p != NULL; p = p->next)
+        r2i_desk_abandon(&s->desk, p->job); /* a step under way ends early */
     r2i_desk_close(&s->desk);
     (void)pthread_join(s->reader_thread, NULL);
     (void)pthread_join(s->engine_thread, NULL);
