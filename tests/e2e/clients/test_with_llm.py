@@ -48,6 +48,17 @@ def test_schema(llm):
     assert all(set(i) == {"name", "legs"} for i in several["items"])
 
 
+def test_tools(llm):
+    function = "def count_letters(word: str) -> int:\n    \"Number of letters of a word\"\n    return 40 + len(word)\n"
+    told = llm("-m", "ours", "-o", "temperature", "0", "-o", "max_tokens", "60", "--functions", function, "--chain-limit", "2", "--td",
+               "How many letters has the word cat? Use count_letters.", code=1)     # the third turn, as this model calls without end
+    assert "Tool call: count_letters({'word': 'cat'})\n  43" in told, told
+
+
+def test_completions(llm):
+    assert llm("-m", "ours-text", "-o", "temperature", "0", "-o", "max_tokens", "8", "def add(a, b):\n    return").startswith("a + b")
+
+
 def test_errors_are_told(llm, coder):
     assert "temperature" in llm("-m", "ours", "-o", "temperature", "3", "Hello", code=1)
     assert "API key" in llm("-m", "ours", "--key", "sk-wrong", "Hello", code=1)

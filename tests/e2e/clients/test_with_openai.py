@@ -128,6 +128,78 @@ def test_json_object_and_refused_schemas(client, model):
     assert e.value.param.startswith("response_format") and "if" in e.value.body["message"]
 
 
+# ---------------------------------------------------------------- tools
+class Weather(pydantic.BaseModel):
+    """Today's weather in a city."""
+    city: str
+    unit: Size | None
+
+
+def function(name, about, **properties):
+    form = {"type": "object", "properties": {k: {"type": v} for k, v in properties.items()}, "required": list(properties)}
+    return {"type": "function", "function": {"name": name, "description": about, "parameters": form}}
+
+
+TOOLS = [function("get_weather", "Today's weather in a city", city="string"), function("add", "Adds two whole numbers", a="integer", b="integer")]
+PARIS = [{"role": "user", "content": "What is the weather in Paris? Use the tool."}]
+
+
+def calls_of(message):
+    return [(c.function.name, json.loads(c.function.arguments)) for c in message.tool_calls or []]
+
+
+def test_tools_whole_and_streamed(client, model):
+    ask = dict(model=model, messages=PARIS, tools=TOOLS, parallel_tool_calls=False, temperature=0, max_tokens=200)   # else this small model calls for ever
+    for choice in ("auto", "required", {"type": "function", "function": {"name": "add"}}):
+        whole = client.chat.completions.create(tool_choice=choice, **ask).choices[0]
+        assert whole.finish_reason == "tool_calls" and len(whole.message.tool_calls) > 0 and not whole.message.content
+        assert len({c.id for c in whole.message.tool_calls}) == len(whole.message.tool_calls) and all(c.type == "function" and c.id for c in whole.message.tool_calls)
+        for name, arguments in calls_of(whole.message):
+            assert set(arguments) == {"get_weather": {"city"}, "add": {"a", "b"}}[name]
+            if isinstance(choice, dict): assert name == "add" and all(type(v) is int for v in arguments.values())
+        if isinstance(choice, str): assert calls_of(whole.message)[0] == ("get_weather", {"city": "Paris"})
+        with client.chat.completions.stream(tool_choice=choice, **ask) as stream:
+            kinds = [e.type for e in stream]
+            final = stream.get_final_completion().choices[0]
+        assert calls_of(final.message) == calls_of(whole.message) and final.finish_reason == "tool_calls" and not final.message.content
+        assert kinds.count("tool_calls.function.arguments.delta") > len(calls_of(final.message)) and "tool_calls.function.arguments.done" in kinds
+    silent = client.chat.completions.create(tool_choice="none", **ask).choices[0]
+    assert silent.message.content and silent.message.tool_calls is None and silent.finish_reason in ("stop", "length")
+
+
+def test_a_tool_s_result_is_read(client, model):
+    ask = dict(model=model, tools=TOOLS[:1], temperature=0, max_tokens=100)
+    message = client.chat.completions.create(messages=PARIS, tool_choice="required", parallel_tool_calls=False, **ask).choices[0].message
+    [call] = message.tool_calls
+    history = PARIS + [message, {"role": "tool", "tool_call_id": call.id, "content": "It snows, 7 degrees below zero."}]
+    assert "snow" in client.chat.completions.create(messages=history, tool_choice="none", **ask).choices[0].message.content
+
+
+def test_tools_of_pydantic(client, model):
+    message = client.chat.completions.parse(model=model, messages=PARIS, tools=[openai.pydantic_function_tool(Weather)], tool_choice="required", parallel_tool_calls=False,
+                                            temperature=0, max_tokens=200).choices[0].message
+    assert isinstance(message.tool_calls[0].function.parsed_arguments, Weather) and "Paris" in message.tool_calls[0].function.parsed_arguments.city
+
+
+# ---------------------------------------------------------------- completions
+def test_completions(client, model):
+    ask = dict(model=model, prompt="def add(a, b):\n    return", temperature=0, max_tokens=12)
+    whole = client.completions.create(**ask)
+    text = whole.choices[0].text
+    assert whole.object == "text_completion" and text.startswith(" a + b") and whole.usage.completion_tokens <= 12
+    chunks = list(client.completions.create(stream=True, stream_options={"include_usage": True}, **ask))
+    assert "".join(c.choices[0].text for c in chunks if c.choices) == text and chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    ids = client.post("/tokenize", cast_to=dict, body={"content": ask["prompt"]}, options={})["tokens"]
+    assert client.completions.create(**{**ask, "prompt": ids}).choices[0].text == text
+    several = client.completions.create(**{**ask, "prompt": [ask["prompt"], "print("], "n": 2})
+    assert [c.index for c in several.choices] == [0, 1, 2, 3] and several.choices[0].text == several.choices[1].text == text
+    echoed = client.completions.create(**{**ask, "echo": True, "logprobs": 2, "max_tokens": 1}).choices[0]
+    assert echoed.text.startswith(ask["prompt"]) and "".join(echoed.logprobs.tokens) == echoed.text
+    assert echoed.logprobs.token_logprobs[0] is None and all(v <= 0 for v in echoed.logprobs.token_logprobs[1:]) and echoed.logprobs.text_offset[0] == 0
+    filled = client.completions.create(model=model, prompt="def add(a, b):\n    ", suffix="\n\nprint(add(1, 2))", temperature=0, max_tokens=30).choices[0].text
+    assert "return a + b" in filled
+
+
 def test_several_answers(client, model):
     ask = dict(model=model, messages=COLOURS, n=3, seed=5, temperature=1.5, max_tokens=300, stop=["\n", "."])
     whole = client.chat.completions.create(**ask)
