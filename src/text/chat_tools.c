@@ -76,9 +76,10 @@ static r2_status describe_deepseek(r2i_buffer *out, const r2i_tool_syntax *s, co
             R2I_TRY(r2i_buffer_append_format(out, NULL, "%stool_call_name",
                                              r2i_call_mark_text(s->family, R2I_MARK_OPEN)));
         else if (m == R2I_MARK_SEPARATOR)
-            R2I_TRY(r2i_buffer_append_format(
-                out, NULL, "%s%stool_call_arguments%s", r2i_call_mark_text(s->family, m),
-                is_fenced ? "tool_call_name\n```json\n" : "", is_fenced ? "\n```" : ""));
+            R2I_TRY(r2i_buffer_append_format(out, NULL, "%s%stool_call_arguments%s",
+                                             r2i_call_mark_text(s->family, R2I_MARK_SEPARATOR),
+                                             is_fenced ? "tool_call_name\n```json\n" : "",
+                                             is_fenced ? "\n```" : ""));
         else
             R2I_TRY(r2i_buffer_append_format(out, NULL, "%s%s",
                                              r2i_call_mark_text(s->family, (r2i_call_mark)m),

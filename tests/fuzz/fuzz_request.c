@@ -33,7 +33,8 @@ static void check_chat(const r2i_chat_request *q) {
     for (size_t i = 0; i < json_array_size(q->messages); i++) {
         const json_t *message = json_array_get(q->messages, i);
         if (!json_is_string(json_object_get(message, "role"))) abort();
-        if (!json_is_string(json_object_get(message, "content"))) abort();
+        const bool has_calls = json_array_size(json_object_get(message, "tool_calls")) > 0;
+        if (!json_is_string(json_object_get(message, "content")) && !has_calls) abort();
     }
 }
 
