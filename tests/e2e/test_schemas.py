@@ -22,7 +22,7 @@ def is_date(text): return not isinstance(text, str) or bool(datetime.date.fromis
 @formats.checks("time", raises=ValueError)
 def is_time(text): return not isinstance(text, str) or datetime.time.fromisoformat(text.replace("Z", "+00:00")).tzinfo is not None
 @formats.checks("date-time", raises=ValueError)
-def is_date_time(text): return not isinstance(text, str) or text[10] == "T" and datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).tzinfo is not None
+def is_date_time(text): return not isinstance(text, str) or text[10:11] == "T" and datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).tzinfo is not None
 @formats.checks("uuid", raises=ValueError)
 def is_uuid(text): return not isinstance(text, str) or [len(p) for p in text.split("-")] == [8, 4, 4, 4, 12] and int(text.replace("-", ""), 16) >= 0
 

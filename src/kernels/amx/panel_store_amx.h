@@ -9,7 +9,7 @@
 static inline void store_panel(const r2i_matmul_job *job, const float *sums, int32_t panel,
                                int32_t first_token, int32_t n_tokens) {
     const int32_t row = panel * R2I_PANEL_ROWS, n_left = job->n_rows - row;
-    const __mmask16 mask = n_left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n_left) - 1u);
+    const __mmask16 mask = (__mmask16)(n_left >= 16 ? 0xffffu : (1u << n_left) - 1u);
     const __m512 bias =
         job->bias ? _mm512_maskz_loadu_ps(mask, job->bias + row) : _mm512_setzero_ps();
     for (int32_t t = 0; t < n_tokens; t++) {
