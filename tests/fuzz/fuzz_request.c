@@ -9,6 +9,18 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes);
 
+/* What the reader would compile. */
+static void check_form(const r2i_answer_form *form) {
+    r2i_heap heap;
+    r2i_buffer text;
+    if (form->kind == R2I_FORM_FREE) return;
+    if (form->field == NULL || form->field[0] == '\0') abort();
+    r2i_heap_init(&heap);
+    r2i_buffer_init(&text, &heap, 1 << 26);
+    if (r2i_answer_form_write(form, &text) != R2_OK || text.n_bytes == 0) abort();
+    r2i_buffer_destroy(&text);
+}
+
 static void check_wishes(const r2i_wishes *w) {
     const r2_sequence_options *o = &w->options;
     if (!(o->sampling.temperature >= 0 && o->sampling.temperature <= 2)) abort();
@@ -20,6 +32,8 @@ static void check_wishes(const r2i_wishes *w) {
     for (int32_t i = 0; i < w->n_stops; i++) {
         if (w->stops[i][0] == '\0') abort();
     }
+    if (o->think_minimum < 0 || (o->think == R2_THINK_OFF && o->think_minimum > 0)) abort();
+    check_form(&w->form);
     if (w->n_choices < 1 || w->n_choices > R2I_MAX_CHOICES) abort();
     if (w->n_biases < 0 || w->n_biases > R2I_MAX_BIASES) abort();
     for (int32_t i = 0; i < w->n_biases; i++) {
