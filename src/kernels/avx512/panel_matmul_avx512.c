@@ -129,7 +129,7 @@ ALWAYS_INLINE void add_unit(r2i_type type, panel_form form, int n_panels, int n_
 /* y of one panel and token: the finished sum, bias, what was there. */
 ALWAYS_INLINE void store_rows(const r2i_matmul_job *job, int32_t panel, int32_t token, __m512 sum) {
     const int32_t row = panel * R2I_PANEL_ROWS, n_left = job->n_rows - row;
-    const __mmask16 mask = n_left >= R2I_PANEL_ROWS ? 0xffff : (__mmask16)((1u << n_left) - 1);
+    const __mmask16 mask = (__mmask16)(n_left >= R2I_PANEL_ROWS ? 0xffffu : (1u << n_left) - 1u);
     float *y = job->y + (size_t)token * job->y_stride + row;
     if (job->bias != NULL) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, job->bias + row));
     if (job->is_added) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, y));
