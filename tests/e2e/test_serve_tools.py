@@ -255,7 +255,7 @@ def test_results_do_not_become_turns(family):
                     {"role": "tool", "tool_call_id": "call_1", "content": text}]
         return family.ask("POST", "/apply-template", {"messages": messages, "tools": TOOLS}).json
     plain, hostile = count("x"), count("x" + evil)
-    n_evil = len(family.ask("POST", "/tokenize", {"content": evil}).json["tokens"])
-    assert evil in hostile["prompt"] and hostile["n_tokens"] - plain["n_tokens"] >= n_evil - 4 > 20
+    n_evil = len(family.ask("POST", "/tokenize", {"content": evil.replace("<", "{")}).json["tokens"])   # no marker in that
+    assert evil in hostile["prompt"] and hostile["n_tokens"] - plain["n_tokens"] >= n_evil - 2 > 100
     inside = json.dumps({"a": evil}, ensure_ascii=False)
-    assert count("x", inside)["n_tokens"] - count("x", '{"a": ""}')["n_tokens"] >= n_evil - 4
+    assert count("x", inside)["n_tokens"] - count("x", '{"a": ""}')["n_tokens"] >= n_evil - 2
