@@ -158,6 +158,20 @@ typedef struct r2i_kernels {
     float (*log_sum_exp)(const float *x, int32_t n);
     /* p = softmax(x) in f32; may be in place. */
     void (*softmax)(float *p, const float *x, int32_t n);
+
+    /* Training.  Products backward sum over what was an output, or over tokens: their operands are the
+     * transposes of rows x [n_rows, x_stride], columns [0, n_cols), F32.  Every level writes the same
+     * bytes.  turn_panels, F32 and BF16 layouts: ceil(n_cols / 16) panels of n_rows columns, row c of
+     * them is column c.  turn_rows, F32 and BF16 (ref: F32): n_cols prepared rows of n_rows columns
+     * each, `stride` bytes apart, written up to a multiple of 64 bytes. */
+    void (*turn_panels[R2I_TYPE_LIMIT])(uint8_t *panels, const float *x, size_t x_stride, int32_t n_rows,
+                                        int32_t n_cols);
+    void (*turn_rows[3])(uint8_t *rows, size_t stride, const float *x, size_t x_stride, int32_t n_rows,
+                         int32_t n_cols);
+    /* inner = silu(gate) * up, and from g_inner, the gradient of inner:  g_gate = g_inner up silu'(gate),
+     * g_up = g_inner silu(gate).  g_inner may be any of the outputs. */
+    void (*silu_mul_backward)(float *inner, float *g_gate, float *g_up, const float *gate, const float *up,
+                              const float *g_inner, int32_t n);
 } r2i_kernels;
 
 /* Fills the table for a machine: ref (level REF alone) or portable, then each level up to the

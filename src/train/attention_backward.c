@@ -4,7 +4,6 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
-#include "train/turned.h"
 
 enum {
     TILE = 64,       /* query rows at a time */
@@ -101,10 +100,10 @@ static void pack_head(const head_job *job) {
     pack_tokens(job, a->v, a->d_value, job->w->values);
     const size_t stride = (size_t)a->n_kv_heads * (size_t)a->d_key;
     for (int32_t t = 0; t < job->n_tokens; t += KEY_BLOCK) {
-        r2i_turned_panels(job->ws->layout,
-                          job->w->turned_keys + (size_t)(t / KEY_BLOCK) * key_block_bytes(job),
-                          a->k + kv_at(job, t, a->d_key), stride,
-                          r2i_min_i32(KEY_BLOCK, job->n_tokens - t), a->d_key);
+        job->ws->kernels->turn_panels[job->ws->layout](
+            job->w->turned_keys + (size_t)(t / KEY_BLOCK) * key_block_bytes(job),
+            a->k + kv_at(job, t, a->d_key), stride, r2i_min_i32(KEY_BLOCK, job->n_tokens - t),
+            a->d_key);
     }
     for (int32_t t = 0; t < job->n_tokens; t++) {
         memset(a->g_k + kv_at(job, t, a->d_key), 0, (size_t)a->d_key * sizeof(float));
@@ -188,10 +187,10 @@ static void add_to_keys(const tile_job *tile, const float *weights, const float 
     const r2i_act_kind kind = r2i_act_kind_of(ws->layout);
     const size_t stride = r2i_act_row_bytes(kind, tile->n_tokens);
     const int32_t n = tile->n_keys - tile->first_key;
-    r2i_turned_panels(ws->layout, job->w->turned_tile, x + query_at(tile, d), query_stride(tile, d),
-                      tile->n_tokens, d);
-    r2i_turned_rows(ws->kernels, kind, job->w->rows, stride, weights, (size_t)ws->cap_tokens,
-                    tile->n_tokens, n, 0, tile->n_tokens);
+    ws->kernels->turn_panels[ws->layout](job->w->turned_tile, x + query_at(tile, d),
+                                         query_stride(tile, d), tile->n_tokens, d);
+    ws->kernels->turn_rows[kind](job->w->rows, stride, weights, (size_t)ws->cap_tokens,
+                                 tile->n_tokens, n);
     const r2i_matmul_job product = { .panels = job->w->turned_tile,
                                      .n_panels = r2i_div_up_i32(d, PANEL),
                                      .n_rows = d,

@@ -108,8 +108,9 @@ static void gated_rows(void *argument, int32_t begin, int32_t end, int32_t worke
     (void)worker;
     for (int32_t row = begin; row < end; row++) {
         const size_t at = (size_t)row * (size_t)r->width;
-        r2i_silu_mul_backward(r->b->inner + at, r->b->g_gate + at, r->b->g_up + at,
-                              r->saved->gate + at, r->saved->up + at, r->b->g_gate + at, r->width);
+        r->b->kernels->silu_mul_backward(r->b->inner + at, r->b->g_gate + at, r->b->g_up + at,
+                                         r->saved->gate + at, r->saved->up + at, r->b->g_gate + at,
+                                         r->width);
     }
 }
 

@@ -55,8 +55,8 @@ static void weigh_entries(void *argument, int32_t begin, int32_t end, int32_t wo
         float *inner = b->inner + entry * width, *g = b->g_gate + entry * width,
               *g_up = b->g_up + entry * width;
         double sum = 0;
-        r2i_silu_mul_backward(inner, g, g_up, region->saved->experts.gate + entry * width,
-                              region->saved->experts.up + entry * width, g, (int32_t)width);
+        b->kernels->silu_mul_backward(inner, g, g_up, region->saved->experts.gate + entry * width,
+                                      region->saved->experts.up + entry * width, g, (int32_t)width);
         /* g . inner = sum g silu(gate) up = g_up . up. */
         for (size_t i = 0; i < width; i++) {
             sum += (double)(g_up[i] * region->saved->experts.up[entry * width + i]);

@@ -2,7 +2,6 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
-#include "train/turned.h"
 
 enum {
     TILE_COLS = 64,   /* columns of the result computed at a time: four panels */
@@ -114,8 +113,9 @@ static void input_item(const r2i_products *context, const r2i_product *p, size_t
     const size_t stride = stride_of(p, p->n_out), n_in = (size_t)p->n_in;
     for (int32_t o = 0; o < p->n_out; o += R2I_PRODUCT_PIECE) {
         const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_out - o);
-        r2i_turned_panels(p->layout, context->panels[worker],
-                          p->weights + (size_t)o * n_in + (size_t)column, n_in, n, n_cols);
+        context->kernels->turn_panels[p->layout](context->panels[worker],
+                                                 p->weights + (size_t)o * n_in + (size_t)column,
+                                                 n_in, n, n_cols);
         const r2i_matmul_job job = { .panels = context->panels[worker],
                                      .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
                                      .n_rows = n_cols,
@@ -230,10 +230,9 @@ static void turn_item(const r2i_products *context, const r2i_product *p, size_t 
     const size_t stride = stride_of(p, p->n_rows);
     const int32_t first = item * PREPARE_ROWS;
     (void)worker;
-    r2i_turned_rows(context->kernels, r2i_act_kind_of(p->layout),
-                    context->rows + first_byte + (size_t)first * stride, stride, p->dy + first,
-                    (size_t)p->n_out, p->n_rows, r2i_min_i32(PREPARE_ROWS, p->n_out - first), 0,
-                    p->n_rows);
+    context->kernels->turn_rows[r2i_act_kind_of(p->layout)](
+        context->rows + first_byte + (size_t)first * stride, stride, p->dy + first,
+        (size_t)p->n_out, p->n_rows, r2i_min_i32(PREPARE_ROWS, p->n_out - first));
 }
 
 static int32_t weight_items(const r2i_product *p) {
@@ -250,8 +249,8 @@ static void weight_item(const r2i_products *context, const r2i_product *p, size_
     const size_t stride = stride_of(p, p->n_rows), n_in = (size_t)p->n_in;
     for (int32_t t = 0; t < p->n_rows; t += R2I_PRODUCT_PIECE) {
         const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_rows - t);
-        r2i_turned_panels(p->layout, context->panels[worker],
-                          p->x + (size_t)t * n_in + (size_t)column, n_in, n, n_cols);
+        context->kernels->turn_panels[p->layout](
+            context->panels[worker], p->x + (size_t)t * n_in + (size_t)column, n_in, n, n_cols);
         const r2i_matmul_job job = { .panels = context->panels[worker],
                                      .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
                                      .n_rows = n_cols,

@@ -2,7 +2,7 @@
  *
  *     y = x W^T          dx (+)= dy W          gradient of W += dy^T x
  *
- * All run on the forward pass's kernels, with turned panels (turned.h), in F32 or in BF16 with F32
+ * All run on the forward pass's kernels, with operands turned on the way, in F32 or in BF16 with F32
  * sums.  Every output is one chain over pieces of R2I_PRODUCT_PIECE in order, whatever the number of
  * threads.  Several products of different sizes (experts) make one region. */
 #ifndef R2I_PRODUCTS_H

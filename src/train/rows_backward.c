@@ -123,13 +123,3 @@ void r2i_add_column_sums(r2i_pool *pool, float *sums, const float *x, int32_t n_
     sums_region region = { sums, x, n_rows, n_cols };
     r2i_pool_run(pool, r2i_div_up_i32(n_cols, COLUMN_BLOCK), 1, sum_columns, &region);
 }
-
-void r2i_silu_mul_backward(float *inner, float *g_gate, float *g_up, const float *gate,
-                           const float *up, const float *g_inner, int32_t n) {
-    for (int32_t i = 0; i < n; i++) {
-        const float g = gate[i], u = up[i], d = g_inner[i], s = 1.0f / (1.0f + expf(-g));
-        inner[i] = g * s * u;
-        g_gate[i] = d * u * s * (1.0f + g * (1.0f - s));
-        g_up[i] = d * g * s;
-    }
-}

@@ -25,9 +25,4 @@ void r2i_norm_run_backward(r2i_pool *pool, const r2i_norm_backward *norm);
 /* sums[c] += sum over rows of x[r][c]. */
 void r2i_add_column_sums(r2i_pool *pool, float *sums, const float *x, int32_t n_rows,
                          int32_t n_cols);
-
-/* inner = silu(gate) up, from g_inner:  g_gate and g_up.  One row; g_inner may be any of the outputs,
- * inner too. */
-void r2i_silu_mul_backward(float *inner, float *g_gate, float *g_up, const float *gate,
-                           const float *up, const float *g_inner, int32_t n);
 #endif

@@ -2,7 +2,7 @@
  * against central differences of the function itself.
  *
  *   products      all sizes around panels, tiles and pieces, F32 and BF16, several at once
- *   norm, SwiGLU  differences, element by element
+ *   norm          differences, element by element
  *   attention     differences of a plain attention in double: one token, tile and block edges, windows
  *   whole models  along each tensor's own gradient, documents of odd lengths (one token among them)
  *   threads       equal bits for one, two and three */
@@ -26,7 +26,6 @@
 #include "train/backward.h"
 #include "train/products.h"
 #include "train/rows_backward.h"
-#include "train/turned.h"
 
 static void must(r2_status status, const r2_error *err) {
     if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
@@ -270,35 +269,6 @@ static void test_norm(void **state) {
             assert_true(same[at] == g[at]);
     }
     bench_end(&t);
-}
-
-static double silu_mul(double gate, double up) {
-    return gate / (1 + exp(-gate)) * up;
-}
-
-static void test_silu(void **state) {
-    (void)state;
-    enum { N = 83 };
-    float gate[N], up[N], g[N], inner[N], g_gate[N], g_up[N];
-    for (int i = 0; i < N; i++) {
-        gate[i] = (float)(i - 40) * 0.7f;
-        up[i] = sinf((float)i);
-        g[i] = cosf((float)(3 * i));
-    }
-    r2i_silu_mul_backward(inner, g_gate, g_up, gate, up, g, N);
-    for (int i = 0; i < N; i++) {
-        const double a = (double)gate[i], b = (double)up[i], d = (double)g[i], h = 1e-5;
-        const double slope_gate = (silu_mul(a + h, b) - silu_mul(a - h, b)) / (2 * h),
-                     slope_up = silu_mul(a, 1);
-        assert_true(fabs((double)inner[i] - silu_mul(a, b)) <= 1e-6 * (1 + fabs(a)));
-        assert_true(fabs((double)g_gate[i] - d * slope_gate) <= 1e-5 * (1 + fabs(a)));
-        assert_true(fabs((double)g_up[i] - d * slope_up) <= 1e-5 * (1 + fabs(a)));
-    }
-    /* Everything in one place but the inputs. */
-    float in_place[N];
-    memcpy(in_place, g, sizeof g);
-    r2i_silu_mul_backward(inner, in_place, g_up, gate, up, in_place, N);
-    assert_memory_equal(in_place, g_gate, sizeof g_gate);
 }
 
 static void test_column_sums(void **state) {
@@ -606,10 +576,9 @@ static void test_threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),  cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_silu),      cmocka_unit_test(test_column_sums),
-        cmocka_unit_test(test_attention), cmocka_unit_test(test_models),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_products),    cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_column_sums), cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_models),      cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@ void r2i_avx512_add_quantize(r2i_kernels *kernels);
 void r2i_avx512_add_dense(r2i_kernels *kernels);
 void r2i_avx512_add_attend(r2i_kernels *kernels);
 void r2i_avx512_add_pages(r2i_kernels *kernels);
+void r2i_avx512_add_turn(r2i_kernels *kernels);
 void r2i_avx512_add_dense_bf16(r2i_kernels *kernels);
 void r2i_avx512_add_attend_bf16(r2i_kernels *kernels);
 void r2i_avx512_add_pages_bf16(r2i_kernels *kernels);

@@ -12,4 +12,5 @@ void r2i_kernels_add_portable(r2i_kernels *kernels) {
     r2i_portable_add_rows(kernels);
     r2i_portable_add_attend(kernels);
     r2i_portable_add_pages(kernels);
+    r2i_portable_add_turn(kernels);
 }

@@ -10,4 +10,5 @@ void r2i_portable_add_float(r2i_kernels *kernels);
 void r2i_portable_add_rows(r2i_kernels *kernels);
 void r2i_portable_add_attend(r2i_kernels *kernels);
 void r2i_portable_add_pages(r2i_kernels *kernels);
+void r2i_portable_add_turn(r2i_kernels *kernels);
 #endif

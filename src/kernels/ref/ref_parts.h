@@ -7,4 +7,5 @@ void r2i_ref_add_matrix(r2i_kernels *kernels);
 void r2i_ref_add_rows(r2i_kernels *kernels);
 void r2i_ref_add_attend(r2i_kernels *kernels);
 void r2i_ref_add_pages(r2i_kernels *kernels);
+void r2i_ref_add_turn(r2i_kernels *kernels);
 #endif
