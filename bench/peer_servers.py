@@ -5,13 +5,13 @@ SYSTEM = "You are a helpful assistant. Answer in plain words, as short as the qu
 START_SECONDS = 120
 
 
-def bodies(folder, n):
-    """n requests, no two alike: questions of prompts/chats.txt in turn, answers of 48 to 80 tokens."""
+def bodies(folder, n, first):
+    """n requests, no two alike: questions of prompts/chats.txt in turn, answers of 48 to 80 tokens.  Numbers from `first` on stand before
+    the questions, so that of two requests nothing but the system prompt is the same, in no server's cache more than that."""
     with open(os.path.join(folder, "chats.txt"), encoding="utf-8") as file: questions = file.read().strip().split("\n----\n")
     lengths = (48, 72, 56, 80, 64)
     for i in range(n):
-        again = i // len(questions)
-        text = questions[i % len(questions)] + (f"\n\nThis is attempt {again + 1}, answer differently." if again else "")
+        text = f"Question {first + i}: {questions[i % len(questions)]}"
         yield dict(model="bench", messages=[dict(role="system", content=SYSTEM), dict(role="user", content=text)], max_tokens=lengths[i % len(lengths)], ignore_eos=True,
                    temperature=0.7, top_p=0.95, seed=i, stream=True, stream_options=dict(include_usage=True))
 
@@ -46,10 +46,10 @@ class Server:
         self.log.close()
 
 
-def measure(generator, server, folder, chats, requests):
+def measure(generator, server, folder, chats, requests, first):
     """What bench_serve says; OSError with its reason."""
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
-        file.writelines(json.dumps(body) + "\n" for body in bodies(folder, requests))
+        file.writelines(json.dumps(body) + "\n" for body in bodies(folder, requests, first))
         file.flush()
         done = subprocess.run([generator, str(server.port), str(chats), file.name], capture_output=True, text=True, timeout=900)
     if done.returncode != 0: raise OSError(done.stderr.strip()[:200])

@@ -598,9 +598,9 @@ def serve_rows(b, table):
                 b.machine()
                 try:
                     with peer_servers.Server(command, os.path.join(logs, f"serve-{engine}.log")) as server:
-                        peer_servers.measure(generator, server, folder, 2, 2)
+                        peer_servers.measure(generator, server, folder, 2, 2, 90000)
                         for chats in (1, 8, 32):
-                            for metric, value in peer_servers.measure(generator, server, folder, chats, max(4, 2 * chats)).items():
+                            for metric, value in peer_servers.measure(generator, server, folder, chats, max(4, 2 * chats), 1000 * chats).items():
                                 b.note(f"serve {key} {chats}", engine, metric, value)
                                 of = best.setdefault((chats, metric), {})
                                 of[engine] = (max if metric == "tok_s" else min)(value, of.get(engine, value))
