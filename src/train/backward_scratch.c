@@ -153,7 +153,7 @@ static void take_moe(taker *t, r2i_backward *b) {
     b->moe.g_weights = take_floats(t, entries, 1);
     b->moe.weight_of = take_floats(t, entries, 1);
     b->moe.g_scores = take_floats(t, rows, c->n_experts);
-    b->moe.products = take(t, (size_t)c->n_experts, sizeof *b->moe.products);
+    b->moe.products = take(t, 2 * (size_t)c->n_experts, sizeof *b->moe.products);
     b->moe.counts =
         take(t, (size_t)(c->n_layers + 1) * (size_t)c->n_experts, sizeof *b->moe.counts);
     b->moe.fractions = take_floats(t, (size_t)b->limits.cap_documents, c->n_experts);
@@ -214,25 +214,25 @@ static void take_rows(taker *t, r2i_backward *b) {
 /* Room for the prepared rows of the widest product. */
 static size_t products_bytes(const r2i_backward *b) {
     const r2i_config *c = b->config;
+    /* Rows of products that share an input lie beside each other. */
+    const int32_t d_q = c->n_heads * c->d_head, d_kv = c->n_kv_heads * c->d_head;
     const int32_t widths[] = { 2 * c->d_model,
-                               c->d_ffn,
-                               c->n_heads * c->d_head,
+                               2 * c->d_ffn,
+                               d_q + 2 * d_kv,
+                               c->kv_rank + c->rope.d + r2i_max_i32(c->q_rank, d_q),
                                c->n_heads * c->d_value,
                                c->n_heads * (c->d_head - c->rope.d + c->d_value),
-                               c->n_kv_heads * c->d_head,
-                               c->kv_rank + c->rope.d,
-                               c->q_rank,
                                c->n_experts,
-                               c->n_shared_experts * c->d_expert };
+                               2 * c->n_shared_experts * c->d_expert };
     int32_t widest = 0;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         widest = r2i_max_i32(widest, widths[i]);
     const int64_t rows = b->limits.cap_rows;
-    const size_t dense = r2i_products_rows_bytes(1, rows, widest),
+    const size_t dense = r2i_products_rows_bytes(3, rows, widest),
                  head = r2i_products_rows_bytes(1, b->limits.cap_logits,
                                                 r2i_max_i32(c->n_vocab, c->d_model)),
-                 experts = r2i_products_rows_bytes(c->n_experts, rows * c->n_active,
-                                                   r2i_max_i32(c->d_model, c->d_expert));
+                 experts = r2i_products_rows_bytes(2 * c->n_experts, rows * c->n_active,
+                                                   r2i_max_i32(c->d_model, 2 * c->d_expert));
     return r2i_max_size(dense, r2i_max_size(head, c->n_experts > 0 ? experts : 0));
 }
 

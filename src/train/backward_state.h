@@ -22,7 +22,7 @@ typedef struct {
     float *g_weights;      /* [entries] by (row, choice) */
     float *weight_of;      /* [entries] in the experts' order */
     float *g_scores;       /* [cap_rows, n_experts] before the score function */
-    r2i_product *products; /* [n_experts] */
+    r2i_product *products; /* [2 n_experts] */
     int64_t *counts;       /* [n_layers + n_mtp, n_experts] rows since the last balancing */
     float *fractions;      /* [n_runs, n_experts] f of the balance loss */
     double *losses;        /* [n_runs] of the balance loss */
@@ -89,6 +89,13 @@ struct r2i_backward {
 /* Gradient += g_y^T x, its bias += g_y, g_x (+)= g_y W.  g_x may be NULL: not wanted. */
 void r2i_linear_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
                          float *g_x, bool is_added, int32_t n_rows);
+/* The same for up to R2I_MAX_LINEAR matrices with one input: g_x (+)= the sum of theirs. */
+typedef struct {
+    const r2i_matrix *matrix;
+    const float *g_y;
+} r2i_linear_gradient;
+void r2i_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int32_t n,
+                          const float *x, float *g_x, bool is_added, int32_t n_rows);
 /* normed = RMSNorm(x; weight) of dense rows. */
 void r2i_norm_again(r2i_backward *b, float *normed, const float *x, const float *weight, float eps,
                     int32_t n_rows, int32_t n_cols);

@@ -1,26 +1,45 @@
 /* block_backward.c - what the backward twins share, and the dense blocks: linear layers, norms,
  * rotation, the gated MLP. */
 #include "base/checked.h"
+#include "base/failure.h"
 #include "train/backward_state.h"
 
 enum { GRAIN_ROWS = 8 };
 
+static r2i_product product_of(const r2i_backward *b, const r2i_matrix *m, const float *g_y,
+                              const float *x, float *g_x, int32_t n_rows) {
+    return (r2i_product){ .layout = m->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
+                          .n_rows = n_rows,
+                          .n_out = m->n_rows,
+                          .n_in = m->n_cols,
+                          .dy = g_y,
+                          .x = x,
+                          .weights = (const float *)(const void *)m->stored,
+                          .gradient = r2i_gradient_of(b->parameters, m->stored),
+                          .dx = g_x };
+}
+
+void r2i_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int32_t n,
+                          const float *x, float *g_x, bool is_added, int32_t n_rows) {
+    r2i_product products[R2I_MAX_LINEAR] = { 0 };
+    R2I_ASSERT(n <= R2I_MAX_LINEAR);
+    for (int32_t i = 0; i < n; i++) {
+        products[i] = product_of(b, list[i].matrix, list[i].g_y, x, g_x, n_rows);
+        products[i].n_sharing = i == 0 ? n - 1 : R2I_SHARES_X;
+        products[i].is_added = is_added || i > 0;
+        float *g_bias = r2i_gradient_of(b->parameters, list[i].matrix->bias);
+        if (g_bias != NULL)
+            r2i_add_column_sums(b->pool, g_bias, list[i].g_y, n_rows, list[i].matrix->n_rows);
+    }
+    r2i_products_weights(&b->products, products, n);
+    for (int32_t i = 0; g_x != NULL && i < n; i++)
+        r2i_products_inputs(&b->products, &products[i], 1);
+}
+
 void r2i_linear_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
                          float *g_x, bool is_added, int32_t n_rows) {
-    const r2i_product product = { .layout = m->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
-                                  .n_rows = n_rows,
-                                  .n_out = m->n_rows,
-                                  .n_in = m->n_cols,
-                                  .dy = g_y,
-                                  .x = x,
-                                  .weights = (const float *)(const void *)m->stored,
-                                  .gradient = r2i_gradient_of(b->parameters, m->stored),
-                                  .dx = g_x,
-                                  .is_added = is_added };
-    float *g_bias = r2i_gradient_of(b->parameters, m->bias);
-    r2i_products_weights(&b->products, &product, 1);
-    if (g_bias != NULL) r2i_add_column_sums(b->pool, g_bias, g_y, n_rows, m->n_rows);
-    if (g_x != NULL) r2i_products_inputs(&b->products, &product, 1);
+    const r2i_linear_gradient one = { m, g_y };
+    r2i_linears_backward(b, &one, 1, x, g_x, is_added, n_rows);
 }
 
 /* ---- norms ---- */
@@ -125,19 +144,12 @@ void r2i_gated_backward(r2i_backward *b, const r2i_matrix *gate, const r2i_matri
                         const r2i_matrix *down, const r2i_gated_saved *saved, const float *g_y,
                         bool is_added) {
     const int32_t n_rows = b->batch.n_rows;
-    const r2i_product to_inner = { .layout =
-                                       down->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
-                                   .n_rows = n_rows,
-                                   .n_out = down->n_rows,
-                                   .n_in = down->n_cols,
-                                   .dy = g_y,
-                                   .weights = (const float *)(const void *)down->stored,
-                                   .dx = b->g_gate };
+    const r2i_product to_inner = product_of(b, down, g_y, NULL, b->g_gate, n_rows);
     r2i_products_inputs(&b->products, &to_inner, 1);
     r2i_gated_rows_backward(b, saved, n_rows, down->n_cols);
     r2i_linear_backward(b, down, g_y, b->inner, NULL, false, n_rows);
-    r2i_linear_backward(b, gate, b->g_gate, b->normed, b->g_normed, is_added, n_rows);
-    r2i_linear_backward(b, up, b->g_up, b->normed, b->g_normed, true, n_rows);
+    const r2i_linear_gradient both[] = { { gate, b->g_gate }, { up, b->g_up } };
+    r2i_linears_backward(b, both, 2, b->normed, b->g_normed, is_added, n_rows);
 }
 
 void r2i_mlp_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved) {

@@ -104,14 +104,17 @@ static void latent_backward(r2i_backward *b, const r2i_layer *l, const r2i_layer
     r2i_norm_run_backward(b->pool, &norm);
 }
 
-static void queries_backward(r2i_backward *b, const r2i_layer *l, const r2i_layer_saved *saved) {
+/* Of queries and of latent rows, to g_normed. */
+static void projections_backward(r2i_backward *b, const r2i_layer *l,
+                                 const r2i_layer_saved *saved) {
     const r2i_config *c = b->config;
     const int32_t n_rows = b->batch.n_rows;
     const size_t d = (size_t)c->d_head, rank = (size_t)c->q_rank;
     r2i_rotate_back(b, b->g_q + (c->d_head - c->rope.d), c->n_heads, d, (size_t)c->n_heads * d,
                     n_rows);
     if (c->q_rank == 0) {
-        r2i_linear_backward(b, &l->q, b->g_q, b->normed, b->g_normed, true, n_rows);
+        const r2i_linear_gradient direct[] = { { &l->kv_a, b->mla.g_latent }, { &l->q, b->g_q } };
+        r2i_linears_backward(b, direct, 2, b->normed, b->g_normed, false, n_rows);
         return;
     }
     r2i_norm_again(b, b->mla.q_low, saved->mla.q_low, l->q_a_norm, c->latent_norm_eps, n_rows,
@@ -130,7 +133,9 @@ static void queries_backward(r2i_backward *b, const r2i_layer *l, const r2i_laye
                                      .g_weight = r2i_gradient_of(b->parameters, l->q_a_norm),
                                      .row_scales = b->row_scales };
     r2i_norm_run_backward(b->pool, &norm);
-    r2i_linear_backward(b, &l->q_a, b->mla.g_q_low, b->normed, b->g_normed, true, n_rows);
+    const r2i_linear_gradient both[] = { { &l->kv_a, b->mla.g_latent },
+                                         { &l->q_a, b->mla.g_q_low } };
+    r2i_linears_backward(b, both, 2, b->normed, b->g_normed, false, n_rows);
 }
 
 void r2i_mla_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved) {
@@ -159,7 +164,6 @@ void r2i_mla_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *sav
                         false, n_rows);
     latent_backward(b, l, saved);
     r2i_norm_again(b, b->normed, saved->x, l->attention_norm, c->norm_eps, n_rows, c->d_model);
-    r2i_linear_backward(b, &l->kv_a, b->mla.g_latent, b->normed, b->g_normed, false, n_rows);
-    queries_backward(b, l, saved);
+    projections_backward(b, l, saved);
     r2i_block_norm_backward(b, saved->x, l->attention_norm, b->g_normed, b->g_x, n_rows);
 }

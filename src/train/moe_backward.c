@@ -68,48 +68,67 @@ static void weigh_entries(void *argument, int32_t begin, int32_t end, int32_t wo
     }
 }
 
-static r2i_product *expert_products(r2i_backward *b, const r2i_moe_saved *saved,
-                                    const r2i_matrix *experts, const float *dy, const float *x,
-                                    float *dx, bool is_added) {
+static r2i_product expert_product(r2i_backward *b, const r2i_moe_saved *saved, const r2i_matrix *m,
+                                  int32_t e, const float *dy, const float *x, float *dx) {
+    const size_t first = (size_t)saved->first_entry[e];
+    return (r2i_product){ .layout = m->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
+                          .n_rows = saved->first_entry[e + 1] - saved->first_entry[e],
+                          .n_out = m->n_rows,
+                          .n_in = m->n_cols,
+                          .dy = dy + first * (size_t)m->n_rows,
+                          .x = x != NULL ? x + first * (size_t)m->n_cols : NULL,
+                          .weights = (const float *)(const void *)m->stored,
+                          .gradient = r2i_gradient_of(b->parameters, m->stored),
+                          .dx = dx != NULL ? dx + first * (size_t)m->n_cols : NULL };
+}
+
+/* g_gate = down^T g_y of all entries. */
+static void down_inputs(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
+    for (int32_t e = 0; e < b->config->n_experts; e++)
+        b->moe.products[e] =
+            expert_product(b, saved, &l->expert_down[e], e, b->moe.g_y, NULL, b->g_gate);
+    r2i_products_inputs(&b->products, b->moe.products, b->config->n_experts);
+}
+
+static void down_weights(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
+    for (int32_t e = 0; e < b->config->n_experts; e++)
+        b->moe.products[e] =
+            expert_product(b, saved, &l->expert_down[e], e, b->moe.g_y, b->inner, NULL);
+    r2i_products_weights(&b->products, b->moe.products, b->config->n_experts);
+}
+
+/* Gate and up of an expert have the same input. */
+static void gated_weights(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
     for (int32_t e = 0; e < b->config->n_experts; e++) {
-        const r2i_matrix *m = &experts[e];
-        const size_t first = (size_t)saved->first_entry[e];
-        b->moe.products[e] = (r2i_product){
-            .layout = m->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
-            .n_rows = saved->first_entry[e + 1] - saved->first_entry[e],
-            .n_out = m->n_rows,
-            .n_in = m->n_cols,
-            .dy = dy + first * (size_t)m->n_rows,
-            .x = x != NULL ? x + first * (size_t)m->n_cols : NULL,
-            .weights = (const float *)(const void *)m->stored,
-            .gradient = r2i_gradient_of(b->parameters, m->stored),
-            .dx = dx != NULL ? dx + first * (size_t)m->n_cols : NULL,
-            .is_added = is_added,
-        };
+        r2i_product *pair = &b->moe.products[2 * e];
+        pair[0] = expert_product(b, saved, &l->expert_gate[e], e, b->g_gate, b->moe.x, NULL);
+        pair[1] = expert_product(b, saved, &l->expert_up[e], e, b->g_up, b->moe.x, NULL);
+        pair[0].n_sharing = 1;
+        pair[1].n_sharing = R2I_SHARES_X;
     }
-    return b->moe.products;
+    r2i_products_weights(&b->products, b->moe.products, 2 * b->config->n_experts);
+}
+
+static void gated_inputs(r2i_backward *b, const r2i_moe_saved *saved, const r2i_matrix *experts,
+                         const float *dy, bool is_added) {
+    for (int32_t e = 0; e < b->config->n_experts; e++) {
+        b->moe.products[e] = expert_product(b, saved, &experts[e], e, dy, NULL, b->moe.g_x);
+        b->moe.products[e].is_added = is_added;
+    }
+    r2i_products_inputs(&b->products, b->moe.products, b->config->n_experts);
 }
 
 static void experts_backward(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
-    const int32_t n = b->config->n_experts, n_entries = b->batch.n_rows * b->config->n_active;
+    const int32_t n_entries = b->batch.n_rows * b->config->n_active;
     moe_region region = { b, saved };
     find_entries(b, saved);
     r2i_pool_run(b->pool, n_entries, GRAIN_ROWS, gather_entries, &region);
-    r2i_products_inputs(
-        &b->products, expert_products(b, saved, l->expert_down, b->moe.g_y, NULL, b->g_gate, false),
-        n);
+    down_inputs(b, l, saved);
     r2i_pool_run(b->pool, n_entries, GRAIN_ROWS, weigh_entries, &region);
-    r2i_products_weights(
-        &b->products, expert_products(b, saved, l->expert_down, b->moe.g_y, b->inner, NULL, false),
-        n);
-    const r2i_product *gate =
-        expert_products(b, saved, l->expert_gate, b->g_gate, b->moe.x, b->moe.g_x, false);
-    r2i_products_weights(&b->products, gate, n);
-    r2i_products_inputs(&b->products, gate, n);
-    const r2i_product *up =
-        expert_products(b, saved, l->expert_up, b->g_up, b->moe.x, b->moe.g_x, true);
-    r2i_products_weights(&b->products, up, n);
-    r2i_products_inputs(&b->products, up, n);
+    down_weights(b, l, saved);
+    gated_weights(b, l, saved);
+    gated_inputs(b, saved, l->expert_gate, b->g_gate, false);
+    gated_inputs(b, saved, l->expert_up, b->g_up, true);
 }
 
 /* g_normed of a row: its choices' in their order. */

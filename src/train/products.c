@@ -236,33 +236,42 @@ static void turn_item(const r2i_products *context, const r2i_product *p, size_t 
 }
 
 static int32_t weight_items(const r2i_product *p) {
-    if (weight_bytes(p) == 0) return 0;
-    return r2i_div_up_i32(p->n_in, TILE_COLS) * r2i_div_up_i32(p->n_out, ROW_BLOCK);
+    size_t n_bytes = 0;
+    for (int32_t i = 0; i <= p->n_sharing; i++) /* none of one that shares another's x */
+        n_bytes += weight_bytes(&p[i]);
+    return n_bytes == 0 ? 0 : r2i_div_up_i32(p->n_in, TILE_COLS);
 }
 
-/* Columns [64 tile, ..) of the gradient for a block of its rows, tokens piece by piece. */
+/* Columns [column, column + n_cols) of the gradient += tokens [t, t + n), whose panels are there. */
+static void add_tokens(const r2i_products *context, const r2i_product *p, const uint8_t *panels,
+                       size_t first_byte, int32_t column, int32_t n_cols, int32_t t, int32_t n) {
+    const r2i_matmul_job job = { .panels = panels,
+                                 .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
+                                 .n_rows = n_cols,
+                                 .n_cols = n,
+                                 .act = context->rows + first_byte + (size_t)t * element_bytes(p),
+                                 .act_stride = stride_of(p, p->n_rows),
+                                 .n_tokens = p->n_out,
+                                 .y = p->gradient + column,
+                                 .y_stride = (size_t)p->n_in,
+                                 .is_added = true };
+    context->kernels->matmul[p->layout](&job);
+}
+
+/* A tile of columns of all gradients that share x, tokens piece by piece. */
 static void weight_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
                         int32_t item, int32_t worker) {
-    const int32_t n_tiles = r2i_div_up_i32(p->n_in, TILE_COLS);
-    const int32_t column = item % n_tiles * TILE_COLS, row = item / n_tiles * ROW_BLOCK;
-    const int32_t n_cols = r2i_min_i32(TILE_COLS, p->n_in - column);
-    const size_t stride = stride_of(p, p->n_rows), n_in = (size_t)p->n_in;
+    const int32_t column = item * TILE_COLS, n_cols = r2i_min_i32(TILE_COLS, p->n_in - column);
+    const size_t n_in = (size_t)p->n_in;
     for (int32_t t = 0; t < p->n_rows; t += R2I_PRODUCT_PIECE) {
         const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_rows - t);
+        size_t at = first_byte;
         context->kernels->turn_panels[p->layout](
             context->panels[worker], p->x + (size_t)t * n_in + (size_t)column, n_in, n, n_cols);
-        const r2i_matmul_job job = { .panels = context->panels[worker],
-                                     .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
-                                     .n_rows = n_cols,
-                                     .n_cols = n,
-                                     .act = context->rows + first_byte + (size_t)row * stride +
-                                            (size_t)t * element_bytes(p),
-                                     .act_stride = stride,
-                                     .n_tokens = r2i_min_i32(ROW_BLOCK, p->n_out - row),
-                                     .y = p->gradient + (size_t)row * n_in + (size_t)column,
-                                     .y_stride = n_in,
-                                     .is_added = true };
-        context->kernels->matmul[p->layout](&job);
+        for (int32_t i = 0; i <= p->n_sharing; at += weight_bytes(&p[i++])) {
+            if (weight_bytes(&p[i]) > 0)
+                add_tokens(context, &p[i], context->panels[worker], at, column, n_cols, t, n);
+        }
     }
 }
 

@@ -32,7 +32,11 @@ typedef struct {
     float *dx;            /* [n_rows, n_in] */
     bool is_added;        /* dx += instead of dx = */
     float *y;             /* [n_rows, n_out] */
+    /* Weight products alone: so many behind this one have the same x, n_rows, n_in and layout and
+     * R2I_SHARES_X here; x is turned once for all of them. */
+    int32_t n_sharing;
 } r2i_product;
+enum { R2I_SHARES_X = -1 };
 
 /* Bytes of `rows` for a call with n_rows rows in all and at most n_wide columns on either side. */
 size_t r2i_products_rows_bytes(int32_t n_products, int64_t n_rows, int32_t n_wide);

@@ -168,7 +168,30 @@ static void check_products(r2i_level cap, r2i_type layout, int32_t n_threads) {
                              r2i_products_rows_bytes(N_PRODUCTS, 1400, 2051), &t.arena, &err),
          &err);
     r2i_products_inputs(&context, products, N_PRODUCTS);
+    r2i_product sharing[3] = { products[2], products[2], products[2] };
+    sharing[0].n_sharing = 2;
+    for (int i = 1; i < 3; i++) {
+        const size_t n = (size_t)(sharing[i].n_out + i) * (size_t)sharing[i].n_in;
+        sharing[i].n_sharing = R2I_SHARES_X;
+        sharing[i].n_out += i; /* other sizes */
+        sharing[i].dy =
+            random_floats(&t, &random, (size_t)sharing[i].n_rows * (size_t)sharing[i].n_out);
+        sharing[i].gradient = r2i_arena_push_array(&t.arena, n, sizeof(float), 64);
+    }
+    sharing[0].gradient =
+        copy_floats(&t, products[2].gradient, (size_t)(products[2].n_out * products[2].n_in));
     r2i_products_weights(&context, products, N_PRODUCTS);
+    r2i_products_weights(&context, sharing, 3);
+    assert_memory_equal(sharing[0].gradient, products[2].gradient,
+                        (size_t)(products[2].n_out * products[2].n_in) * sizeof(float));
+    for (int i = 1; i < 3; i++) {
+        r2i_product alone = sharing[i];
+        const size_t n = (size_t)alone.n_out * (size_t)alone.n_in;
+        alone.n_sharing = 0;
+        alone.gradient = r2i_arena_push_array(&t.arena, n, sizeof(float), 64);
+        r2i_products_weights(&context, &alone, 1);
+        assert_memory_equal(alone.gradient, sharing[i].gradient, n * sizeof(float));
+    }
     for (int i = 0; i < N_PRODUCTS; i++) {
         r2i_products_outputs(&context, &products[i]);
         check_product(&products[i], g0[i], dx0[i]);
