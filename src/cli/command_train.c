@@ -1,11 +1,12 @@
 /* command_train.c - `r2lm train`: models with random weights, and training on prepared data. */
-#define _POSIX_C_SOURCE 200809L /* mkdir */
+#define _POSIX_C_SOURCE 200809L /* mkdir, rmdir */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/failure.h"
 #include "cli/model_find.h"
@@ -16,6 +17,7 @@ enum { PATH_BYTES = 4096 };
 typedef struct {
     r2i_program *program;
     FILE *metrics; /* RUN/metrics.jsonl */
+    bool is_new;   /* RUN was made for this run */
     bool is_write_failed;
     r2_train_report last;
     double validation_loss; /* the last one measured, or NAN */
@@ -65,7 +67,7 @@ static void print_time(char *out, size_t cap, double seconds) {
         (void)snprintf(out, cap, "%d:%02d", (int)(s / 60), (int)(s % 60));
 }
 
-static void print_line(const train_work *w, const r2_train_report *r) {
+static void print_line(const r2_train_report *r) {
     char left[32], validation[48] = "";
     const double per_step = r->seconds_all / (double)r->step;
     print_time(left, sizeof left, per_step * (double)(r->n_steps - r->step));
@@ -73,10 +75,9 @@ static void print_line(const train_work *w, const r2_train_report *r) {
         (void)snprintf(validation, sizeof validation, ", validation %.4f", r->validation_loss);
     fprintf(stderr,
             "step %" PRId64 "/%" PRId64 "  loss %.4f%s  lr %.2e  gradient %.3g  %.0f tok/s  "
-            "%.0f MiB  %s left\n",
+            "%.0f MB  %s left\n",
             r->step, r->n_steps, r->loss, validation, r->lr, r->gradient_norm,
-            (double)r->n_tokens / r->seconds_all, (double)r->memory_bytes / 1048576, left);
-    (void)w;
+            (double)r->n_tokens / r->seconds_all, (double)r->memory_bytes / 1e6, left);
 }
 
 /* A line per step on a terminal, which overwrites the last one; elsewhere about twenty in all, and
@@ -91,7 +92,7 @@ static bool on_step(void *user, const r2_train_report *r) {
     if (!w->program->options->is_quiet &&
         (is_tty || r->step % every == 0 || r->step == 1 || !isnan(r->validation_loss))) {
         if (is_tty && r->step > 1) fputs("\033[A\033[2K", stderr);
-        print_line(w, r);
+        print_line(r);
     }
     return r2i_signals_pending() == 0 && !w->is_write_failed;
 }
@@ -100,7 +101,8 @@ static bool on_step(void *user, const r2_train_report *r) {
 static r2_status open_run(train_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
     char path[PATH_BYTES + 32];
-    if (mkdir(o->output, 0777) != 0 && (errno != EEXIST || !o->is_forced))
+    w->is_new = mkdir(o->output, 0777) == 0;
+    if (!w->is_new && (errno != EEXIST || !o->is_forced))
         return r2i_fail(err, errno == EEXIST ? R2_E_ARGUMENT : R2_E_IO, "%.150s: %s", o->output,
                         errno == EEXIST ? "exists already" : strerror(errno));
     (void)snprintf(w->model, sizeof w->model, "%.4000s/model", o->output);
@@ -108,6 +110,16 @@ static r2_status open_run(train_work *w, r2_error *err) {
     w->metrics = fopen(path, "w");
     if (w->metrics != NULL) return R2_OK;
     return r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
+}
+
+/* A run that was refused before its first step leaves nothing behind. */
+static void withdraw_run(const train_work *w) {
+    char path[PATH_BYTES + 32];
+    const char *folder = w->program->options->output;
+    if (!w->is_new || w->last.step > 0) return;
+    (void)snprintf(path, sizeof path, "%.4000s/metrics.jsonl", folder);
+    (void)unlink(path);
+    (void)rmdir(folder);
 }
 
 static r2_schedule schedule_of(const char *name) {
@@ -195,5 +207,6 @@ int r2i_train_command(r2i_program *p) {
     int code = status != R2_OK ? r2i_program_fail(p, status, &err) : print_result(&w);
     if (status == R2_E_RANGE) code = R2I_EXIT_NUMBERS;
     if (w.metrics != NULL) (void)fclose(w.metrics);
+    if (status != R2_OK) withdraw_run(&w);
     return code;
 }

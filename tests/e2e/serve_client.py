@@ -1,10 +1,8 @@
 """A server to talk to, for the tests of `r2lm serve`: plain sockets and http.client, the toy model."""
 import http.client, json, os, re, shutil, signal, socket, ssl, subprocess, tempfile, threading, time
 import pytest
+from cli_client import PROGRAM, SOURCE, TOY   # noqa: F401
 
-SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
-TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
 KEY = "sk-right-key"
 
 probe = subprocess.run([PROGRAM, "serve", "-m", "/nowhere"], capture_output=True, text=True)

@@ -1,42 +1,9 @@
-"""The program from outside: exit codes, what goes to which stream, JSON, texts, a conversation on a terminal.
-
-R2LM_PROGRAM is the program, R2LM_SOURCE_DIR the tree.  The toy thinks without end, prints "an" and never stops by itself.
-"""
+"""The program from outside: exit codes, what goes to which stream, JSON, texts, a conversation on a terminal."""
 import json, os, pty, re, resource, select, shutil, signal, stat, struct, subprocess, time
 import pytest
+from cli_client import DATA, FAILED, MEMORY, OK, PROGRAM, SOURCE, TOY, USAGE, home, one_line, r2lm   # noqa: F401  (fixtures)
 
-SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
-TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
-OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
 COMMANDS = "run chat serve list show tokenize ppl bench plan convert quantize verify data plot tokenizer config doctor version help completion licenses".split()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """An empty home: no model, no history, no setting of the user's."""
-    for name in list(os.environ):
-        if name.startswith(("R2LM_", "HF_", "OLLAMA_", "LLAMA_", "XDG_")) or name in ("NO_COLOR", "CLICOLOR_FORCE"): monkeypatch.delenv(name)
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    return folder
-
-
-def r2lm(*arguments, stdin="", code=OK, env=None, **more):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], input=stdin.encode() if isinstance(stdin, str) else stdin, capture_output=True,
-                          timeout=120, env=dict(os.environ, **(env or {})), **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
-    return done
-
-
-def one_line(text):
-    lines = [l for l in text.splitlines() if l.strip()]
-    assert lines and lines[0].startswith("r2lm: "), text
-    return lines[0]
 
 
 # ---------------------------------------------------------------- run

@@ -1,23 +1,9 @@
-"""r2lm convert and r2lm verify from outside: what they write, what they refuse, and that nothing half-written stays behind.
-
-R2LM_PROGRAM is the program, R2LM_SOURCE_DIR the tree.
-"""
-import hashlib, json, os, resource, shutil, struct, subprocess
+"""r2lm convert and r2lm verify from outside: what they write, what they refuse, and that nothing half-written stays behind."""
+import hashlib, json, os, resource, shutil, struct
 import pytest
+from cli_client import DATA, MEMORY, OK, SOURCE, TOY, USAGE, home, one_line, r2lm, refused   # noqa: F401  (fixtures)
 
-SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
-TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
 GOLDEN = os.path.join(SOURCE, "tests", "golden")
-OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("R2LM_", "HF_", "XDG_")): monkeypatch.delenv(name)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -25,28 +11,6 @@ def work(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
     return folder
-
-
-def r2lm(*arguments, code=OK, **more):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=120, stdin=subprocess.DEVNULL, **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
-    return done
-
-
-def one_line(text):
-    lines = [l for l in text.splitlines() if l.startswith("r2lm: ")]
-    assert len(lines) == 1, text
-    return lines[0]
-
-
-def refused(*arguments, folder, code=DATA, says="", **more):
-    """One line, the exit code, and nothing that was not there before."""
-    before = sorted(os.listdir(folder))
-    line = one_line(r2lm(*arguments, code=code, **more).err)
-    assert says in line, line
-    assert sorted(os.listdir(folder)) == before
-    return line
 
 
 def header(path):

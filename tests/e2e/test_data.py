@@ -1,38 +1,10 @@
 """r2lm data from outside: what becomes of texts and chats, what is left out, what is refused.  The files are read here by their
 description in docs/formats.md and compared with `r2lm tokenize`.
-
-R2LM_PROGRAM is the program, R2LM_SOURCE_DIR the tree.
 """
-import json, os, struct, subprocess
-import pytest
+import json, os, struct
+from cli_client import MEMORY, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 
-SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
-TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
-OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
 NO_TARGET = 1 << 31
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("R2LM_", "HF_", "XDG_")): monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-
-
-def r2lm(*arguments, code=OK, stdin=None, **more):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=120, input=stdin.encode() if stdin is not None else b"", **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
-    return done
-
-
-def refused(*arguments, code=DATA, says="", **more):
-    before = sorted(os.listdir("."))
-    lines = [l for l in r2lm(*arguments, code=code, **more).err.splitlines() if l.startswith("r2lm: ")]
-    assert len(lines) == 1 and says in lines[0], lines
-    assert sorted(os.listdir(".")) == before        # nothing half-written
 
 
 def prep(*inputs, to="out", **more):

@@ -1,29 +1,12 @@
-"""r2lm plot from outside: pictures that an XML reader accepts and whose lines lie where the numbers say.
-
-R2LM_PROGRAM is the program, R2LM_SOURCE_DIR the tree.
-"""
-import json, os, re, subprocess
+"""r2lm plot from outside: pictures that an XML reader accepts and whose lines lie where the numbers say."""
+import json, os, re
 import xml.etree.ElementTree as ElementTree
-import pytest
+from cli_client import DATA, FAILED, OK, USAGE, here, home, r2lm   # noqa: F401  (fixtures)
 
-SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
-OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("R2LM_"): monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-
-
-def plot(*arguments, code=OK):
-    done = subprocess.run([PROGRAM, "plot", *map(str, arguments)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == code, (done.returncode, done.stdout[-500:], done.stderr)
-    return done
+def plot(*arguments, code=OK): return r2lm("plot", *arguments, code=code)
 
 
 def run(name, lines, tail=""):
@@ -47,12 +30,12 @@ def test_lines_lie_where_the_numbers_say():
     [(x, y)] = points(validation)
     assert abs(x - x1) < 0.2 and abs(y - (y0 + y1) / 2) < 0.2 and validation.get("stroke-dasharray")
     assert len({y for _, y in points(lr)}) == 1
-    assert plot("a", "-o", "-").stdout == open("a.svg").read()
+    assert plot("a", "-o", "-").out == open("a.svg").read()
 
 
 def test_runs_side_by_side():
     for i, name in enumerate(("one", "two <&> \"three\"")): run(name, [{"step": s, "loss": 1 / (s + i + 1)} for s in range(1000)])
-    picture = plot("one", 'two <&> "three"', "-o", "-").stdout
+    picture = plot("one", 'two <&> "three"', "-o", "-").out
     texts = [t.text for t in ElementTree.fromstring(picture).iter(SVG + "text")]
     assert "one" in texts and 'two <&> "three"' in texts
     drawn = paths(picture)
@@ -62,11 +45,11 @@ def test_runs_side_by_side():
 
 def test_chosen_metrics_and_text():
     run("a", [{"step": s, "reward": s % 5, "mine": float(s), "note": "words are passed over"} for s in range(200)])
-    said = plot("a", "--metric", "mine").stdout.splitlines()
+    said = plot("a", "--metric", "mine").out.splitlines()
     assert said[0] == "a" and said[1].endswith("0 to 199") and len(re.findall("[▁-█]", said[1])) == 60
     assert "▁" in said[1] and "█" in said[1]
-    assert len(paths(plot("a", "--metric", "mine", "--metric", "reward", "-o", "-").stdout)) == 2
-    assert "no run has these; a has" in plot("a", "--metric", "loss", code=USAGE).stderr and "mine" in plot("a", "--metric", "loss", code=USAGE).stderr
+    assert len(paths(plot("a", "--metric", "mine", "--metric", "reward", "-o", "-").out)) == 2
+    assert "no run has these; a has" in plot("a", "--metric", "loss", code=USAGE).err and "mine" in plot("a", "--metric", "loss", code=USAGE).err
 
 
 def test_odd_numbers():
@@ -74,19 +57,19 @@ def test_odd_numbers():
     run("same", [{"step": s, "loss": 0} for s in range(9)])
     run("huge", [{"step": s, "loss": 1e300 * (s - 1)} for s in range(3)])
     for name in ("one", "same", "huge"):
-        picture = plot(name, "-o", "-").stdout
+        picture = plot(name, "-o", "-").out
         assert "nan" not in picture and "inf" not in picture.replace("info", ""), picture
         plot(name)
 
 
 def test_what_is_wrong_is_said():
-    assert "nowhere" in plot("nowhere", code=DATA).stderr
+    assert "nowhere" in plot("nowhere", code=DATA).err
     plot(code=USAGE)
     run("live", [{"step": 1, "loss": 2}], tail='{"step": 2, "lo')
     plot("live")                                                          # a line that is being written
     run("bad", [{"step": 1, "loss": 2}], tail="nothing\n")
-    assert 'metrics.jsonl:2: expected an object with "step"' in plot("bad", code=DATA).stderr
+    assert 'metrics.jsonl:2: expected an object with "step"' in plot("bad", code=DATA).err
     run("empty", [])
-    assert "found none" in plot("empty", code=DATA).stderr
+    assert "found none" in plot("empty", code=DATA).err
     run("good", [{"step": 1, "loss": 2}])
     plot("good", "-o", "no/such/folder.svg", code=FAILED)

@@ -1,7 +1,7 @@
 """r2lm quantize from outside: recipes, roles, widths, importance, what is measured, and everything that can be wrong."""
 import hashlib, json, math, os, resource, signal, struct
 import pytest
-from test_cli import DATA, MEMORY, SOURCE, TOY, USAGE, home, one_line, r2lm  # noqa: F401  (home is a fixture)
+from cli_client import DATA, MEMORY, PROGRAM, SOURCE, TOY, USAGE, home, one_line, r2lm  # noqa: F401  (a fixture)
 
 F32, F16, Q8_0, Q4_K, Q6_K, Q5_0, IQ4_NL = 0, 1, 8, 12, 14, 6, 20
 BLOCK = {F32: (1, 4), F16: (1, 2), 2: (32, 18), 3: (32, 20), Q5_0: (32, 22), 7: (32, 24), Q8_0: (32, 34), Q4_K: (256, 144), 13: (256, 176), Q6_K: (256, 210),
@@ -241,7 +241,6 @@ def test_too_large_for_half_precision(tmp_path):
 
 def test_interrupt_leaves_nothing(tmp_path):
     import subprocess
-    from test_cli import PROGRAM
     source, out = tmp_path / "big.gguf", tmp_path / "out.gguf"
     rows = 20000
     one = struct.pack("<512f", *wave(512))

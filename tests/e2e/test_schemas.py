@@ -3,13 +3,11 @@
 The judge is python's jsonschema.  R2LM_SCHEMAS sets how many (200), R2LM_SCHEMA_SEED the first one.  A schema of one seed is always
 the same: R2LM_SCHEMAS=1 R2LM_SCHEMA_SEED=n repeats what failed.
 """
-import datetime, ipaddress, json, os, random, re, subprocess, urllib.parse
+import datetime, ipaddress, json, os, random, re, urllib.parse
 import pytest
+from cli_client import TOY, home, r2lm   # noqa: F401  (a fixture)
 
 jsonschema = pytest.importorskip("jsonschema")
-SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
-TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
 N, FIRST = int(os.environ.get("R2LM_SCHEMAS", 200)), int(os.environ.get("R2LM_SCHEMA_SEED", 0))
 NAMES = ["a", "ab", "abc", "b", "name", "x y", "q\"t", "\u00e9", "\u4f60", "items", "0", "back\\slash", "tab\t"]
 PATTERNS = ["^[a-c]{2,5}$", "^\\d+$", "x|y", "^(foo|ba[rz])?$", "[\"\\\\]", "^[^a-z]{1,4}$", "\\s", "^a.c$", "^\\w{3}-\\w{3}$", "^(\\+\\d{1,3} )?\\d{5}$"]
@@ -124,10 +122,8 @@ def whole(seed):
 
 
 def answer(rules, seed):
-    done = subprocess.run([PROGRAM, "run", "-m", TOY, "-p", "Hi", "--no-think", "--json", "-n", "900", "--temp", "30", "--top-p", "1", "--min-p", "0",
-                           "--seed", str(seed), "--json-schema", json.dumps(rules)], capture_output=True, timeout=120)
-    assert done.returncode == 0, (seed, json.dumps(rules), done.stderr.decode())
-    return json.loads(done.stdout)
+    return json.loads(r2lm("run", "-m", TOY, "-p", "Hi", "--no-think", "--json", "-n", 900, "--temp", 30, "--top-p", 1, "--min-p", 0,
+                           "--seed", seed, "--json-schema", json.dumps(rules)).out)
 
 
 def test_what_is_finished_validates():

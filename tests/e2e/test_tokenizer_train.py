@@ -2,31 +2,14 @@
 
 Hugging Face's trainer judges large texts in tests/e2e/clients/test_with_tokenizers.py.
 """
-import collections, filecmp, json, os, random, resource, subprocess
+import collections, filecmp, json, os, random, resource
 import pytest
+from cli_client import MEMORY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 
-SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
-OK, FAILED, USAGE, DATA, MEMORY = 0, 1, 2, 3, 4
 PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 OTHERS = [b for b in range(256) if b not in PRINTABLE]
 LETTER = {b: chr(b) for b in PRINTABLE} | {b: chr(256 + i) for i, b in enumerate(OTHERS)}    # GPT-2's
 WORDS = "the then they thing things think thinking hill hills on in in a an and bananas ing ha haha hahaha caf\u00e9 \u4f60\u597d \U0001f600".split()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("R2LM_", "HF_", "XDG_")): monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-
-
-def r2lm(*arguments, code=OK, stdin=None, **more):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=120, input=stdin.encode() if stdin is not None else b"", **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
-    return done
 
 
 def write(name, text):
@@ -122,27 +105,20 @@ def test_less_text_than_asked_for():
     assert "no more than" in done.err and len(json.load(open("out/tokenizer.json"))["model"]["vocab"]) < 400
 
 
-def refused(*arguments, code=DATA, says="", **more):
-    before = sorted(os.listdir("."))
-    lines = [l for l in r2lm("tokenizer", *arguments, code=code, **more).err.splitlines() if l.startswith("r2lm: ")]
-    assert len(lines) == 1 and says in lines[0], lines
-    assert sorted(os.listdir(".")) == before        # nothing half-written
-
-
 def test_what_is_wrong_is_said():
     write("good.txt", "a text")
-    refused(code=USAGE, says="expected train")
-    refused("learn", code=USAGE, says="expected train, found learn")
-    refused("train", "good.txt", code=USAGE, says="-o DIR")
-    refused("train", "-o", "out", code=USAGE, says="files or folders")
-    refused("train", "-o", "out", "nowhere.txt", says="nowhere.txt")
-    refused("train", "-o", "out", write("empty.txt", ""), code=USAGE, says="expected text to learn from")
-    refused("train", "-o", "out", write("bad.jsonl", '{"txt": 1}\n'), says="bad.jsonl:1")
-    refused("train", "-o", "good.txt", "good.txt", code=USAGE, says="good.txt")
-    refused("train", "-o", "out", "good.txt", "--vocab-size", 300, code=USAGE, says="expected 320 tokens")
-    refused("train", "-o", "out", "good.txt", "--vocab-size", 12, code=USAGE, says="vocab-size")
-    for name in ("x", "a b", "<\u00fc>", 'a"b', "y" * 64): refused("train", "-o", "out", "good.txt", "--special", name, code=USAGE, says="special token")
-    refused("train", "-o", "out", "good.txt", "--special", "<a>", "--special", "<a>", code=USAGE, says="found twice")
+    refused("tokenizer", code=USAGE, says="expected train")
+    refused("tokenizer", "learn", code=USAGE, says="expected train, found learn")
+    refused("tokenizer", "train", "good.txt", code=USAGE, says="-o DIR")
+    refused("tokenizer", "train", "-o", "out", code=USAGE, says="files or folders")
+    refused("tokenizer", "train", "-o", "out", "nowhere.txt", says="nowhere.txt")
+    refused("tokenizer", "train", "-o", "out", write("empty.txt", ""), code=USAGE, says="expected text to learn from")
+    refused("tokenizer", "train", "-o", "out", write("bad.jsonl", '{"txt": 1}\n'), says="bad.jsonl:1")
+    refused("tokenizer", "train", "-o", "good.txt", "good.txt", code=USAGE, says="good.txt")
+    refused("tokenizer", "train", "-o", "out", "good.txt", "--vocab-size", 300, code=USAGE, says="expected 320 tokens")
+    refused("tokenizer", "train", "-o", "out", "good.txt", "--vocab-size", 12, code=USAGE, says="vocab-size")
+    for name in ("x", "a b", "<\u00fc>", 'a"b', "y" * 64): refused("tokenizer", "train", "-o", "out", "good.txt", "--special", name, code=USAGE, says="special token")
+    refused("tokenizer", "train", "-o", "out", "good.txt", "--special", "<a>", "--special", "<a>", code=USAGE, says="found twice")
     open("zero.txt", "wb").write(b"a\0b")
-    refused("train", "-o", "out", "zero.txt", says="zero.txt: expected UTF-8")
-    for n in (100, 5000): refused("train", "-o", "out", "good.txt", code=MEMORY, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)))
+    refused("tokenizer", "train", "-o", "out", "zero.txt", says="zero.txt: expected UTF-8")
+    for n in (100, 5000): refused("tokenizer", "train", "-o", "out", "good.txt", code=MEMORY, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)))

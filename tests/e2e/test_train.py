@@ -1,35 +1,9 @@
-"""r2lm train from outside: a model from a configuration, a short run that learns, what it leaves behind, what is refused.
-
-R2LM_PROGRAM is the program, R2LM_SOURCE_DIR the tree.
-"""
+"""r2lm train from outside: a model from a configuration, a short run that learns, what it leaves behind, what is refused."""
 import hashlib, json, os, signal, subprocess, time
 import pytest
+from cli_client import DATA, NUMBERS, OK, PROGRAM, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 
-SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
-TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
-OK, FAILED, USAGE, DATA, MEMORY, NUMBERS = 0, 1, 2, 3, 4, 7
 SMALL = dict(hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=12)
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("R2LM_", "HF_", "XDG_")): monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-
-
-def r2lm(*arguments, code=OK, **more):
-    done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, timeout=250, stdin=subprocess.DEVNULL, **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
-    return done
-
-
-def refused(*arguments, code=DATA, says=""):
-    lines = [l for l in r2lm(*arguments, code=code).err.splitlines() if l.startswith("r2lm: ")]
-    assert len(lines) == 1 and says in lines[0], lines
 
 
 def small_model(name="start", **changes):
@@ -127,7 +101,6 @@ def test_refusals_come_before_the_first_step():
     raw = bytearray(open(f"{data}/{shard}", "rb").read()); raw[20] ^= 1
     open(f"{data}/{shard}", "wb").write(raw)
     refused("train", "pretrain", data, "-m", model, "-o", "changed", says=shard)
-    for run in ("gguf", "no-data", "warm", "changed"): assert not os.path.exists(f"{run}/model")
 
 
 def test_numbers_that_are_none_end_a_run():
