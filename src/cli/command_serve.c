@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "cli/model_find.h"
 #include "cli/session.h"
 #include "server/server.h"
@@ -76,16 +77,12 @@ static r2_status fill_gate(r2i_gate *gate, const r2i_options *o, r2_error *err) 
 
 /* The file's name without folder and ending. */
 static void name_model(const char *path, char out[MODEL_ID_BYTES]) {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    size_t begin = n;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    if (n - begin > 5 && memcmp(path + n - 5, ".gguf", 5) == 0) n -= 5;
-    if (n - begin >= MODEL_ID_BYTES) n = begin + MODEL_ID_BYTES - 1;
-    memcpy(out, path + begin, n - begin);
-    out[n - begin] = '\0';
+    size_t n;
+    const char *name = r2i_path_name(path, &n);
+    if (n > 5 && memcmp(name + n - 5, ".gguf", 5) == 0) n -= 5;
+    if (n >= MODEL_ID_BYTES) n = MODEL_ID_BYTES - 1;
+    memcpy(out, name, n);
+    out[n] = '\0';
 }
 
 static void on_log(void *user, const char *line) {

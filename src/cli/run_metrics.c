@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "cli/text_input.h"
 
 enum { PATH_BYTES = 4096, MAX_POINT_BYTES = 1 << 28 };
@@ -73,15 +74,10 @@ static r2_status take_lines(r2i_run_metrics *run, r2i_program *p, const r2i_buff
     return R2_OK;
 }
 
-/* The last part of a path. */
 static const char *name_of(r2i_program *p, const char *path) {
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    const char *name = r2i_arena_copy_text(&p->arena, path + begin, end - begin);
+    size_t n;
+    const char *begin = r2i_path_name(path, &n);
+    const char *name = r2i_arena_copy_text(&p->arena, begin, n);
     return name != NULL ? name : path;
 }
 

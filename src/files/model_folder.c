@@ -1,10 +1,10 @@
 #define _POSIX_C_SOURCE 200809L /* close */
 #include "files/model_folder.h"
 
-#include <string.h>
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "files/beneath.h"
 #include "files/json_read.h"
 
@@ -52,15 +52,10 @@ static r2_status read_files(r2i_model_folder *f, int folder_fd, r2i_folder_need 
     return map_optional(&f->chat_template, folder_fd, "chat_template.jinja", err);
 }
 
-/* The last part of a path, slashes at its end aside. */
 static const char *copy_label(const char *path, r2i_arena *arena) {
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    return r2i_arena_copy_text(arena, path + begin, end - begin);
+    size_t n;
+    const char *name = r2i_path_name(path, &n);
+    return r2i_arena_copy_text(arena, name, n);
 }
 
 r2_status r2i_model_folder_open(r2i_model_folder *out, const char *path, r2i_folder_need need,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "files/beneath.h"
 #include "files/json_read.h"
 #include "files/mapping.h"
@@ -75,15 +76,10 @@ static r2_status open_gguf(r2_adapter *a, const char *path, const r2i_adapter_ba
     return status;
 }
 
-/* The last part of the path. */
 static void set_name(r2_adapter *a, const char *path) {
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    (void)snprintf(a->name, sizeof a->name, "%.*s", (int)(end - begin), path + begin);
+    size_t n;
+    const char *name = r2i_path_name(path, &n);
+    (void)snprintf(a->name, sizeof a->name, "%.*s", (int)n, name);
 }
 
 static r2_status open_all(r2_adapter *a, const char *path, r2_error *err) {
