@@ -3,10 +3,8 @@
  * Each document is read, left out if it is empty, a copy or part of an evaluation set, and written as
  * tokens to the training or the validation shards by the hash of its words: the same text always goes
  * to the same side. */
-#define _POSIX_C_SOURCE 200809L /* stat */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/checked.h"
 #include "base/failure.h"
@@ -212,17 +210,6 @@ static r2_status check_options(const r2_model *model, const r2_data_options *o, 
     return R2_OK;
 }
 
-/* Bytes of all inputs if they are plain files. */
-static int64_t bytes_of_inputs(const r2_data_options *o) {
-    int64_t n = 0;
-    for (int32_t i = 0; i < o->n_inputs; i++) {
-        struct stat info;
-        if (stat(o->inputs[i], &info) != 0 || !S_ISREG(info.st_mode)) return 0;
-        n += info.st_size;
-    }
-    return n;
-}
-
 static r2_status start(preparation *p, r2_error *err) {
     const r2_data_options *o = p->options;
     p->manifest.tokenizer = r2i_tokenizer_fingerprint(p->model);
@@ -232,7 +219,7 @@ static r2_status start(preparation *p, r2_error *err) {
     p->manifest.n_sources = o->n_inputs;
     p->manifest.shards = R2I_ARENA_ARRAY(&p->arena, r2i_shard_entry, R2I_MAX_SHARDS);
     if (p->manifest.shards == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for shards");
-    p->n_bytes_all = bytes_of_inputs(o);
+    p->n_bytes_all = r2i_documents_bytes(o->inputs, o->n_inputs);
     for (int32_t i = 0; i < o->n_held_out; i++)
         R2I_TRY(read_held_out(p, o->held_out[i], err));
     return R2_OK;

@@ -6,6 +6,7 @@
 #include <fts.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/failure.h"
@@ -308,4 +309,14 @@ r2_status r2i_document_next(r2i_document_reader *r, r2i_document *out, bool *has
         if (*has) return R2_OK;
         close_file(r);
     }
+}
+
+int64_t r2i_documents_bytes(const char *const *inputs, int32_t n_inputs) {
+    int64_t n = 0;
+    for (int32_t i = 0; i < n_inputs; i++) {
+        struct stat info;
+        if (stat(inputs[i], &info) != 0 || !S_ISREG(info.st_mode)) return 0;
+        n += info.st_size;
+    }
+    return n;
 }

@@ -39,4 +39,6 @@ void r2i_document_reader_close(r2i_document_reader *reader);
 R2_CHECKED r2_status r2i_document_next(r2i_document_reader *reader, r2i_document *out, bool *has,
                                        r2_error *err);
 r2i_document_counts r2i_document_counted(const r2i_document_reader *reader);
+/* Bytes of these inputs, for telling how far one is; 0: not all of them are plain files. */
+int64_t r2i_documents_bytes(const char *const *inputs, int32_t n_inputs);
 #endif

@@ -2,10 +2,8 @@
  *
  * Documents are cut into pieces as the tokenizer will cut them, each different piece is counted once,
  * and the counts are all that learning looks at. */
-#define _POSIX_C_SOURCE 200809L /* stat */
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/failure.h"
 #include "files/atomic_folder.h"
@@ -159,19 +157,8 @@ static r2_status read_input(training *t, const char *path, r2_error *err) {
     return status;
 }
 
-/* Bytes of all inputs if they are plain files. */
-static int64_t bytes_of_inputs(const r2_tokenizer_options *o) {
-    int64_t n = 0;
-    for (int32_t i = 0; i < o->n_inputs; i++) {
-        struct stat info;
-        if (stat(o->inputs[i], &info) != 0 || !S_ISREG(info.st_mode)) return 0;
-        n += info.st_size;
-    }
-    return n;
-}
-
 static r2_status read_all(training *t, r2_error *err) {
-    t->n_bytes_all = bytes_of_inputs(t->options);
+    t->n_bytes_all = r2i_documents_bytes(t->options->inputs, t->options->n_inputs);
     for (int32_t i = 0; i < t->options->n_inputs; i++)
         R2I_TRY(read_input(t, t->options->inputs[i], err));
     if (t->pieces.n_texts > 0) return R2_OK;
