@@ -19,7 +19,7 @@ typedef struct {
     int32_t n_thought_pieces;
     bool is_thinking_shown, is_line_open;
     r2i_answer last;
-    int64_t n_prompt_all, n_generated_all, n_turns;
+    int64_t n_turns;
 } r2i_chat;
 
 /* Runs a line that begins with '/'.  Returns true when the conversation has to be answered now. */

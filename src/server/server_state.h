@@ -16,8 +16,7 @@ enum {
     R2I_N_MISSES = R2_MISS_EVICTED + 1,
     R2I_N_ENDINGS = 256,
     R2I_ID_BYTES = 40,
-    R2I_REQUEST_ID_BYTES = 32,
-    R2I_N_CODES = 600
+    R2I_REQUEST_ID_BYTES = 32
 };
 
 typedef struct r2i_server r2i_server;
