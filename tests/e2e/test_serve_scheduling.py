@@ -69,6 +69,7 @@ def test_many_requests_do_not_starve_one(tmp_path):
         until(lambda: deferred(server, A) == 40)
         one = open_chat(server, "Hello", "Authorization: Bearer sk-b\r\n", max_tokens=7)
         until(lambda: deferred(server, A) == 41)
+        server.ask("POST", "/tokenize", {"content": "Hi"}, A)   # requests are read in their order: so all of them were
         for s in held: s.close()
         for s in [*many, one]: assert s.recv(12) == b"HTTP/1.1 200"
         ended = lambda: [found[1] for l in server.lines if (found := re.search(r"answer=([57])\b", l))]
