@@ -80,6 +80,8 @@ static void close_file(r2i_document_reader *r) {
 void r2i_document_reader_close(r2i_document_reader *r) {
     if (r == NULL) return;
     close_file(r);
+    /* glibc's fts_close forgets what fts_open took unless something was read. */
+    if (r->walk != NULL && r->counts.n_files == 0) (void)fts_read(r->walk);
     if (r->walk != NULL) (void)fts_close(r->walk);
     json_decref(r->line);
     json_decref(r->messages);
