@@ -166,12 +166,12 @@ static void check_runs(const r2i_batch_data *b) {
     assert_int_equal(n_targets, b->n_targets);
 }
 
-static int64_t hash_of(const r2i_batch_data *b) {
-    int64_t h = b->n_tokens;
+static uint64_t hash_of(const r2i_batch_data *b) {
+    uint64_t h = (uint64_t)b->n_tokens;
     for (int32_t i = 0; i < b->n_tokens; i++)
-        h = h * 31 + b->tokens[i] * 7 + b->targets[i];
+        h = h * 31 + (uint64_t)b->tokens[i] * 7 + (uint64_t)b->targets[i];
     for (int32_t i = 0; i < b->n_runs; i++)
-        h = h * 31 + b->run_begins[i];
+        h = h * 31 + (uint64_t)b->run_begins[i];
     return h;
 }
 
@@ -210,7 +210,7 @@ static void test_resumed_anywhere(void **state) {
     r2_error err;
     r2i_data_set sets[2];
     r2i_data_source sources[2];
-    int64_t hashes[N_BATCHES];
+    uint64_t hashes[N_BATCHES];
     r2i_data_place places[N_BATCHES];
     for (int i = 0; i < 2; i++) {
         make_folder(folders[i], (uint32_t)(500 * i), (uint32_t)(20 + 9 * i), i == 1);
