@@ -2,11 +2,11 @@
  *
  *   bench_serve PORT CHATS BODIES
  *
- * BODIES has the JSON of one streamed chat request per line.  CHATS of them are under way at any time, on
- * 127.0.0.1, each over a connection of its own.  Prints one JSON object: tokens are those that the server
- * counts (usage), or else events with text; a wait for the first token goes from connecting to the first text,
- * a pause from one event with text to the next of the same answer.  Its own processor time is told, because
- * it competes with the server. */
+ * BODIES has the JSON of one streamed chat request per line.  CHATS of them are under way at any
+ * time, on 127.0.0.1, each over a connection of its own.  Prints one JSON object: tokens are those
+ * that the server counts (usage), or else events with text; a wait for the first token goes from
+ * connecting to the first text, a pause from one event with text to the next of the same answer.
+ * Its own processor time is told, because it competes with the server. */
 #define _GNU_SOURCE /* memmem, getline */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -181,9 +181,9 @@ static double weight_of(float logit, float largest, float temperature) {
     return exp(((double)logit - (double)largest) / (double)temperature);
 }
 
-/* Enough candidates for whatever top-k, top-p and min-p let through; `needed` is top-p's share of all
- * weights.  Nearly all of a vocabulary weighs hardly anything; ordering it whole takes longer than computing
- * its logits. */
+/* Enough candidates for whatever top-k, top-p and min-p let through; `needed` is top-p's share of
+ * all weights.  Nearly all of a vocabulary weighs hardly anything; ordering it whole takes longer
+ * than computing its logits. */
 static int32_t collect_enough(r2i_sampler *s, const r2i_sampling *p, const float *logits,
                               float largest, double needed) {
     static const float steps[] = { 5.5F, 9.7F, 15.2F, INFINITY }; /* 1/256, 1/16384, ... */
