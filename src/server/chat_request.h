@@ -1,7 +1,5 @@
-/* chat_request.h - the body of a chat request as checked values.
- *
- * Every field stands in one table with its type and range; a field of another type or outside its range
- * is refused by name.  What this version knows of but cannot do is refused as well, never ignored. */
+/* chat_request.h - the body of a chat request as checked values: its own fields (a table, request_fields.h) and those
+ * that all endpoints share (wishes.h).  What this version knows of but cannot do is refused, never ignored. */
 #ifndef R2I_CHAT_REQUEST_H
 #define R2I_CHAT_REQUEST_H
 #include <jansson.h>

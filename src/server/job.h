@@ -15,10 +15,10 @@
 
 #include "server/chat_request.h"
 #include "server/choice.h"
+#include "server/completion_request.h"
+#include "server/grammar_cache.h"
 #include "server/histogram.h"
 #include "server/turns.h"
-#include "server/grammar_cache.h"
-#include "server/completion_request.h"
 
 typedef enum {
     R2I_TASK_CHAT,
