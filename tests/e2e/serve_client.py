@@ -94,15 +94,16 @@ class Server:
         self.thread.join(5)
 
 
-def open_stream(server, **body):
+def open_stream(server, headers=None, **body):
+    """A chat whose answer nobody has read yet."""
     s = server.connect(60)
     data = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "stream": True, "temperature": 0, "reasoning_effort": "none", **body}).encode()
-    more = b"".join(b"%s: %s\r\n" % (k.encode(), v.encode()) for k, v in server.headers.items())
+    more = b"".join(b"%s: %s\r\n" % (k.encode(), v.encode()) for k, v in {**server.headers, **(headers or {})}.items())
     s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\n" + H + more + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
     return s
 
 
-def until(what, seconds=20):
+def until(what, seconds=60):
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "waited in vain"

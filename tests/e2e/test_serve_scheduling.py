@@ -1,7 +1,7 @@
 """Who waits for whom, and what is read only once: turns, portions, preemption, cancellation, the prefix cache, metrics."""
-import concurrent.futures, json, re, socket, threading, time
+import concurrent.futures, re, socket, threading, time
 import pytest
-from serve_client import Server, error, events
+from serve_client import Server, error, events, open_stream, until
 
 LONG = 60000   # tokens: nobody waits for the end of that
 THINK_OFF = {"reasoning_effort": "none"}
@@ -17,13 +17,6 @@ def user(text):
     return [{"role": "user", "content": text}]
 
 
-def until(holds, seconds=30):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def cache_of(reply):
     found = re.fullmatch(r"hit=(\d+); miss=(\d+); reason=(\w+)(?:@(\d+))?", reply.getheader("X-R2-Cache"))
     return int(found[1]), int(found[2]), found[3], int(found[4]) if found[4] else None
@@ -35,12 +28,7 @@ def ask(server, text, headers=None, **body):
     return reply
 
 
-def open_chat(server, text, headers="", **body):
-    """A request whose answer nobody has read yet."""
-    s = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-    data = json.dumps({"messages": user(text), **THINK_OFF, **body}).encode()
-    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + headers.encode() + b"Content-Length: %d\r\n\r\n" % len(data) + data)
-    return s
+def open_chat(server, text, headers=None, **body): return open_stream(server, headers, messages=user(text), **{"stream": False, **body})
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +50,11 @@ def test_many_requests_do_not_starve_one(tmp_path):
     keys.write_text("sk-a\nsk-b\n")
     server = Server("--parallel", 2, "--api-key-file", keys, "--ctx-size", 65536)
     try:
-        head = "Authorization: Bearer sk-a\r\n"
-        held = [open_chat(server, "Hello", head, max_tokens=LONG, temperature=1.5, stream=True, logprobs=True, top_logprobs=20) for _ in range(2)]
+        held = [open_chat(server, "Hello", A, max_tokens=LONG, temperature=1.5, stream=True, logprobs=True, top_logprobs=20) for _ in range(2)]
         for s in held: s.recv(100)
-        many = [open_chat(server, text_of(40, i), head, max_tokens=5) for i in range(40)]
+        many = [open_chat(server, text_of(40, i), A, max_tokens=5) for i in range(40)]
         until(lambda: deferred(server, A) == 40)
-        one = open_chat(server, "Hello", "Authorization: Bearer sk-b\r\n", max_tokens=7)
+        one = open_chat(server, "Hello", B, max_tokens=7)
         until(lambda: deferred(server, A) == 41)
         server.ask("POST", "/tokenize", {"content": "Hi"}, A)   # requests are read in their order: so all of them were
         for s in held: s.close()
@@ -168,10 +155,10 @@ def test_a_key_with_nothing_under_way_finds_a_place(tmp_path):
     keys.write_text("sk-a\nsk-b\n")
     server = Server("--parallel", 1, "--queue", 2, "--api-key-file", keys, "--ctx-size", 65536)
     try:
-        many = [open_chat(server, text_of(20, i), "Authorization: Bearer sk-a\r\n", max_tokens=LONG, temperature=1.5, logprobs=True, top_logprobs=20) for i in range(6)]
+        many = [open_chat(server, text_of(20, i), A, max_tokens=LONG, temperature=1.5, logprobs=True, top_logprobs=20) for i in range(6)]
         until(lambda: deferred(server, A) == 2)
         assert server.ask("POST", "/v1/chat/completions", {"messages": user("x")}, A).status == 429
-        one = open_chat(server, "Hello", "Authorization: Bearer sk-b\r\n", max_tokens=1)
+        one = open_chat(server, "Hello", B, max_tokens=1)
         until(lambda: deferred(server, A) == 3)
         assert server.ask("POST", "/v1/chat/completions", {"messages": user("x")}, B).status == 429   # one place, not more
         for s in many: s.close()
