@@ -24,7 +24,8 @@ static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worke
     const r2i_layer *layer = &f->parts.weights->layers[region->layer];
     const r2i_cache_stream *streams = r2i_cache_streams_of(f->parts.cache, region->layer);
     const size_t d = (size_t)c->d_head;
-    const r2i_gqa_saved none = { NULL }, *saved = f->saved != NULL ? &f->saved->gqa : &none;
+    const r2i_gqa_saved none = { .q_raw = NULL },
+                        *saved = f->saved != NULL ? &f->saved->gqa : &none;
     const int32_t d_q = c->n_heads * c->d_head, d_kv = c->n_kv_heads * c->d_head;
     (void)worker;
     for (int32_t row = begin; row < end; row++) {

@@ -38,7 +38,7 @@ static void store_latents(void *argument, int32_t begin, int32_t end, int32_t wo
     const r2i_layer *layer = &f->parts.weights->layers[region->layer];
     const r2i_cache_stream *stream = r2i_cache_streams_of(f->parts.cache, region->layer);
     const int32_t d_row = c->kv_rank + c->rope.d, d_nope = c->d_head - c->rope.d;
-    const r2i_mla_saved none = { NULL }, *saved = f->saved != NULL ? &f->saved->mla : &none;
+    const r2i_mla_saved none = { .q = NULL }, *saved = f->saved != NULL ? &f->saved->mla : &none;
     (void)worker;
     for (int32_t row = begin; row < end; row++) {
         float *latent = f->k + (size_t)row * (size_t)d_row;
