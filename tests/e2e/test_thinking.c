@@ -14,35 +14,17 @@
 
 #include "engine/drafter.h"
 #include "r2lm/text.h"
+#include "toy_engine.h"
 
 enum { CAP = 256, N_NEW = 48 };
 
-static r2_model *model;
-static r2_engine *engine;
 static r2_token open_token, close_token;
 
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
-
 static int set_up(void **state) {
-    r2_error err;
-    char path[1024];
-    const char *folder = getenv("R2LM_SOURCE_DIR");
-    (void)state;
-    (void)snprintf(path, sizeof path, "%s/tests/e2e/toy.gguf", folder != NULL ? folder : ".");
-    must(r2_model_open(&model, path, NULL, &err), &err);
-    must(r2_engine_create(&engine, model, &(r2_engine_options){ .n_threads = 1 }, &err), &err);
-    open_token = r2_token_find(model, "<think>");
-    close_token = r2_token_find(model, "</think>");
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    r2_engine_destroy(engine);
-    r2_model_close(model);
-    return 0;
+    const int code = open_toy(state);
+    open_token = r2_token_find(toy.model, "<think>");
+    close_token = r2_token_find(toy.model, "</think>");
+    return code;
 }
 
 typedef struct {
@@ -89,10 +71,9 @@ static int32_t propose(void *user, r2_sequence *s, int32_t cap, int32_t *out, in
 static void go_once(const r2_prompt *prompt, const r2_sequence_options *options, outcome *out) {
     r2_error err;
     r2_sequence *s;
-    must(r2_sequence_create(&s, engine, options, &err), &err);
+    must(r2_sequence_create(&s, toy.engine, options, &err), &err);
     must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
-    for (int32_t n_active = 1; n_active > 0;)
-        must(r2_engine_step(engine, &n_active, &err), &err);
+    run_toy();
     summarize(s, out);
     r2_sequence_destroy(s);
 }
@@ -105,9 +86,9 @@ static void go(const r2_prompt *prompt, const r2_sequence_options *options, outc
     drafting.n_draft = 7;
     go_once(prompt, options, out);
     for (int is_lookup = 0; is_lookup < 2; is_lookup++) {
-        r2i_engine_set_drafter(engine, is_lookup ? NULL : &drafter);
+        r2i_engine_set_drafter(toy.engine, is_lookup ? NULL : &drafter);
         go_once(prompt, &drafting, &again);
-        r2i_engine_set_drafter(engine, NULL);
+        r2i_engine_set_drafter(toy.engine, NULL);
         assert_int_equal(again.n, out->n);
         for (int32_t i = 0; i < out->n; i++) {
             assert_int_equal(again.items[i].token, out->items[i].token);
@@ -123,8 +104,9 @@ static r2_prompt *ask(r2_think_mode think) {
     const r2_chat_message message = { .role = "user", .content = "What is <think> 6 * 7?" };
     r2_error err;
     r2_prompt *prompt;
-    must(r2_chat_render(&prompt, model, &message, 1, &(r2_chat_options){ .think = think }, &err),
-         &err);
+    must(
+        r2_chat_render(&prompt, toy.model, &message, 1, &(r2_chat_options){ .think = think }, &err),
+        &err);
     return prompt;
 }
 
@@ -162,9 +144,7 @@ static void test_budget_is_exact(void **state) {
 }
 
 static void go_on(r2_sequence *s, outcome *out) {
-    r2_error err;
-    for (int32_t n_active = 1; n_active > 0;)
-        must(r2_engine_step(engine, &n_active, &err), &err);
+    run_toy();
     summarize(s, out);
 }
 
@@ -180,13 +160,13 @@ static void test_block_survives_rewind_and_file(void **state) {
     const int file = mkstemp(path);
     assert_true(file >= 0);
     close(file);
-    must(r2_sequence_create(&s, engine, &options, &err), &err);
+    must(r2_sequence_create(&s, toy.engine, &options, &err), &err);
     must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
     go_on(s, &out);
     assert_int_equal(out.n_inside, 10);
     must(r2_sequence_save(s, path, &err), &err);
     options.max_new_tokens = 30;
-    must(r2_sequence_load(&loaded, engine, path, &options, &err), &err);
+    must(r2_sequence_load(&loaded, toy.engine, path, &options, &err), &err);
     go_on(loaded, &out);
     assert_int_equal(out.close_at, 10);
     must(r2_sequence_rewind(s, prompt->n_tokens + 7, &err), &err);
@@ -310,12 +290,12 @@ static void test_stopped_from_outside(void **state) {
         r2_sequence_status status;
         outcome out;
         int32_t n_active;
-        must(r2_sequence_create(&s, engine, &options, &err), &err);
+        must(r2_sequence_create(&s, toy.engine, &options, &err), &err);
         must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
         do {
             r2_sequence_get_status(s, &status);
             if (status.n_generated >= after) break;
-            must(r2_engine_step(engine, &n_active, &err), &err);
+            must(r2_engine_step(toy.engine, &n_active, &err), &err);
         } while (n_active > 0);
         r2_sequence_stop_thinking(s);
         go_on(s, &out);
@@ -336,7 +316,7 @@ static void test_stopped_from_outside(void **state) {
 /* A model that would close its block, and end its text, at once: both wait. */
 static void test_minimum(void **state) {
     const r2_logit_bias wishes[] = { { close_token, 1000.0f },
-                                     { r2_token_find(model, "<|im_end|>"), 900.0f } };
+                                     { r2_token_find(toy.model, "<|im_end|>"), 900.0f } };
     r2_prompt *prompt = ask(R2_THINK_AUTO);
     outcome out;
     (void)state;
@@ -361,7 +341,7 @@ static void test_minimum(void **state) {
 static void test_end_inside_a_draft(void **state) {
     r2_prompt *prompt = ask(R2_THINK_OFF);
     outcome out;
-    const r2_token end = r2_token_find(model, "<|im_end|>");
+    const r2_token end = r2_token_find(toy.model, "<|im_end|>");
     int n_ended = 0;
     (void)state;
     assert_true(end >= 0);
@@ -395,5 +375,5 @@ int main(void) {
         cmocka_unit_test(test_minimum),
         cmocka_unit_test(test_end_inside_a_draft),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, close_toy);
 }

@@ -12,37 +12,20 @@
 
 #include "engine/drafter.h"
 #include "r2lm/text.h"
+#include "toy_engine.h"
 
 enum { CAP = 128, N_NEW = 48, TEXT_BYTES = 1024 };
 
-static r2_model *model;
-static r2_engine *engine;
 static r2_token close_token, end_token, line_token;
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 static int set_up(void **state) {
     r2_error err;
-    char path[1024];
-    const char *folder = getenv("R2LM_SOURCE_DIR");
     int32_t n;
-    (void)state;
-    (void)snprintf(path, sizeof path, "%s/tests/e2e/toy.gguf", folder != NULL ? folder : ".");
-    must(r2_model_open(&model, path, NULL, &err), &err);
-    must(r2_engine_create(&engine, model, &(r2_engine_options){ .n_threads = 1 }, &err), &err);
-    close_token = r2_token_find(model, "</think>");
-    end_token = r2_token_find(model, "<|im_end|>");
-    must(r2_tokenize(model, "\n", 1, 0, &line_token, 1, &n, &err), &err);
+    (void)open_toy(state);
+    close_token = r2_token_find(toy.model, "</think>");
+    end_token = r2_token_find(toy.model, "<|im_end|>");
+    must(r2_tokenize(toy.model, "\n", 1, 0, &line_token, 1, &n, &err), &err);
     return close_token >= 0 && end_token >= 0 ? 0 : -1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    r2_engine_destroy(engine);
-    r2_model_close(model);
-    return 0;
 }
 
 typedef struct {
@@ -63,7 +46,7 @@ static void read_all(r2_sequence *s, outcome *out) {
     r2_detokenizer *texts;
     r2_sequence_status status;
     r2_error err;
-    must(r2_detokenizer_create(&texts, model, false, &err), &err);
+    must(r2_detokenizer_create(&texts, toy.model, false, &err), &err);
     out->n = r2_sequence_read(s, items, CAP);
     out->answer[0] = '\0';
     for (int32_t i = 0; i < out->n; i++) {
@@ -100,19 +83,18 @@ static void play_once(const scene *of, int32_t n_draft, outcome *out) {
     r2_sequence *s;
     r2_error err;
     *out = (outcome){ .n = 0 };
-    must(r2_grammar_from_gbnf(&grammar, model, of->gbnf, strlen(of->gbnf), &err), &err);
+    must(r2_grammar_from_gbnf(&grammar, toy.model, of->gbnf, strlen(of->gbnf), &err), &err);
     must(r2_grammar_matcher_create(&matcher, grammar, &err), &err);
-    must(r2_chat_render(&prompt, model, &message, 1, &(r2_chat_options){ .think = of->prompt },
+    must(r2_chat_render(&prompt, toy.model, &message, 1, &(r2_chat_options){ .think = of->prompt },
                         &err),
          &err);
     options.mask = r2_grammar_mask;
     options.user = matcher;
     options.n_draft = n_draft;
     if (options.max_new_tokens == 0) options.max_new_tokens = N_NEW;
-    must(r2_sequence_create(&s, engine, &options, &err), &err);
+    must(r2_sequence_create(&s, toy.engine, &options, &err), &err);
     must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
-    for (int32_t n_active = 1; n_active > 0;)
-        must(r2_engine_step(engine, &n_active, &err), &err);
+    run_toy();
     read_all(s, out);
     r2_sequence_destroy(s);
     r2_prompt_destroy(prompt);
@@ -124,9 +106,9 @@ static void play(const scene *of, outcome *out) {
     outcome again;
     const r2i_drafter drafter = { .propose = propose, .user = out, .is_eager = true };
     play_once(of, 0, out);
-    r2i_engine_set_drafter(engine, &drafter);
+    r2i_engine_set_drafter(toy.engine, &drafter);
     play_once(of, 7, &again);
-    r2i_engine_set_drafter(engine, NULL);
+    r2i_engine_set_drafter(toy.engine, NULL);
     assert_int_equal(again.n, out->n);
     assert_memory_equal(again.tokens, out->tokens, (size_t)out->n * sizeof *out->tokens);
     assert_int_equal(again.finish, out->finish);
@@ -194,19 +176,19 @@ static void test_rewind(void **state) {
     r2_sequence *s;
     r2_error err;
     (void)state;
-    must(r2_grammar_from_gbnf(&grammar, model, gbnf, sizeof gbnf - 1, &err), &err);
+    must(r2_grammar_from_gbnf(&grammar, toy.model, gbnf, sizeof gbnf - 1, &err), &err);
     must(r2_grammar_matcher_create(&matcher, grammar, &err), &err);
     assert_true(r2_grammar_matcher_skips_newlines(matcher));
     assert_true(r2_grammar_memory(grammar) > 1000);
     options.mask = r2_grammar_mask;
     options.user = matcher;
-    must(r2_chat_render(&prompt, model, &message, 1, NULL, &err), &err);
-    must(r2_sequence_create(&s, engine, &options, &err), &err);
+    must(r2_chat_render(&prompt, toy.model, &message, 1, NULL, &err), &err);
+    must(r2_sequence_create(&s, toy.engine, &options, &err), &err);
     must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
     for (int round = 0; round < 3; round++) {
         outcome out = { .n = 0 };
         for (int32_t n_active = 1; n_active > 0;)
-            must(r2_engine_step(engine, &n_active, &err), &err);
+            must(r2_engine_step(toy.engine, &n_active, &err), &err);
         read_all(s, &out);
         assert_string_equal(out.answer, "\n\nyes");
         must(r2_sequence_rewind(s, prompt->n_tokens, &err), &err);
@@ -224,5 +206,5 @@ int main(void) {
         cmocka_unit_test(test_no_end_within_thoughts),
         cmocka_unit_test(test_rewind),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, close_toy);
 }

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "r2lm/tools.h"
+#include "toy_engine.h"
 
 enum { CAP = 1024 };
 
@@ -17,36 +18,11 @@ static const char tools_text[] =
     "\"properties\":"
     "{\"to\":{\"enum\":[\"left\",\"right\"]}},\"required\":[\"to\"]}}}]";
 
-static r2_model *model;
-static r2_engine *engine;
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s", err->text);
-}
-
-static int open_toy(void **state) {
-    char path[1024];
-    r2_error err;
-    const char *source = getenv("R2LM_SOURCE_DIR");
-    (void)state;
-    (void)snprintf(path, sizeof path, "%s/tests/e2e/toy.gguf", source != NULL ? source : ".");
-    must(r2_model_open(&model, path, NULL, &err), &err);
-    must(r2_engine_create(&engine, model, &(r2_engine_options){ .n_threads = 1 }, &err), &err);
-    return 0;
-}
-
-static int close_toy(void **state) {
-    (void)state;
-    r2_engine_destroy(engine);
-    r2_model_close(model);
-    return 0;
-}
-
 static r2_prompt *render(const r2_chat_message *messages, int32_t n) {
     r2_prompt *prompt;
     r2_error err;
     const r2_chat_options options = { .think = R2_THINK_OFF, .tools_json = tools_text };
-    must(r2_chat_render(&prompt, model, messages, n, &options, &err), &err);
+    must(r2_chat_render(&prompt, toy.model, messages, n, &options, &err), &err);
     return prompt;
 }
 
@@ -80,11 +56,10 @@ static void write_answer(const r2_prompt *prompt, r2_grammar_matcher *matcher, a
     r2_error err;
     int32_t n_pieces;
     *a = (answer){ .n_calls = 0 };
-    must(r2_tool_parser_create(&parser, model, tools_text, &err), &err);
-    must(r2_sequence_create(&s, engine, &options, &err), &err);
+    must(r2_tool_parser_create(&parser, toy.model, tools_text, &err), &err);
+    must(r2_sequence_create(&s, toy.engine, &options, &err), &err);
     must(r2_sequence_append(s, prompt->tokens, prompt->n_tokens, &err), &err);
-    for (int32_t n_active = 1; n_active > 0;)
-        must(r2_engine_step(engine, &n_active, &err), &err);
+    run_toy();
     const int32_t n = r2_sequence_read(s, tokens, 256);
     for (int32_t i = 0; i < n; i++) {
         must(r2_tool_parser_feed(parser, tokens[i].token, &pieces, &n_pieces, &err), &err);
@@ -108,7 +83,7 @@ static void goes_round(void **state) {
     r2_grammar_matcher *matcher;
     r2_error err;
     answer a;
-    must(r2_grammar_from_tools(&grammar, model, &options, &err), &err);
+    must(r2_grammar_from_tools(&grammar, toy.model, &options, &err), &err);
     must(r2_grammar_matcher_create(&matcher, grammar, &err), &err);
     r2_prompt *prompt = render(messages, 1);
     assert_non_null(strstr(prompt->text, "\"turn\"")); /* the toy's template knows no tools */
@@ -142,7 +117,7 @@ static void leaves_content_alone(void **state) {
     r2_grammar *grammar;
     r2_error err;
     answer a;
-    must(r2_grammar_from_tools(&grammar, model, &(r2_tool_options){ .tools_json = tools_text },
+    must(r2_grammar_from_tools(&grammar, toy.model, &(r2_tool_options){ .tools_json = tools_text },
                                &err),
          &err);
     assert_null(grammar); /* nothing to enforce */
@@ -162,15 +137,15 @@ static void refuses_nonsense(void **state) {
     r2_tool_options options = { .tools_json = tools_text,
                                 .choice = R2_TOOLS_REQUIRED,
                                 .name = "walk" };
-    assert_int_equal(r2_grammar_from_tools(&grammar, model, &options, &err), R2_E_NOT_FOUND);
+    assert_int_equal(r2_grammar_from_tools(&grammar, toy.model, &options, &err), R2_E_NOT_FOUND);
     options = (r2_tool_options){ .tools_json = "{}", .choice = R2_TOOLS_REQUIRED };
-    assert_int_equal(r2_grammar_from_tools(&grammar, model, &options, &err), R2_E_FORMAT);
+    assert_int_equal(r2_grammar_from_tools(&grammar, toy.model, &options, &err), R2_E_FORMAT);
     options.tools_json = "[{\"type\": \"function\"}]";
-    assert_int_equal(r2_grammar_from_tools(&grammar, model, &options, &err), R2_E_FORMAT);
-    assert_int_equal(r2_tool_parser_create(&parser, model, "[", &err), R2_E_FORMAT);
+    assert_int_equal(r2_grammar_from_tools(&grammar, toy.model, &options, &err), R2_E_FORMAT);
+    assert_int_equal(r2_tool_parser_create(&parser, toy.model, "[", &err), R2_E_FORMAT);
     assert_null(parser);
     const r2_chat_message message = { .role = "assistant", .tool_calls_json = "[{" };
-    assert_int_equal(r2_chat_render(&prompt, model, &message, 1, NULL, &err), R2_E_FORMAT);
+    assert_int_equal(r2_chat_render(&prompt, toy.model, &message, 1, NULL, &err), R2_E_FORMAT);
     assert_non_null(strstr(err.text, "message 0"));
 }
 
