@@ -119,6 +119,11 @@ R2_API R2_CHECKED r2_status r2_model_init(const char *folder, const char *out,
 
 typedef struct r2_trainer r2_trainer;
 
+typedef enum {
+    R2_OPTIMIZER_ADAMW,
+    R2_OPTIMIZER_MUON /* hidden matrices by Muon, all else by AdamW */
+} r2_optimizer;
+
 typedef struct {
     int32_t n_threads;        /* 0: one per processor this process may use */
     int32_t batch_tokens;     /* most tokens of a batch; 0: 4096 */
@@ -126,7 +131,8 @@ typedef struct {
     int32_t batch_documents;  /* most documents of a batch; 0: one per 32 tokens */
     r2_arithmetic arithmetic; /* FAST: BF16 products with F32 sums, forward and backward */
     bool is_recomputing;      /* keep each layer's input only and compute the rest twice */
-    const char *cpu;          /* as in r2_model_options */
+    r2_optimizer optimizer;
+    const char *cpu; /* as in r2_model_options */
     r2_host host;
 } r2_trainer_options;
 
@@ -174,6 +180,7 @@ typedef struct {
     double lr, beta1, beta2, eps; /* beta1, beta2, eps 0: 0.9, 0.95, 1e-8 */
     double weight_decay;          /* of matrices */
     double clip;                  /* most norm of the gradient; 0: any */
+    double momentum;              /* of Muon; 0: 0.95 */
     double balance_rate; /* by which routers' score biases move (DeepSeek-V3: 1e-3); 0: not */
 } r2_adamw_options;
 
@@ -182,7 +189,7 @@ typedef struct {
     double expert_load;   /* largest of all layers, 1: equal loads; 0: no experts */
 } r2_step_result;
 
-/* One step of AdamW, which clears the gradients and balances experts by the tokens they got since the
+/* One step of the optimizer, which clears the gradients and balances experts by the tokens they got since the
  * last step (arXiv:2408.15664).  R2_E_RANGE: the norm is no finite number, and nothing has changed. */
 R2_API R2_CHECKED r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options,
                                             r2_step_result *result, r2_error *err);

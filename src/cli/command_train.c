@@ -136,35 +136,38 @@ static r2_status pretrain(train_work *w, r2_error *err) {
                         "train pretrain: expected folders of `r2lm data prep` and -o RUN");
     R2I_TRY(r2i_model_resolve(&model, p, o->model, err));
     R2I_TRY(open_run(w, err));
-    const r2_train_options options = { .model = model,
-                                       .data = p->arguments.words + 1,
-                                       .n_data = p->arguments.n_words - 1,
-                                       .out = w->model,
-                                       .n_steps = o->steps,
-                                       .step_batches = o->accumulate,
-                                       .run_tokens = o->run_tokens,
-                                       .trainer = { .n_threads = o->threads,
-                                                    .batch_tokens = o->batch_tokens,
-                                                    .arithmetic = strcmp(o->arithmetic, "f32") == 0
-                                                                      ? R2_ARITHMETIC_F32
-                                                                      : R2_ARITHMETIC_FAST,
-                                                    .is_recomputing = o->recomputes,
-                                                    .cpu = o->cpu },
-                                       .adamw = { .lr = o->lr,
-                                                  .weight_decay = o->weight_decay,
-                                                  .clip = o->clip,
-                                                  .balance_rate = o->balance_rate },
-                                       .schedule = schedule_of(o->schedule),
-                                       .warmup_steps = o->warmup,
-                                       .mtp_weight = o->mtp_weight,
-                                       .balance_weight = o->balance,
-                                       .validate_every = o->validate_every,
-                                       .validate_batches = o->validate_batches,
-                                       .seed = (uint64_t)o->seed,
-                                       .is_forced = o->is_forced,
-                                       .saves_f32 = strcmp(o->type, "f32") == 0,
-                                       .report = on_step,
-                                       .user = w };
+    const r2_train_options options = {
+        .model = model,
+        .data = p->arguments.words + 1,
+        .n_data = p->arguments.n_words - 1,
+        .out = w->model,
+        .n_steps = o->steps,
+        .step_batches = o->accumulate,
+        .run_tokens = o->run_tokens,
+        .trainer = { .n_threads = o->threads,
+                     .batch_tokens = o->batch_tokens,
+                     .arithmetic =
+                         strcmp(o->arithmetic, "f32") == 0 ? R2_ARITHMETIC_F32 : R2_ARITHMETIC_FAST,
+                     .is_recomputing = o->recomputes,
+                     .optimizer =
+                         strcmp(o->optimizer, "muon") == 0 ? R2_OPTIMIZER_MUON : R2_OPTIMIZER_ADAMW,
+                     .cpu = o->cpu },
+        .adamw = { .lr = o->lr,
+                   .weight_decay = o->weight_decay,
+                   .clip = o->clip,
+                   .balance_rate = o->balance_rate },
+        .schedule = schedule_of(o->schedule),
+        .warmup_steps = o->warmup,
+        .mtp_weight = o->mtp_weight,
+        .balance_weight = o->balance,
+        .validate_every = o->validate_every,
+        .validate_batches = o->validate_batches,
+        .seed = (uint64_t)o->seed,
+        .is_forced = o->is_forced,
+        .saves_f32 = strcmp(o->type, "f32") == 0,
+        .report = on_step,
+        .user = w
+    };
     r2i_signals_catch();
     const r2_status status = r2_train(&options, err);
     r2i_signals_clear();

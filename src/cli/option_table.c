@@ -142,6 +142,8 @@ const r2i_option r2i_option_table[] = {
       false },
     { "lr", NULL, 0, R2I_OPTION_REAL, AT(lr), "0.001", 0, 100, NULL, "X", "highest learning rate",
       R2I_FOR_TRAIN, true, false },
+    { "optimizer", NULL, 0, R2I_OPTION_CHOICE, AT(optimizer), "adamw", 0, 0, "adamw|muon", "KIND",
+      "muon: hidden matrices by Muon, the rest by AdamW", R2I_FOR_TRAIN, true, false },
     { "schedule", NULL, 0, R2I_OPTION_CHOICE, AT(schedule), "wsd", 0, 0, "wsd|cosine|constant",
       "KIND", "wsd: constant, then to 0 over the last quarter; cosine: down to a tenth",
       R2I_FOR_TRAIN, true, false },

@@ -8,8 +8,8 @@
 #include "base/failure.h"
 #include "model/model.h"
 #include "r2lm/train.h"
-#include "train/adamw.h"
 #include "train/backward.h"
+#include "train/muon.h"
 #include "train/trainer_model.h"
 #include "train/weights_folder.h"
 
@@ -19,7 +19,9 @@ struct r2_trainer {
     r2_model *model;
     r2i_pool *pool;
     r2i_parameters parameters;
-    r2i_adamw adamw;
+    r2i_muon muon; /* with has_muon; its own AdamW steps what it leaves */
+    bool has_muon;
+    r2i_adamw adamw; /* otherwise */
     r2i_backward *backward;
     r2i_backward_limits limits;
     int32_t *targets; /* [cap_rows], -1 replaced */
@@ -47,6 +49,20 @@ static r2_status set_limits(r2_trainer *t, const r2_trainer_options *o, r2_error
     return R2_OK;
 }
 
+static r2_status create_optimizer(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
+    r2_model *m = t->model;
+    if (o->optimizer != R2_OPTIMIZER_MUON)
+        return r2i_adamw_create(&t->adamw, &t->parameters, false, &m->arena, err);
+    const bool is_f32 = m->is_f32 || m->kernels.matmul[R2I_TYPE_BF16] == NULL;
+    t->has_muon = true;
+    return r2i_muon_create(&t->muon, &t->parameters, &m->kernels,
+                           is_f32 ? R2I_TYPE_F32 : R2I_TYPE_BF16, t->pool, &m->arena, err);
+}
+
+static int64_t n_steps_of(const r2_trainer *t) {
+    return t->has_muon ? t->muon.adamw.n_steps : t->adamw.n_steps;
+}
+
 static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
     r2_model *m = t->model;
     const int32_t n_threads = o->n_threads > 0 ? o->n_threads : r2i_min_i32(r2i_cpu_count(), 256);
@@ -54,7 +70,7 @@ static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, r2_err
     R2I_TRY(r2i_pool_create(&t->pool, n_threads, &m->heap, err));
     R2I_TRY(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, m->is_f32,
                                   &m->arena, err));
-    R2I_TRY(r2i_adamw_create(&t->adamw, &t->parameters, false, &m->arena, err));
+    R2I_TRY(create_optimizer(t, o, err));
     R2I_TRY(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &t->limits,
                                 &m->arena, err));
     t->targets = R2I_ARENA_ARRAY(&m->arena, int32_t, (size_t)t->limits.cap_rows);
@@ -90,6 +106,7 @@ r2_status r2_trainer_open(r2_trainer **out, const char *path, const r2_trainer_o
 
 void r2_trainer_close(r2_trainer *trainer) {
     if (trainer == NULL) return;
+    if (trainer->has_muon) r2i_muon_destroy(&trainer->muon);
     r2i_pool_destroy(trainer->pool);
     r2_model_close(trainer->model); /* and with it the memory of the trainer */
 }
@@ -97,7 +114,7 @@ void r2_trainer_close(r2_trainer *trainer) {
 void r2_trainer_get_info(const r2_trainer *t, r2_trainer_info *out) {
     *out = (r2_trainer_info){ .n_active_parameters = t->model->weights.n_active_parameters,
                               .memory_bytes = (int64_t)t->model->heap.used_bytes,
-                              .n_steps = t->adamw.n_steps,
+                              .n_steps = n_steps_of(t),
                               .n_threads = r2i_pool_threads(t->pool),
                               .has_mtp = t->model->weights.has_mtp };
     for (int32_t i = 0; i < t->parameters.n; i++) {
@@ -210,15 +227,17 @@ r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options,
                                   .weight_decay = options->weight_decay,
                                   .clip = options->clip };
     *result = (r2_step_result){ 0 };
-    if (!is_from_zero_on(o.lr) || !(o.beta1 < 1) || !(o.beta2 < 1) ||
+    if (!is_from_zero_on(o.lr) || !(o.beta1 < 1) || !(o.beta2 < 1) || !(options->momentum < 1) ||
         !is_from_zero_on(o.weight_decay) || !(o.clip >= 0) ||
         !is_from_zero_on(options->balance_rate))
         return r2i_fail(err, R2_E_ARGUMENT,
                         "AdamW: expected rates, decay and clip from 0 on and betas below 1");
-    result->gradient_norm = r2i_adamw_step(&trainer->adamw, trainer->pool, &o);
+    const r2i_muon_options muon = { o, options->momentum > 0 ? options->momentum : 0.95 };
+    result->gradient_norm = trainer->has_muon ? r2i_muon_step(&trainer->muon, trainer->pool, &muon)
+                                              : r2i_adamw_step(&trainer->adamw, trainer->pool, &o);
     if (!isfinite(result->gradient_norm))
         return r2i_fail(err, R2_E_RANGE, "step %lld: the gradient is no finite number",
-                        (long long)trainer->adamw.n_steps + 1);
+                        (long long)n_steps_of(trainer) + 1);
     result->expert_load = r2i_backward_balance(trainer->backward, options->balance_rate);
     return R2_OK;
 }

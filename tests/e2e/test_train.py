@@ -70,6 +70,8 @@ def test_same_bytes_for_any_threads_and_recomputing():
     assert len(digests) == 1
     train(data, model, "other", "--steps", 4, "--seed", 2)      # another order
     assert digest("other/model") not in digests
+    train(data, model, "muon", "--steps", 8, "--optimizer", "muon", "--lr", 0.005)
+    assert metrics("muon")[-1]["loss"] < 0.9 * metrics("muon")[0]["loss"]
     # Batches of one step: as many tokens twice as large a batch has.
     train(data, model, "twice", "--steps", 2, "--accumulate", 2)
     assert metrics("twice")[-1]["tokens"] > 3 * 256

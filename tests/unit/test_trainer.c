@@ -149,15 +149,15 @@ static double learn(r2_trainer *t, const lesson *l, int32_t n_steps) {
 }
 
 static void check_learning(void **state, const char *name, r2_arithmetic arithmetic,
-                           int32_t n_vocab) {
+                           r2_optimizer optimizer, int32_t n_vocab) {
     char from[PATH_BYTES], start[PATH_BYTES], saved[PATH_BYTES];
     r2_error err;
     r2_trainer *t;
     r2_trainer_info info;
     lesson l;
-    const r2_trainer_options options = { .n_threads = 2,
-                                         .batch_tokens = N_TOKENS,
-                                         .arithmetic = arithmetic };
+    const r2_trainer_options options = {
+        .n_threads = 2, .batch_tokens = N_TOKENS, .arithmetic = arithmetic, .optimizer = optimizer
+    };
     const r2_model_init_options forced = { .seed = 5, .is_forced = true };
     must(r2_model_init(golden(name, from), inside(state, "start", start), &forced, &err), &err);
     set_lesson(&l, n_vocab);
@@ -177,10 +177,12 @@ static void check_learning(void **state, const char *name, r2_arithmetic arithme
 }
 
 static void test_learning(void **state) {
-    check_learning(state, "llama", R2_ARITHMETIC_F32, 160);
-    check_learning(state, "deepseek_v3", R2_ARITHMETIC_F32, 120);
-    check_learning(state, "qwen3_moe", R2_ARITHMETIC_FAST, 128);
-    check_learning(state, "deepseek_v3", R2_ARITHMETIC_FAST, 120);
+    check_learning(state, "llama", R2_ARITHMETIC_F32, R2_OPTIMIZER_ADAMW, 160);
+    check_learning(state, "deepseek_v3", R2_ARITHMETIC_F32, R2_OPTIMIZER_ADAMW, 120);
+    check_learning(state, "qwen3_moe", R2_ARITHMETIC_FAST, R2_OPTIMIZER_ADAMW, 128);
+    check_learning(state, "deepseek_v3", R2_ARITHMETIC_FAST, R2_OPTIMIZER_ADAMW, 120);
+    check_learning(state, "llama", R2_ARITHMETIC_F32, R2_OPTIMIZER_MUON, 160);
+    check_learning(state, "deepseek_v3", R2_ARITHMETIC_FAST, R2_OPTIMIZER_MUON, 120);
 }
 
 static void test_threads(void **state) {
@@ -191,7 +193,9 @@ static void test_threads(void **state) {
     set_lesson(&l, 120);
     golden("deepseek_v3", from);
     for (int32_t n_threads = 1; n_threads <= 3; n_threads++) {
-        const r2_trainer_options options = { .n_threads = n_threads, .batch_tokens = N_TOKENS };
+        const r2_trainer_options options = { .n_threads = n_threads,
+                                             .batch_tokens = N_TOKENS,
+                                             .optimizer = R2_OPTIMIZER_MUON };
         r2_trainer *t;
         must(r2_trainer_open(&t, from, &options, &err), &err);
         (void)learn(t, &l, 3);
