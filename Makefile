@@ -1,10 +1,12 @@
 # The front door.  CMake and Ninja do the work; every target first installs the packages it lacks.
-#   make            the program, build/r2lm
+#   make            the program, build/r2lm; make help shows these lines
 #   make run        answers a question with the default model; make run PROMPT="..." takes another
 #   make check      every test: structure, unit, kernel, golden, end to end, real models
+#   make check-fast the tests that need no downloaded model
+#   make install    program, library, man pages and completions below PREFIX; make uninstall
 #   make bench      r2lm beside llama.cpp and ik_llama.cpp; ROWS=decode,prefill picks rows
 .DEFAULT_GOAL := all
-.PHONY: all run check check-fast check-golden check-install check-aarch64 asan fuzz bench install \
+.PHONY: all help run check check-fast check-golden check-install check-aarch64 asan fuzz bench install \
         uninstall format format-check clean
 .SUFFIXES:
 
@@ -29,6 +31,9 @@ all:
 	$(NEED) build
 	@$(CONFIGURE) $(BUILD) $(CMAKE_FLAGS) --log-level=NOTICE > /dev/null
 	@cmake --build $(BUILD) --target r2lm
+
+help:
+	@sed -n '/^#   make/s/^# *//p' Makefile
 
 run: all
 	$(NEED) models
