@@ -96,6 +96,15 @@ static void on_ready(void *user, const char *where) {
     warn_if_readable(s->program, s->program->options->api_key_file);
 }
 
+static void on_stopping(void *user, int32_t n_busy) {
+    const r2i_session *s = user;
+    if (n_busy > 0)
+        r2i_program_note(s->program,
+                         "stopping when what runs is done (requests: %d), within %d s; a second "
+                         "signal stops at once",
+                         n_busy, s->program->options->drain_s);
+}
+
 static r2i_reasoning_field read_reasoning_field(const char *name) {
     if (strcmp(name, "reasoning") == 0) return R2I_REASONING;
     if (strcmp(name, "both") == 0) return R2I_REASONING_BOTH;
@@ -129,6 +138,7 @@ static r2_status serve(r2i_session *s, r2i_server_options *server, int32_t *n_si
     server->reasoning_field = read_reasoning_field(o->reasoning_field);
     server->log = on_log;
     server->on_ready = on_ready;
+    server->on_stopping = on_stopping;
     server->user = s;
     r2i_session_sequence_options(s, &server->defaults);
     server->seed = server->defaults.sampling.seed;

@@ -57,6 +57,7 @@ static void on_signal(evutil_socket_t number, short what, void *server) {
     s->is_draining = true;
     r2i_listeners_close(&s->listeners);
     (void)event_add(s->drain, &patience);
+    if (s->options->on_stopping != NULL) s->options->on_stopping(s->options->user, s->n_jobs);
     r2i_server_drained(s);
 }
 

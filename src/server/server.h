@@ -36,6 +36,7 @@ typedef struct {
     bool has_fixed_seed; /* ... or all of them this one */
     void (*log)(void *user, const char *line);       /* a line per request */
     void (*on_ready)(void *user, const char *where); /* connections are accepted at this URL */
+    void (*on_stopping)(void *user, int32_t n_busy); /* so many requests may still finish */
     void *user;
 } r2i_server_options;
 
