@@ -11,7 +11,7 @@ enum { MAX_RUNS = 16, SPARK_WIDTH = 60, MAX_PICTURE_BYTES = 64 << 20 };
 static const r2i_plot_panel usual_panels[] = {
     { "loss", "validation_loss", "loss (nats per token); dots: validation" },
     { "reward", NULL, "reward" },
-    { "grad_norm", NULL, "gradient norm" },
+    { "gradient_norm", NULL, "gradient norm" },
     { "lr", NULL, "learning rate" },
     { "tok_s", NULL, "tokens per second" },
 };
@@ -106,13 +106,60 @@ static r2_status print_runs(const plot_work *w, r2_error *err) {
     return is_any ? R2_OK : fail_empty(w, err);
 }
 
+static json_t *metric_json(const r2i_metric *m) {
+    size_t n;
+    const r2i_metric_point *points = r2i_metric_points(m, &n);
+    double low = points[0].value, high = low;
+    for (size_t i = 1; i < n; i++) {
+        if (points[i].value < low) low = points[i].value;
+        if (points[i].value > high) high = points[i].value;
+    }
+    return json_pack("{s:I, s:f, s:f, s:f, s:f}", "points", (json_int_t)n, "first", points[0].value,
+                     "last", points[n - 1].value, "lowest", low, "highest", high);
+}
+
+static bool is_asked_for(const r2i_text_list *names, const char *name) {
+    for (int32_t i = 0; i < names->n; i++)
+        if (strcmp(names->texts[i], name) == 0) return true;
+    return names->n == 0;
+}
+
+/* {"runs": [{"name", "metrics": {NAME: {"points", "first", "last", "lowest", "highest"}}}]} */
+static r2_status print_json(const plot_work *w, r2_error *err) {
+    json_t *all = json_array();
+    bool is_any = false;
+    for (int32_t r = 0; r < w->n_runs; r++) {
+        const r2i_run_metrics *run = &w->runs[r];
+        json_t *metrics = json_object();
+        for (int32_t i = 0; i < run->n_metrics; i++) {
+            const r2i_metric *m = &run->metrics[i];
+            if (!is_asked_for(&w->program->options->metrics, m->name)) continue;
+            (void)json_object_set_new(metrics, m->name, metric_json(m));
+            is_any = true;
+        }
+        (void)json_array_append_new(all,
+                                    json_pack("{s:s, s:o}", "name", run->name, "metrics", metrics));
+    }
+    if (!is_any) {
+        json_decref(all);
+        return fail_empty(w, err);
+    }
+    if (r2i_program_print_json(w->program, json_pack("{s:o}", "runs", all)) == R2I_EXIT_OK)
+        return R2_OK;
+    return r2i_fail(err, R2_E_IO, "plot: cannot write the numbers");
+}
+
+static r2_status put_out(const plot_work *w, r2_error *err) {
+    const r2i_options *o = w->program->options;
+    if (o->output != NULL) return write_picture(w, o->output, err);
+    return o->wants_json ? print_json(w, err) : print_runs(w, err);
+}
+
 int r2i_plot_command(r2i_program *p) {
     plot_work w = { .program = p };
     r2_error err = { R2_OK, "" };
     r2_status status = read_runs(&w, &err);
-    const char *path = p->options->output;
-    if (status == R2_OK)
-        status = path != NULL ? write_picture(&w, path, &err) : print_runs(&w, &err);
+    if (status == R2_OK) status = put_out(&w, &err);
     for (int32_t i = 0; i < w.n_runs; i++)
         r2i_run_metrics_free(&w.runs[i]);
     return status == R2_OK ? R2I_EXIT_OK : r2i_program_fail(p, status, &err);

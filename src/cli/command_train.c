@@ -16,12 +16,12 @@ enum { PATH_BYTES = 4096 };
 
 typedef struct {
     r2i_program *program;
-    FILE *metrics; /* RUN/metrics.jsonl */
+    FILE *metrics; /* RUN/metrics.jsonl, from the first step on */
     bool is_new;   /* RUN was made for this run */
-    bool is_write_failed;
+    bool is_write_failed, was_stopped;
     r2_train_report last;
     double validation_loss; /* the last one measured, or NAN */
-    char model[PATH_BYTES]; /* RUN/model */
+    char model[PATH_BYTES]; /* RUN/model; "" unless this is a run */
 } train_work;
 
 /* ---- init ---- */
@@ -38,11 +38,24 @@ static r2_status init(train_work *w, r2_error *err) {
 
 /* ---- pretrain ---- */
 
-static void write_metrics(train_work *w, const r2_train_report *r) {
-    json_t *line = json_pack(
-        "{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)r->step, "tokens",
-        (json_int_t)r->n_tokens, "targets", (json_int_t)r->n_targets, "loss", r->loss, "lr", r->lr,
-        "gradient_norm", r->gradient_norm, "seconds", r->seconds, "seconds_all", r->seconds_all);
+/* An earlier run's numbers stay until this one has a step to tell of. */
+static bool open_metrics(train_work *w) {
+    char path[PATH_BYTES + 32];
+    if (w->metrics != NULL) return true;
+    (void)snprintf(path, sizeof path, "%.4000s/metrics.jsonl", w->program->options->output);
+    w->metrics = fopen(path, "w");
+    w->is_write_failed = w->metrics == NULL;
+    return !w->is_write_failed;
+}
+
+/* `n_before`: tokens of the steps before. */
+static void write_metrics(train_work *w, const r2_train_report *r, int64_t n_before) {
+    const double tok_s = r->seconds > 0 ? (double)(r->n_tokens - n_before) / r->seconds : 0;
+    json_t *line =
+        json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)r->step,
+                  "tokens", (json_int_t)r->n_tokens, "targets", (json_int_t)r->n_targets, "loss",
+                  r->loss, "lr", r->lr, "gradient_norm", r->gradient_norm, "tok_s", tok_s,
+                  "seconds", r->seconds, "seconds_all", r->seconds_all);
     bool is_written = line != NULL;
     if (is_written && r->mtp_loss > 0)
         is_written = json_object_set_new(line, "mtp_loss", json_real(r->mtp_loss)) == 0;
@@ -86,9 +99,11 @@ static bool on_step(void *user, const r2_train_report *r) {
     train_work *w = user;
     const int64_t every = r->n_steps / 20 > 0 ? r->n_steps / 20 : 1;
     const bool is_tty = w->program->terminal.is_err_tty;
+    const int64_t n_before = w->last.n_tokens;
     w->last = *r;
+    if (!open_metrics(w)) return false;
     if (!isnan(r->validation_loss)) w->validation_loss = r->validation_loss;
-    write_metrics(w, r);
+    write_metrics(w, r, n_before);
     if (!w->program->options->is_quiet &&
         (is_tty || r->step % every == 0 || r->step == 1 || !isnan(r->validation_loss))) {
         if (is_tty && r->step > 1) fputs("\033[A\033[2K", stderr);
@@ -97,29 +112,19 @@ static bool on_step(void *user, const r2_train_report *r) {
     return r2i_signals_pending() == 0 && !w->is_write_failed;
 }
 
-/* The run's folder and its metrics, begun anew. */
 static r2_status open_run(train_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
-    char path[PATH_BYTES + 32];
     w->is_new = mkdir(o->output, 0777) == 0;
     if (!w->is_new && (errno != EEXIST || !o->is_forced))
         return r2i_fail(err, errno == EEXIST ? R2_E_ARGUMENT : R2_E_IO, "%.150s: %s", o->output,
                         errno == EEXIST ? "exists already" : strerror(errno));
     (void)snprintf(w->model, sizeof w->model, "%.4000s/model", o->output);
-    (void)snprintf(path, sizeof path, "%.4000s/metrics.jsonl", o->output);
-    w->metrics = fopen(path, "w");
-    if (w->metrics != NULL) return R2_OK;
-    return r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
+    return R2_OK;
 }
 
 /* A run that was refused before its first step leaves nothing behind. */
 static void withdraw_run(const train_work *w) {
-    char path[PATH_BYTES + 32];
-    const char *folder = w->program->options->output;
-    if (!w->is_new || w->last.step > 0) return;
-    (void)snprintf(path, sizeof path, "%.4000s/metrics.jsonl", folder);
-    (void)unlink(path);
-    (void)rmdir(folder);
+    if (w->is_new && w->last.step == 0) (void)rmdir(w->program->options->output);
 }
 
 static r2_schedule schedule_of(const char *name) {
@@ -170,6 +175,7 @@ static r2_status pretrain(train_work *w, r2_error *err) {
     };
     r2i_signals_catch();
     const r2_status status = r2_train(&options, err);
+    w->was_stopped = r2i_signals_pending() != 0;
     r2i_signals_clear();
     if (status == R2_OK && w->is_write_failed)
         return r2i_fail(err, R2_E_IO, "%.150s/metrics.jsonl cannot be written; the model was saved",
@@ -179,10 +185,13 @@ static r2_status pretrain(train_work *w, r2_error *err) {
 
 static int print_result(const train_work *w) {
     const r2_train_report *r = &w->last;
-    if (w->metrics == NULL) {
+    if (w->model[0] == '\0') {
         r2i_program_note(w->program, "%s", w->program->options->output);
         return R2I_EXIT_OK;
     }
+    if (w->was_stopped)
+        r2i_program_note(w->program, "stopped after step %" PRId64 " of %" PRId64 " and saved",
+                         r->step, r->n_steps);
     if (!w->program->options->wants_json) {
         printf("%s\n", w->model);
         return R2I_EXIT_OK;
@@ -208,7 +217,14 @@ int r2i_train_command(r2i_program *p) {
         status =
             r2i_fail(&err, R2_E_ARGUMENT, "train: expected init or pretrain, found %.60s", what);
     int code = status != R2_OK ? r2i_program_fail(p, status, &err) : print_result(&w);
-    if (status == R2_E_RANGE) code = R2I_EXIT_NUMBERS;
+    if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
+    if (status == R2_E_RANGE) {
+        code = R2I_EXIT_NUMBERS;
+        r2i_program_hint(p,
+                         "      a lower --lr or more --warmup may help; `r2lm plot %s` shows "
+                         "how it went",
+                         p->options->output);
+    }
     if (w.metrics != NULL) (void)fclose(w.metrics);
     if (status != R2_OK) withdraw_run(&w);
     return code;

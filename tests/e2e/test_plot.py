@@ -52,6 +52,16 @@ def test_chosen_metrics_and_text():
     assert "no run has these; a has" in plot("a", "--metric", "loss", code=USAGE).err and "mine" in plot("a", "--metric", "loss", code=USAGE).err
 
 
+def test_numbers_as_json():
+    run("a", [{"step": s, "loss": loss, "lr": 1} for s, loss in enumerate((3, 9, -1, 4))])
+    run("b", [{"step": 1, "loss": 2.5}])
+    said = json.loads(plot("a", "b", "--metric", "loss", "--json").out)
+    assert [r["name"] for r in said["runs"]] == ["a", "b"]
+    assert said["runs"][0]["metrics"] == {"loss": {"points": 4, "first": 3, "last": 4, "lowest": -1, "highest": 9}}
+    assert set(json.loads(plot("a", "--json").out)["runs"][0]["metrics"]) == {"loss", "lr"}
+    assert "no run has these" in plot("b", "--metric", "lr", "--json", code=USAGE).err
+
+
 def test_odd_numbers():
     run("one", [{"step": 5, "loss": 2.5}])
     run("same", [{"step": s, "loss": 0} for s in range(9)])

@@ -52,6 +52,9 @@ def test_a_run_learns():
     rates = [l["lr"] for l in lines]
     assert rates[0] == pytest.approx(0.0025) and max(rates) == pytest.approx(0.01) and rates[-1] < 0.002
     assert lines[-1]["tokens"] <= 40 * 256 and all(l["gradient_norm"] > 0 for l in lines)
+    assert sum(l["tok_s"] * l["seconds"] for l in lines) == pytest.approx(lines[-1]["tokens"])
+    drawn = r2lm("plot", "run").out
+    for name in ("loss", "validation_loss", "gradient_norm", "lr", "tok_s"): assert f"\n  {name} " in drawn, drawn
     # What was saved is a model like any other, and has learnt what the losses say.
     open("held.txt", "w").write("".join(f"7 and {j} are {7 + j}; " for j in range(40)))
     ppl = lambda m: json.loads(r2lm("ppl", m, "-f", "held.txt", "-c", 64, "--arithmetic", "f32", "--json").out)["perplexity"]
@@ -94,6 +97,9 @@ def test_refusals_come_before_the_first_step():
     train(data, model, "run", "--steps", 1)
     refused("train", "pretrain", data, "-m", model, "-o", "run", code=USAGE, says="exists already")
     train(data, model, "run", "--steps", 1, "--force")
+    assert "--force" in train(data, model, "run", "--steps", 1, code=USAGE).err
+    refused("train", "pretrain", "txt", "-m", model, "-o", "run", "--force", says="manifest.json")
+    assert len(metrics("run")) == 1                                # what was there stays
     refused("train", "pretrain", data, "-m", TOY, "-o", "gguf", says="GGUF")
     refused("train", "pretrain", "txt", "-m", model, "-o", "no-data", says="manifest.json")
     refused("train", "pretrain", data, "-m", model, "-o", "warm", "--steps", 3, "--warmup", 3, code=USAGE, says="warm-up")
@@ -110,6 +116,7 @@ def test_numbers_that_are_none_end_a_run():
     data = texts(model)
     done = train(data, model, "run", "--steps", 60, "--lr", 100, "--weight-decay", 100, "--schedule", "constant", code=NUMBERS)
     assert "no finite number" in done.err and not os.path.exists("run/model")
+    assert "--lr" in done.err and "r2lm plot run" in done.err
     assert len(metrics("run")) < 60
 
 
@@ -122,7 +129,7 @@ def test_a_signal_saves():
         if os.path.exists("run/metrics.jsonl") and len(metrics("run")) >= 3: break
         time.sleep(0.1)
     p.send_signal(signal.SIGTERM)
-    p.communicate(timeout=120)
-    assert p.returncode == 0
+    said = p.communicate(timeout=120)[1].decode()
+    assert p.returncode == 0 and f"stopped after step {len(metrics('run'))} of 1000000" in said
     assert os.path.exists("run/model/model.safetensors")
     r2lm("verify", "run/model")
