@@ -32,9 +32,7 @@ static r2_convert_type type_of(const char *name) {
 static int fail(r2i_program *p, r2_status status, const r2_error *err) {
     const int code = r2i_program_fail(p, status, err);
     const r2i_options *o = p->options;
-    if (status == R2_E_ARGUMENT && strstr(err->text, "exists already") != NULL)
-        r2i_program_hint(p, "      --force replaces it");
-    else if (status == R2_E_NOT_FOUND && p->is_model_missing)
+    if (status == R2_E_NOT_FOUND && p->is_model_missing)
         r2i_models_hint(p);
     else if (status == R2_E_NOT_FOUND && o->keeps_mtp &&
              strstr(err->text, "of the prediction module") != NULL)

@@ -12,7 +12,7 @@ typedef struct {
     r2i_program *program;
     r2i_session session;
     r2_data_result result;
-    const char *folder;
+    const char *folder, *tokenizer; /* the latter: NULL unless it was opened */
 } data_work;
 
 static bool on_bytes(void *user, int64_t n_done, int64_t n_all) {
@@ -25,6 +25,7 @@ static r2_status open_tokenizer(data_work *w, r2_error *err) {
     const char *path;
     r2i_program *p = w->program;
     R2I_TRY(r2i_model_resolve(&path, p, p->options->model, err));
+    w->tokenizer = path;
     return r2i_session_open_model(&w->session, p, path, err);
 }
 
@@ -93,6 +94,7 @@ static void print_split(const char *name, const r2_data_split *s) {
 static int print_text(const data_work *w) {
     const r2_data_result *r = &w->result;
     printf("%s\n", w->folder);
+    if (w->tokenizer != NULL) printf("tokenizer    %s\n", w->tokenizer);
     print_split("train", &r->train);
     print_split("validation", &r->validation);
     printf("read         %10" PRId64 " documents in %" PRId64 " files, %.1f MB", r->n_read,
@@ -116,10 +118,12 @@ int r2i_data_command(r2i_program *p) {
     else
         status = r2i_fail(&err, R2_E_ARGUMENT, "data: expected prep or show, found %.60s", what);
     int code;
-    if (status != R2_OK)
+    if (status != R2_OK) {
         code = r2i_program_fail(p, status, &err);
-    else
+        if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
+    } else {
         code = p->options->wants_json ? print_json(&w) : print_text(&w);
+    }
     r2i_session_close(&w.session);
     return code;
 }

@@ -219,8 +219,6 @@ int r2i_quantize_command(r2i_program *p) {
         r2i_program_note(p, "%s is written; measuring it failed (--no-measure leaves that out)",
                          q.out);
     const int code = r2i_program_fail(p, status, &err);
-    if (status == R2_E_ARGUMENT && strstr(err.text, "exists already") != NULL)
-        r2i_program_hint(p, "      --force replaces it");
     if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
     if (status == R2_E_NOT_FOUND && strstr(err.text, "of the prediction module") != NULL)
         r2i_program_hint(p, "      `r2lm convert --no-mtp` makes a file without it");

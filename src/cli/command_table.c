@@ -76,27 +76,25 @@ const r2i_command r2i_command_table[] = {
       "something is wrong." },
     { "data", NULL, "prep|show PATH...", "turn texts and chats into data for training",
       R2I_FOR_DATA, r2i_data_command,
-      "`data prep INPUT... -o DIR` reads files, folders or standard input (-): text files, or "
-      "JSONL with a text, "
-      "messages, or "
-      "a question\n"
-      "and its answer per line.  Copies, near copies and what evaluation sets hold are left out; "
-      "chats "
-      "teach the\n"
-      "assistant's turns only.  -m gives the tokenizer: a model, or a folder with tokenizer.json.  "
-      "DIR "
-      "holds\n"
-      "shards of tokens with checksums, manifest.json and a data card; it appears when it is "
-      "complete.  "
-      "show\n"
-      "reads and checks such a folder." },
+      "`data prep INPUT... -o DIR` reads text files, or JSONL with a text, messages, or a question "
+      "and its answer\n"
+      "per line: files, folders with all below them, or standard input (-).  Copies, near copies "
+      "and "
+      "what\n"
+      "evaluation sets hold are left out; chats teach the assistant's turns only.  -m gives the "
+      "tokenizer, which\n"
+      "must be that of the model to train: a model, or a folder with tokenizer.json.  DIR holds "
+      "shards of tokens\n"
+      "with checksums, manifest.json and a data card; it appears when it is complete.  `data show "
+      "DIR` reads and\n"
+      "checks it." },
     { "plot", NULL, "RUN...", "show how training went, several runs side by side", R2I_FOR_PLOT,
       r2i_plot_command,
       "RUN is the folder of a run or a metrics.jsonl: an object of numbers with \"step\" on each "
       "line.  With\n"
       "-o FILE.svg a picture, one panel per metric and one colour per run; otherwise a sparkline "
-      "per "
-      "metric." },
+      "per metric,\n"
+      "with --json its first, last, lowest and highest value." },
     { "tokenizer", NULL, "train INPUT... -o DIR", "learn a vocabulary from texts",
       R2I_FOR_TOKENIZER, r2i_tokenizer_command,
       "Byte pair encoding over bytes; digits stand alone, words are cut as GPT-2 cuts them, "

@@ -46,6 +46,8 @@ int r2i_program_fail(r2i_program *program, r2_status status, const r2_error *err
                                                         r2_status_name(status), "message", text,
                                                         "exit_code", code));
     }
+    if (status == R2_E_ARGUMENT && strstr(text, "exists already") != NULL)
+        r2i_program_hint(program, "      --force replaces it");
     return code;
 }
 
