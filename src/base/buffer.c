@@ -59,6 +59,10 @@ r2_status r2i_buffer_append_format(r2i_buffer *buffer, r2_error *err, const char
     return R2_OK;
 }
 
+int r2i_buffer_append_chunk(const char *bytes, size_t n_bytes, void *buffer) {
+    return r2i_buffer_append(buffer, bytes, n_bytes, NULL) == R2_OK ? 0 : -1;
+}
+
 void r2i_buffer_clear(r2i_buffer *buffer) {
     buffer->n_bytes = 0;
     if (buffer->bytes != NULL) buffer->bytes[0] = '\0';

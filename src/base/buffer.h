@@ -18,6 +18,9 @@ R2_CHECKED r2_status r2i_buffer_append(r2i_buffer *buffer, const void *bytes, si
 R2_CHECKED r2_status r2i_buffer_append_text(r2i_buffer *buffer, const char *text, r2_error *err);
 R2_CHECKED r2_status r2i_buffer_append_format(r2i_buffer *buffer, r2_error *err, const char *format,
                                               ...) __attribute__((format(printf, 3, 4)));
+/* The same as a callback of libraries that write piece by piece (json_dump_callback): 0, or -1 on
+ * failure. */
+int r2i_buffer_append_chunk(const char *bytes, size_t n_bytes, void *buffer);
 /* Keeps the memory, drops the content. */
 void r2i_buffer_clear(r2i_buffer *buffer);
 void r2i_buffer_destroy(r2i_buffer *buffer);

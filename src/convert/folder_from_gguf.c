@@ -112,10 +112,6 @@ static json_t *make_index(const output *o) {
 
 /* ---- JSON ---- */
 
-static int append_to_buffer(const char *text, size_t n_bytes, void *buffer) {
-    return r2i_buffer_append(buffer, text, n_bytes, NULL) == R2_OK ? 0 : -1;
-}
-
 r2_status r2i_write_text(r2i_conversion *conversion, const char *folder, const char *name,
                          const char *text, size_t n_bytes, r2_error *err) {
     char path[PATH_BYTES];
@@ -135,8 +131,8 @@ r2_status r2i_write_json(r2i_conversion *conversion, const char *folder, const c
     r2i_buffer_init(&text, &conversion->heap, MAX_JSON_BYTES);
     /* Nine digits give every F32 back. */
     const size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(9);
-    if (tree != NULL && json_dump_callback(tree, append_to_buffer, &text, flags) == 0 &&
-        append_to_buffer("\n", 1, &text) == 0)
+    if (tree != NULL && json_dump_callback(tree, r2i_buffer_append_chunk, &text, flags) == 0 &&
+        r2i_buffer_append_chunk("\n", 1, &text) == 0)
         status = r2i_write_text(conversion, folder, name, text.bytes, text.n_bytes, err);
     else
         (void)r2i_fail(err, status, "%s: no memory (or text that is no UTF-8)", name);

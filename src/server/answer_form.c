@@ -147,10 +147,6 @@ static r2_status add_choice(r2i_buffer *out, const json_t *list) {
     return R2_OK;
 }
 
-static int append(const char *bytes, size_t n_bytes, void *out) {
-    return r2i_buffer_append(out, bytes, n_bytes, NULL) == R2_OK ? 0 : -1;
-}
-
 r2_status r2i_answer_form_write(const r2i_answer_form *form, r2i_buffer *out) {
     if (form->value == NULL) return r2i_buffer_append_text(out, "{\"type\":\"object\"}", NULL);
     if (form->kind == R2I_FORM_CHOICE) return add_choice(out, form->value);
@@ -158,5 +154,7 @@ r2_status r2i_answer_form_write(const r2i_answer_form *form, r2i_buffer *out) {
         return r2i_buffer_append(out, json_string_value(form->value),
                                  json_string_length(form->value), NULL);
     /* With all digits of numbers: a constant must not change on the way. */
-    return json_dump_callback(form->value, append, out, JSON_COMPACT) == 0 ? R2_OK : R2_E_NOMEM;
+    return json_dump_callback(form->value, r2i_buffer_append_chunk, out, JSON_COMPACT) == 0
+               ? R2_OK
+               : R2_E_NOMEM;
 }

@@ -7,7 +7,7 @@
  *
  * A job belongs to one thread at a time; what several see (`out`, `choices`) is used under the desk's lock
  * only.  The event loop creates and destroys jobs; the engine thread alone touches sequences, but for
- * r2_sequence_cancel when a client is gone. */
+ * r2_sequence_cancel when a client is gone and r2_sequence_stop_thinking when one asks (control.c). */
 #ifndef R2I_JOB_H
 #define R2I_JOB_H
 #include <pthread.h>

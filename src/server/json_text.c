@@ -8,13 +8,9 @@
 
 enum { MAX_DEPTH = 64, MAX_VALUES = 1 << 18 };
 
-static int append(const char *bytes, size_t n_bytes, void *out) {
-    return r2i_buffer_append(out, bytes, n_bytes, NULL) == R2_OK ? 0 : -1;
-}
-
 r2_status r2i_json_append(r2i_buffer *out, json_t *value) {
     const size_t n_before = out->n_bytes;
-    const int result = value != NULL ? json_dump_callback(value, append, out,
+    const int result = value != NULL ? json_dump_callback(value, r2i_buffer_append_chunk, out,
                                                           JSON_COMPACT | JSON_REAL_PRECISION(9))
                                      : -1;
     json_decref(value);

@@ -179,10 +179,6 @@ static r2_status combine(r2i_tool_request *q, const choice *c, r2i_wishes *w, r2
     return R2_OK;
 }
 
-static int append(const char *bytes, size_t n_bytes, void *out) {
-    return r2i_buffer_append(out, bytes, n_bytes, NULL) == R2_OK ? 0 : -1;
-}
-
 static r2_status apply_choice(r2i_tool_request *q, const choice *c, r2i_wishes *w, r2i_refusal *r) {
     if (c->is_required && json_array_size(q->tools) == 0)
         return r2i_refuse(r, 400, "tool_choice", "invalid_value",
@@ -196,7 +192,7 @@ static r2_status apply_choice(r2i_tool_request *q, const choice *c, r2i_wishes *
         return R2_OK;
     }
     if (c->name != NULL) q->is_single = true;
-    if (json_dump_callback(q->tools, append, &q->text, JSON_COMPACT) != 0)
+    if (json_dump_callback(q->tools, r2i_buffer_append_chunk, &q->text, JSON_COMPACT) != 0)
         return r2i_refuse_memory(r);
     w->tools_json = q->text.bytes;
     w->is_single_call = q->is_single;
@@ -230,8 +226,10 @@ void r2i_tool_request_destroy(r2i_tool_request *q) {
 static r2_status make_grammar(r2_grammar **out, const r2_model *model, const json_t *wanted,
                               r2i_buffer *texts, r2_error *err) {
     const json_t *content = json_object_get(wanted, "content");
-    if (json_dump_callback(json_object_get(wanted, "tools"), append, &texts[0], 0) != 0 ||
-        (content != NULL && json_dump_callback(content, append, &texts[1], 0) != 0))
+    if (json_dump_callback(json_object_get(wanted, "tools"), r2i_buffer_append_chunk, &texts[0],
+                           0) != 0 ||
+        (content != NULL &&
+         json_dump_callback(content, r2i_buffer_append_chunk, &texts[1], 0) != 0))
         return r2i_fail(err, R2_E_NOMEM, "tools: no memory");
     const bool is_required = json_is_true(json_object_get(wanted, "is_required"));
     const r2_tool_options options = { .tools_json = texts[0].bytes,

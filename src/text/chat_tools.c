@@ -17,12 +17,10 @@ static bool role_is(const json_t *message, const char *role) {
 
 /* ---- tools in words ---- */
 
-static int append(const char *bytes, size_t n_bytes, void *out) {
-    return r2i_buffer_append(out, bytes, n_bytes, NULL) == R2_OK ? 0 : -1;
-}
-
 static r2_status add_json(r2i_buffer *out, const json_t *value) {
-    return json_dump_callback(value, append, out, JSON_ENCODE_ANY) == 0 ? R2_OK : R2_E_NOMEM;
+    return json_dump_callback(value, r2i_buffer_append_chunk, out, JSON_ENCODE_ANY) == 0
+               ? R2_OK
+               : R2_E_NOMEM;
 }
 
 static r2_status add_word(r2i_buffer *out, const char *text) {

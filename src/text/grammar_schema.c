@@ -172,17 +172,13 @@ static unsigned types_of_value(const json_t *value) {
     return TYPE_NULL;
 }
 
-static int append_chunk(const char *bytes, size_t n_bytes, void *buffer) {
-    return r2i_buffer_append(buffer, bytes, n_bytes, NULL) == R2_OK ? 0 : -1;
-}
-
 /* The value as jansson writes it, without spaces. */
 static r2_status add_value(r2i_schema_reader *r, r2i_expression *all, const json_t *value) {
     r2i_buffer text;
     r2i_buffer_init(&text, r->draft->arena->heap, R2I_GRAMMAR_MAX_TEXT_BYTES);
     const size_t flags = JSON_COMPACT | JSON_ENCODE_ANY;
     r2_status status =
-        json_dump_callback(value, append_chunk, &text, flags) == 0 ? R2_OK : R2_E_NOMEM;
+        json_dump_callback(value, r2i_buffer_append_chunk, &text, flags) == 0 ? R2_OK : R2_E_NOMEM;
     if (status == R2_OK)
         (void)r2i_expression_add(r->draft, all,
                                  r2i_expression_text(r->draft, text.bytes, text.n_bytes));

@@ -103,17 +103,13 @@ static json_t *to_json(const r2i_data_manifest *m) {
     return o;
 }
 
-static int append(const char *bytes, size_t n, void *buffer) {
-    return r2i_buffer_append(buffer, bytes, n, NULL) == R2_OK ? 0 : -1;
-}
-
 r2_status r2i_manifest_write(const r2i_data_manifest *m, const char *folder, r2i_heap *heap,
                              r2_error *err) {
     r2i_buffer text;
     r2i_buffer_init(&text, heap, MAX_MANIFEST_BYTES);
     json_t *o = to_json(m);
     r2_status status = R2_OK;
-    if (json_dump_callback(o, append, &text, JSON_INDENT(1)) != 0 ||
+    if (json_dump_callback(o, r2i_buffer_append_chunk, &text, JSON_INDENT(1)) != 0 ||
         r2i_buffer_append_text(&text, "\n", NULL) != R2_OK)
         status = r2i_fail(err, R2_E_NOMEM, "no memory for " R2I_MANIFEST_NAME);
     json_decref(o);
