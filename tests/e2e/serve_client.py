@@ -94,6 +94,14 @@ class Server:
         self.thread.join(5)
 
 
+def serving(*flags, **how):
+    """For fixtures: a server that is well at the end, whatever was done to it, and stops in order."""
+    server = Server(*flags, **how)
+    yield server
+    assert server.ask("GET", "/health").status == 200
+    server.stop()
+
+
 def open_stream(server, headers=None, **body):
     """A chat whose answer nobody has read yet."""
     s = server.connect(60)

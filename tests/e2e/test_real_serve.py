@@ -1,7 +1,7 @@
 """The server with a real model: what an agent's turns read again, and that company changes no word."""
 import concurrent.futures, os
 import pytest
-from serve_client import SOURCE, Server
+from serve_client import SOURCE, serving
 
 CACHE = os.environ.get("R2LM_MODEL_CACHE", os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "r2lm", "models"))
 QWEN = os.path.join(CACHE, "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
@@ -10,9 +10,7 @@ if not os.path.exists(QWEN): pytest.skip("not fetched yet; run tools/fetch_model
 
 @pytest.fixture(scope="module")
 def server():
-    s = Server("--ctx-size", 8192, model=QWEN)
-    yield s
-    s.stop()
+    yield from serving("--ctx-size", 8192, model=QWEN)
 
 
 def test_an_agent_does_not_read_again_what_it_said(server):

@@ -5,15 +5,11 @@ The toy thinks without end, prints "an" and never stops by itself.
 import concurrent.futures, json, subprocess
 import pytest
 
-from serve_client import PROGRAM, TOY, Server, error, events
+from serve_client import PROGRAM, Server, TOY, error, events, serving
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server("--budget", 0)
-    yield s
-    assert s.ask("GET", "/health").status == 200   # whatever was done to it
-    s.stop()
+def server(): yield from serving("--budget", 0)
 
 
 # ---------------------------------------------------------------- about the server

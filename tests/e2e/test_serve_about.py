@@ -2,14 +2,11 @@
 import datetime, json, socket, time
 import pytest
 
-from serve_client import TOY, Server, error
+from serve_client import Server, TOY, error, serving
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server("--parallel", 3)
-    yield s
-    s.stop()
+def server(): yield from serving("--parallel", 3)
 
 
 def test_models_for_all_clients(server):

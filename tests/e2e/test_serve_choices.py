@@ -2,15 +2,11 @@
 import concurrent.futures, json, socket, time
 import pytest
 
-from serve_client import Server, events
+from serve_client import Server, events, serving
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server("--budget", 0)
-    yield s
-    assert s.ask("GET", "/health").status == 200
-    s.stop()
+def server(): yield from serving("--budget", 0)
 
 
 WILD = dict(max_tokens=24, temperature=2, top_p=1, min_p=0)

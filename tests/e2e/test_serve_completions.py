@@ -3,18 +3,14 @@ the logits of the golden models, which other people's code computed."""
 import concurrent.futures, json, math, os, shutil, subprocess
 import pytest
 
-from serve_client import PROGRAM, SOURCE, TOY, Server, error, events
+from serve_client import PROGRAM, SOURCE, Server, TOY, error, events, serving
 
 GOLDEN = os.environ.get("R2LM_GOLDEN_DIR", os.path.join(SOURCE, "tests", "golden"))
 WILD = dict(max_tokens=24, temperature=2, top_p=1, min_p=0)
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server()
-    yield s
-    assert s.ask("GET", "/health").status == 200
-    s.stop()
+def server(): yield from serving()
 
 
 def complete(server, path="/v1/completions", code=200, **body):

@@ -1,16 +1,13 @@
 """A last message of the assistant that is to be continued."""
 import pytest
 
-from serve_client import Server, error, events
+from serve_client import error, events, serving
 
 ASK = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server("--budget", 0)
-    yield s
-    s.stop()
+def server(): yield from serving("--budget", 0)
 
 
 def begun(text, **more): return ASK + [{"role": "assistant", "content": text, "prefix": True, **more}]

@@ -4,30 +4,18 @@ The toy thinks without end, prints "an" and never closes its block by itself.
 """
 import http.client, json
 import pytest
+import toy_variant
 
-from serve_client import KEY, TOY, Server, error, events
+from serve_client import KEY, Server, TOY, error, events, serving
 
-TEMPLATE_BYTES = 317    # of the toy's chat template
 OPEN, CLOSED = "<think>\n", "<think>\n\n</think>\n\n"
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server()
-    yield s
-    s.stop()
+def server(): yield from serving()
 
 
-def toy_with(tmp_path, template):
-    """The toy with another chat template, as long as its own."""
-    data = open(TOY, "rb").read()
-    at = data.index(b"{%- for m in messages %}")
-    text = template.encode()
-    assert data[at - 8:at] == TEMPLATE_BYTES.to_bytes(8, "little") and len(text) <= TEMPLATE_BYTES - 4
-    text += b"{#" + b" " * (TEMPLATE_BYTES - len(text) - 4) + b"#}"
-    path = tmp_path / "toy.gguf"
-    path.write_bytes(data[:at] + text + data[at + TEMPLATE_BYTES:])
-    return path
+def toy_with(tmp_path, template): return toy_variant.write(TOY, str(tmp_path / "toy.gguf"), template)
 
 
 def answer(server, **body):

@@ -1,7 +1,7 @@
 """Who waits for whom, and what is read only once: turns, portions, preemption, cancellation, the prefix cache, metrics."""
 import concurrent.futures, re, socket, threading, time
 import pytest
-from serve_client import Server, error, events, open_stream, until
+from serve_client import Server, error, events, open_stream, serving, until
 
 LONG = 60000   # tokens: nobody waits for the end of that
 THINK_OFF = {"reasoning_effort": "none"}
@@ -32,11 +32,7 @@ def open_chat(server, text, headers=None, **body): return open_stream(server, he
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server("--ctx-size", 16384)
-    yield s
-    assert s.ask("GET", "/health").status == 200
-    s.stop()
+def server(): yield from serving("--ctx-size", 16384)
 
 
 # ---------------------------------------------------------------- turns

@@ -5,18 +5,14 @@ R2LM_SERVE_SCHEMAS sets how many random ones (60), R2LM_SCHEMA_SEED the first.
 import concurrent.futures, json, os, re
 import pytest
 
-from serve_client import KEY, SOURCE, Server, error, events
+from serve_client import KEY, SOURCE, Server, error, events, serving
 
 WORDS = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 10, "maximum": 99}, "of": {"enum": ["a", "b"]}}, "required": ["n", "of"], "additionalProperties": False}
 LOOSE = dict(temperature=2, top_p=1, min_p=0, frequency_penalty=2, presence_penalty=2)    # the toy would write "an" for ever
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server()
-    yield s
-    assert s.ask("GET", "/health").status == 200
-    s.stop()
+def server(): yield from serving()
 
 
 def texts(said): return [(c["message"]["content"], c["finish_reason"]) for c in said["choices"]]

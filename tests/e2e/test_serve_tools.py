@@ -5,7 +5,7 @@ The toy writes calls because the grammar lets it write nothing else; it writes a
 import json, os
 import pytest
 import toy_variant
-from serve_client import Server, TOY, error, events
+from serve_client import Server, TOY, error, events, serving
 
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden")
 MARKS = ["<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"]
@@ -56,10 +56,7 @@ def gather(chunks):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    s = Server("--budget", 0, model=toy_variant.write(TOY, str(tmp_path_factory.mktemp("toy") / "toy.gguf")))
-    yield s
-    assert s.ask("GET", "/health").status == 200
-    s.stop()
+    yield from serving("--budget", 0, model=toy_variant.write(TOY, str(tmp_path_factory.mktemp("toy") / "toy.gguf")))
 
 
 @pytest.fixture(scope="module", params=["qwen", "deepseek", "fenced", "llama"])

@@ -2,14 +2,11 @@
 import concurrent.futures, http.client, json, os, re, shutil, signal, socket, ssl, stat, subprocess, time
 import pytest
 
-from serve_client import H, KEY, PROGRAM, TOY, Server, error, events, make_certificate, open_stream, until
+from serve_client import H, KEY, PROGRAM, Server, TOY, error, events, make_certificate, open_stream, serving, until
 
 
 @pytest.fixture(scope="module")
-def server():
-    s = Server("--budget", 0)
-    yield s
-    s.stop()
+def server(): yield from serving("--budget", 0)
 
 
 def refused(*flags, code=2, env=None, model=TOY):
