@@ -1,5 +1,6 @@
 #include "sampler/sampler.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -286,7 +287,8 @@ static int32_t draw_any(r2i_sampler *s, int32_t likeliest, double u) {
 int32_t r2i_sampler_draw(r2i_sampler *s, const r2i_sampling *p, const r2i_draw *draw) {
     const float *logits = adjust(s, p, draw);
     const int32_t likeliest = r2i_largest_logit(logits, s->n_vocab);
-    if (likeliest < 0 || !isfinite(logits[likeliest]) || p->temperature <= 0) {
+    /* Where denormal numbers count as none, dividing by one gives none either. */
+    if (likeliest < 0 || !isfinite(logits[likeliest]) || p->temperature < FLT_MIN) {
         return likeliest >= 0 && isfinite(logits[likeliest]) ? likeliest : -1;
     }
     const double u = r2i_random_unit(p->seed, 0, draw->position);

@@ -116,6 +116,21 @@ void r2i_desk_stop_thinking(r2i_desk *d, r2i_job *job) {
     (void)pthread_mutex_unlock(&d->lock);
 }
 
+static r2i_job *job_of(r2i_link *link) {
+    return (r2i_job *)(void *)link;
+}
+
+r2i_job *r2i_desk_take_reading(r2i_desk *d) {
+    r2i_link *next = d->to_read.first;
+    while (next != NULL && job_of(next)->key == d->last_key)
+        next = next->next;
+    if (next == NULL) next = d->to_read.first;
+    if (next == NULL) return NULL;
+    (void)r2i_queue_remove(&d->to_read, next);
+    d->last_key = job_of(next)->key;
+    return job_of(next);
+}
+
 r2i_job *r2i_desk_take_ready(r2i_desk *d) {
     (void)pthread_mutex_lock(&d->lock);
     r2i_job *job = d->ready_first;

@@ -76,6 +76,7 @@ typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t has_reading, has_writing;
     r2i_queue to_read; /* jobs */
+    uint64_t last_key; /* whose was read last */
     r2i_turns to_write;
     r2i_job *ready_first, *ready_last;
     bool is_over;
@@ -109,6 +110,10 @@ void r2i_desk_abandon(r2i_desk *desk, r2i_job *job);
 void r2i_desk_stop_thinking(r2i_desk *desk, r2i_job *job);
 /* A job that has something to send, or NULL. */
 r2i_job *r2i_desk_take_ready(r2i_desk *desk);
+
+/* For the reader, under the lock: the next of another key than the last one's, so that the many of one do
+ * not hold up those of others; else the first, or NULL. */
+r2i_job *r2i_desk_take_reading(r2i_desk *desk);
 
 /* For the others: under the lock, something of the job is to be sent. */
 void r2i_desk_tell(r2i_desk *desk, r2i_job *job);

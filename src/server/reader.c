@@ -10,6 +10,8 @@
 #include "server/reasoning.h"
 #include "server/request_fields.h"
 
+enum { MOST_TOKENIZED_BYTES = 4 << 20 };
+
 /* What the library says about a prompt, as an answer to the client. */
 static r2_status refuse_status(r2i_refusal *refusal, const char *param, r2_status status,
                                const r2_error *err) {
@@ -129,11 +131,14 @@ static r2_status read_completion(const r2i_reader *reader, r2i_job *job) {
 
 /* ---- what needs no engine ---- */
 
-static json_t *token_list(const r2_token *tokens, int32_t n_tokens) {
-    json_t *list = json_array();
-    for (int32_t i = 0; list != NULL && i < n_tokens; i++)
-        (void)json_array_append_new(list, json_integer(tokens[i]));
-    return list;
+/* {"tokens": [...]}, without a tree: there may be millions. */
+static r2_status write_tokens(r2i_job *job, const r2_token *tokens, int32_t n_tokens) {
+    r2i_buffer *out = &job->out.reply;
+    r2_status status = r2i_buffer_append_text(out, "{\"tokens\":[", NULL);
+    for (int32_t i = 0; status == R2_OK && i < n_tokens; i++)
+        status = r2i_buffer_append_format(out, NULL, i > 0 ? ",%d" : "%d", tokens[i]);
+    if (status == R2_OK) status = r2i_buffer_append_text(out, "]}", NULL);
+    return status == R2_OK ? R2_OK : r2i_refuse_memory(&job->refusal);
 }
 
 static r2_status write_reply(r2i_job *job, json_t *reply) {
@@ -159,21 +164,24 @@ static r2_status tokenize(const r2i_reader *reader, r2i_job *job, const json_t *
     if (!json_is_string(content))
         return r2i_refuse(&job->refusal, 400, "content", "invalid_type",
                           "content: expected a text");
+    const size_t n_bytes = json_string_length(content);
+    if (n_bytes > MOST_TOKENIZED_BYTES) /* the others wait meanwhile */
+        return r2i_refuse(&job->refusal, 400, "content", "out_of_range",
+                          "content: expected at most %d bytes, found %zu", MOST_TOKENIZED_BYTES,
+                          n_bytes);
     R2I_TRY(read_flag(body, "add_special", &has_start, &job->refusal));
     R2I_TRY(read_flag(body, "parse_special", &has_special, &job->refusal));
     const int flags = (has_start ? R2_TOKENIZE_START : 0) | (has_special ? R2_TOKENIZE_SPECIAL : 0);
-    const size_t n_bytes = json_string_length(content);
     const size_t cap_bytes =
         (n_bytes + 16) * sizeof(r2_token); /* no token is shorter than a byte */
     r2_token *tokens = r2i_heap_take(reader->desk->heap, cap_bytes);
     if (tokens == NULL) return r2i_refuse_memory(&job->refusal);
-    const r2_status status =
-        r2_tokenize(reader->options->model, json_string_value(content), n_bytes, flags, tokens,
-                    (int32_t)(n_bytes + 16), &n_tokens, &err);
-    json_t *list = status == R2_OK ? token_list(tokens, n_tokens) : NULL;
+    r2_status status = r2_tokenize(reader->options->model, json_string_value(content), n_bytes,
+                                   flags, tokens, (int32_t)(n_bytes + 16), &n_tokens, &err);
+    status = status == R2_OK ? write_tokens(job, tokens, n_tokens)
+                             : refuse_status(&job->refusal, "content", status, &err);
     r2i_heap_give(reader->desk->heap, tokens, cap_bytes);
-    if (status != R2_OK) return refuse_status(&job->refusal, "content", status, &err);
-    return write_reply(job, json_pack("{s:o}", "tokens", list));
+    return status;
 }
 
 static r2_status add_token(const r2i_reader *reader, const json_t *item, r2_detokenizer *texts,
@@ -202,9 +210,10 @@ static r2_status detokenize(const r2i_reader *reader, r2i_job *job, const json_t
     r2i_buffer_init(&out, reader->desk->heap, SIZE_MAX / 2);
     for (size_t i = 0; status == R2_OK && i < json_array_size(tokens); i++)
         status = add_token(reader, json_array_get(tokens, i), texts, &out, &job->refusal);
-    if (status == R2_OK &&
-        r2i_buffer_append_text(&out, r2_detokenizer_finish(texts), NULL) == R2_OK)
-        status = write_reply(job, json_pack("{s:s}", "content", out.bytes));
+    if (status == R2_OK)
+        status = r2i_buffer_append_text(&out, r2_detokenizer_finish(texts), NULL) == R2_OK
+                     ? write_reply(job, json_pack("{s:s}", "content", out.bytes))
+                     : r2i_refuse_memory(&job->refusal);
     r2_detokenizer_destroy(texts);
     r2i_buffer_destroy(&out);
     return status;
@@ -283,7 +292,7 @@ void *r2i_reader_run(void *argument) {
     r2i_desk *d = reader->desk;
     (void)pthread_mutex_lock(&d->lock);
     while (!d->is_over) {
-        r2i_job *job = (r2i_job *)(void *)r2i_queue_take(&d->to_read);
+        r2i_job *job = r2i_desk_take_reading(d);
         if (job == NULL) {
             (void)pthread_cond_wait(&d->has_reading, &d->lock);
             continue;

@@ -33,7 +33,7 @@ void r2i_reply_head_put(const r2i_server *s, const char *id, r2i_span origin, r2
     page[origin.n_bytes] = '\0';
     put(to, "Access-Control-Allow-Origin", page);
     put(to, "Access-Control-Expose-Headers",
-        "X-Request-Id, Request-Id, X-R2-Cache, Retry-After, Retry-After-Ms");
+        "X-Request-Id, Request-Id, X-R2-Cache, X-R2-Warning, Retry-After, Retry-After-Ms");
 }
 
 /* Until those who wait now are answered, by what answers took so far. */

@@ -6,6 +6,8 @@
 #include "base/failure.h"
 #include "server/request_fields.h"
 
+static const double least_repetition = 0.01;
+
 typedef struct {
     int64_t top_k, seed, n;
     double temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
@@ -93,6 +95,15 @@ static r2_status read_biases(r2i_wishes *w, const json_t *body, r2i_refusal *r) 
     return R2_OK;
 }
 
+/* Divided by less, logits are no numbers any more. */
+static r2_status check_repetition(double penalty, r2i_refusal *r) {
+    static const char name[] = "repetition_penalty";
+    return penalty == 0 || penalty >= least_repetition
+               ? R2_OK
+               : r2i_refuse(r, 400, name, "out_of_range", "%s: expected 0 or %g to 10, found %g",
+                            name, least_repetition, penalty);
+}
+
 static void take_values(r2i_wishes *w, const values *v) {
     r2_sampling *s = &w->options.sampling;
     s->temperature = (float)v->temperature;
@@ -126,6 +137,7 @@ r2_status r2i_wishes_read(r2i_wishes *w, const json_t *body, r2i_refusal *r) {
                  .seed = (int64_t)s->seed,
                  .n = 1 };
     R2I_TRY(r2i_fields_read(&table, body, &v, r));
+    R2I_TRY(check_repetition(v.repetition_penalty, r));
     take_values(w, &v);
     R2I_TRY(read_stop(w, body, r));
     R2I_TRY(read_biases(w, body, r));

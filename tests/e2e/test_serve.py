@@ -39,6 +39,8 @@ def test_text_endpoints(server):
     assert len(server.ask("POST", "/tokenize", {"content": "<|im_end|>"}).json["tokens"]) > 1
     assert len(server.ask("POST", "/tokenize", {"content": "<|im_end|>", "parse_special": True}).json["tokens"]) == 1
     assert error(server.ask("POST", "/tokenize", {"content": 3}), 400)["param"] == "content"
+    assert len(server.ask("POST", "/tokenize", {"content": "a" * (1 << 20)}).json["tokens"]) == 1 << 20
+    assert error(server.ask("POST", "/tokenize", {"content": "a" * ((4 << 20) + 1)}), 400)["param"] == "content"
     for bad in ([-1], [1 << 40], ["a"], [1.5], 7): assert error(server.ask("POST", "/detokenize", {"tokens": bad}), 400)["param"] == "tokens"
 
 
@@ -121,7 +123,7 @@ BAD_FIELDS = {
     "messages": [None, [], {}, "hi", [7], [{}], [{"role": "king", "content": "x"}], [{"role": "user"}], [{"role": "user", "content": 5}],
                  [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], [{"role": "user", "content": [{"type": "text", "text": 3}]}],
                  [{"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}]],
-    "max_tokens": [0, -1, 1.5, "5", True, [], {}, 1 << 40], "max_completion_tokens": [0, "x"], "n": [0, 17, "1", -5, 1.5, True], "temperature": [-0.1, 2.1, "1", [], True],
+    "max_tokens": [0, -1, 1.5, "5", True, [], {}, 1 << 40], "max_completion_tokens": [0, "x"], "n": [0, 17, "1", -5, 1.5, True], "temperature": [-0.1, 2.1, "1", [], True], "repetition_penalty": [-1, 11, 1e-40, "1"],
     "top_p": [-1, 1.01, "x"], "top_k": [-1, 1.5, "x"], "min_p": [2, -1], "presence_penalty": [3, "x"], "frequency_penalty": [-2.5, {}], "seed": ["x", 1.5, {}],
     "stop": [3, {}, [3], [""], "", ["x"] * 17], "stream": ["yes", 1, []], "stream_options": [3, {"include_usage": "x"}], "logprobs": [1, "x"],
     "top_logprobs": [21, -1, "x", 3], "reasoning_effort": ["much", 3], "thinking": ["on", {"type": "maybe"}, {"type": "enabled", "budget_tokens": -1}, {}],
@@ -152,6 +154,11 @@ def test_prompt_beyond_the_context(server):
 def test_answer_ends_at_the_context(server):
     said = server.chat(temperature=0, reasoning_effort="none")
     assert said["choices"][0]["finish_reason"] == "length" and said["usage"]["total_tokens"] <= 1024 + 1
+
+
+def test_a_temperature_as_good_as_none(server):
+    answers = [server.chat(temperature=t, max_tokens=9, reasoning_effort="none")["choices"] for t in (0, 5e-324, 1e-45, 1e-39)]
+    assert all(a == answers[0] for a in answers)
 
 
 # ---------------------------------------------------------------- many at once

@@ -238,7 +238,7 @@ BAD = {
                [[[1]]], "", ["a", ""], ["x"] * 257, [{}]],
     "suffix": [3, [], {}, True], "max_tokens": [-1, "5", 1.5, True, [], {}, 1 << 40], "echo": [1, "x", []], "logprobs": [21, -1, "x", True, 1.5, []],
     "best_of": [2, 0, 17, "x", True, 1.5], "n": [0, 17, "1", -5, 1.5, True], "temperature": [-0.1, 2.1, "1", [], True], "top_p": [-1, 1.01, "x"], "top_k": [-1, 1.5, "x"],
-    "min_p": [2, -1], "presence_penalty": [3, "x"], "frequency_penalty": [-2.5, {}], "repetition_penalty": [-1, "x"], "seed": ["x", 1.5, {}],
+    "min_p": [2, -1], "presence_penalty": [3, "x"], "frequency_penalty": [-2.5, {}], "repetition_penalty": [-1, 1e-40, "x"], "seed": ["x", 1.5, {}],
     "stop": [3, {}, [3], [""], "", ["x"] * 17], "stream": ["yes", 1, []], "stream_options": [3, {"include_usage": "x"}], "logit_bias": [[], {"x": 1}, {"5": 101}, {"99999": 1}],
     "messages": [[{"role": "user", "content": "x"}]], "tools": [[{}]], "response_format": [{"type": "yaml"}], "regex": ["(", 3], "grammar": ["x"], "guided_choice": [[], "x"], "model": [3], "metadata": ["x"], "user": [3],
     "return_progress": ["x", 1],

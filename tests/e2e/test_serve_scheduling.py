@@ -164,6 +164,27 @@ def test_a_key_with_nothing_under_way_finds_a_place(tmp_path):
         server.stop()
 
 
+def test_many_texts_of_one_key_do_not_hold_up_another(tmp_path):
+    """What takes long before the engine sees it: twelve large texts of A's; B's comes behind the one that is being read, or the next."""
+    keys = tmp_path / "keys"
+    keys.write_text("sk-a\nsk-b\n")
+    server = Server("--api-key-file", keys)
+    count = lambda: sum("/tokenize" in l for l in server.lines)
+    body = json.dumps({"content": "ab " * (1 << 20)}).encode()
+    head = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    try:
+        many = [server.connect(60) for _ in range(12)]
+        for s in many: s.sendall(head % len(body) + body)
+        until(lambda: count() > 0)   # the others have arrived by then
+        n_before = count()
+        assert n_before < 8
+        assert server.ask("POST", "/detokenize", {"tokens": [1]}, B).status == 200
+        assert count() <= n_before + 3
+        for s in many: s.close()
+    finally:
+        server.stop()
+
+
 # ---------------------------------------------------------------- a small cache
 def test_more_than_the_cache_holds():
     """32 answers of up to 2,000 tokens share room for 8,192: the young give way, all end, with the same words as alone."""
