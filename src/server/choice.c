@@ -9,10 +9,10 @@ enum { READ_TOKENS = 64, JOINT_TOKENS = 8, MAX_TEXT_BYTES = 1 << 26 };
 
 /* ---- from tokens to text ---- */
 
-static r2_status add_logprobs(r2i_choice *c, const r2_generated *g) {
+static r2_status add_logprobs(r2i_choice *c, const r2_generated *g, r2i_buffer *out) {
     r2i_token_logprob t = { .token = g->token, .logprob = g->logprob, .offset = c->n_characters };
     t.n_top = r2_sequence_top_logprobs(c->sequence, t.top, c->wishes->n_top);
-    return r2i_buffer_append(&c->out.logprobs, &t, sizeof t, NULL);
+    return r2i_buffer_append(out, &t, sizeof t, NULL);
 }
 
 /* ---- raw answers: all tokens are text, with their places in it ---- */
@@ -44,7 +44,7 @@ static r2_status begin_raw(r2i_choice *c) {
 static r2_status add_raw_token(r2i_choice *c, const r2i_choice_context *x, const r2_generated *g) {
     if (c->n_drawn == 1) R2I_TRY(begin_raw(c));
     if (c->wishes->is_prompt_only || r2_token_is_end(x->model, g->token)) return R2_OK;
-    if (c->wishes->wants_logprobs) R2I_TRY(add_logprobs(c, g));
+    if (c->wishes->wants_logprobs) R2I_TRY(add_logprobs(c, g, &c->out.logprobs));
     const char *text = r2_detokenizer_feed(c->texts[1], g->token);
     count_characters(c, text);
     return r2i_stop_text_feed(&c->stop, text, false, &c->out.answer, NULL);
@@ -98,19 +98,44 @@ static r2_status add_pieces(r2i_choice *c, const r2_answer_piece *pieces, int32_
     return R2_OK;
 }
 
+static bool have_call(const r2_answer_piece *pieces, int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        if (pieces[i].kind != R2_PIECE_CONTENT) return true;
+    }
+    return false;
+}
+
+static r2_status keep_logprobs(r2i_choice *c) {
+    const r2i_buffer held = c->held_logprobs;
+    c->held_logprobs.n_bytes = 0;
+    return r2i_buffer_append(&c->out.logprobs, held.bytes, held.n_bytes, NULL);
+}
+
+/* Those of content.  While a call may have begun its tokens are held: if there is none, they are content. */
+static r2_status add_content_logprobs(r2i_choice *c, const r2_generated *g,
+                                      const r2_answer_piece *pieces, int32_t n) {
+    const bool is_in_call = r2_tool_parser_is_in_call(c->calls);
+    c->is_call_known |= have_call(pieces, n);
+    if (c->is_call_known) c->held_logprobs.n_bytes = 0;
+    const bool is_content = n > 0 && !is_in_call && !have_call(pieces, n);
+    if (!c->is_call_known || is_content) R2I_TRY(add_logprobs(c, g, &c->held_logprobs));
+    if (is_in_call) return R2_OK;
+    c->is_call_known = false;
+    return keep_logprobs(c);
+}
+
 static r2_status add_answer_token(r2i_choice *c, const r2i_choice_context *x,
                                   const r2_generated *g) {
     const bool wants_logprobs = c->wishes->wants_logprobs && !r2_token_is_end(x->model, g->token);
     if (c->calls == NULL) {
-        if (wants_logprobs) R2I_TRY(add_logprobs(c, g));
+        if (wants_logprobs) R2I_TRY(add_logprobs(c, g, &c->out.logprobs));
         return add_answer(c, r2_detokenizer_feed(c->texts[1], g->token), false);
     }
     const r2_answer_piece *pieces;
     int32_t n;
-    const bool was_in_call = r2_tool_parser_is_in_call(c->calls);
     R2I_TRY(r2_tool_parser_feed(c->calls, g->token, &pieces, &n, NULL));
-    const bool is_content = !was_in_call && !r2_tool_parser_is_in_call(c->calls);
-    if (wants_logprobs && is_content) R2I_TRY(add_logprobs(c, g));
+    if (wants_logprobs && !c->wishes->is_calls_alone)
+        R2I_TRY(add_content_logprobs(c, g, pieces, n));
     return add_pieces(c, pieces, n);
 }
 
@@ -147,6 +172,7 @@ r2_status r2i_choice_finish(r2i_choice *c) {
         int32_t n;
         R2I_TRY(r2_tool_parser_finish(c->calls, &pieces, &n, NULL));
         R2I_TRY(add_pieces(c, pieces, n));
+        if (!c->is_call_known && !have_call(pieces, n)) R2I_TRY(keep_logprobs(c));
     }
     return add_answer(c, r2_detokenizer_finish(c->texts[1]), true);
 }
@@ -173,6 +199,7 @@ void r2i_choice_init(r2i_choice *c, struct r2i_job *job, int32_t index, r2i_heap
     r2i_buffer_init(&c->out.answer, heap, MAX_TEXT_BYTES);
     r2i_buffer_init(&c->out.logprobs, heap, MAX_TEXT_BYTES);
     r2i_buffer_init(&c->content, heap, MAX_TEXT_BYTES);
+    r2i_buffer_init(&c->held_logprobs, heap, MAX_TEXT_BYTES);
     r2i_call_list_init(&c->out.calls, heap);
 }
 
@@ -251,6 +278,7 @@ void r2i_choice_release(r2i_choice *c) {
     r2_tool_parser_destroy(c->calls);
     c->calls = NULL;
     r2i_buffer_destroy(&c->content);
+    r2i_buffer_destroy(&c->held_logprobs);
     r2_grammar_matcher_destroy(c->matcher);
     c->matcher = NULL;
     r2i_stop_text_destroy(&c->stop);

@@ -71,6 +71,8 @@ typedef struct r2i_choice {
     r2_detokenizer *texts[2];    /* of thoughts and of the answer */
     r2_tool_parser *calls;       /* tells calls from the answer; NULL: there are no tools */
     r2i_buffer content;          /* room for a piece of it */
+    r2i_buffer held_logprobs;    /* of what may yet be a call, or content */
+    bool is_call_known;          /* of what is being written: it is one */
     r2i_stop_text stop;
     int32_t n_drawn;       /* tokens seen */
     bool is_think_stopped; /* from outside */

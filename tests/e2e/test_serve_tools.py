@@ -256,3 +256,18 @@ def test_results_do_not_become_turns(family):
     assert evil in hostile["prompt"] and hostile["n_tokens"] - plain["n_tokens"] >= n_evil - 2 > 100
     inside = json.dumps({"a": evil}, ensure_ascii=False)
     assert count("x", inside)["n_tokens"] - count("x", '{"a": ""}')["n_tokens"] >= n_evil - 2
+
+
+# ---------------------------------------------------------------- log-probabilities
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_was_held_as_a_call_and_is_none_has_logprobs(server, stream):
+    """An object may be a call until it is known to be none; of calls no token is listed."""
+    body = dict(temperature=0, max_tokens=60, reasoning_effort="none", tools=TOOLS, logprobs=True, stream=stream)
+    for more in ({"response_format": {"type": "json_object"}}, {}, {"tool_choice": "required"}):
+        said = server.chat(**body, **more)
+        chunks = [c for e in events(said.text) for c in e["choices"]] if stream else said["choices"]
+        shown = [c["delta" if stream else "message"] for c in chunks]
+        text = "".join(m.get("content") or "" for m in shown)
+        tokens = [t for c in chunks for t in (c["logprobs"] or {}).get("content", [])]
+        assert bytes(b for t in tokens for b in t["bytes"]).decode() == text
+        assert bool(text) == ("tool_choice" not in more)
