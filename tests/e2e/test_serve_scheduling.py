@@ -1,5 +1,5 @@
 """Who waits for whom, and what is read only once: turns, portions, preemption, cancellation, the prefix cache, metrics."""
-import concurrent.futures, re, socket, threading, time
+import concurrent.futures, json, re, socket, threading, time
 import pytest
 from serve_client import Server, error, events, open_stream, serving, until
 
