@@ -267,7 +267,7 @@ def test_a_request_may_take_only_so_long():
 
 def test_sigterm_finishes_what_runs():
     server = Server()
-    s = open_stream(server, max_tokens=900)
+    s = open_stream(server, max_tokens=900, n=16, temperature=1.5, logprobs=True, top_logprobs=20)   # not over before the signal comes
     got = s.recv(100)
     server.child.send_signal(signal.SIGTERM)
     while piece := s.recv(65536): got += piece
