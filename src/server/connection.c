@@ -229,14 +229,17 @@ static r2_status check_head(r2i_connection *c) {
                         (h->method.n_bytes == 4 && memcmp(h->method.text, "HEAD", 4) == 0);
     if (!r2i_gate_host_is_ours(gate, h->host))
         return r2i_refuse(r, 403, NULL, "host_not_allowed",
-                          "Host: this name is not one of this server's");
+                          "Host: this name is not one of this server's; --allow-host adds one");
     if (!r2i_gate_origin_is_ours(gate, h))
-        return r2i_refuse(r, 403, NULL, "origin_not_allowed",
-                          "Origin: pages from elsewhere may not use this server");
+        return r2i_refuse(
+            r, 403, NULL, "origin_not_allowed",
+            "Origin: pages from elsewhere may not use this server; --allow-origin lets "
+            "one in");
     if (!is_post && !is_get && !is_preflight)
         return r2i_refuse(r, 405, NULL, NULL, "expected GET or POST");
     if (!is_preflight && !is_open_to_all(h->target) && r2i_gate_find_key(gate, h) < 0)
-        return r2i_refuse(r, 401, NULL, "invalid_api_key", "expected a valid API key");
+        return r2i_refuse(r, 401, NULL, "invalid_api_key",
+                          "expected a valid API key, as Authorization: Bearer KEY or x-api-key");
     if (is_post && !is_json(h->content_type))
         return r2i_refuse(r, 415, NULL, NULL, "Content-Type: expected application/json");
     return R2_OK;
