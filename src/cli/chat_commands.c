@@ -263,7 +263,7 @@ static const char *nearest(const char *name) {
     int best_distance = 4;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         const int distance = r2i_word_distance(name, commands[i].name);
-        if (distance >= best_distance) continue;
+        if (distance >= best_distance || 2 * distance > (int)strlen(name)) continue;
         best_distance = distance;
         best = commands[i].name;
     }

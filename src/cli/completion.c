@@ -20,11 +20,15 @@ static bool has_levels(const r2i_option *o) {
     return o->kind == R2I_OPTION_LEVEL;
 }
 
-/* "[list|get] [FLAG]": words to choose from are in small letters. */
+/* "[list|get] [FLAG]", "train INPUT...": words to choose from are in small letters. */
 static const char *print_first_words(const r2i_command *c) {
     const char *at = c->arguments + (c->arguments[0] == '[');
     const size_t n = strcspn(at, "] ");
-    if (!islower((unsigned char)*at) || memchr(at, '|', n) == NULL) return "";
+    if (c->bit == R2I_FOR_HELP) {
+        print_commands();
+        return " ";
+    }
+    if (!islower((unsigned char)*at)) return "";
     for (size_t i = 0; i < n; i++)
         (void)fputc(at[i] == '|' ? ' ' : at[i], stdout);
     return " ";

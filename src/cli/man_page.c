@@ -91,6 +91,7 @@ static void print_end(void) {
         ".SH EXIT STATUS\n.TP\n.B 0\nsuccess\n.TP\n.B 1\nfailure\n.TP\n.B 2\nwrong usage\n"
         ".TP\n.B 3\na model or file is missing or corrupt, or not supported\n.TP\n.B 4\nmemory "
         "or context is full\n"
+        ".TP\n.B 7\ntraining: loss or gradient became no number\n"
         ".TP\n.B 128+N\nended by signal N\n");
 }
 

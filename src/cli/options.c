@@ -41,12 +41,14 @@ static r2_status fail_unknown(unsigned command, const char *name, r2_error *err)
         if ((o->commands & command) == 0) continue;
         int distance = r2i_word_distance(name, o->name);
         if (strlen(name) > 2 && strncmp(name, o->name, strlen(name)) == 0) distance = 0;
-        if (distance < best_distance) {
+        /* A word of which less than half is right is no slip of the fingers. */
+        if (distance < best_distance && 2 * distance <= (int)strlen(name)) {
             best_distance = distance;
             best = o->name;
         }
     }
-    if (best == NULL) return r2i_fail(err, R2_E_ARGUMENT, "--%.60s: no such flag here", name);
+    if (best == NULL)
+        return r2i_fail(err, R2_E_ARGUMENT, "--%.60s: no such flag here; --help lists them", name);
     return r2i_fail(err, R2_E_ARGUMENT, "--%.60s: no such flag here; did you mean --%s?", name,
                     best);
 }

@@ -474,6 +474,12 @@ def test_completions_know_the_command(tmp_path):
     assert offered("convert", "--type", "") == ["keep", "f32", "f16", "bf16"] and "keep" not in offered("quantize", "--type", "")
     assert offered("run", "--cache-type", "") == ["bf16", "f16", "q8"] and "f32" in offered("plan", "--cache-type", "")
     assert offered("config", "")[:4] == ["list", "get", "set", "unset"] and offered("completion", "")[:3] == ["bash", "zsh", "fish"]
+    assert offered("tokenizer", "")[0] == "train" and offered("help", "qu") == ["quantize"] and offered("show", "")[0].startswith("--")
+
+
+def test_what_is_far_from_every_flag_is_no_slip():
+    said = one_line(r2lm("chat", "--nope", code=USAGE).err)
+    assert "did you mean" not in said and "--help" in said
 
 
 def test_completions(tmp_path):
