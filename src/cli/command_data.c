@@ -55,6 +55,11 @@ static r2_status prepare(data_work *w, r2_error *err) {
     const r2_status status =
         r2_data_prepare(&w->result, w->session.model, o->output, &options, err);
     r2i_terminal_clear_progress(&p->terminal);
+    if (status == R2_OK && w->result.validation.n_documents == 0 && o->validation > 0)
+        r2i_program_note(p,
+                         "no document was put aside for validation: --validation %g is small for "
+                         "%" PRId64,
+                         o->validation, w->result.train.n_documents);
     return status;
 }
 

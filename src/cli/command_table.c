@@ -78,16 +78,18 @@ const r2i_command r2i_command_table[] = {
       R2I_FOR_DATA, r2i_data_command,
       "`data prep INPUT... -o DIR` reads text files, or JSONL with a text, messages, or a question "
       "and its answer\n"
-      "per line: files, folders with all below them, or standard input (-).  Copies, near copies "
-      "and "
-      "what\n"
-      "evaluation sets hold are left out; chats teach the assistant's turns only.  -m gives the "
-      "tokenizer, which\n"
-      "must be that of the model to train: a model, or a folder with tokenizer.json.  DIR holds "
-      "shards of tokens\n"
-      "with checksums, manifest.json and a data card; it appears when it is complete.  `data show "
-      "DIR` reads and\n"
-      "checks it." },
+      "per line: files, all that folders hold but hidden files, or standard input (-).  Copies, "
+      "near "
+      "copies and\n"
+      "what evaluation sets hold are left out; chats teach the assistant's turns only.  -m gives "
+      "the "
+      "tokenizer,\n"
+      "which must be that of the model to train: a model, or a folder with tokenizer.json.  DIR "
+      "holds shards of\n"
+      "tokens with checksums, manifest.json and a data card; it appears when it is complete.  "
+      "`data "
+      "show DIR`\n"
+      "reads and checks it." },
     { "plot", NULL, "RUN...", "show how training went, several runs side by side", R2I_FOR_PLOT,
       r2i_plot_command,
       "RUN is the folder of a run or a metrics.jsonl: an object of numbers with \"step\" on each "

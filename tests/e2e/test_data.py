@@ -112,6 +112,12 @@ def test_the_same_text_goes_to_the_same_side():
     assert one == two and not one[0] & one[1] and 60 < len(one[0]) < 140
 
 
+def test_nothing_put_aside_is_said():
+    write("in.txt", "a text")
+    assert "validation" in r2lm("data", "prep", "-m", TOY, "-o", "x", "--validation", 1e-9, "in.txt").err
+    assert r2lm("data", "prep", "-m", TOY, "-o", "y", "--validation", 0, "in.txt").err == ""
+
+
 def test_same_bytes_every_time():
     write("in.txt", "the thing on a hill\n" * 30)
     prep("in.txt", to="x"), prep("in.txt", to="y")
