@@ -50,9 +50,14 @@ __attribute__((destructor)) static void end(void) {
 }
 """
 
-with open(PROGRAM, "rb") as f:
-    if b"__asan_init" in (program := f.read()) or b"__tsan_init" in program: pytest.skip("a sanitizer has its own allocator", allow_module_level=True)
-if not shutil.which("cc"): pytest.skip("needs a C compiler", allow_module_level=True)
+def missing():
+    """Why these tests cannot run; a reason, or nothing."""
+    with open(PROGRAM, "rb") as f: program = f.read()
+    if b"__asan_init" in program or b"__tsan_init" in program: return "a sanitizer has its own allocator"
+    return "" if shutil.which("cc") else "needs a C compiler"
+
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "runs")
 
 
 def refuser(folder, step=1):
