@@ -1,26 +1,6 @@
 #include "server/about.h"
 
-#include "server/json_text.h"
-
-enum { REPLY_BYTES = 1 << 20 };
-
-void r2i_reply_refuse_text(r2i_server *s, struct evhttp_request *request, const char *route,
-                           int http, const char *code, const char *text) {
-    r2i_refusal refusal;
-    (void)r2i_refuse(&refusal, http, NULL, code, "%s", text);
-    r2i_reply_refuse(s, request, route, &refusal);
-}
-
-void r2i_reply_json(r2i_server *s, struct evhttp_request *request, const char *route,
-                    json_t *value) {
-    r2i_buffer body;
-    r2i_buffer_init(&body, &s->heap, REPLY_BYTES);
-    if (r2i_json_append(&body, value) == R2_OK)
-        r2i_reply_send(s, request, 200, route, "application/json", &body);
-    else
-        r2i_reply_refuse_text(s, request, route, 503, NULL, "no memory for the reply");
-    r2i_buffer_destroy(&body);
-}
+enum { METRICS_BYTES = 1 << 20 };
 
 void r2i_show_health(r2i_server *s, struct evhttp_request *request, const char *path) {
     (void)path;
@@ -39,7 +19,7 @@ void r2i_show_version(r2i_server *s, struct evhttp_request *request, const char 
 void r2i_show_metrics(r2i_server *s, struct evhttp_request *request, const char *path) {
     r2i_buffer body;
     (void)path;
-    r2i_buffer_init(&body, &s->heap, REPLY_BYTES);
+    r2i_buffer_init(&body, &s->heap, METRICS_BYTES);
     if (r2i_metrics_write(s, &body) == R2_OK)
         r2i_reply_send(s, request, 200, "/metrics", "text/plain; version=0.0.4; charset=utf-8",
                        &body);

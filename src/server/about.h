@@ -12,10 +12,4 @@ void r2i_show_slots(r2i_server *server, struct evhttp_request *request, const ch
 /* model_list.c */
 void r2i_list_models(r2i_server *server, struct evhttp_request *request, const char *path);
 void r2i_show_model(r2i_server *server, struct evhttp_request *request, const char *path);
-
-/* Takes `value`. */
-void r2i_reply_json(r2i_server *server, struct evhttp_request *request, const char *route,
-                    json_t *value);
-void r2i_reply_refuse_text(r2i_server *server, struct evhttp_request *request, const char *route,
-                           int http, const char *code, const char *text);
 #endif

@@ -7,7 +7,7 @@
 #include "server/request_fields.h"
 #include "server/server_state.h"
 
-enum { MOST_BODY_BYTES = 4096, REPLY_BYTES = 4096 };
+enum { MOST_BODY_BYTES = 4096 };
 
 static const char route[] = "/v1/chat/completions/control";
 
@@ -53,27 +53,19 @@ static r2_status stop_thinking(r2i_server *s, uint64_t key, const char *id, r2i_
     return r2i_refuse(r, 404, "id", "unknown_id", "id: no answer of this name is running");
 }
 
-static r2_status write_reply(const wanted *w, r2i_buffer *out, r2i_refusal *r) {
-    json_t *reply = json_pack("{s:s, s:s, s:b}", "id", w->id, "action", w->action, "success", 1);
-    return r2i_json_append(out, reply) == R2_OK ? R2_OK : r2i_refuse_memory(r);
-}
-
 void r2i_control(r2i_server *s, struct evhttp_request *request, const char *path) {
     wanted w = { .body = NULL };
     r2i_refusal refusal = { .http = 0 };
-    r2i_buffer reply;
     const int32_t key = r2i_route_key(s, request);
     (void)path;
-    r2i_buffer_init(&reply, &s->heap, REPLY_BYTES);
     r2_status status =
         key >= 0 ? read_body(request, &w, &refusal)
                  : r2i_refuse(&refusal, 401, NULL, "invalid_api_key", "expected a valid API key");
     if (status == R2_OK) status = stop_thinking(s, (uint64_t)key, w.id, &refusal);
-    if (status == R2_OK) status = write_reply(&w, &reply, &refusal);
     if (status == R2_OK)
-        r2i_reply_send(s, request, 200, route, "application/json", &reply);
+        r2i_reply_json(s, request, route,
+                       json_pack("{s:s, s:s, s:b}", "id", w.id, "action", w.action, "success", 1));
     else
         r2i_reply_refuse(s, request, route, &refusal);
     json_decref(w.body);
-    r2i_buffer_destroy(&reply);
 }

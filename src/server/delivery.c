@@ -8,9 +8,10 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "server/json_text.h"
 #include "server/reply_head.h"
 
-enum { PING_SECONDS = 10, NO_MEMORY = 503 };
+enum { PING_SECONDS = 10, NO_MEMORY = 503, REPLY_BYTES = 1 << 20 };
 
 static void add_headers(const r2i_server *s, struct evhttp_request *request, const char *type) {
     r2i_header_add(request, "Content-Type", type);
@@ -82,6 +83,24 @@ void r2i_reply_refuse(r2i_server *s, struct evhttp_request *request, const char 
     r2i_server_note(s, r2i_request_id_of(request), method_of(request), route, refusal->http, 0,
                     NULL);
     send_refusal(s, request, refusal);
+}
+
+void r2i_reply_refuse_text(r2i_server *s, struct evhttp_request *request, const char *route,
+                           int http, const char *code, const char *text) {
+    r2i_refusal refusal;
+    (void)r2i_refuse(&refusal, http, NULL, code, "%s", text);
+    r2i_reply_refuse(s, request, route, &refusal);
+}
+
+void r2i_reply_json(r2i_server *s, struct evhttp_request *request, const char *route,
+                    json_t *value) {
+    r2i_buffer body;
+    r2i_buffer_init(&body, &s->heap, REPLY_BYTES);
+    if (r2i_json_append(&body, value) == R2_OK)
+        r2i_reply_send(s, request, 200, route, "application/json", &body);
+    else
+        r2i_reply_refuse_text(s, request, route, 503, NULL, "no memory for the reply");
+    r2i_buffer_destroy(&body);
 }
 
 /* ---- jobs ---- */

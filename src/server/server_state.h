@@ -118,6 +118,11 @@ void r2i_reply_send(r2i_server *server, struct evhttp_request *request, int http
                     const char *type, const r2i_buffer *body);
 void r2i_reply_refuse(r2i_server *server, struct evhttp_request *request, const char *route,
                       const r2i_refusal *refusal);
+/* Takes `value`. */
+void r2i_reply_json(r2i_server *server, struct evhttp_request *request, const char *route,
+                    json_t *value);
+void r2i_reply_refuse_text(r2i_server *server, struct evhttp_request *request, const char *route,
+                           int http, const char *code, const char *text);
 void r2i_deliver_ready(evutil_socket_t fd, short what, void *server);
 void r2i_deliver_pings(r2i_server *server);
 /* Ends what takes longer than a request may. */
