@@ -19,21 +19,13 @@
 #include "files/gguf_write.h"
 #include "files/safetensors.h"
 #include "files/safetensors_write.h"
+#include "golden_cases.h"
 #include "r2lm/convert.h"
 
 enum { PATH_BYTES = 1024 };
 
 static char room[64];
 static r2i_heap heap;
-
-static const char *golden_folder(void) {
-    const char *folder = getenv("R2LM_GOLDEN_DIR");
-    return folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR;
-}
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 static void case_path(char out[PATH_BYTES], const char *name, const char *file) {
     snprintf(out, PATH_BYTES, "%.700s/%.100s%s%.100s", golden_folder(), name,

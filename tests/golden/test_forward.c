@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "golden_cases.h"
 #include "r2lm/text.h"
 
 /* GGUF files of the same weights; the second as it was written before kv_b was split. */
@@ -29,19 +30,10 @@ static const double tolerance = 2e-4;
 static const char *const families[] = { "llama",     "qwen2",       "qwen3",
                                         "qwen3_moe", "deepseek_v2", "deepseek_v3" };
 
-static const char *golden_folder(void) {
-    const char *folder = getenv("R2LM_GOLDEN_DIR");
-    return folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR;
-}
-
 static json_t *read_json(const char *case_path, const char *name) {
     char path[PATH_BYTES + 64]; /* and a file name of ours */
     snprintf(path, sizeof path, "%s/%s", case_path, name);
     return json_load_file(path, 0, NULL);
-}
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
 }
 
 static void run_until_idle(r2_engine *engine) {

@@ -13,13 +13,10 @@
 
 #include <cmocka.h>
 
+#include "golden_cases.h"
 #include "r2lm/engine.h"
 
 enum { N_TOKENS = 1500, PATH_BYTES = 1024 };
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 /* Log-probabilities of a fixed pseudo-random text; a second sequence writes beside it meanwhile. */
 static void run_prompt(const char *name, const r2_model_options *options, int32_t n_batch,

@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "golden_cases.h"
 #include "r2lm/engine.h"
 
 enum { PATH_BYTES = 1024, CAP_TOKENS = 256, LAST = 4 };
@@ -27,15 +28,6 @@ static const double exact_tolerance = 2e-4;
 /* BF16 keeps 8 bits; logits of these models reach 20 and pass through up to four layers.  The plain
  * models differ as much. */
 static const double fast_tolerance = 0.25;
-
-static const char *golden_folder(void) {
-    const char *folder = getenv("R2LM_GOLDEN_DIR");
-    return folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR;
-}
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 static double worst_of(double a, double b) {
     return b > a || isnan(b) ? b : a;

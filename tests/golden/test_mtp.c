@@ -18,20 +18,12 @@
 #include <cmocka.h>
 
 #include "engine/engine_state.h"
+#include "golden_cases.h"
 #include "model/model.h"
 #include "r2lm/engine.h"
 
 enum { CAP_ROWS = R2I_PAGE_TOKENS, LAST = 4, PATH_BYTES = 1024 };
 static const double tolerance = 2e-4;
-
-static const char *golden_folder(void) {
-    const char *folder = getenv("R2LM_GOLDEN_DIR");
-    return folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR;
-}
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 /* A forward pass over one page. */
 typedef struct {

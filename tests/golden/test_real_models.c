@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "cached_model.h"
+#include "golden_cases.h"
 #include "model/model.h"
 #include "r2lm/text.h"
 
@@ -46,10 +47,6 @@ static const real_model smollm2 = { "real_smollm2-135m.json", "smollm2-135m-inst
                                     "smollm2", 2048 };
 static const real_model qwen05 = { "real_qwen2.5-coder-0.5b.json",
                                    "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "qwen05", 2048 };
-
-static void must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
 
 static json_t *read_golden(const char *name) {
     char path[PATH_BYTES];

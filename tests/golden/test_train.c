@@ -132,7 +132,7 @@ static bool check_case(const char *folder, const char *name) {
 
 static void test_all_cases(void **state) {
     (void)state;
-    const char *folder = train_golden_folder();
+    const char *folder = golden_folder();
     DIR *listing = opendir(folder);
     size_t n_cases = 0;
     if (listing == NULL) fail_msg("cannot list %s", folder);

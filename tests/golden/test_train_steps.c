@@ -21,7 +21,7 @@ static const double loss_tolerance = 1e-5, norm_tolerance = 1e-4, gradient_toler
 
 static json_t *read_file(void) {
     char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%.900s/train_steps.json", train_golden_folder());
+    snprintf(path, sizeof path, "%.900s/train_steps.json", golden_folder());
     json_t *file = json_load_file(path, 0, NULL);
     if (file == NULL) {
         printf("no train_steps.json among the golden cases\n");
@@ -70,12 +70,11 @@ static void make_stepper(stepper *s, train_rig *t, const json_t *o) {
         .momentum = s->is_muon ? number(o, "momentum") : 0,
     };
     if (s->is_muon)
-        train_must(r2i_muon_create(&s->muon, &t->parameters, &t->model->kernels, R2I_TYPE_F32,
-                                   t->pool, &t->model->arena, &err),
-                   &err);
+        must(r2i_muon_create(&s->muon, &t->parameters, &t->model->kernels, R2I_TYPE_F32, t->pool,
+                             &t->model->arena, &err),
+             &err);
     else
-        train_must(r2i_adamw_create(&s->adamw, &t->parameters, false, &t->model->arena, &err),
-                   &err);
+        must(r2i_adamw_create(&s->adamw, &t->parameters, false, &t->model->arena, &err), &err);
 }
 
 static double take_step(stepper *s, const train_rig *t) {
@@ -92,7 +91,7 @@ static void check_case(const char *name, const json_t *expected, const json_t *o
     const json_t *steps = json_object_get(expected, "steps"),
                  *after = json_object_get(expected, "after");
     double worst_loss = 0, worst_norm = 0;
-    snprintf(path, sizeof path, "%.900s/%.100s", train_golden_folder(), name);
+    snprintf(path, sizeof path, "%.900s/%.100s", golden_folder(), name);
     train_set_up(&t, path, how);
     make_stepper(&optimizer, &t, options);
     assert_true(json_array_size(steps) >= 10);
@@ -154,11 +153,11 @@ static void test_muon_same_bits(void **state) {
         r2_error err;
         const train_rig_options how = { .n_threads = n_threads };
         const r2i_muon_options o = { { 1e-2, 0.9, 0.95, 1e-8, 0.1, 1 }, 0.95 };
-        snprintf(path, sizeof path, "%.900s/deepseek_v3", train_golden_folder());
+        snprintf(path, sizeof path, "%.900s/deepseek_v3", golden_folder());
         train_set_up(&t, path, &how);
-        train_must(r2i_muon_create(&muon, &t.parameters, &t.model->kernels, R2I_TYPE_BF16, t.pool,
-                                   &t.model->arena, &err),
-                   &err);
+        must(r2i_muon_create(&muon, &t.parameters, &t.model->kernels, R2I_TYPE_BF16, t.pool,
+                             &t.model->arena, &err),
+             &err);
         n = t.parameters.n_values;
         for (uint32_t step = 0; step < 3; step++) {
             for (size_t i = 0; i < n; i++)
@@ -183,7 +182,7 @@ static void check_module(const json_t *mtp, const train_rig_options *how) {
     json_t *norm;
     double worst = 0;
     const json_t *ids = json_object_get(mtp, "input_ids");
-    snprintf(path, sizeof path, "%.900s/%.100s", train_golden_folder(),
+    snprintf(path, sizeof path, "%.900s/%.100s", golden_folder(),
              json_string_value(json_object_get(mtp, "case")));
     train_set_up(&t, path, how);
     train_read_documents(&d, ids, NULL);

@@ -9,15 +9,6 @@
 
 #include <cmocka.h>
 
-const char *train_golden_folder(void) {
-    const char *folder = getenv("R2LM_GOLDEN_DIR");
-    return folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR;
-}
-
-void train_must(r2_status status, const r2_error *err) {
-    if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);
-}
-
 void train_set_up(train_rig *t, const char *path, const train_rig_options *o) {
     r2_error err;
     const r2_model_options options = { .cpu = o->cpu,
@@ -29,15 +20,15 @@ void train_set_up(train_rig *t, const char *path, const train_rig_options *o) {
                                          .cap_logits = 24,
                                          .is_f32 = !o->is_bf16,
                                          .is_recomputing = o->is_recomputing };
-    train_must(r2_model_open(&t->model, path, &options, &err), &err);
+    must(r2_model_open(&t->model, path, &options, &err), &err);
     r2_model *m = t->model;
-    train_must(r2i_pool_create(&t->pool, o->n_threads, &m->heap, &err), &err);
-    train_must(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels,
-                                     !o->is_bf16, &m->arena, &err),
-               &err);
-    train_must(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &limits,
-                                   &m->arena, &err),
-               &err);
+    must(r2i_pool_create(&t->pool, o->n_threads, &m->heap, &err), &err);
+    must(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, !o->is_bf16,
+                               &m->arena, &err),
+         &err);
+    must(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &limits, &m->arena,
+                             &err),
+         &err);
 }
 
 void train_tear_down(train_rig *t) {

@@ -3,6 +3,7 @@
 #define R2LM_TESTS_TRAIN_RIG_H
 #include <jansson.h>
 
+#include "golden_cases.h"
 #include "model/model.h"
 #include "train/backward.h"
 
@@ -21,10 +22,6 @@ typedef struct {
     bool is_bf16, is_recomputing;
 } train_rig_options;
 
-/* Folder of golden cases. */
-const char *train_golden_folder(void);
-/* Fails the test when the status is not R2_OK. */
-void train_must(r2_status status, const r2_error *err);
 void train_set_up(train_rig *t, const char *path, const train_rig_options *options);
 void train_tear_down(train_rig *t);
 
