@@ -97,9 +97,10 @@ const r2i_command r2i_command_table[] = {
       "-o FILE.svg a picture, one panel per metric and one colour per run; otherwise a sparkline "
       "per metric,\n"
       "with --json its first, last, lowest and highest value." },
-    { "tokenizer", NULL, "train INPUT... -o DIR", "learn a vocabulary from texts",
-      R2I_FOR_TOKENIZER, r2i_tokenizer_command,
-      "Byte pair encoding over bytes; digits stand alone, words are cut as GPT-2 cuts them, "
+    { "tokenizer", NULL, "train INPUT...", "learn a vocabulary from texts", R2I_FOR_TOKENIZER,
+      r2i_tokenizer_command,
+      "`tokenizer train INPUT... -o DIR`.  Byte pair encoding over bytes; digits stand alone, "
+      "words are cut as GPT-2 cuts them, "
       "nothing "
       "is\n"
       "normalized.  INPUT: files, folders or standard input (-), as `r2lm data prep` reads them.  "
@@ -107,7 +108,7 @@ const r2i_command r2i_command_table[] = {
       "tokenizer.json and tokenizer_config.json, which Hugging Face's libraries read, and `r2lm "
       "tokenize -m DIR`.\n"
       "The same texts give the same files." },
-    { "train", NULL, "init|pretrain PATH...", "make a model, teach it texts", R2I_FOR_TRAIN,
+    { "train", NULL, "init|pretrain ...", "make a model, teach it texts", R2I_FOR_TRAIN,
       r2i_train_command,
       "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds "
       "config.json and the\n"
