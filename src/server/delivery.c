@@ -252,8 +252,13 @@ void r2i_deliver_ready(evutil_socket_t fd, short what, void *server) {
     uint64_t n;
     (void)what;
     (void)!read(fd, &n, sizeof n);
-    for (r2i_job *job; (job = r2i_desk_take_ready(&s->desk)) != NULL;)
-        deliver(s, job);
+    const r2i_job *last = r2i_desk_last_ready(&s->desk);
+    for (bool is_last = last == NULL; !is_last;) {
+        r2i_job *job = r2i_desk_take_ready(&s->desk);
+        is_last = job == NULL || job == last;
+        if (job != NULL) deliver(s, job);
+    }
+    r2i_desk_wake(&s->desk);
 }
 
 /* A comment now and then, so that nothing on the way takes the silence for the end. */

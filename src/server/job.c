@@ -143,8 +143,25 @@ r2i_job *r2i_desk_take_ready(r2i_desk *d) {
     return job;
 }
 
-void r2i_desk_tell(r2i_desk *d, r2i_job *job) {
+static void wake(const r2i_desk *d) {
     const uint64_t one = 1;
+    (void)!write(d->wake_fd, &one, sizeof one);
+}
+
+const r2i_job *r2i_desk_last_ready(r2i_desk *d) {
+    (void)pthread_mutex_lock(&d->lock);
+    const r2i_job *last = d->ready_last;
+    (void)pthread_mutex_unlock(&d->lock);
+    return last;
+}
+
+void r2i_desk_wake(r2i_desk *d) {
+    (void)pthread_mutex_lock(&d->lock);
+    if (d->ready_first != NULL) wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+void r2i_desk_tell(r2i_desk *d, r2i_job *job) {
     if (job->out.is_told) return;
     job->out.is_told = true;
     job->next_ready = NULL;
@@ -153,8 +170,8 @@ void r2i_desk_tell(r2i_desk *d, r2i_job *job) {
     else
         d->ready_first = job;
     d->ready_last = job;
-    /* The loop takes jobs until none is left, so whoever comes behind another need not wake it. */
-    if (d->ready_first == job) (void)!write(d->wake_fd, &one, sizeof one);
+    /* The loop comes again while some are left, so whoever comes behind another need not wake it. */
+    if (d->ready_first == job) wake(d);
 }
 
 void r2i_desk_end_choice(r2i_desk *d, r2i_choice *choice) {

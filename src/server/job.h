@@ -110,6 +110,11 @@ void r2i_desk_abandon(r2i_desk *desk, r2i_job *job);
 void r2i_desk_stop_thinking(r2i_desk *desk, r2i_job *job);
 /* A job that has something to send, or NULL. */
 r2i_job *r2i_desk_take_ready(r2i_desk *desk);
+/* The one behind which others wait for the next round of the loop, so that connections and signals have
+ * their turn however fast answers grow; NULL: there is none.  To be compared only. */
+const r2i_job *r2i_desk_last_ready(r2i_desk *desk);
+/* The event loop comes again if some are left. */
+void r2i_desk_wake(r2i_desk *desk);
 
 /* For the reader, under the lock: the next of another key than the last one's, so that the many of one do
  * not hold up those of others; else the first, or NULL. */

@@ -273,7 +273,7 @@ def test_sigterm_finishes_what_runs():
     while piece := s.recv(65536): got += piece
     assert b"data: [DONE]" in got and server.child.wait(20) == 0
     server.thread.join(5)
-    assert any("requests: 1" in line and "30 s" in line for line in server.lines)
+    assert any("requests: 1" in line and "30 s" in line for line in server.lines), server.lines
     with pytest.raises(OSError): socket.create_connection(("127.0.0.1", server.port), timeout=2)
 
 
