@@ -98,7 +98,7 @@ static int32_t vocabulary_of(const char *folder) {
 
 int main(int argc, char **argv) {
     const options o = read_options(argc, argv);
-    const r2_adamw_options adamw = { .lr = 1e-4, .weight_decay = 0.1, .clip = 1 };
+    const r2_step_options adamw = { .lr = 1e-4, .weight_decay = 0.1, .clip = 1 };
     const r2_trainer_options how = { .n_threads = o.n_threads,
                                      .batch_tokens = o.n_tokens,
                                      .document_tokens = o.n_document,

@@ -55,7 +55,7 @@ int main(int argc, char **argv) {
     };
     const r2_trainer_options room = { .batch_tokens = MAX_TOKENS };
     const r2_loss_weights weights = { .scale = 1.0f / (float)(n - 1), .mtp = 0.3f };
-    const r2_adamw_options adamw = { .lr = 1e-3, .weight_decay = 0.1, .clip = 1 };
+    const r2_step_options adamw = { .lr = 1e-3, .weight_decay = 0.1, .clip = 1 };
     check(r2_trainer_open(&trainer, argv[1], &room, &err), &err);
     for (int step = 1; step <= n_steps; step++) {
         r2_training_loss loss;

@@ -182,7 +182,7 @@ typedef struct {
     double clip;                  /* most norm of the gradient; 0: any */
     double momentum;              /* of Muon; 0: 0.95 */
     double balance_rate; /* by which routers' score biases move (DeepSeek-V3: 1e-3); 0: not */
-} r2_adamw_options;
+} r2_step_options;
 
 typedef struct {
     double gradient_norm; /* before clipping */
@@ -191,7 +191,7 @@ typedef struct {
 
 /* One step of the optimizer, which clears the gradients and balances experts by the tokens they got since the
  * last step (arXiv:2408.15664).  R2_E_RANGE: the norm is no finite number, and nothing has changed. */
-R2_API R2_CHECKED r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options,
+R2_API R2_CHECKED r2_status r2_trainer_step(r2_trainer *trainer, const r2_step_options *options,
                                             r2_step_result *result, r2_error *err);
 
 /* Writes the folder `out`: config.json and tokenizer files of the model that was opened, and its
@@ -242,7 +242,7 @@ typedef struct {
     int32_t step_batches;       /* batches of one step; 0: 1 */
     int32_t run_tokens;         /* most tokens of a document's part; 0: 512 */
     r2_trainer_options trainer; /* its document_tokens follows from run_tokens */
-    r2_adamw_options adamw;     /* lr: the highest */
+    r2_step_options step;       /* lr: the highest */
     r2_schedule schedule;
     int32_t warmup_steps;
     double mtp_weight;         /* of the prediction module's loss */

@@ -34,16 +34,16 @@ typedef struct {
 
 static double rate_of(const r2_train_options *o, int64_t step) {
     const double done = (double)step / o->n_steps;
-    if (step <= o->warmup_steps) return o->adamw.lr * (double)step / o->warmup_steps;
+    if (step <= o->warmup_steps) return o->step.lr * (double)step / o->warmup_steps;
     switch (o->schedule) {
     case R2_SCHEDULE_COSINE: {
         const double at = (double)(step - o->warmup_steps) / (o->n_steps - o->warmup_steps);
-        return o->adamw.lr * (cosine_end + (1 - cosine_end) * (1 + cos(pi * at)) / 2);
+        return o->step.lr * (cosine_end + (1 - cosine_end) * (1 + cos(pi * at)) / 2);
     }
     case R2_SCHEDULE_CONSTANT:
-        return o->adamw.lr;
+        return o->step.lr;
     default:
-        return o->adamw.lr * fmin(1, (1 - done + 1.0 / o->n_steps) / decay_share);
+        return o->step.lr * fmin(1, (1 - done + 1.0 / o->n_steps) / decay_share);
     }
 }
 
@@ -62,7 +62,7 @@ static r2_status check_options(const r2_train_options *o, r2_error *err) {
                         "training: expected numbers from 0 on and fewer steps of warm-up (%d) than "
                         "steps (%d)",
                         o->warmup_steps, o->n_steps);
-    if (!(o->adamw.lr > 0 && isfinite(o->adamw.lr)) || !(o->mtp_weight >= 0))
+    if (!(o->step.lr > 0 && isfinite(o->step.lr)) || !(o->mtp_weight >= 0))
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected a learning rate above 0");
     return R2_OK;
 }
@@ -179,7 +179,7 @@ static r2_status run_step(train_run *r) {
     const r2_train_options *o = r->o;
     const int32_t n_batches = o->step_batches > 0 ? o->step_batches : 1;
     const int64_t start = r2i_clock_ns();
-    r2_adamw_options adamw = o->adamw;
+    r2_step_options how = o->step;
     r2_step_result result;
     double loss = 0, mtp_loss = 0;
     for (int32_t i = 0; i < n_batches; i++) {
@@ -195,8 +195,8 @@ static r2_status run_step(train_run *r) {
     if (!isfinite(loss))
         return r2i_fail(r->err, R2_E_RANGE, "step %lld: the loss is no finite number",
                         (long long)r->report.step);
-    adamw.lr = r->report.lr = rate_of(o, r->report.step);
-    R2I_TRY(r2_trainer_step(r->trainer, &adamw, &result, r->err));
+    how.lr = r->report.lr = rate_of(o, r->report.step);
+    R2I_TRY(r2_trainer_step(r->trainer, &how, &result, r->err));
     r->report.gradient_norm = result.gradient_norm;
     r->report.expert_load = result.expert_load;
     r->report.loss = loss;

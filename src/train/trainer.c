@@ -218,7 +218,7 @@ r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batc
 
 /* ---- steps ---- */
 
-r2_status r2_trainer_step(r2_trainer *trainer, const r2_adamw_options *options,
+r2_status r2_trainer_step(r2_trainer *trainer, const r2_step_options *options,
                           r2_step_result *result, r2_error *err) {
     const r2i_adamw_options o = { .lr = options->lr,
                                   .beta1 = options->beta1 > 0 ? options->beta1 : 0.9,

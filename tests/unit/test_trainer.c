@@ -133,7 +133,7 @@ static void set_lesson(lesson *l, int32_t n_vocab) {
 
 /* Mean loss after the steps. */
 static double learn(r2_trainer *t, const lesson *l, int32_t n_steps) {
-    static const r2_adamw_options adamw = { .lr = 1e-2, .weight_decay = 0.1, .clip = 1 };
+    static const r2_step_options adamw = { .lr = 1e-2, .weight_decay = 0.1, .clip = 1 };
     r2_error err;
     r2_training_loss loss;
     r2_step_result result;
@@ -256,7 +256,7 @@ static void test_refusals(void **state) {
     for (int i = 0; i < N_TOKENS; i++)
         weights[i] = 3e38f;
     b = l.batch;
-    const r2_adamw_options adamw = { .lr = 1 };
+    const r2_step_options adamw = { .lr = 1 };
     must(r2_trainer_evaluate(t, &l.batch, &loss, &err), &err);
     const double before = loss.loss;
     b.weights = weights;
@@ -282,7 +282,7 @@ static void test_balancing(void **state) {
     golden("deepseek_v3", from);
     inside(state, "start", start);
     for (int way = 0; way < 2; way++) {
-        const r2_adamw_options adamw = { .lr = 1e-3, .balance_rate = way == 0 ? 0 : 0.01 };
+        const r2_step_options adamw = { .lr = 1e-3, .balance_rate = way == 0 ? 0 : 0.01 };
         const r2_loss_weights weights = { 1.0f / 57, 0, 0.01f };
         r2_error err;
         r2_trainer *t;
