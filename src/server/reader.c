@@ -79,7 +79,7 @@ static int32_t n_vocab(const r2i_reader *reader) {
 
 static r2_status take_grammar(const r2i_reader *reader, r2i_job *job, r2i_wishes *wishes) {
     if (wishes->form.kind == R2I_FORM_FREE) return R2_OK;
-    const uint64_t domain = r2i_client_domain(job->key, wishes->user);
+    const uint64_t domain = r2i_client_domain(&reader->salt, job->key, wishes->user);
     R2I_TRY(r2i_grammar_cache_take(reader->grammars, domain, &wishes->form, &job->grammar,
                                    &job->refusal));
     wishes->grammar = r2i_kept_grammar_get(job->grammar);
@@ -241,13 +241,17 @@ static r2_status read_text_task(const r2i_reader *reader, r2i_job *job) {
 
 /* ---- the thread ---- */
 
-static void finish(r2i_desk *d, r2i_job *job, bool is_for_engine) {
+static void finish(const r2i_reader *reader, r2i_job *job, bool is_for_engine) {
+    r2i_desk *d = reader->desk;
+    const char *user = is_for_engine ? job->wishes->user : NULL;
+    const uint64_t domain = r2i_client_domain(&reader->salt, job->key, user),
+                   line = r2i_client_line(&reader->salt, job->key, user, job->connection);
     (void)pthread_mutex_lock(&d->lock);
     if (is_for_engine) {
         job->out.is_accepted = true;
         for (int32_t i = 0; i < job->n_choices; i++) {
-            job->choices[i].domain = r2i_client_domain(job->key, job->wishes->user);
-            job->choices[i].client = r2i_client_line(job->key, job->wishes->user, job->connection);
+            job->choices[i].domain = domain;
+            job->choices[i].client = line;
             job->choices[i].is_think_stopped = job->is_think_stopped;
             r2i_turns_add(&d->to_write, &job->choices[i]);
         }
@@ -284,7 +288,7 @@ static void read_one(const r2i_reader *reader, r2i_job *job) {
     if (status != R2_OK)
         r2i_desk_refuse(reader->desk, job, &job->refusal);
     else
-        finish(reader->desk, job, job->n_choices > 0);
+        finish(reader, job, job->n_choices > 0);
 }
 
 void *r2i_reader_run(void *argument) {

@@ -132,8 +132,12 @@ static r2_status start_threads(r2i_server *s, r2_error *err) {
     r2_engine_get_stats(s->options->engine, &stats);
     const int64_t n_cache = (int64_t)stats.n_pages * stats.page_tokens;
     s->reader =
-        (r2i_reader){ &s->desk, s->options, n_cache < MAX_TOKENS ? (int32_t)n_cache : MAX_TOKENS,
-                      &s->grammars, &s->unknown };
+        (r2i_reader){ .desk = &s->desk,
+                      .options = s->options,
+                      .n_cache_tokens = n_cache < MAX_TOKENS ? (int32_t)n_cache : MAX_TOKENS,
+                      .grammars = &s->grammars,
+                      .unknown = &s->unknown };
+    r2i_client_salt_make(&s->reader.salt);
     s->engine_loop = (r2i_engine_loop){
         .desk = &s->desk,
         .options = s->options,
