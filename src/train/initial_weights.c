@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "convert/tensor_list.h"
 #include "files/model_folder.h"
+#include "model/model_vocabulary.h"
 #include "model/config_read.h"
 #include "r2lm/train.h"
 #include "train/weights_folder.h"
@@ -113,11 +114,26 @@ static r2_status list_all(initial_model *m, r2i_arena *arena, r2_error *err) {
     return R2_OK;
 }
 
+/* A tokenizer larger than the embedding would be refused by whoever opens the model: said before. */
+static r2_status check_tokenizer(const initial_model *m, const r2i_model_folder *files,
+                                 r2i_heap *heap, r2_error *err) {
+    r2i_tokenizer *tokenizer;
+    R2I_TRY(r2i_tokenizer_from_folder(&tokenizer, files, heap, err));
+    if (tokenizer == NULL) return R2_OK;
+    const int32_t n = r2i_tokenizer_size(tokenizer);
+    r2i_tokenizer_destroy(tokenizer);
+    if (n <= m->config.n_vocab) return R2_OK;
+    return r2i_fail(err, R2_E_MISMATCH,
+                    "config.json: vocab_size: expected at least the %d tokens of tokenizer.json, "
+                    "found %d",
+                    n, m->config.n_vocab);
+}
+
 static r2_status make_model(initial_model *m, const char *folder, r2i_arena *arena, r2_error *err) {
     r2i_model_folder files = { 0 };
     R2I_TRY(r2i_model_folder_open(&files, folder, R2I_FOLDER_CONFIG, arena, err));
-    const r2_status status =
-        r2i_config_from_json(&m->config, files.config, "config.json", arena, err);
+    r2_status status = r2i_config_from_json(&m->config, files.config, "config.json", arena, err);
+    if (status == R2_OK) status = check_tokenizer(m, &files, arena->heap, err);
     r2i_model_folder_close(&files);
     return status == R2_OK ? list_all(m, arena, err) : status;
 }

@@ -87,6 +87,10 @@ def test_initial_weights_follow_the_seed():
     r2lm("train", "init", "seed", "-o", "three", "--seed", 8)
     assert digest("one") == digest("two") != digest("three")
     refused("train", "init", "seed", "-o", "one", code=USAGE, says="exists already")
+    config = json.load(open("seed/config.json"))
+    json.dump({**config, "vocab_size": 100}, open("seed/config.json", "w"))
+    refused("train", "init", "seed", "-o", "four", says="vocab_size: expected at least the")
+    json.dump(config, open("seed/config.json", "w"))
     refused("train", "init", "nowhere", "-o", "four", says="nowhere")
     assert not os.path.exists("four")
 
