@@ -253,7 +253,10 @@ static void finish(const r2i_reader *reader, r2i_job *job, bool is_for_engine) {
             job->choices[i].domain = domain;
             job->choices[i].client = line;
             job->choices[i].is_think_stopped = job->is_think_stopped;
-            r2i_turns_add(&d->to_write, &job->choices[i]);
+            if (atomic_load(&job->is_gone)) /* while it was read: it need not wait for its turn */
+                r2i_desk_end_choice(d, &job->choices[i]);
+            else
+                r2i_turns_add(&d->to_write, &job->choices[i]);
         }
         (void)pthread_cond_signal(&d->has_writing);
         if (job->wishes->is_stream) r2i_desk_tell(d, job);
