@@ -89,3 +89,16 @@ void r2i_arena_rewind(r2i_arena *arena, r2i_arena_mark mark) {
 void r2i_arena_destroy(r2i_arena *arena) {
     r2i_arena_rewind(arena, (r2i_arena_mark){ 0 });
 }
+
+void *r2i_take(r2i_taker *taker, size_t n, size_t element_bytes) {
+    void *memory = r2i_arena_push_array(taker->arena, n, element_bytes, 64);
+    if (memory == NULL) taker->has_failed = true;
+    return memory;
+}
+
+float *r2i_take_floats(r2i_taker *taker, size_t n_rows, size_t n_cols) {
+    size_t n;
+    if (r2i_mul_size(n_rows, n_cols, &n)) return r2i_take(taker, n, sizeof(float));
+    taker->has_failed = true;
+    return NULL;
+}

@@ -4,6 +4,7 @@
  * either the arena is rewound to a mark or destroyed.  One writer at a time. */
 #ifndef R2I_ARENA_H
 #define R2I_ARENA_H
+#include <stdbool.h>
 #include <stddef.h>
 #include "base/memory.h"
 
@@ -34,6 +35,17 @@ r2i_arena_mark r2i_arena_get_mark(const r2i_arena *arena);
 /* Frees all that was pushed since the mark. */
 void r2i_arena_rewind(r2i_arena *arena, r2i_arena_mark mark);
 void r2i_arena_destroy(r2i_arena *arena);
+
+/* For lists of allocations: remembers the first failure, which is asked for once at the end. */
+typedef struct {
+    r2i_arena *arena;
+    bool has_failed;
+} r2i_taker;
+
+/* n elements aligned to 64 bytes; NULL: has_failed is set. */
+void *r2i_take(r2i_taker *taker, size_t n, size_t element_bytes);
+/* A matrix of floats, likewise. */
+float *r2i_take_floats(r2i_taker *taker, size_t n_rows, size_t n_cols);
 
 /* One object of a type, zeroed. */
 #define R2I_ARENA_NEW(arena, type) ((type *)r2i_arena_push((arena), sizeof(type), _Alignof(type)))

@@ -22,30 +22,12 @@ static size_t cached_value_width(const r2i_config *c) {
     return (size_t)(has_latents(c) ? c->kv_rank : c->d_value);
 }
 
-/* Remembers the first failure, so that a list of allocations is checked once at its end. */
-typedef struct {
-    r2i_arena *arena;
-    bool has_failed;
-} taker;
-
-static void *take(taker *t, size_t n, size_t element_bytes) {
-    void *memory = r2i_arena_push_array(t->arena, n, element_bytes, 64);
-    if (memory == NULL) t->has_failed = true;
-    return memory;
-}
-
-static float *take_floats(taker *t, size_t n_rows, size_t n_cols) {
-    size_t n;
-    if (r2i_mul_size(n_rows, n_cols, &n)) return take(t, n, sizeof(float));
-    t->has_failed = true;
-    return NULL;
-}
-
-static void take_prepared(taker *t, r2i_prepared *p, unsigned mask, size_t n_rows, int32_t n_cols) {
+static void take_prepared(r2i_taker *t, r2i_prepared *p, unsigned mask, size_t n_rows,
+                          int32_t n_cols) {
     for (int kind = 0; kind < 3; kind++) {
         if ((mask >> kind & 1u) == 0) continue;
         p->stride[kind] = r2i_act_row_bytes((r2i_act_kind)kind, n_cols);
-        p->rows[kind] = take(t, n_rows, p->stride[kind]);
+        p->rows[kind] = r2i_take(t, n_rows, p->stride[kind]);
     }
 }
 
@@ -75,12 +57,12 @@ static void add_made_needs(needs *n, const r2i_forward_parts *parts) {
     }
 }
 
-static void take_mtp(taker *t, r2i_forward *f, const needs *need) {
+static void take_mtp(r2i_taker *t, r2i_forward *f, const needs *need) {
     const size_t rows = (size_t)f->limits.cap_rows, d = (size_t)f->parts.config->d_model;
     if (!f->parts.weights->has_mtp) return;
-    f->mtp.hidden = take_floats(t, rows, d);
-    f->mtp.own = take_floats(t, rows, d);
-    f->mtp.joined = take_floats(t, rows, 2 * d);
+    f->mtp.hidden = r2i_take_floats(t, rows, d);
+    f->mtp.own = r2i_take_floats(t, rows, d);
+    f->mtp.joined = r2i_take_floats(t, rows, 2 * d);
     take_prepared(t, &f->mtp.join_act, need->mask, rows, (int32_t)(2 * d));
 }
 
@@ -99,68 +81,69 @@ static unsigned expert_mask(const r2i_forward *f, bool is_down) {
     return mask;
 }
 
-static void take_moe(taker *t, r2i_forward *f) {
+static void take_moe(r2i_taker *t, r2i_forward *f) {
     const r2i_config *c = f->parts.config;
     if (c->n_experts == 0) return;
     const size_t rows = (size_t)f->limits.cap_rows, experts = (size_t)c->n_experts,
                  active = (size_t)c->n_active;
-    f->moe.scores = take_floats(t, rows, experts);
-    f->moe.chosen = take(t, rows * active, sizeof(int32_t));
-    f->moe.weights = take_floats(t, rows, active);
-    f->moe.entry_of = take(t, rows * active, sizeof(int32_t));
-    f->moe.first_entry = take(t, experts + 1, sizeof(int32_t));
-    f->moe.first_tile = take(t, experts + 1, sizeof(int32_t));
-    f->moe.is_kept = take(t, 3 * experts, sizeof(bool));
+    f->moe.scores = r2i_take_floats(t, rows, experts);
+    f->moe.chosen = r2i_take(t, rows * active, sizeof(int32_t));
+    f->moe.weights = r2i_take_floats(t, rows, active);
+    f->moe.entry_of = r2i_take(t, rows * active, sizeof(int32_t));
+    f->moe.first_entry = r2i_take(t, experts + 1, sizeof(int32_t));
+    f->moe.first_tile = r2i_take(t, experts + 1, sizeof(int32_t));
+    f->moe.is_kept = r2i_take(t, 3 * experts, sizeof(bool));
     take_prepared(t, &f->moe.x, expert_mask(f, false), rows * active, c->d_model);
     take_prepared(t, &f->moe.inner, expert_mask(f, true), rows * active, c->d_expert);
-    f->moe.y = take_floats(t, rows * active, (size_t)c->d_model);
+    f->moe.y = r2i_take_floats(t, rows * active, (size_t)c->d_model);
 }
 
-static void take_expanded(taker *t, r2i_forward *f, const needs *need) {
+static void take_expanded(r2i_taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
     const r2i_row_kind rows = r2i_attended_rows(f->parts.cache->rows);
     const size_t heads = (size_t)c->n_heads, tokens = R2I_EXPAND_TOKENS,
                  cap = (size_t)f->limits.cap_rows;
-    f->mla.latents = take_floats(t, tokens, cached_key_width(c));
+    f->mla.latents = r2i_take_floats(t, tokens, cached_key_width(c));
     take_prepared(t, &f->mla.latent_act, need->mask, tokens, c->kv_rank);
-    f->mla.k = take_floats(t, tokens, heads * (size_t)(c->d_head - c->rope.d));
-    f->mla.v = take_floats(t, tokens, heads * (size_t)c->d_value);
+    f->mla.k = r2i_take_floats(t, tokens, heads * (size_t)(c->d_head - c->rope.d));
+    f->mla.v = r2i_take_floats(t, tokens, heads * (size_t)c->d_value);
     f->mla.pages =
-        take(t, R2I_EXPAND_PAGES * heads,
-             r2i_key_page_bytes(rows, c->d_head) + r2i_value_page_bytes(rows, c->d_value));
-    f->mla.max = take_floats(t, cap, heads);
-    f->mla.sum = take_floats(t, cap, heads);
+        r2i_take(t, R2I_EXPAND_PAGES * heads,
+                 r2i_key_page_bytes(rows, c->d_head) + r2i_value_page_bytes(rows, c->d_value));
+    f->mla.max = r2i_take_floats(t, cap, heads);
+    f->mla.sum = r2i_take_floats(t, cap, heads);
 }
 
-static void take_mla(taker *t, r2i_forward *f, const needs *need) {
+static void take_mla(r2i_taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
     if (!has_latents(c)) return;
     const size_t rows = (size_t)f->limits.cap_rows, heads = (size_t)c->n_heads;
     if (c->q_rank > 0) {
-        f->mla.q_low = take_floats(t, rows, (size_t)c->q_rank);
+        f->mla.q_low = r2i_take_floats(t, rows, (size_t)c->q_rank);
         take_prepared(t, &f->mla.q_low_act, need->mask | need->lora_mask, rows, c->q_rank);
     }
-    f->mla.q = take_floats(t, rows * heads, cached_key_width(c));
-    f->mla.z = take_floats(t, rows * heads, cached_value_width(c));
+    f->mla.q = r2i_take_floats(t, rows * heads, cached_key_width(c));
+    f->mla.z = r2i_take_floats(t, rows * heads, cached_value_width(c));
     take_prepared(t, &f->mla.head_act, need->mask, rows * heads,
                   r2i_max_i32(c->kv_rank, c->d_head - c->rope.d));
     if (f->limits.is_expanding) take_expanded(t, f, need);
 }
 
 /* Pages that attention reads where the cache holds something else. */
-static void take_pages(taker *t, const r2i_forward *f, r2i_worker_scratch *w) {
+static void take_pages(r2i_taker *t, const r2i_forward *f, r2i_worker_scratch *w) {
     const r2i_config *c = f->parts.config;
     const r2i_row_kind stored = f->parts.cache->rows, rows = r2i_attended_rows(stored);
     const bool is_expanded = stored != rows;
     /* Latent rows are turned as a whole where they are expanded to the heads' keys and values. */
     const size_t d_value = has_latents(c) ? cached_key_width(c) : cached_value_width(c);
-    if (is_expanded) w->keys = take(t, 1, r2i_key_page_bytes(rows, (int32_t)cached_key_width(c)));
+    if (is_expanded)
+        w->keys = r2i_take(t, 1, r2i_key_page_bytes(rows, (int32_t)cached_key_width(c)));
     if (!is_expanded && !has_latents(c)) return;
-    w->values = take(t, 1, r2i_value_page_bytes(rows, (int32_t)d_value));
-    w->page_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
+    w->values = r2i_take(t, 1, r2i_value_page_bytes(rows, (int32_t)d_value));
+    w->page_out = r2i_take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
 }
 
-static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **panel_scratch) {
+static void take_workers(r2i_taker *t, r2i_forward *f, const needs *need, uint8_t **panel_scratch) {
     const r2i_config *c = f->parts.config;
     /* Expanded heads may be wider than the latent row that they are made of. */
     const bool is_expanding = f->limits.is_expanding && has_latents(c);
@@ -173,26 +156,26 @@ static void take_workers(taker *t, r2i_forward *f, const needs *need, uint8_t **
     const size_t rows = (size_t)f->limits.cap_rows;
     for (int32_t i = 0; i < f->n_workers && !t->has_failed; i++) {
         r2i_worker_scratch *w = &f->workers[i];
-        w->panels = take(t, R2I_TILE_PANELS, need->panel_bytes);
-        w->row = take_floats(t, 1, (size_t)need->widest);
-        w->gate = take_floats(t, rows, tile_cols);
-        w->up = take_floats(t, rows, tile_cols);
-        w->q = take_floats(t, R2I_ATTEND_ROWS, d_q);
-        w->chunk_out = take_floats(t, R2I_ATTEND_ROWS, d_out);
-        w->total_out = take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
+        w->panels = r2i_take(t, R2I_TILE_PANELS, need->panel_bytes);
+        w->row = r2i_take_floats(t, 1, (size_t)need->widest);
+        w->gate = r2i_take_floats(t, rows, tile_cols);
+        w->up = r2i_take_floats(t, rows, tile_cols);
+        w->q = r2i_take_floats(t, R2I_ATTEND_ROWS, d_q);
+        w->chunk_out = r2i_take_floats(t, R2I_ATTEND_ROWS, d_out);
+        w->total_out = r2i_take_floats(t, R2I_ATTEND_ROWS, cached_value_width(c));
         take_pages(t, f, w);
         panel_scratch[i] = w->panels;
     }
 }
 
-static void take_lora(taker *t, r2i_forward *f) {
+static void take_lora(r2i_taker *t, r2i_forward *f) {
     const r2i_type layout = f->parts.weights->lora_layout;
     f->lora.layout = layout;
     f->linear.lora = &f->lora;
-    f->spans = take(t, (size_t)f->limits.cap_rows, sizeof *f->spans);
-    f->logit_spans = take(t, (size_t)f->limits.cap_logits, sizeof *f->logit_spans);
+    f->spans = r2i_take(t, (size_t)f->limits.cap_rows, sizeof *f->spans);
+    f->logit_spans = r2i_take(t, (size_t)f->limits.cap_logits, sizeof *f->logit_spans);
     for (int32_t i = 0; i < R2I_MAX_LINEAR; i++)
-        f->lora.low[i] = take(t, 1, r2i_lora_low_bytes(layout, f->limits.cap_rows));
+        f->lora.low[i] = r2i_take(t, 1, r2i_lora_low_bytes(layout, f->limits.cap_rows));
 }
 
 static size_t partial_floats(const r2i_forward *f) {
@@ -202,44 +185,44 @@ static size_t partial_floats(const r2i_forward *f) {
     return r2i_min_size(chunks * rows * (cached_value_width(c) + 2), MAX_PARTIAL_FLOATS);
 }
 
-static void take_rows(taker *t, r2i_forward *f, const needs *need) {
+static void take_rows(r2i_taker *t, r2i_forward *f, const needs *need) {
     const r2i_config *c = f->parts.config;
     const size_t rows = (size_t)f->limits.cap_rows, half = (size_t)c->rope.d / 2;
     const size_t d_q = (size_t)c->n_heads * (size_t)c->d_head,
                  d_out = (size_t)c->n_heads * (size_t)c->d_value;
     const unsigned mask = need->mask | need->lora_mask;
-    f->inv_freq = take(t, half, sizeof(double));
-    f->positions = take(t, rows, sizeof(int32_t));
-    f->cosine = take_floats(t, rows, half);
-    f->sine = take_floats(t, rows, half);
-    f->x = take_floats(t, rows, (size_t)c->d_model);
-    f->q = take_floats(t, rows, d_q);
-    f->k = take_floats(t, rows, (size_t)c->n_kv_heads * cached_key_width(c));
-    f->v = take_floats(t, rows, (size_t)c->n_kv_heads * cached_value_width(c));
-    f->attended = take_floats(t, rows, d_out);
-    f->tiles = take(t, rows, sizeof *f->tiles);
+    f->inv_freq = r2i_take(t, half, sizeof(double));
+    f->positions = r2i_take(t, rows, sizeof(int32_t));
+    f->cosine = r2i_take_floats(t, rows, half);
+    f->sine = r2i_take_floats(t, rows, half);
+    f->x = r2i_take_floats(t, rows, (size_t)c->d_model);
+    f->q = r2i_take_floats(t, rows, d_q);
+    f->k = r2i_take_floats(t, rows, (size_t)c->n_kv_heads * cached_key_width(c));
+    f->v = r2i_take_floats(t, rows, (size_t)c->n_kv_heads * cached_value_width(c));
+    f->attended = r2i_take_floats(t, rows, d_out);
+    f->tiles = r2i_take(t, rows, sizeof *f->tiles);
     take_prepared(t, &f->input, mask, rows, c->d_model);
     take_prepared(t, &f->attended_act, mask, rows, (int32_t)d_out);
     take_prepared(t, &f->inner, mask, rows,
                   r2i_max_i32(c->d_ffn, c->n_shared_experts * c->d_expert));
     f->n_partial_floats = partial_floats(f);
-    f->partials = take(t, f->n_partial_floats, sizeof(float));
-    f->hidden = take_floats(t, 1, (size_t)c->d_model);
-    f->logit_rows = take_floats(t, (size_t)f->limits.cap_logits, (size_t)c->d_model);
+    f->partials = r2i_take(t, f->n_partial_floats, sizeof(float));
+    f->hidden = r2i_take_floats(t, 1, (size_t)c->d_model);
+    f->logit_rows = r2i_take_floats(t, (size_t)f->limits.cap_logits, (size_t)c->d_model);
     take_prepared(t, &f->logit_act, mask, (size_t)f->limits.cap_logits, c->d_model);
 }
 
 r2_status r2i_forward_create(r2i_forward **out, const r2i_forward_parts *parts,
                              const r2i_forward_limits *limits, r2i_arena *arena, r2_error *err) {
-    taker t = { arena, false };
+    r2i_taker t = { arena, false };
     const int32_t n_workers = r2i_pool_threads(parts->pool);
     needs need = { .lora_mask = 1u << r2i_act_kind_of(parts->weights->lora_layout) };
     *out = NULL;
     r2i_weights_visit(parts->weights, parts->config, collect_needs, &need);
     add_made_needs(&need, parts);
-    r2i_forward *f = take(&t, 1, sizeof *f);
-    r2i_worker_scratch *workers = take(&t, (size_t)n_workers, sizeof *workers);
-    uint8_t **panel_scratch = take(&t, (size_t)n_workers, sizeof *panel_scratch);
+    r2i_forward *f = r2i_take(&t, 1, sizeof *f);
+    r2i_worker_scratch *workers = r2i_take(&t, (size_t)n_workers, sizeof *workers);
+    uint8_t **panel_scratch = r2i_take(&t, (size_t)n_workers, sizeof *panel_scratch);
     if (!t.has_failed) {
         f->parts = *parts;
         f->limits = *limits;

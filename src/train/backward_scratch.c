@@ -4,28 +4,14 @@
 #include "model/rope.h"
 #include "train/backward_state.h"
 
-/* Remembers the first failure, so that a list of allocations is checked once at its end. */
-typedef struct {
-    r2i_arena *arena;
-    bool has_failed;
-} taker;
-
-static void *take(taker *t, size_t n, size_t element_bytes) {
-    void *memory = r2i_arena_push_array(t->arena, n, element_bytes, 64);
-    if (memory == NULL) t->has_failed = true;
-    return memory;
-}
-
-static float *take_floats(taker *t, size_t n_rows, int32_t n_cols) {
-    size_t n;
-    if (r2i_mul_size(n_rows, (size_t)n_cols, &n)) return take(t, n, sizeof(float));
-    t->has_failed = true;
-    return NULL;
+static float *take_floats(r2i_taker *t, size_t n_rows, int32_t n_cols) {
+    return r2i_take_floats(t, n_rows, (size_t)n_cols);
 }
 
 /* ---- what the forward pass keeps ---- */
 
-static void take_attention_saved(taker *t, const r2i_config *c, size_t rows, r2i_layer_saved *s) {
+static void take_attention_saved(r2i_taker *t, const r2i_config *c, size_t rows,
+                                 r2i_layer_saved *s) {
     const int32_t d_q = c->n_heads * c->d_head, d_kv = c->n_kv_heads * c->d_head,
                   d_latent = c->kv_rank + c->rope.d;
     s->attended = take_floats(t, rows, c->n_heads * c->d_value);
@@ -45,18 +31,18 @@ static void take_attention_saved(taker *t, const r2i_config *c, size_t rows, r2i
     s->gqa.v = take_floats(t, rows, d_kv);
 }
 
-static void take_gated_saved(taker *t, size_t rows, int32_t width, r2i_gated_saved *s) {
+static void take_gated_saved(r2i_taker *t, size_t rows, int32_t width, r2i_gated_saved *s) {
     s->gate = take_floats(t, rows, width);
     s->up = take_floats(t, rows, width);
 }
 
-static void take_moe_saved(taker *t, const r2i_config *c, size_t rows, r2i_moe_saved *s) {
+static void take_moe_saved(r2i_taker *t, const r2i_config *c, size_t rows, r2i_moe_saved *s) {
     const size_t entries = rows * (size_t)c->n_active;
     s->scores = take_floats(t, rows, c->n_experts);
-    s->chosen = take(t, entries, sizeof(int32_t));
+    s->chosen = r2i_take(t, entries, sizeof(int32_t));
     s->weights = take_floats(t, entries, 1);
-    s->entry_of = take(t, entries, sizeof(int32_t));
-    s->first_entry = take(t, (size_t)c->n_experts + 1, sizeof(int32_t));
+    s->entry_of = r2i_take(t, entries, sizeof(int32_t));
+    s->first_entry = r2i_take(t, (size_t)c->n_experts + 1, sizeof(int32_t));
     take_gated_saved(t, entries, c->d_expert, &s->experts);
     if (c->n_shared_experts > 0)
         take_gated_saved(t, rows, c->n_shared_experts * c->d_expert, &s->shared);
@@ -70,13 +56,13 @@ static bool has_ffn(const r2i_config *c, int32_t n_layers, r2i_ffn_kind kind) {
 }
 
 /* Each layer its own memory, or (recomputing) its input alone and one memory for the rest of all. */
-static void take_saved(taker *t, r2i_backward *b, int32_t n_layers) {
+static void take_saved(r2i_taker *t, r2i_backward *b, int32_t n_layers) {
     const r2i_config *c = b->config;
     const size_t rows = (size_t)b->limits.cap_rows, n = (size_t)n_layers;
     r2i_layer_saved shared = { 0 };
-    b->saved = take(t, n, sizeof *b->saved);
+    b->saved = r2i_take(t, n, sizeof *b->saved);
     if (b->limits.is_recomputing) {
-        b->whole = take(t, n, sizeof *b->whole);
+        b->whole = r2i_take(t, n, sizeof *b->whole);
         shared.x_ffn = take_floats(t, rows, c->d_model);
         take_attention_saved(t, c, rows, &shared);
         if (has_ffn(c, n_layers, R2I_FFN_DENSE)) take_gated_saved(t, rows, c->d_ffn, &shared.mlp);
@@ -100,13 +86,13 @@ static void take_saved(taker *t, r2i_backward *b, int32_t n_layers) {
 
 /* ---- cache pages of one layer ---- */
 
-static void take_pages(taker *t, r2i_backward *b, int32_t n_layers) {
+static void take_pages(r2i_taker *t, r2i_backward *b, int32_t n_layers) {
     const r2i_config *c = b->config;
     r2i_cache_layout *cache = &b->cache;
     const size_t heads = (size_t)c->n_kv_heads;
     cache->rows = b->limits.is_f32 ? R2I_ROWS_F32 : R2I_ROWS_BF16;
-    cache->streams = take(t, 2, sizeof *cache->streams);
-    cache->first_stream = take(t, (size_t)n_layers, sizeof(int32_t)); /* the same for all */
+    cache->streams = r2i_take(t, 2, sizeof *cache->streams);
+    cache->first_stream = r2i_take(t, (size_t)n_layers, sizeof(int32_t)); /* the same for all */
     if (t->has_failed) return;
     const size_t key_bytes = c->kv_rank > 0
                                  ? r2i_key_page_bytes(cache->rows, c->kv_rank + c->rope.d)
@@ -118,15 +104,15 @@ static void take_pages(taker *t, r2i_backward *b, int32_t n_layers) {
     cache->streams[1] = (r2i_cache_stream){ key_bytes, value_bytes, 1, 0 };
     cache->page_bytes = key_bytes + value_bytes;
     b->n_pages = b->limits.cap_rows / R2I_PAGE_TOKENS + b->limits.cap_documents;
-    b->pages = take(t, (size_t)b->n_pages, cache->page_bytes);
-    b->page_list = take(t, (size_t)b->n_pages, sizeof *b->page_list);
+    b->pages = r2i_take(t, (size_t)b->n_pages, cache->page_bytes);
+    b->page_list = r2i_take(t, (size_t)b->n_pages, sizeof *b->page_list);
     for (int32_t i = 0; !t->has_failed && i < b->n_pages; i++)
         b->page_list[i] = b->pages + (size_t)i * cache->page_bytes;
 }
 
 /* ---- scratch ---- */
 
-static void take_mla(taker *t, r2i_backward *b) {
+static void take_mla(r2i_taker *t, r2i_backward *b) {
     const r2i_config *c = b->config;
     const size_t rows = (size_t)b->limits.cap_rows;
     const int32_t d_kv = c->n_heads * (c->d_head - c->rope.d + c->d_value);
@@ -143,42 +129,42 @@ static void take_mla(taker *t, r2i_backward *b) {
     b->v = take_floats(t, rows, c->n_heads * c->d_value);
 }
 
-static void take_moe(taker *t, r2i_backward *b) {
+static void take_moe(r2i_taker *t, r2i_backward *b) {
     const r2i_config *c = b->config;
     const size_t rows = (size_t)b->limits.cap_rows, entries = rows * (size_t)c->n_active;
-    b->moe.row_of = take(t, entries, sizeof(int32_t));
+    b->moe.row_of = r2i_take(t, entries, sizeof(int32_t));
     b->moe.x = take_floats(t, entries, c->d_model);
     b->moe.g_y = take_floats(t, entries, c->d_model);
     b->moe.g_x = take_floats(t, entries, c->d_model);
     b->moe.g_weights = take_floats(t, entries, 1);
     b->moe.weight_of = take_floats(t, entries, 1);
     b->moe.g_scores = take_floats(t, rows, c->n_experts);
-    b->moe.products = take(t, 2 * (size_t)c->n_experts, sizeof *b->moe.products);
+    b->moe.products = r2i_take(t, 2 * (size_t)c->n_experts, sizeof *b->moe.products);
     b->moe.counts =
-        take(t, (size_t)(c->n_layers + 1) * (size_t)c->n_experts, sizeof *b->moe.counts);
+        r2i_take(t, (size_t)(c->n_layers + 1) * (size_t)c->n_experts, sizeof *b->moe.counts);
     b->moe.fractions = take_floats(t, (size_t)b->limits.cap_documents, c->n_experts);
-    b->moe.losses = take(t, (size_t)b->limits.cap_documents, sizeof *b->moe.losses);
+    b->moe.losses = r2i_take(t, (size_t)b->limits.cap_documents, sizeof *b->moe.losses);
 }
 
-static void take_head(taker *t, r2i_backward *b) {
+static void take_head(r2i_taker *t, r2i_backward *b) {
     const r2i_config *c = b->config;
     const size_t n = (size_t)b->limits.cap_logits;
-    b->head.rows = take(t, (size_t)b->limits.cap_rows, sizeof(int32_t));
+    b->head.rows = r2i_take(t, (size_t)b->limits.cap_rows, sizeof(int32_t));
     b->head.logits = take_floats(t, n, c->n_vocab);
     b->head.x = take_floats(t, n, c->d_model);
     b->head.normed = take_floats(t, n, c->d_model);
     b->head.g_x = take_floats(t, n, c->d_model);
-    b->head.losses = take(t, n, sizeof(double));
+    b->head.losses = r2i_take(t, n, sizeof(double));
 }
 
-static void take_mtp(taker *t, r2i_backward *b) {
+static void take_mtp(r2i_taker *t, r2i_backward *b) {
     const size_t rows = (size_t)b->limits.cap_rows;
     const int32_t d = b->config->d_model;
-    b->mtp.tokens = take(t, rows, sizeof(int32_t));
-    b->mtp.targets = take(t, rows, sizeof(int32_t));
-    b->mtp.sources = take(t, rows, sizeof(int32_t));
+    b->mtp.tokens = r2i_take(t, rows, sizeof(int32_t));
+    b->mtp.targets = r2i_take(t, rows, sizeof(int32_t));
+    b->mtp.sources = r2i_take(t, rows, sizeof(int32_t));
     b->mtp.weights = take_floats(t, rows, 1);
-    b->mtp.runs = take(t, (size_t)b->limits.cap_documents, sizeof *b->mtp.runs);
+    b->mtp.runs = r2i_take(t, (size_t)b->limits.cap_documents, sizeof *b->mtp.runs);
     b->mtp.g_main = take_floats(t, rows, d);
     b->mtp.embedded = take_floats(t, rows, d);
     b->mtp.hidden = take_floats(t, rows, d);
@@ -187,15 +173,15 @@ static void take_mtp(taker *t, r2i_backward *b) {
     b->x_out = take_floats(t, rows, d);
 }
 
-static void take_rows(taker *t, r2i_backward *b) {
+static void take_rows(r2i_taker *t, r2i_backward *b) {
     const r2i_config *c = b->config;
     const size_t rows = (size_t)b->limits.cap_rows, half = (size_t)c->rope.d / 2;
     const size_t entries = rows * (size_t)c->n_active * (size_t)c->d_expert;
     const int32_t dense = r2i_max_i32(c->d_ffn, c->n_shared_experts * c->d_expert);
     const size_t inner = r2i_max_size(rows * (size_t)dense, entries);
     const int32_t d_kv = c->kv_rank > 0 ? c->n_heads : c->n_kv_heads;
-    b->runs = take(t, (size_t)b->limits.cap_documents, sizeof *b->runs);
-    b->inv_freq = take(t, half, sizeof(double));
+    b->runs = r2i_take(t, (size_t)b->limits.cap_documents, sizeof *b->runs);
+    b->inv_freq = r2i_take(t, half, sizeof(double));
     b->cosine = take_floats(t, rows, (int32_t)half);
     b->sine = take_floats(t, rows, (int32_t)half);
     b->g_x = take_floats(t, rows, c->d_model);
@@ -265,8 +251,8 @@ static r2_status create_parts(r2i_backward *b, r2i_arena *arena, r2_error *err) 
 r2_status r2i_backward_create(r2i_backward **out, const r2i_parameters *parameters,
                               const r2i_kernels *kernels, r2i_pool *pool,
                               const r2i_backward_limits *limits, r2i_arena *arena, r2_error *err) {
-    taker t = { arena, false };
-    r2i_backward *b = take(&t, 1, sizeof *b);
+    r2i_taker t = { arena, false };
+    r2i_backward *b = r2i_take(&t, 1, sizeof *b);
     *out = NULL;
     if (!t.has_failed) {
         b->parameters = parameters;

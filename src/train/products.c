@@ -89,15 +89,21 @@ static int32_t prepare_items(const r2i_product *p) {
     return r2i_div_up_i32(p->n_rows, PREPARE_ROWS);
 }
 
-static void prepare_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
-                         int32_t item, int32_t worker) {
-    const size_t stride = stride_of(p, p->n_out);
+/* Rows [32 item, ..) of in [n_rows, n_cols], as the kernels take them. */
+static void prepare_rows(const r2i_products *context, const r2i_product *p, const float *in,
+                         int32_t n_cols, size_t first_byte, int32_t item) {
+    const size_t stride = stride_of(p, n_cols);
     const int32_t first = item * PREPARE_ROWS, end = r2i_min_i32(first + PREPARE_ROWS, p->n_rows);
-    (void)worker;
     for (int32_t row = first; row < end; row++)
         context->kernels->act[r2i_act_kind_of(p->layout)](
-            context->rows + first_byte + (size_t)row * stride,
-            p->dy + (size_t)row * (size_t)p->n_out, p->n_out, 0, p->n_out);
+            context->rows + first_byte + (size_t)row * stride, in + (size_t)row * (size_t)n_cols,
+            n_cols, 0, n_cols);
+}
+
+static void prepare_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                         int32_t item, int32_t worker) {
+    (void)worker;
+    prepare_rows(context, p, p->dy, p->n_out, first_byte, item);
 }
 
 static int32_t input_items(const r2i_product *p) {
@@ -152,13 +158,8 @@ static size_t output_bytes(const r2i_product *p) {
 
 static void prepare_output_item(const r2i_products *context, const r2i_product *p,
                                 size_t first_byte, int32_t item, int32_t worker) {
-    const size_t stride = stride_of(p, p->n_in);
-    const int32_t first = item * PREPARE_ROWS, end = r2i_min_i32(first + PREPARE_ROWS, p->n_rows);
     (void)worker;
-    for (int32_t row = first; row < end; row++)
-        context->kernels->act[r2i_act_kind_of(p->layout)](
-            context->rows + first_byte + (size_t)row * stride, p->x + (size_t)row * (size_t)p->n_in,
-            p->n_in, 0, p->n_in);
+    prepare_rows(context, p, p->x, p->n_in, first_byte, item);
 }
 
 static int32_t output_items(const r2i_product *p) {
