@@ -225,6 +225,7 @@ typedef struct {
     int64_t n_tokens, n_targets; /* so far */
     double loss, mtp_loss;       /* mean over the step's targets, in nats; mtp_loss 0 without */
     double validation_loss;      /* NAN where it was not measured behind this step */
+    double validation_bpb;       /* the same in bits per byte of text; NAN without a tokenizer */
     double lr, gradient_norm;
     double expert_load; /* largest over equal; 0: no experts */
     double seconds;     /* of the step, validation not counted */

@@ -10,6 +10,7 @@ enum { MAX_RUNS = 16, SPARK_WIDTH = 60, MAX_PICTURE_BYTES = 64 << 20 };
 
 static const r2i_plot_panel usual_panels[] = {
     { "loss", "validation_loss", "loss (nats per token); dots: validation" },
+    { "validation_bpb", NULL, "validation, bits per byte" },
     { "reward", NULL, "reward" },
     { "gradient_norm", NULL, "gradient norm" },
     { "lr", NULL, "learning rate" },

@@ -100,6 +100,7 @@ int r2i_tokenize_command(r2i_program *p) {
 typedef struct {
     double nll; /* sum of -log p */
     int32_t n_scored, n_windows;
+    int64_t n_bytes; /* of the text that was scored */
     double seconds;
 } score;
 
@@ -122,8 +123,11 @@ static r2_status score_window(text_work *w, const r2_token *tokens, int32_t n, f
     if (n_known != n - 1)
         return r2i_fail(err, R2_E_STATE, "window: expected %d log-probabilities, found %d", n - 1,
                         n_known);
-    for (int32_t i = n / 2 + 1; i < n; i++)
+    for (int32_t i = n / 2 + 1; i < n; i++) {
         out->nll -= (double)logprobs[i - 1];
+        if (!r2_token_is_control(w->session.model, tokens[i]))
+            out->n_bytes += (int64_t)r2_token_bytes(w->session.model, tokens[i], NULL, 0);
+    }
     out->n_scored += n - n / 2 - 1;
     out->n_windows++;
     return R2_OK;
@@ -157,15 +161,17 @@ static r2_status score_text(text_work *w, score *out, r2_error *err) {
 static int print_score(const text_work *w, const score *s) {
     r2i_program *p = w->session.program;
     const double ppl = exp(s->nll / s->n_scored),
+                 bpb = s->nll / log(2) / (double)(s->n_bytes > 0 ? s->n_bytes : 1),
                  rate = (double)s->n_windows * p->options->ctx_size / s->seconds;
     if (p->options->wants_json) {
         return r2i_program_print_json(
-            p, json_pack("{s:f, s:i, s:i, s:i, s:i, s:f, s:s, s:s}", "perplexity", ppl, "n_tokens",
-                         w->n_tokens, "n_scored", s->n_scored, "n_windows", s->n_windows, "window",
-                         p->options->ctx_size, "tok_s", rate, "arithmetic", p->options->arithmetic,
-                         "cpu_level", w->session.info.cpu_level));
+            p, json_pack("{s:f, s:f, s:i, s:i, s:i, s:i, s:f, s:s, s:s}", "perplexity", ppl,
+                         "bits_per_byte", bpb, "n_tokens", w->n_tokens, "n_scored", s->n_scored,
+                         "n_windows", s->n_windows, "window", p->options->ctx_size, "tok_s", rate,
+                         "arithmetic", p->options->arithmetic, "cpu_level",
+                         w->session.info.cpu_level));
     }
-    printf("perplexity %.5f\n", ppl);
+    printf("perplexity %.5f\nbits per byte %.5f\n", ppl, bpb);
     r2i_program_note(p, "%d tokens, %d windows of %d, %d scored, %.1f tok/s", w->n_tokens,
                      s->n_windows, p->options->ctx_size, s->n_scored, rate);
     return R2I_EXIT_OK;

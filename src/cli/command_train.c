@@ -20,8 +20,8 @@ typedef struct {
     bool is_new;   /* RUN was made for this run */
     bool is_write_failed, was_stopped;
     r2_train_report last;
-    double validation_loss; /* the last one measured, or NAN */
-    char model[PATH_BYTES]; /* RUN/model; "" unless this is a run */
+    double validation_loss, validation_bpb; /* the last ones measured, or NAN */
+    char model[PATH_BYTES];                 /* RUN/model; "" unless this is a run */
 } train_work;
 
 /* ---- init ---- */
@@ -64,6 +64,8 @@ static void write_metrics(train_work *w, const r2_train_report *r, int64_t n_bef
     if (is_written && !isnan(r->validation_loss))
         is_written =
             json_object_set_new(line, "validation_loss", json_real(r->validation_loss)) == 0;
+    if (is_written && !isnan(r->validation_bpb))
+        is_written = json_object_set_new(line, "validation_bpb", json_real(r->validation_bpb)) == 0;
     is_written = is_written && json_dumpf(line, w->metrics, JSON_COMPACT) == 0 &&
                  fputc('\n', w->metrics) != EOF && fflush(w->metrics) == 0;
     json_decref(line);
@@ -81,11 +83,14 @@ static void print_time(char *out, size_t cap, double seconds) {
 }
 
 static void print_line(const r2_train_report *r) {
-    char left[32], validation[48] = "";
+    char left[32], validation[64] = "";
     const double per_step = r->seconds_all / (double)r->step;
     print_time(left, sizeof left, per_step * (double)(r->n_steps - r->step));
     if (!isnan(r->validation_loss))
         (void)snprintf(validation, sizeof validation, ", validation %.4f", r->validation_loss);
+    if (!isnan(r->validation_bpb))
+        (void)snprintf(validation, sizeof validation, ", validation %.4f (%.4f bits per byte)",
+                       r->validation_loss, r->validation_bpb);
     fprintf(stderr,
             "step %" PRId64 "/%" PRId64 "  loss %.4f%s  lr %.2e  gradient %.3g  %.0f tok/s  "
             "%.0f MB  %s left\n",
@@ -102,7 +107,10 @@ static bool on_step(void *user, const r2_train_report *r) {
     const int64_t n_before = w->last.n_tokens;
     w->last = *r;
     if (!open_metrics(w)) return false;
-    if (!isnan(r->validation_loss)) w->validation_loss = r->validation_loss;
+    if (!isnan(r->validation_loss)) {
+        w->validation_loss = r->validation_loss;
+        w->validation_bpb = r->validation_bpb;
+    }
     write_metrics(w, r, n_before);
     if (!w->program->options->is_quiet &&
         (is_tty || r->step % every == 0 || r->step == 1 || !isnan(r->validation_loss))) {
@@ -198,14 +206,16 @@ static int print_result(const train_work *w) {
     }
     return r2i_program_print_json(
         w->program,
-        json_pack("{s:s, s:I, s:I, s:f, s:o, s:f}", "model", w->model, "steps", (json_int_t)r->step,
-                  "tokens", (json_int_t)r->n_tokens, "loss", r->loss, "validation_loss",
-                  isnan(w->validation_loss) ? json_null() : json_real(w->validation_loss),
-                  "seconds", r->seconds_all));
+        json_pack(
+            "{s:s, s:I, s:I, s:f, s:o, s:o, s:f}", "model", w->model, "steps", (json_int_t)r->step,
+            "tokens", (json_int_t)r->n_tokens, "loss", r->loss, "validation_loss",
+            isnan(w->validation_loss) ? json_null() : json_real(w->validation_loss),
+            "validation_bpb", isnan(w->validation_bpb) ? json_null() : json_real(w->validation_bpb),
+            "seconds", r->seconds_all));
 }
 
 int r2i_train_command(r2i_program *p) {
-    train_work w = { .program = p, .validation_loss = (double)NAN };
+    train_work w = { .program = p, .validation_loss = (double)NAN, .validation_bpb = (double)NAN };
     r2_error err = { R2_OK, "" };
     const char *what = p->arguments.n_words > 0 ? p->arguments.words[0] : "nothing";
     r2_status status;

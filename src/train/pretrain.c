@@ -11,6 +11,7 @@
 #include "files/atomic_folder.h"
 #include "model/model.h"
 #include "train/data_stream.h"
+#include "train/target_bytes.h"
 #include "train/trainer_model.h"
 
 enum { DEFAULT_RUN_TOKENS = 512, DEFAULT_BATCH_TOKENS = 4096 };
@@ -156,7 +157,7 @@ static r2_status validate(train_run *r) {
     r2i_data_stream *stream;
     r2_status status = R2_OK;
     double loss = 0;
-    int64_t n_targets = 0;
+    int64_t n_targets = 0, n_bytes = 0;
     R2I_TRY(open_stream(r, R2I_SPLIT_VALIDATION, true, &stream));
     if (stream == NULL) return R2_OK;
     for (int32_t i = 0;
@@ -167,9 +168,11 @@ static r2_status validate(train_run *r) {
         status = run_batch(r, data, 0, &sum);
         loss += sum.loss;
         n_targets += sum.n_targets;
+        n_bytes += r2i_target_bytes(r2i_trainer_model(r->trainer), data->targets, data->n_tokens);
     }
     r2i_data_stream_close(stream);
     if (n_targets > 0) r->report.validation_loss = loss / (double)n_targets;
+    if (n_bytes > 0) r->report.validation_bpb = loss / log(2) / (double)n_bytes;
     return status;
 }
 
@@ -214,7 +217,7 @@ static r2_status run_steps(train_run *r) {
     r->report = (r2_train_report){ .n_steps = o->n_steps, .memory_bytes = info.memory_bytes };
     for (int64_t step = 1; goes_on && step <= o->n_steps; step++) {
         r->report.step = step;
-        r->report.validation_loss = (double)NAN;
+        r->report.validation_loss = r->report.validation_bpb = (double)NAN;
         R2I_TRY(run_step(r));
         if (step == o->n_steps || (o->validate_every > 0 && step % o->validate_every == 0))
             R2I_TRY(validate(r));

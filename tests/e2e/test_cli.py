@@ -1,5 +1,5 @@
 """The program from outside: exit codes, what goes to which stream, JSON, texts, a conversation on a terminal."""
-import json, os, pty, re, resource, select, shutil, signal, stat, struct, subprocess, time
+import json, math, os, pty, re, resource, select, shutil, signal, stat, struct, subprocess, time
 import pytest
 from cli_client import DATA, FAILED, MEMORY, OK, PROGRAM, SOURCE, TOY, USAGE, home, one_line, r2lm   # noqa: F401  (fixtures)
 
@@ -368,6 +368,10 @@ def test_perplexity(tmp_path):
     said = json.loads(r2lm("ppl", "-m", TOY, "-f", text, "-c", 64, "--json").out)
     n_windows = said["n_tokens"] // 64
     assert (said["n_windows"], said["n_scored"]) == (n_windows, n_windows * 31) and n_windows > 2 and said["perplexity"] > 1
+    ids = json.loads(r2lm("tokenize", "-m", TOY, "-f", text, "--json").out)
+    n_start = said["n_tokens"] - ids["n_tokens"]                     # a start token, if the model wants one
+    scored = [t for w in range(n_windows) for t in ids["texts"][64 * w + 33 - n_start:64 * (w + 1) - n_start]]
+    assert said["bits_per_byte"] * len("".join(scored)) == pytest.approx(math.log2(said["perplexity"]) * said["n_scored"])
     ref = json.loads(r2lm("ppl", "-m", TOY, "-f", text, "-c", 64, "--json", "--cpu", "ref").out)
     assert abs(ref["perplexity"] / said["perplexity"] - 1) < 0.02    # BF16 products against double sums
     r2lm("ppl", "-m", TOY, "-f", text, code=USAGE, env=dict(R2LM_CTX_SIZE="100000"))

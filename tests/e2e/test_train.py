@@ -1,5 +1,5 @@
 """r2lm train from outside: a model from a configuration, a short run that learns, what it leaves behind, what is refused."""
-import hashlib, json, os, signal, subprocess, time
+import hashlib, json, math, os, signal, subprocess, time
 import pytest
 from cli_client import DATA, NUMBERS, OK, PROGRAM, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 
@@ -49,12 +49,16 @@ def test_a_run_learns():
     assert lines[-1]["loss"] < 0.6 * lines[0]["loss"]
     assert [l["step"] for l in lines if "validation_loss" in l] == [20, 40]
     assert said["validation_loss"] == pytest.approx(lines[-1]["validation_loss"]) and said["validation_loss"] < 0.7 * lines[0]["loss"]
+    # Bits per byte of text: the loss, times the tokens that a byte takes.
+    text = open("txt/0.txt").read()
+    per_byte = (json.loads(r2lm("tokenize", "-m", model, "-p", text, "--json").out)["n_tokens"] + 1) / len(text)
+    assert said["validation_bpb"] == pytest.approx(said["validation_loss"] / math.log(2) * per_byte, rel=0.03)
     rates = [l["lr"] for l in lines]
     assert rates[0] == pytest.approx(0.0025) and max(rates) == pytest.approx(0.01) and rates[-1] < 0.002
     assert lines[-1]["tokens"] <= 40 * 256 and all(l["gradient_norm"] > 0 for l in lines)
     assert sum(l["tok_s"] * l["seconds"] for l in lines) == pytest.approx(lines[-1]["tokens"])
     drawn = r2lm("plot", "run").out
-    for name in ("loss", "validation_loss", "gradient_norm", "lr", "tok_s"): assert f"\n  {name} " in drawn, drawn
+    for name in ("loss", "validation_loss", "validation_bpb", "gradient_norm", "lr", "tok_s"): assert f"\n  {name} " in drawn, drawn
     # What was saved is a model like any other, and has learnt what the losses say.
     open("held.txt", "w").write("".join(f"7 and {j} are {7 + j}; " for j in range(40)))
     ppl = lambda m: json.loads(r2lm("ppl", m, "-f", "held.txt", "-c", 64, "--arithmetic", "f32", "--json").out)["perplexity"]
