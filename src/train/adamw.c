@@ -12,35 +12,59 @@ static bool is_left(const r2i_adamw *a, int32_t i) {
     return a->leaves_hidden && a->parameters->list[i].is_hidden;
 }
 
-/* Second moments lie one behind the other, parameters that have none left out. */
-static void place_v(r2i_adamw *a) {
+size_t r2i_adamw_part(const r2i_adamw *a, int32_t i, size_t *end) {
+    *end = a->partition != NULL ? a->partition->own_end[i]
+                                : r2i_parameter_size(&a->parameters->list[i]);
+    return a->partition != NULL ? a->partition->own_begin[i] : 0;
+}
+
+static size_t part_size(const r2i_adamw *a, int32_t i) {
+    size_t end;
+    const size_t begin = r2i_adamw_part(a, i, &end);
+    return end - begin;
+}
+
+/* Moments lie one behind the other, parameters that have none left out. */
+static void place_moments(r2i_adamw *a) {
     const r2i_parameters *p = a->parameters;
     for (int32_t i = 0; i < p->n; i++) {
+        const size_t n = (part_size(a, i) + 15) / 16 * 16;
+        a->first_m[i] = a->n_m;
         a->first_v[i] = a->n_v;
-        if (!is_left(a, i)) a->n_v += (r2i_parameter_size(&p->list[i]) + 15) / 16 * 16;
+        a->n_m += n;
+        if (!is_left(a, i)) a->n_v += n;
     }
 }
 
-r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters, bool leaves_hidden,
-                           r2i_arena *arena, r2_error *err) {
-    const r2i_parameters *p = parameters;
-    *out = (r2i_adamw){ .parameters = parameters, .leaves_hidden = leaves_hidden };
-    out->first_v = R2I_ARENA_ARRAY(arena, size_t, (size_t)p->n);
-    if (out->first_v != NULL) place_v(out);
-    out->m = r2i_arena_push_array(arena, p->n_values, sizeof(float), 64);
-    out->v = r2i_arena_push_array(arena, out->n_v, sizeof(float), 64);
-    out->first_piece = R2I_ARENA_ARRAY(arena, int32_t, (size_t)p->n + 1);
-    for (int32_t i = 0; out->first_piece != NULL && i < p->n; i++) {
-        const size_t n = p->list[i].is_fixed ? 0 : r2i_parameter_size(&p->list[i]);
-        out->n_pieces += (int32_t)((n + PIECE - 1) / PIECE);
-        out->first_piece[i + 1] = out->n_pieces;
+static void place_pieces(r2i_adamw *a) {
+    for (int32_t i = 0; i < a->parameters->n; i++) {
+        const size_t n = a->parameters->list[i].is_fixed ? 0 : part_size(a, i);
+        a->n_pieces += (int32_t)((n + PIECE - 1) / PIECE);
+        a->first_piece[i + 1] = a->n_pieces;
     }
-    out->sums = R2I_ARENA_ARRAY(arena, double, (size_t)out->n_pieces);
-    if (out->first_v != NULL && out->m != NULL && out->v != NULL && out->first_piece != NULL &&
-        out->sums != NULL)
-        return R2_OK;
+}
+
+r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters,
+                           const r2i_partition *partition, bool leaves_hidden, r2i_arena *arena,
+                           r2_error *err) {
+    const size_t n = (size_t)parameters->n;
+    r2i_taker t = { arena, false };
+    *out = (r2i_adamw){ .parameters = parameters,
+                        .partition = partition,
+                        .leaves_hidden = leaves_hidden };
+    out->first_m = r2i_take(&t, n, sizeof *out->first_m);
+    out->first_v = r2i_take(&t, n, sizeof *out->first_v);
+    out->first_piece = r2i_take(&t, n + 1, sizeof *out->first_piece);
+    if (!t.has_failed) {
+        place_moments(out);
+        place_pieces(out);
+        out->m = r2i_take(&t, out->n_m, sizeof *out->m);
+        out->v = r2i_take(&t, out->n_v, sizeof *out->v);
+        out->sums = r2i_take(&t, (size_t)out->n_pieces, sizeof *out->sums);
+    }
+    if (!t.has_failed) return R2_OK;
     return r2i_fail(err, R2_E_NOMEM, "no memory for the moments of %zu numbers (8 bytes each)",
-                    p->n_values);
+                    parameters->n_values);
 }
 
 /* ---- pieces ---- */
@@ -60,12 +84,16 @@ static int32_t parameter_of(const r2i_adamw *a, int32_t piece, int32_t i) {
     return i;
 }
 
-/* Values [*first, *first + returned) of a piece. */
+/* Numbers [*first, *first + returned) of what is stepped here of parameter i. */
 static size_t piece_range(const r2i_adamw *a, int32_t i, int32_t piece, size_t *first) {
-    const r2i_parameter *p = &a->parameters->list[i];
-    const size_t begin = (size_t)(piece - a->first_piece[i]) * PIECE;
-    *first = p->first + begin;
-    return r2i_min_size(PIECE, r2i_parameter_size(p) - begin);
+    *first = (size_t)(piece - a->first_piece[i]) * PIECE;
+    return r2i_min_size(PIECE, part_size(a, i) - *first);
+}
+
+/* Where these numbers lie in values and gradients. */
+static size_t part_first(const r2i_adamw *a, int32_t i) {
+    size_t end;
+    return a->parameters->list[i].first + r2i_adamw_part(a, i, &end);
 }
 
 static void sum_pieces(void *argument, int32_t begin, int32_t end, int32_t worker) {
@@ -76,7 +104,7 @@ static void sum_pieces(void *argument, int32_t begin, int32_t end, int32_t worke
         size_t first;
         i = parameter_of(a, piece, i);
         const size_t n = piece_range(a, i, piece, &first);
-        const float *g = a->parameters->gradients + first;
+        const float *g = a->parameters->gradients + part_first(a, i) + first;
         double part[8] = { 0 };
         for (size_t j = 0; j < n; j++)
             part[j % 8] += (double)g[j] * (double)g[j];
@@ -85,13 +113,17 @@ static void sum_pieces(void *argument, int32_t begin, int32_t end, int32_t worke
     }
 }
 
-double r2i_adamw_norm(const r2i_adamw *adamw, r2i_pool *pool) {
+double r2i_adamw_squares(const r2i_adamw *adamw, r2i_pool *pool) {
     piece_region region = { .a = adamw };
     double sum = 0;
     r2i_pool_run(pool, adamw->n_pieces, 4, sum_pieces, &region);
     for (int32_t i = 0; i < adamw->n_pieces; i++)
         sum += adamw->sums[i];
-    return sqrt(sum);
+    return sum;
+}
+
+double r2i_adamw_norm(const r2i_adamw *adamw, r2i_pool *pool) {
+    return sqrt(r2i_adamw_squares(adamw, pool));
 }
 
 static void change_values(const piece_region *r, float *w, float *g, float *m, float *v, size_t n,
@@ -115,9 +147,10 @@ static void step_pieces(void *argument, int32_t begin, int32_t end, int32_t work
         i = parameter_of(a, piece, i);
         const size_t n = piece_range(a, i, piece, &at);
         if (is_left(a, i)) continue;
-        const r2i_parameter *p = &a->parameters->list[i];
-        change_values(region, a->parameters->values + at, a->parameters->gradients + at, a->m + at,
-                      a->v + a->first_v[i] + (at - p->first), n, p->is_vector ? 1 : region->decay);
+        const size_t first = part_first(a, i) + at;
+        change_values(region, a->parameters->values + first, a->parameters->gradients + first,
+                      a->m + a->first_m[i] + at, a->v + a->first_v[i] + at, n,
+                      a->parameters->list[i].is_vector ? 1 : region->decay);
     }
 }
 

@@ -56,7 +56,8 @@ static r2_status sort_parameters(r2i_muon *muon, room_size sizes[2], r2i_arena *
     if (muon->small == NULL || muon->large == NULL)
         return r2i_fail(err, R2_E_NOMEM, "no memory for a list of %d matrices", p->n);
     for (int32_t i = 0; i < p->n; i++) {
-        if (!p->list[i].is_hidden) continue;
+        size_t end;
+        if (!p->list[i].is_hidden || r2i_adamw_part(&muon->adamw, i, &end) == end) continue;
         const bool small = is_small(&p->list[i]);
         widen(&sizes[small], &p->list[i]);
         if (small)
@@ -67,12 +68,13 @@ static r2_status sort_parameters(r2i_muon *muon, room_size sizes[2], r2i_arena *
     return R2_OK;
 }
 
-r2_status r2i_muon_create(r2i_muon *out, r2i_parameters *parameters, const r2i_kernels *kernels,
-                          r2i_type layout, r2i_pool *pool, r2i_arena *arena, r2_error *err) {
+r2_status r2i_muon_create(r2i_muon *out, r2i_parameters *parameters, const r2i_partition *partition,
+                          const r2i_kernels *kernels, r2i_type layout, r2i_pool *pool,
+                          r2i_arena *arena, r2_error *err) {
     const int32_t n_threads = r2i_pool_threads(pool);
     room_size sizes[2] = { { 0 } };
     *out = (r2i_muon){ .layout = layout };
-    R2I_TRY(r2i_adamw_create(&out->adamw, parameters, true, arena, err));
+    R2I_TRY(r2i_adamw_create(&out->adamw, parameters, partition, true, arena, err));
     R2I_TRY(sort_parameters(out, sizes, arena, err));
     out->rooms = R2I_ARENA_ARRAY(arena, r2i_muon_room, (size_t)n_threads);
     if (out->rooms == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for an optimizer");
@@ -154,9 +156,10 @@ static void transpose(const float *in, int32_t n_rows, int32_t n_cols, float *ou
 }
 
 /* Momentum forward, the update into room->x laid down, the gradient cleared. */
-static void take_momentum(const step_region *region, r2i_muon_room *room, const r2i_parameter *p) {
+static void take_momentum(const step_region *region, r2i_muon_room *room, int32_t i_parameter) {
     const r2i_adamw *a = &region->muon->adamw;
-    float *g = a->parameters->gradients + p->first, *m = a->m + p->first;
+    const r2i_parameter *p = &a->parameters->list[i_parameter];
+    float *g = a->parameters->gradients + p->first, *m = a->m + a->first_m[i_parameter];
     const float keep = region->momentum, rest = 1 - keep;
     const size_t n = r2i_parameter_size(p);
     const bool is_tall = p->n_rows > p->n_cols;
@@ -170,11 +173,12 @@ static void take_momentum(const step_region *region, r2i_muon_room *room, const 
     if (is_tall) transpose(u, p->n_rows, p->n_cols, room->x);
 }
 
-static void step_matrix(const step_region *region, r2i_muon_room *room, const r2i_parameter *p) {
+static void step_matrix(const step_region *region, r2i_muon_room *room, int32_t i_parameter) {
+    const r2i_parameter *p = &region->muon->adamw.parameters->list[i_parameter];
     const int32_t n = r2i_min_i32(p->n_rows, p->n_cols), m = r2i_max_i32(p->n_rows, p->n_cols);
     const size_t n_all = r2i_parameter_size(p);
     float *w = region->muon->adamw.parameters->values + p->first;
-    take_momentum(region, room, p);
+    take_momentum(region, room, i_parameter);
     const float shrink = (float)(1 / (norm_of(room->x, n_all) + 1e-7));
     for (size_t i = 0; i < n_all; i++)
         room->x[i] *= shrink;
@@ -195,12 +199,10 @@ static void step_small(void *argument, int32_t begin, int32_t end, int32_t worke
     const step_region *region = argument;
     const r2i_muon *muon = region->muon;
     for (int32_t i = begin; i < end; i++)
-        step_matrix(region, &muon->rooms[worker], &muon->adamw.parameters->list[muon->small[i]]);
+        step_matrix(region, &muon->rooms[worker], muon->small[i]);
 }
 
-double r2i_muon_step(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *options) {
-    const double norm = r2i_adamw_norm(&muon->adamw, pool);
-    if (!isfinite(norm)) return norm;
+void r2i_muon_apply(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *options, double norm) {
     step_region region = { .muon = muon,
                            .scale = (float)r2i_adamw_scale(&options->rest, norm),
                            .momentum = (float)options->momentum,
@@ -209,7 +211,13 @@ double r2i_muon_step(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *opt
     r2i_adamw_apply(&muon->adamw, pool, &options->rest, norm);
     r2i_pool_run(pool, muon->n_small, 1, step_small, &region);
     for (int32_t i = 0; i < muon->n_large; i++)
-        step_matrix(&region, &muon->large_room, &muon->adamw.parameters->list[muon->large[i]]);
+        step_matrix(&region, &muon->large_room, muon->large[i]);
+}
+
+double r2i_muon_step(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *options) {
+    const double norm = r2i_adamw_norm(&muon->adamw, pool);
+    if (!isfinite(norm)) return norm;
+    r2i_muon_apply(muon, pool, options, norm);
     r2i_parameters_refresh(muon->adamw.parameters);
     return norm;
 }

@@ -28,18 +28,21 @@ typedef struct {
 typedef struct {
     r2i_adamw adamw; /* its first moments are the momentum of hidden matrices */
     r2i_type layout;
-    int32_t *small, *large; /* parameters that one thread steps, that all step together */
+    int32_t *small, *large; /* parameters stepped here: by one thread, by all together */
     int32_t n_small, n_large;
     r2i_pool *alone;      /* a pool of the calling thread only, for products inside a region */
     r2i_muon_room *rooms; /* [n_threads], for small matrices */
     r2i_muon_room large_room;
 } r2i_muon;
 
-/* layout: R2I_TYPE_F32 or R2I_TYPE_BF16, the arithmetic of the products.  R2_E_NOMEM, R2_E_IO. */
+/* A partition that divides no hidden matrix, or NULL.  layout: R2I_TYPE_F32 or R2I_TYPE_BF16, the arithmetic of the products.  R2_E_NOMEM, R2_E_IO. */
 R2_CHECKED r2_status r2i_muon_create(r2i_muon *out, r2i_parameters *parameters,
-                                     const r2i_kernels *kernels, r2i_type layout, r2i_pool *pool,
-                                     r2i_arena *arena, r2_error *err);
+                                     const r2i_partition *partition, const r2i_kernels *kernels,
+                                     r2i_type layout, r2i_pool *pool, r2i_arena *arena,
+                                     r2_error *err);
 void r2i_muon_destroy(r2i_muon *muon);
+/* One step by gradients of that (finite) norm, which it clears.  Then r2i_parameters_refresh is due. */
+void r2i_muon_apply(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *options, double norm);
 /* One step, which clears the gradients; returns their norm before clipping.  When that is no finite
  * number nothing has changed.  The same bits for any number of threads. */
 double r2i_muon_step(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *options);

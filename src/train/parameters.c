@@ -38,6 +38,7 @@ static float *add(builder *b, r2i_role role, bool is_bias, int32_t expert, int32
                             .is_hidden = !is_vector && role != R2I_ROLE_SCORE_BIAS &&
                                          role != R2I_ROLE_EMBEDDING && role != R2I_ROLE_OUTPUT &&
                                          role != R2I_ROLE_ROUTER,
+                            .layer = b->layer,
                             .first = first };
     if (is_bias)
         r2i_role_bias_name(out->name, R2I_NAMES_HF, role, b->layer);
@@ -200,9 +201,11 @@ static void add_all(builder *b) {
     r2i_weights *w = b->p->weights;
     b->n_values = 0;
     b->n = 0;
+    b->layer = -1;
     add_matrix(b, R2I_ROLE_EMBEDDING, -1, &w->embedding);
     for (int32_t i = 0; i < b->p->config->n_layers; i++)
         add_layer(b, i);
+    b->layer = b->p->config->n_layers;
     add_vector(b, R2I_ROLE_OUTPUT_NORM, &w->output_norm);
     if (!b->p->config->is_tied)
         add_matrix(b, R2I_ROLE_OUTPUT, -1, &w->head);

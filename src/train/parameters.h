@@ -18,6 +18,7 @@ typedef struct {
     bool is_vector;                   /* norm or bias: no weight decay */
     bool is_fixed;                    /* no gradient: the routers' score bias */
     bool is_hidden; /* a matrix between hidden states: not embedding, head, router */
+    int32_t layer;  /* -1: embedding; n_layers: behind the last one */
     size_t first;   /* its place in values and gradients; a multiple of 16 */
 } r2i_parameter;
 

@@ -52,10 +52,10 @@ static r2_status set_limits(r2_trainer *t, const r2_trainer_options *o, r2_error
 static r2_status create_optimizer(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
     r2_model *m = t->model;
     if (o->optimizer != R2_OPTIMIZER_MUON)
-        return r2i_adamw_create(&t->adamw, &t->parameters, false, &m->arena, err);
+        return r2i_adamw_create(&t->adamw, &t->parameters, NULL, false, &m->arena, err);
     const bool is_f32 = m->is_f32 || m->kernels.matmul[R2I_TYPE_BF16] == NULL;
     t->has_muon = true;
-    return r2i_muon_create(&t->muon, &t->parameters, &m->kernels,
+    return r2i_muon_create(&t->muon, &t->parameters, NULL, &m->kernels,
                            is_f32 ? R2I_TYPE_F32 : R2I_TYPE_BF16, t->pool, &m->arena, err);
 }
 

@@ -70,11 +70,11 @@ static void make_stepper(stepper *s, train_rig *t, const json_t *o) {
         .momentum = s->is_muon ? number(o, "momentum") : 0,
     };
     if (s->is_muon)
-        must(r2i_muon_create(&s->muon, &t->parameters, &t->model->kernels, R2I_TYPE_F32, t->pool,
+        must(r2i_muon_create(&s->muon, &t->parameters, NULL, &t->model->kernels, R2I_TYPE_F32, t->pool,
                              &t->model->arena, &err),
              &err);
     else
-        must(r2i_adamw_create(&s->adamw, &t->parameters, false, &t->model->arena, &err), &err);
+        must(r2i_adamw_create(&s->adamw, &t->parameters, NULL, false, &t->model->arena, &err), &err);
 }
 
 static double take_step(stepper *s, const train_rig *t) {
@@ -155,7 +155,7 @@ static void test_muon_same_bits(void **state) {
         const r2i_muon_options o = { { 1e-2, 0.9, 0.95, 1e-8, 0.1, 1 }, 0.95 };
         snprintf(path, sizeof path, "%.900s/deepseek_v3", golden_folder());
         train_set_up(&t, path, &how);
-        must(r2i_muon_create(&muon, &t.parameters, &t.model->kernels, R2I_TYPE_BF16, t.pool,
+        must(r2i_muon_create(&muon, &t.parameters, NULL, &t.model->kernels, R2I_TYPE_BF16, t.pool,
                              &t.model->arena, &err),
              &err);
         n = t.parameters.n_values;
