@@ -252,6 +252,19 @@ typedef struct {
     int32_t validate_batches;  /* most batches of it; 0: all */
     uint64_t seed;             /* of the order of the data */
     bool is_forced, saves_f32; /* as in r2_trainer_save */
+    /* Folder of checkpoints, made if need be; NULL: none.  One is written every checkpoint_every steps
+     * and where the run ends; kept are the last keep_last (0: 2) and that of the lowest validation loss.
+     * Whatever happens while one is written, those before stay whole. */
+    const char *checkpoints;
+    int32_t checkpoint_every; /* steps; 0: only where the run ends */
+    int32_t keep_last;
+    /* Goes on from the newest checkpoint: the same bytes as a run that was never interrupted, for any
+     * number of threads.  `out` is replaced.  R2_E_NOT_FOUND: none there; R2_E_MISMATCH: of another
+     * model, other data, another optimizer. */
+    bool is_resuming;
+    /* Told of every checkpoint: its folder, and with err->code not R2_OK why it could not be written.
+     * Returning false ends the run with that error; true, or NULL: it goes on without. */
+    bool (*checkpointed)(void *user, int64_t step, const char *folder, const r2_error *err);
     /* Told of every step; returning false ends the run there, which saves as a finished one does. */
     bool (*report)(void *user, const r2_train_report *report);
     void *user;
