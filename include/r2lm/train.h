@@ -223,6 +223,7 @@ typedef enum {
 typedef struct {
     int64_t step, n_steps;       /* 1 to n_steps */
     int64_t n_tokens, n_targets; /* so far */
+    int64_t n_cut; /* chats of the data longer than run_tokens: what stands beyond is not read */
     double loss, mtp_loss;       /* mean over the step's targets, in nats; mtp_loss 0 without */
     double validation_loss;      /* NAN where it was not measured behind this step */
     double validation_bpb;       /* the same in bits per byte of text; NAN without a tokenizer */

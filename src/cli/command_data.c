@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "cli/data_choice.h"
 #include "cli/model_find.h"
 #include "cli/session.h"
-#include "r2lm/train.h"
 
 typedef struct {
     r2i_program *program;
@@ -14,12 +14,6 @@ typedef struct {
     r2_data_result result;
     const char *folder, *tokenizer; /* the latter: NULL unless it was opened */
 } data_work;
-
-static bool on_bytes(void *user, int64_t n_done, int64_t n_all) {
-    r2i_program *p = user;
-    r2i_terminal_progress(&p->terminal, "reading kB", n_done / 1000, n_all / 1000);
-    return r2i_signals_pending() == 0;
-}
 
 static r2_status open_tokenizer(data_work *w, r2_error *err) {
     const char *path;
@@ -39,28 +33,8 @@ static r2_status prepare(data_work *w, r2_error *err) {
         return r2i_fail(err, R2_E_ARGUMENT,
                         "data prep: expected files or folders to read, found none");
     R2I_TRY(open_tokenizer(w, err));
-    const r2_data_options options = { .inputs = p->arguments.words + 1,
-                                      .n_inputs = p->arguments.n_words - 1,
-                                      .mark = o->mark,
-                                      .held_out = o->held_out.texts,
-                                      .n_held_out = o->held_out.n,
-                                      .validation_share = (float)o->validation,
-                                      .keeps_copies = o->keeps_copies,
-                                      .learns_all = o->learns_all,
-                                      .is_forced = o->is_forced,
-                                      .licence = o->licence,
-                                      .progress = on_bytes,
-                                      .host.user = p };
-    r2i_signals_catch();
-    const r2_status status =
-        r2_data_prepare(&w->result, w->session.model, o->output, &options, err);
-    r2i_terminal_clear_progress(&p->terminal);
-    if (status == R2_OK && w->result.validation.n_documents == 0 && o->validation > 0)
-        r2i_program_note(p,
-                         "no document was put aside for validation: --validation %g is small for "
-                         "%" PRId64,
-                         o->validation, w->result.train.n_documents);
-    return status;
+    return r2i_data_from_inputs(&w->result, p, w->session.model, p->arguments.words + 1,
+                                p->arguments.n_words - 1, o->output, err);
 }
 
 static r2_status show(data_work *w, r2_error *err) {

@@ -108,14 +108,19 @@ const r2i_command r2i_command_table[] = {
       "tokenizer.json and tokenizer_config.json, which Hugging Face's libraries read, and `r2lm "
       "tokenize -m DIR`.\n"
       "The same texts give the same files." },
-    { "train", NULL, "init|pretrain ...", "make a model, teach it texts", R2I_FOR_TRAIN,
-      r2i_train_command,
+    { "train", NULL, "init|pretrain|sft ...", "make a model, teach it texts and chats",
+      R2I_FOR_TRAIN, r2i_train_command,
       "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds "
       "config.json and the\n"
       "tokenizer's files.  `train pretrain DATA... -m FOLDER -o RUN` trains on folders of `r2lm "
       "data prep` and\n"
       "writes RUN/model, a folder that every command opens, and RUN/metrics.jsonl, a line per "
-      "step.  Ctrl-C\n"
+      "step.  `train sft\n"
+      "DATA... -m MODEL -o RUN` goes on with a trained model: DATA may also be JSONL of chats (or "
+      "of "
+      "questions and\n"
+      "answers), which are prepared into RUN/data first; what the assistant says is learnt.  "
+      "Ctrl-C\n"
       "ends the run with the step at work and saves.  Exit code 7: loss or gradient became no "
       "number." },
     { "config", NULL, "list|get|set|unset", "keep flags in a file", R2I_FOR_CONFIG,

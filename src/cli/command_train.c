@@ -9,13 +9,23 @@
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "cli/data_choice.h"
 #include "cli/model_find.h"
-#include "r2lm/train.h"
 
-enum { PATH_BYTES = 4096 };
+enum {
+    PATH_BYTES = 4096,
+    PRETRAIN_STEPS = 100,
+    PRETRAIN_RUN_TOKENS = 512,
+    SFT_EPOCHS = 2,
+    WARMUP_PERCENT = 3
+};
+#define PRETRAIN_RATE 1e-3
+#define SFT_RATE 2e-5
 
 typedef struct {
     r2i_program *program;
+    bool is_sft;
+    r2i_data_choice data;
     FILE *metrics; /* RUN/metrics.jsonl, from the first step on */
     bool is_new;   /* RUN was made for this run */
     bool is_write_failed, was_stopped;
@@ -36,7 +46,7 @@ static r2_status init(train_work *w, r2_error *err) {
     return r2_model_init(p->arguments.words[1], o->output, &options, err);
 }
 
-/* ---- pretrain ---- */
+/* ---- pretrain, sft ---- */
 
 /* An earlier run's numbers stay until this one has a step to tell of. */
 static bool open_metrics(train_work *w) {
@@ -98,6 +108,12 @@ static void print_line(const r2_train_report *r) {
             (double)r->n_tokens / r->seconds_all, (double)r->memory_bytes / 1e6, left);
 }
 
+static int32_t run_tokens_of(const train_work *w) {
+    const r2i_options *o = w->program->options;
+    if (o->run_tokens > 0) return o->run_tokens;
+    return w->is_sft ? o->batch_tokens : PRETRAIN_RUN_TOKENS;
+}
+
 /* A line per step on a terminal, which overwrites the last one; elsewhere about twenty in all, and
  * those with a validation. */
 static bool on_step(void *user, const r2_train_report *r) {
@@ -107,6 +123,11 @@ static bool on_step(void *user, const r2_train_report *r) {
     const int64_t n_before = w->last.n_tokens;
     w->last = *r;
     if (!open_metrics(w)) return false;
+    if (r->step == 1 && r->n_cut > 0)
+        r2i_program_note(w->program,
+                         "%" PRId64 " chats are longer than %d tokens (--run-tokens) and are read "
+                         "up to there",
+                         r->n_cut, run_tokens_of(w));
     if (!isnan(r->validation_loss)) {
         w->validation_loss = r->validation_loss;
         w->validation_bpb = r->validation_bpb;
@@ -132,31 +153,63 @@ static r2_status open_run(train_work *w, r2_error *err) {
 
 /* A run that was refused before its first step leaves nothing behind. */
 static void withdraw_run(const train_work *w) {
-    if (w->is_new && w->last.step == 0) (void)rmdir(w->program->options->output);
+    if (w->last.step > 0) return;
+    r2i_data_withdraw(&w->data);
+    if (w->is_new) (void)rmdir(w->program->options->output);
 }
 
-static r2_schedule schedule_of(const char *name) {
-    if (strcmp(name, "cosine") == 0) return R2_SCHEDULE_COSINE;
+static r2_schedule schedule_of(const train_work *w) {
+    const char *name = w->program->options->schedule;
+    const bool is_auto = strcmp(name, "auto") == 0;
+    if (strcmp(name, "cosine") == 0 || (is_auto && w->is_sft)) return R2_SCHEDULE_COSINE;
     return strcmp(name, "constant") == 0 ? R2_SCHEDULE_CONSTANT : R2_SCHEDULE_WSD;
 }
 
-static r2_status pretrain(train_work *w, r2_error *err) {
+static int32_t steps_of(const train_work *w) {
+    const r2i_options *o = w->program->options;
+    if (o->steps > 0) return o->steps;
+    if (!w->is_sft) return PRETRAIN_STEPS;
+    const int64_t per_step = (int64_t)o->batch_tokens * o->accumulate,
+                  n = (SFT_EPOCHS * w->data.train.n_tokens + per_step - 1) / per_step;
+    return n < 1 ? 1 : n > INT32_MAX ? INT32_MAX : (int32_t)n;
+}
+
+static int32_t warmup_of(const r2i_options *o, int32_t n_steps) {
+    return o->warmup >= 0 ? o->warmup : (int32_t)((int64_t)n_steps * WARMUP_PERCENT / 100);
+}
+
+/* The flags that are left to themselves suit random weights (pretrain) or a trained model (sft). */
+static double rate_of(const train_work *w) {
+    const double lr = w->program->options->lr;
+    if (lr > 0) return lr;
+    return w->is_sft ? SFT_RATE : PRETRAIN_RATE;
+}
+
+static r2_status train_run(train_work *w, r2_error *err) {
     r2i_program *p = w->program;
     const r2i_options *o = p->options;
     const char *model;
     if (p->arguments.n_words < 2 || o->output == NULL)
-        return r2i_fail(err, R2_E_ARGUMENT,
-                        "train pretrain: expected folders of `r2lm data prep` and -o RUN");
+        return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN",
+                        p->arguments.words[0],
+                        w->is_sft ? "chats (JSONL) or folders of `r2lm data prep`"
+                                  : "folders of `r2lm data prep`");
     R2I_TRY(r2i_model_resolve(&model, p, o->model, err));
     R2I_TRY(open_run(w, err));
+    w->data = (r2i_data_choice){ .folders = p->arguments.words + 1,
+                                 .n_folders = p->arguments.n_words - 1 };
+    if (w->is_sft)
+        R2I_TRY(r2i_data_choose(&w->data, p, model, o->output, p->arguments.words + 1,
+                                p->arguments.n_words - 1, err));
+    const int32_t n_steps = steps_of(w);
     const r2_train_options options = {
         .model = model,
-        .data = p->arguments.words + 1,
-        .n_data = p->arguments.n_words - 1,
+        .data = w->data.folders,
+        .n_data = w->data.n_folders,
         .out = w->model,
-        .n_steps = o->steps,
+        .n_steps = n_steps,
         .step_batches = o->accumulate,
-        .run_tokens = o->run_tokens,
+        .run_tokens = run_tokens_of(w),
         .trainer = { .n_threads = o->threads,
                      .batch_tokens = o->batch_tokens,
                      .arithmetic =
@@ -165,12 +218,12 @@ static r2_status pretrain(train_work *w, r2_error *err) {
                      .optimizer =
                          strcmp(o->optimizer, "muon") == 0 ? R2_OPTIMIZER_MUON : R2_OPTIMIZER_ADAMW,
                      .cpu = o->cpu },
-        .step = { .lr = o->lr,
+        .step = { .lr = rate_of(w),
                   .weight_decay = o->weight_decay,
                   .clip = o->clip,
                   .balance_rate = o->balance_rate },
-        .schedule = schedule_of(o->schedule),
-        .warmup_steps = o->warmup,
+        .schedule = schedule_of(w),
+        .warmup_steps = warmup_of(o, n_steps),
         .mtp_weight = o->mtp_weight,
         .balance_weight = o->balance,
         .validate_every = o->validate_every,
@@ -219,13 +272,14 @@ int r2i_train_command(r2i_program *p) {
     r2_error err = { R2_OK, "" };
     const char *what = p->arguments.n_words > 0 ? p->arguments.words[0] : "nothing";
     r2_status status;
+    w.is_sft = strcmp(what, "sft") == 0;
     if (strcmp(what, "init") == 0)
         status = init(&w, &err);
-    else if (strcmp(what, "pretrain") == 0)
-        status = pretrain(&w, &err);
+    else if (strcmp(what, "pretrain") == 0 || w.is_sft)
+        status = train_run(&w, &err);
     else
-        status =
-            r2i_fail(&err, R2_E_ARGUMENT, "train: expected init or pretrain, found %.60s", what);
+        status = r2i_fail(&err, R2_E_ARGUMENT, "train: expected init, pretrain or sft, found %.60s",
+                          what);
     int code = status != R2_OK ? r2i_program_fail(p, status, &err) : print_result(&w);
     if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
     if (status == R2_E_RANGE) {

@@ -75,3 +75,13 @@ r2_status r2_data_check(r2_data_result *result, const char *folder, const r2_mod
     r2i_arena_destroy(&arena);
     return status;
 }
+
+int64_t r2i_data_set_longer(const r2i_data_set *set, r2i_split split, size_t n_tokens) {
+    int64_t n_longer = 0;
+    for (uint64_t i = 0; i < set->n_documents[split]; i++) {
+        size_t n;
+        (void)r2i_data_set_document(set, split, i, &n);
+        n_longer += n > n_tokens;
+    }
+    return n_longer;
+}

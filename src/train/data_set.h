@@ -18,4 +18,6 @@ void r2i_data_set_close(r2i_data_set *set);
 /* Tokens of document i of a split, 0 <= i < n_documents[split]. */
 const uint32_t *r2i_data_set_document(const r2i_data_set *set, r2i_split split, uint64_t i,
                                       size_t *n);
+/* Documents of a split that are longer than n_tokens. */
+int64_t r2i_data_set_longer(const r2i_data_set *set, r2i_split split, size_t n_tokens);
 #endif

@@ -24,6 +24,7 @@ typedef struct {
     r2i_arena arena; /* manifests and lists */
     r2i_data_set *sets;
     int32_t n_open;
+    int64_t n_cut; /* chats */
     r2i_data_stream *stream;
     int32_t batch_tokens, run_tokens;
     int32_t *lengths; /* [batch_tokens] */
@@ -95,6 +96,8 @@ static r2_status open_sets(train_run *r) {
                 r->err, R2_E_MISMATCH,
                 "%.150s: expected tokens below the model's %d, found a vocabulary of %d",
                 r->o->data[i], model->config.n_vocab, r->sets[i].manifest.n_vocab);
+        if (r->sets[i].manifest.has_chats)
+            r->n_cut += r2i_data_set_longer(&r->sets[i], R2I_SPLIT_TRAIN, (size_t)r->run_tokens);
     }
     return R2_OK;
 }
@@ -214,7 +217,9 @@ static r2_status run_steps(train_run *r) {
     r2_trainer_info info;
     bool goes_on = true;
     r2_trainer_get_info(r->trainer, &info);
-    r->report = (r2_train_report){ .n_steps = o->n_steps, .memory_bytes = info.memory_bytes };
+    r->report = (r2_train_report){ .n_steps = o->n_steps,
+                                   .n_cut = r->n_cut,
+                                   .memory_bytes = info.memory_bytes };
     for (int64_t step = 1; goes_on && step <= o->n_steps; step++) {
         r->report.step = step;
         r->report.validation_loss = r->report.validation_bpb = (double)NAN;
