@@ -131,6 +131,7 @@ typedef struct {
     int32_t batch_documents;  /* most documents of a batch; 0: one per 32 tokens */
     r2_arithmetic arithmetic; /* FAST: BF16 products with F32 sums, forward and backward */
     bool is_recomputing;      /* keep each layer's input only and compute the rest twice */
+    bool takes_soft_targets;  /* batches may have them */
     r2_optimizer optimizer;
     const char *cpu; /* as in r2_model_options */
     r2_host host;
@@ -144,6 +145,22 @@ R2_API R2_CHECKED r2_status r2_trainer_open(r2_trainer **out, const char *path,
 /* NULL is allowed. */
 R2_API void r2_trainer_close(r2_trainer *trainer);
 
+enum { R2_MAX_SOFT_TOKENS = 256 };
+
+/* A teacher's distributions instead of single tokens: of each position its k likeliest tokens and what
+ * all others have together.  Loss of a target:
+ *     (1 - share) * -log p(target)  +  share * T^2 * D(teacher, model)
+ * with D over these k + 1 parts at temperature T: Kullback-Leibler divergence from the teacher (beta 0),
+ * to it (beta 1), or Jensen-Shannon's between. */
+typedef struct {
+    const r2_token *tokens; /* [n_tokens, k] different ones for each position that has a target */
+    const float *log_probs; /* [n_tokens, k + 1] at the temperature; the last one of all others */
+    int32_t k;              /* 1 to R2_MAX_SOFT_TOKENS, below the model's vocabulary */
+    float temperature;      /* 0: 1 */
+    float beta;
+    float share; /* 0 to 1 */
+} r2_soft_targets;
+
 typedef struct {
     const r2_token
         *tokens; /* [n_tokens] documents one after the other; each attends to itself alone */
@@ -152,10 +169,12 @@ typedef struct {
     int32_t n_tokens;
     const int32_t *lengths; /* [n_documents], each >= 1, n_tokens in all */
     int32_t n_documents;
+    const r2_soft_targets *soft; /* NULL: none */
 } r2_training_batch;
 
 typedef struct {
     double loss;         /* sum over the targets of weight * -log p, in nats */
+    double soft_loss;    /* of weight * T^2 * D; 0 without soft targets */
     double mtp_loss;     /* the same of the prediction module for the tokens after next */
     double balance_loss; /* of the experts, sum over the tokens; r2_trainer_add alone */
     int32_t n_targets;
@@ -167,7 +186,8 @@ typedef struct {
     float balance; /* of each document's balance loss (DeepSeek-V3: 1e-4); 0: without */
 } r2_loss_weights;
 
-/* Adds to the gradients those of scale * (loss + mtp * mtp_loss + balance * balance_loss).
+/* Adds to the gradients those of scale * (loss + mtp * mtp_loss + balance * balance_loss); with soft targets
+ * (1 - share) * loss + share * soft_loss stands for loss.
  * R2_E_ARGUMENT: lengths, tokens or weights that do not fit. */
 R2_API R2_CHECKED r2_status r2_trainer_add(r2_trainer *trainer, const r2_training_batch *batch,
                                            const r2_loss_weights *weights, r2_training_loss *loss,
@@ -211,6 +231,31 @@ typedef struct {
 } r2_trainer_info;
 
 R2_API void r2_trainer_get_info(const r2_trainer *trainer, r2_trainer_info *out);
+
+/* ---- learning from another model -------------------------------------------------------------- */
+
+typedef struct r2_teacher r2_teacher;
+
+typedef struct {
+    int32_t n_tokens;  /* likeliest tokens of each position; 0: 32 */
+    float temperature; /* of both models; 0: 1 */
+    float beta, share; /* as in r2_soft_targets; without options: 0 and 1 */
+    r2_arithmetic arithmetic;
+    const char *cpu;
+} r2_teacher_options;
+
+/* Opens a model, a GGUF file or a folder, that teaches the trainer's.  Its weights stay as the file has them.
+ * It computes with the trainer's threads and must be closed before it.  R2_E_MISMATCH: its tokens are
+ * not the student's, which is looked at one by one up to the smaller vocabulary's end; R2_E_ARGUMENT:
+ * options; otherwise as r2_model_open. */
+R2_API R2_CHECKED r2_status r2_teacher_open(r2_teacher **out, const char *path, r2_trainer *trainer,
+                                            const r2_teacher_options *options, r2_error *err);
+/* NULL is allowed. */
+R2_API void r2_teacher_close(r2_teacher *teacher);
+/* Reads a batch and gives its soft targets, to be put into the same batch for r2_trainer_add; valid
+ * until the next call.  R2_E_ARGUMENT: no batch of the trainer's. */
+R2_API R2_CHECKED r2_status r2_teacher_score(r2_teacher *teacher, const r2_training_batch *batch,
+                                             const r2_soft_targets **out, r2_error *err);
 
 /* ---- whole runs ----------------------------------------------------------------------------- */
 

@@ -33,15 +33,9 @@ static void set_current(r2i_backward *b, const r2i_batch *batch) {
 }
 
 static void set_documents(r2i_backward *b, const r2i_train_batch *batch) {
-    int32_t first = 0, page = 0;
-    for (int32_t doc = 0; doc < batch->n_documents; doc++) {
-        const int32_t n = batch->lengths[doc];
-        b->runs[doc] = (r2i_run){ .first_row = first, .n_rows = n, .pages = b->page_list + page };
-        first += n;
-        page += r2i_div_up_i32(n, R2I_PAGE_TOKENS);
-        R2I_ASSERT(n <= b->limits.cap_document);
-    }
-    R2I_ASSERT(first == batch->n_rows && first <= b->limits.cap_rows && page <= b->n_pages);
+    const int32_t n =
+        r2i_document_pages_set(&b->pages, batch->lengths, batch->n_documents, b->runs);
+    R2I_ASSERT(n == batch->n_rows && n <= b->limits.cap_rows);
     b->batch =
         (r2i_batch){ 0 }; /* the runs' memory is the same every time: their lengths are not */
     const r2i_batch main_batch = { batch->tokens, batch->n_rows, b->runs, batch->n_documents };
@@ -124,6 +118,8 @@ static r2i_train_loss run(r2i_backward *b, const r2i_train_batch *batch, bool ha
                                      .matrix = &b->weights->head,
                                      .n_rows = batch->n_rows,
                                      .scale = 1,
+                                     .soft = batch->soft,
+                                     .soft_loss = &out.soft_loss,
                                      .g_x = has_gradients ? g_x : NULL };
     out.loss = r2i_head_loss(b, &head);
     if (has_mtp) out.mtp_loss = r2i_mtp_train(b, batch, has_gradients);

@@ -6,6 +6,7 @@
 #ifndef R2I_BACKWARD_H
 #define R2I_BACKWARD_H
 #include "model/forward.h"
+#include "r2lm/train.h"
 #include "train/parameters.h"
 
 typedef struct {
@@ -15,6 +16,7 @@ typedef struct {
     int32_t cap_logits;    /* rows whose logits exist at once; 0: 256 */
     bool is_f32;         /* F32 throughout, as the parameters were made; otherwise BF16 products */
     bool is_recomputing; /* keep only each layer's input and compute the rest again */
+    bool is_soft;        /* batches may have soft targets */
 } r2i_backward_limits;
 
 /* Documents one after the other; each attends to itself alone. */
@@ -27,10 +29,12 @@ typedef struct {
     const float *weights;   /* [n_rows] of the row's loss in the sum; 0: not counted */
     float balance_weight;   /* of a document's balance loss, times its tokens; 0: without */
     float mtp_weight;       /* times the loss of the prediction module; 0: it is left out */
+    const r2_soft_targets *soft; /* of the rows; NULL: none */
 } r2i_train_batch;
 
 typedef struct {
     double loss;         /* sum of weights * -log p(target) */
+    double soft_loss;    /* of the soft targets: sum of weights * T^2 D; `loss` is as without them */
     double mtp_loss;     /* the module's, without mtp_weight */
     double balance_loss; /* over layers and documents, weights included; r2i_backward_run alone */
 } r2i_train_loss;

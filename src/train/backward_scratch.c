@@ -84,32 +84,6 @@ static void take_saved(r2i_taker *t, r2i_backward *b, int32_t n_layers) {
     }
 }
 
-/* ---- cache pages of one layer ---- */
-
-static void take_pages(r2i_taker *t, r2i_backward *b, int32_t n_layers) {
-    const r2i_config *c = b->config;
-    r2i_cache_layout *cache = &b->cache;
-    const size_t heads = (size_t)c->n_kv_heads;
-    cache->rows = b->limits.is_f32 ? R2I_ROWS_F32 : R2I_ROWS_BF16;
-    cache->streams = r2i_take(t, 2, sizeof *cache->streams);
-    cache->first_stream = r2i_take(t, (size_t)n_layers, sizeof(int32_t)); /* the same for all */
-    if (t->has_failed) return;
-    const size_t key_bytes = c->kv_rank > 0
-                                 ? r2i_key_page_bytes(cache->rows, c->kv_rank + c->rope.d)
-                                 : heads * r2i_key_page_bytes(cache->rows, c->d_head);
-    const size_t value_bytes =
-        c->kv_rank > 0 ? 0 : heads * r2i_value_page_bytes(cache->rows, c->d_value);
-    cache->n_streams = c->kv_rank > 0 ? 1 : 2;
-    cache->streams[0] = (r2i_cache_stream){ 0, key_bytes, 1, 0 };
-    cache->streams[1] = (r2i_cache_stream){ key_bytes, value_bytes, 1, 0 };
-    cache->page_bytes = key_bytes + value_bytes;
-    b->n_pages = b->limits.cap_rows / R2I_PAGE_TOKENS + b->limits.cap_documents;
-    b->pages = r2i_take(t, (size_t)b->n_pages, cache->page_bytes);
-    b->page_list = r2i_take(t, (size_t)b->n_pages, sizeof *b->page_list);
-    for (int32_t i = 0; !t->has_failed && i < b->n_pages; i++)
-        b->page_list[i] = b->pages + (size_t)i * cache->page_bytes;
-}
-
 /* ---- scratch ---- */
 
 static void take_mla(r2i_taker *t, r2i_backward *b) {
@@ -155,6 +129,9 @@ static void take_head(r2i_taker *t, r2i_backward *b) {
     b->head.normed = take_floats(t, n, c->d_model);
     b->head.g_x = take_floats(t, n, c->d_model);
     b->head.losses = r2i_take(t, n, sizeof(double));
+    if (!b->limits.is_soft) return;
+    b->head.soft = take_floats(t, (size_t)r2i_pool_threads(b->pool), c->n_vocab);
+    b->head.soft_losses = r2i_take(t, n, sizeof(double));
 }
 
 static void take_mtp(r2i_taker *t, r2i_backward *b) {
@@ -242,7 +219,7 @@ static r2_status create_parts(r2i_backward *b, r2i_arena *arena, r2_error *err) 
                                       .weights = b->weights,
                                       .kernels = b->kernels,
                                       .pool = b->pool,
-                                      .cache = &b->cache };
+                                      .cache = &b->pages.cache };
     const r2i_forward_limits limits = { b->limits.cap_rows, b->limits.cap_logits,
                                         b->limits.cap_document, false };
     return r2i_forward_create(&b->forward, &parts, &limits, arena, err);
@@ -262,7 +239,9 @@ r2_status r2i_backward_create(r2i_backward **out, const r2i_parameters *paramete
         b->pool = pool;
         set_limits(b, limits);
         const int32_t n_layers = b->config->n_layers + (b->weights->has_mtp ? 1 : 0);
-        take_pages(&t, b, n_layers);
+        r2i_document_pages_take(&b->pages, &t, b->config, n_layers,
+                                limits->is_f32 ? R2I_ROWS_F32 : R2I_ROWS_BF16, b->limits.cap_rows,
+                                b->limits.cap_documents);
         take_saved(&t, b, n_layers);
         take_rows(&t, b);
         if (b->config->kv_rank > 0) take_mla(&t, b);

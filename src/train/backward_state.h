@@ -3,6 +3,7 @@
 #define R2I_BACKWARD_STATE_H
 #include "train/attention_backward.h"
 #include "train/backward.h"
+#include "train/document_pages.h"
 #include "train/products.h"
 #include "train/rows_backward.h"
 
@@ -34,6 +35,8 @@ typedef struct {
     float *logits;           /* [cap_logits, n_vocab] */
     float *x, *normed, *g_x; /* [cap_logits, d_model] */
     double *losses;          /* [cap_logits] */
+    float *soft;             /* [threads, n_vocab] with is_soft */
+    double *soft_losses;     /* [cap_logits] */
 } r2i_head_scratch;
 
 struct r2i_backward {
@@ -49,10 +52,7 @@ struct r2i_backward {
     r2i_attention_workspace attention;
 
     /* The batch. */
-    r2i_cache_layout cache;
-    uint8_t *pages,
-        **page_list; /* of all documents, of one layer: each layer overwrites the last */
-    int32_t n_pages;
+    r2i_document_pages pages;
     r2i_run *runs; /* [cap_documents] */
     r2i_batch batch;
     float balance_weight; /* of the pass */
@@ -128,6 +128,8 @@ typedef struct {
     int32_t n_rows;
     float scale;    /* of the gradients */
     bool is_module; /* logits come from r2i_mtp_logits */
+    const r2_soft_targets *soft; /* NULL: none */
+    double *soft_loss;           /* their loss is added to it */
     float *g_x;     /* [n_rows, d_model] added to; NULL: loss alone */
 } r2i_head_loss_job;
 /* Sum of weights * cross entropy, in chunks of rows. */

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "train/backward_state.h"
+#include "train/soft_targets.h"
 
 enum { GRAIN_ROWS = 4 };
 
@@ -14,13 +15,40 @@ typedef struct {
     const int32_t *rows; /* of the chunk */
 } head_region;
 
+/* A teacher's targets: their loss at temperature T counts T^2 times, so that gradients do not shrink
+ * with it (arXiv:1503.02531, section 2); gradients here are of logits / T. */
+static float soft_scale(const r2_soft_targets *soft) {
+    return soft->share * (soft->temperature > 0 ? soft->temperature : 1);
+}
+
+/* The row's part of the loss of a teacher's targets; returns the gradient for add_soft, or NULL: there is
+ * no teacher. */
+static float *soften(const head_region *region, int32_t i, int32_t worker) {
+    r2i_backward *b = region->b;
+    const size_t n_vocab = (size_t)b->config->n_vocab, row = (size_t)region->rows[i];
+    const r2_soft_targets *soft = region->job->soft;
+    if (soft == NULL) return NULL;
+    const r2i_soft_row one = r2i_soft_row_at(soft, row);
+    float *g = b->head.soft + (size_t)worker * n_vocab;
+    const double loss =
+        r2i_soft_loss(&one, b->kernels, b->head.logits + (size_t)i * n_vocab, b->config->n_vocab,
+                      region->job->g_x != NULL, g);
+    const double t = (double)one.temperature;
+    b->head.soft_losses[i] = (double)region->job->weights[row] * t * t * loss;
+    return g;
+}
+
+static void add_soft(float *g_logits, const float *g, float scale, int32_t n_vocab) {
+    for (int32_t v = 0; v < n_vocab; v++)
+        g_logits[v] += scale * g[v];
+}
+
 /* loss = w (log sum exp(l) - l[target]);   g_l = w scale (softmax(l) - [target]). */
 static void loss_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const head_region *region = argument;
     r2i_backward *b = region->b;
     const int32_t n_vocab = b->config->n_vocab;
     const size_t d = (size_t)b->config->d_model;
-    (void)worker;
     for (int32_t i = begin; i < end; i++) {
         const size_t row = (size_t)region->rows[i];
         const int32_t target = region->job->targets[row];
@@ -29,11 +57,14 @@ static void loss_rows(void *argument, int32_t begin, int32_t end, int32_t worker
         const double nll =
             (double)b->kernels->log_sum_exp(logits, n_vocab) - (double)logits[target];
         b->head.losses[i] = (double)weight * nll;
+        float *soft = soften(region, i, worker);
         if (region->job->g_x == NULL) continue;
-        b->kernels->softmax(logits, logits, n_vocab);
+        const float hard_scale = soft != NULL ? scale * (1 - region->job->soft->share) : scale;
+        if (hard_scale != 0) b->kernels->softmax(logits, logits, n_vocab);
         logits[target] -= 1;
         for (int32_t v = 0; v < n_vocab; v++)
-            logits[v] *= scale;
+            logits[v] *= hard_scale;
+        if (soft != NULL) add_soft(logits, soft, soft_scale(region->job->soft) * scale, n_vocab);
         float *x = b->head.x + (size_t)i * d;
         memcpy(x, region->job->x + row * d, d * sizeof *x);
         b->kernels->rmsnorm(b->head.normed + (size_t)i * d, x, region->job->norm,
@@ -60,8 +91,10 @@ static double run_chunk(r2i_backward *b, const r2i_head_loss_job *job, const int
     else
         r2i_forward_logits(b->forward, rows, n, b->head.logits);
     r2i_pool_run(b->pool, n, GRAIN_ROWS, loss_rows, &region);
-    for (int32_t i = 0; i < n; i++)
+    for (int32_t i = 0; i < n; i++) {
         loss += b->head.losses[i];
+        if (job->soft != NULL) *job->soft_loss += b->head.soft_losses[i];
+    }
     if (job->g_x == NULL) return loss;
     /* g_normed goes to where normed rows were: the norm reads x. */
     r2i_linear_backward(b, job->matrix, b->head.logits, b->head.normed, b->head.g_x, false, n);

@@ -10,6 +10,7 @@
 #include "r2lm/train.h"
 #include "train/backward.h"
 #include "train/muon.h"
+#include "train/soft_targets.h"
 #include "train/trainer_model.h"
 #include "train/weights_folder.h"
 
@@ -44,7 +45,8 @@ static r2_status set_limits(r2_trainer *t, const r2_trainer_options *o, r2_error
                                        .cap_documents =
                                            o->batch_documents > 0 ? o->batch_documents : n / 32 + 1,
                                        .is_f32 = t->model->is_f32,
-                                       .is_recomputing = o->is_recomputing };
+                                       .is_recomputing = o->is_recomputing,
+                                       .is_soft = o->takes_soft_targets };
     if (t->limits.cap_document == 0) t->limits.cap_document = n;
     return R2_OK;
 }
@@ -127,6 +129,11 @@ r2_model *r2i_trainer_model(r2_trainer *trainer) {
     return trainer->model;
 }
 
+r2i_trainer_limits r2i_trainer_get_limits(const r2_trainer *t) {
+    return (r2i_trainer_limits){ t->limits.cap_rows, t->limits.cap_document,
+                                 t->limits.cap_documents, t->pool };
+}
+
 int32_t r2i_trainer_documents(const r2_trainer *trainer) {
     return trainer->limits.cap_documents;
 }
@@ -155,10 +162,19 @@ static r2_status check_sizes(const r2_trainer *t, const r2_training_batch *b, r2
     return R2_OK;
 }
 
+static r2_status check_soft(const r2_trainer *t, const r2_training_batch *b, r2_error *err) {
+    if (b->soft == NULL) return R2_OK;
+    if (!t->limits.is_soft)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "batch: expected a trainer that was opened for soft targets");
+    return r2i_soft_targets_check(b->soft, b->targets, b->n_tokens, t->model->config.n_vocab, err);
+}
+
 static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_loss_weights *w,
                             r2i_train_batch *out, int32_t *n_targets, r2_error *err) {
     const int32_t n_vocab = t->model->config.n_vocab;
     R2I_TRY(check_sizes(t, b, err));
+    R2I_TRY(check_soft(t, b, err));
     *n_targets = 0;
     for (int32_t i = 0; i < b->n_tokens; i++) {
         if (b->tokens[i] < 0 || b->tokens[i] >= n_vocab || b->targets[i] < -1 ||
@@ -177,6 +193,7 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_
                               .n_documents = b->n_documents,
                               .targets = t->targets,
                               .weights = t->weights,
+                              .soft = b->soft,
                               .balance_weight = w->scale * w->balance,
                               .mtp_weight = w->mtp };
     return R2_OK;
@@ -198,6 +215,7 @@ r2_status r2_trainer_add(r2_trainer *trainer, const r2_training_batch *batch,
     R2I_TRY(take_batch(trainer, batch, weights, &b, &loss->n_targets, err));
     const r2i_train_loss found = r2i_backward_run(trainer->backward, &b);
     loss->loss = found.loss / scale;
+    loss->soft_loss = found.soft_loss / scale;
     loss->mtp_loss = found.mtp_loss / scale;
     if (weights->balance > 0)
         loss->balance_loss = found.balance_loss / scale / (double)weights->balance;
@@ -212,6 +230,7 @@ r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batc
     R2I_TRY(take_batch(trainer, batch, &plain, &b, &loss->n_targets, err));
     const r2i_train_loss found = r2i_backward_evaluate(trainer->backward, &b);
     loss->loss = found.loss;
+    loss->soft_loss = found.soft_loss;
     loss->mtp_loss = found.mtp_loss;
     return R2_OK;
 }

@@ -1,10 +1,16 @@
 /* trainer_model.h - what runs need of a trainer besides its public functions. */
 #ifndef R2I_TRAINER_MODEL_H
 #define R2I_TRAINER_MODEL_H
+#include "base/pool.h"
 #include "r2lm/train.h"
 
 /* The model that it trains; its own. */
 r2_model *r2i_trainer_model(r2_trainer *trainer);
+typedef struct {
+    int32_t batch_tokens, document_tokens, batch_documents; /* at most */
+    r2i_pool *pool;
+} r2i_trainer_limits;
+r2i_trainer_limits r2i_trainer_get_limits(const r2_trainer *trainer);
 /* Most documents of a batch. */
 int32_t r2i_trainer_documents(const r2_trainer *trainer);
 #endif

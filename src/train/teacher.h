@@ -1,0 +1,13 @@
+/* teacher.h - what a trainer's batches look like to a model that teaches.
+ *
+ * The teacher is opened as for inference, so quantized weights stay as its file has them; it reads each
+ * document of a batch as the student does, from its beginning.  Its logits exist for a few rows at once. */
+#ifndef R2I_TEACHER_H
+#define R2I_TEACHER_H
+#include "r2lm/train.h"
+
+/* Compares two vocabularies token by token, up to the shorter one; n_known: how many they share.
+ * R2_E_MISMATCH names the first difference. */
+R2_CHECKED r2_status r2i_teacher_check_vocabulary(const r2_model *student, const r2_model *teacher,
+                                                  int32_t *n_known, r2_error *err);
+#endif
