@@ -126,11 +126,11 @@ typedef struct {
     const float *norm;
     const r2i_matrix *matrix; /* the head */
     int32_t n_rows;
-    float scale;    /* of the gradients */
-    bool is_module; /* logits come from r2i_mtp_logits */
+    float scale;                 /* of the gradients */
+    bool is_module;              /* logits come from r2i_mtp_logits */
     const r2_soft_targets *soft; /* NULL: none */
     double *soft_loss;           /* their loss is added to it */
-    float *g_x;     /* [n_rows, d_model] added to; NULL: loss alone */
+    float *g_x;                  /* [n_rows, d_model] added to; NULL: loss alone */
 } r2i_head_loss_job;
 /* Sum of weights * cross entropy, in chunks of rows. */
 double r2i_head_loss(r2i_backward *b, const r2i_head_loss_job *job);

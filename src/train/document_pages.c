@@ -30,9 +30,8 @@ int32_t r2i_document_pages_set(const r2i_document_pages *pages, const int32_t *l
                                int32_t n_documents, r2i_run *runs) {
     int32_t first = 0, page = 0;
     for (int32_t i = 0; i < n_documents; i++) {
-        runs[i] = (r2i_run){ .first_row = first,
-                             .n_rows = lengths[i],
-                             .pages = pages->list + page };
+        runs[i] =
+            (r2i_run){ .first_row = first, .n_rows = lengths[i], .pages = pages->list + page };
         first += lengths[i];
         page += r2i_div_up_i32(lengths[i], R2I_PAGE_TOKENS);
     }

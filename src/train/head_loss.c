@@ -30,9 +30,8 @@ static float *soften(const head_region *region, int32_t i, int32_t worker) {
     if (soft == NULL) return NULL;
     const r2i_soft_row one = r2i_soft_row_at(soft, row);
     float *g = b->head.soft + (size_t)worker * n_vocab;
-    const double loss =
-        r2i_soft_loss(&one, b->kernels, b->head.logits + (size_t)i * n_vocab, b->config->n_vocab,
-                      region->job->g_x != NULL, g);
+    const double loss = r2i_soft_loss(&one, b->kernels, b->head.logits + (size_t)i * n_vocab,
+                                      b->config->n_vocab, region->job->g_x != NULL, g);
     const double t = (double)one.temperature;
     b->head.soft_losses[i] = (double)region->job->weights[row] * t * t * loss;
     return g;

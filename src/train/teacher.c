@@ -18,7 +18,7 @@ struct r2_teacher {
     r2i_forward *forward;
     r2i_document_pages pages;
     r2i_run *runs; /* [cap_documents] */
-    int32_t cap_rows, cap_documents, cap_logits;
+    int32_t cap_rows, cap_document, cap_documents, cap_logits;
     int32_t n_known; /* tokens that the student knows as well */
     r2_soft_targets soft;
     int32_t *tokens;  /* [cap_rows, k] */
@@ -33,8 +33,8 @@ r2_status r2i_teacher_check_vocabulary(const r2_model *student, const r2_model *
                                        int32_t *n_known, r2_error *err) {
     *n_known = r2i_min_i32(student->config.n_vocab, teacher->config.n_vocab);
     if (student->tokenizer == NULL || teacher->tokenizer == NULL) return R2_OK;
-    const int32_t n = r2i_min_i32(r2i_tokenizer_size(student->tokenizer),
-                                  r2i_tokenizer_size(teacher->tokenizer));
+    const int32_t n =
+        r2i_min_i32(r2i_tokenizer_size(student->tokenizer), r2i_tokenizer_size(teacher->tokenizer));
     for (int32_t i = 0; i < n; i++) {
         const r2i_text_view a = r2i_tokenizer_text(student->tokenizer, i),
                             b = r2i_tokenizer_text(teacher->tokenizer, i);
@@ -75,6 +75,7 @@ static r2_status create_parts(r2_teacher *t, r2_trainer *trainer, r2_error *err)
     r2_model *m = t->model;
     const r2i_trainer_limits caps = r2i_trainer_get_limits(trainer);
     t->cap_rows = caps.batch_tokens;
+    t->cap_document = caps.document_tokens;
     t->cap_documents = caps.batch_documents;
     t->cap_logits = r2i_min_i32(CAP_LOGITS, t->cap_rows);
     t->pool = caps.pool;
@@ -90,7 +91,7 @@ static r2_status create_parts(r2_teacher *t, r2_trainer *trainer, r2_error *err)
                                       .cache = &t->pages.cache,
                                       .packed = r2i_model_on_packed,
                                       .packed_user = m };
-    const r2i_forward_limits limits = { t->cap_rows, t->cap_logits, caps.document_tokens, false };
+    const r2i_forward_limits limits = { t->cap_rows, t->cap_logits, t->cap_document, false };
     return r2i_forward_create(&t->forward, &parts, &limits, &m->arena, err);
 }
 
@@ -153,7 +154,7 @@ static r2_status check_batch(const r2_teacher *t, const r2_training_batch *b, r2
     bool is_good = b->n_tokens >= 1 && b->n_tokens <= t->cap_rows && b->n_documents >= 1 &&
                    b->n_documents <= t->cap_documents;
     for (int32_t i = 0; is_good && i < b->n_documents; i++) {
-        is_good = b->lengths[i] >= 1;
+        is_good = b->lengths[i] >= 1 && b->lengths[i] <= t->cap_document;
         n += b->lengths[i];
     }
     for (int32_t i = 0; is_good && i < b->n_tokens; i++)

@@ -18,6 +18,7 @@ void train_set_up(train_rig *t, const char *path, const train_rig_options *o) {
     const r2i_backward_limits limits = { .cap_rows = TRAIN_CAP_ROWS,
                                          .cap_documents = TRAIN_CAP_DOCUMENTS,
                                          .cap_logits = 24,
+                                         .is_soft = true,
                                          .is_f32 = !o->is_bf16,
                                          .is_recomputing = o->is_recomputing };
     must(r2_model_open(&t->model, path, &options, &err), &err);
