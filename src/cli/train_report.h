@@ -1,0 +1,25 @@
+/* train_report.h - what a training run tells while it runs: a line on standard error, and a line of
+ * numbers per step in RUN/metrics.jsonl. */
+#ifndef R2I_TRAIN_REPORT_H
+#define R2I_TRAIN_REPORT_H
+#include <stdio.h>
+
+#include "cli/program.h"
+#include "r2lm/train.h"
+
+typedef struct {
+    r2i_program *program; /* whose --output is the run's folder */
+    FILE *metrics;        /* RUN/metrics.jsonl, from the first step on */
+    int32_t run_tokens;
+    bool is_write_failed; /* it cannot be written, which ends the run */
+    r2_train_report last;
+    double validation_loss, validation_bpb; /* the last ones measured, or NAN */
+} r2i_train_progress;
+
+void r2i_train_progress_init(r2i_train_progress *progress, r2i_program *program,
+                             const r2_train_options *options);
+/* As r2_train_options.report, with an r2i_train_progress as `user`: false ends the run, after a signal
+ * or when numbers cannot be written. */
+bool r2i_train_progress_step(void *user, const r2_train_report *report);
+void r2i_train_progress_close(r2i_train_progress *progress);
+#endif
