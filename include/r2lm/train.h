@@ -104,6 +104,10 @@ R2_API R2_CHECKED r2_status r2_data_check(r2_data_result *result, const char *fo
 typedef struct {
     uint64_t seed;
     bool is_forced; /* replace what has the name of the output, if it is a model folder */
+    /* 2 to 32: our own architecture with so many layers, which all other sizes follow from
+     * (docs/training.md), written as DeepSeek-V3's are.  `folder` then gives the tokenizer, and with it the
+     * vocabulary's size, or is NULL.  0: as config.json has it. */
+    int32_t depth;
     r2_host host;
 } r2_model_init_options;
 
@@ -111,7 +115,7 @@ typedef struct {
  * F32, and the tokenizer files of `folder`.  Matrices are normal with deviation 0.02, those that write
  * to the residual rows with 0.02 / sqrt(2 layers); norms are 1, biases 0.  The same seed gives the
  * same bytes.  `options` may be NULL.  R2_E_NOT_FOUND, R2_E_FORMAT, R2_E_UNSUPPORTED as r2_model_open;
- * R2_E_ARGUMENT: `out` exists; R2_E_FULL, R2_E_IO, R2_E_NOMEM. */
+ * R2_E_ARGUMENT: `out` exists, a depth that is none; R2_E_FULL, R2_E_IO, R2_E_NOMEM. */
 R2_API R2_CHECKED r2_status r2_model_init(const char *folder, const char *out,
                                           const r2_model_init_options *options, r2_error *err);
 
@@ -257,12 +261,6 @@ R2_API void r2_teacher_close(r2_teacher *teacher);
 R2_API R2_CHECKED r2_status r2_teacher_score(r2_teacher *teacher, const r2_training_batch *batch,
                                              const r2_soft_targets **out, r2_error *err);
 
-/* How a run learns from a teacher. */
-typedef struct {
-    const char *teacher; /* GGUF file or folder */
-    r2_teacher_options how;
-} r2_distill_options;
-
 /* ---- whole runs ----------------------------------------------------------------------------- */
 
 typedef enum {
@@ -276,7 +274,6 @@ typedef struct {
     int64_t n_tokens, n_targets; /* so far */
     int64_t n_cut; /* chats of the data longer than run_tokens: what stands beyond is not read */
     double loss, mtp_loss;       /* mean over the step's targets, in nats; mtp_loss 0 without */
-    double soft_loss;            /* of the teacher's targets; 0 without */
     double validation_loss;      /* NAN where it was not measured behind this step */
     double validation_bpb;       /* the same in bits per byte of text; NAN without a tokenizer */
     double lr, gradient_norm;
@@ -301,7 +298,6 @@ typedef struct {
     int32_t warmup_steps;
     double mtp_weight;         /* of the prediction module's loss */
     double balance_weight;     /* of the experts' balance loss */
-    const r2_distill_options *distill; /* NULL: from the data alone */
     int32_t validate_every;    /* steps; 0: only behind the last one */
     int32_t validate_batches;  /* most batches of it; 0: all */
     uint64_t seed;             /* of the order of the data */

@@ -112,8 +112,9 @@ const r2i_command r2i_command_table[] = {
       R2I_FOR_TRAIN, r2i_train_command,
       "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds "
       "config.json and the\n"
-      "tokenizer's files.  `train pretrain DATA... -m FOLDER -o RUN` trains on folders of `r2lm "
-      "data prep` and\n"
+      "tokenizer's files, or --depth makes the configuration.  `train pretrain DATA... -m FOLDER "
+      "-o RUN` trains\n"
+      "on folders of `r2lm data prep` and\n"
       "writes RUN/model, a folder that every command opens, and RUN/metrics.jsonl, a line per "
       "step.  `train sft\n"
       "DATA... -m MODEL -o RUN` goes on with a trained model: DATA may also be JSONL of chats (or "

@@ -30,11 +30,15 @@ typedef struct {
 static r2_status init(train_work *w, r2_error *err) {
     r2i_program *p = w->program;
     const r2i_options *o = p->options;
-    if (p->arguments.n_words != 2 || o->output == NULL)
+    const bool is_own = o->depth > 0;
+    if (p->arguments.n_words != (is_own ? 1 : 2) || o->output == NULL)
         return r2i_fail(err, R2_E_ARGUMENT,
-                        "train init: expected a folder with config.json and -o OUT");
-    const r2_model_init_options options = { .seed = (uint64_t)o->seed, .is_forced = o->is_forced };
-    return r2_model_init(p->arguments.words[1], o->output, &options, err);
+                        "train init: expected either a folder with config.json or --depth, and "
+                        "-o OUT");
+    const r2_model_init_options options = { .seed = (uint64_t)o->seed,
+                                            .is_forced = o->is_forced,
+                                            .depth = o->depth };
+    return r2_model_init(is_own ? o->tokenizer : p->arguments.words[1], o->output, &options, err);
 }
 
 /* ---- pretrain, sft ---- */

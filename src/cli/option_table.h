@@ -70,7 +70,7 @@ typedef struct {
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */
     double validation;         /* share of the documents */
-    const char *schedule, *optimizer;
+    const char *schedule, *optimizer, *tokenizer;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
     double lr, weight_decay, clip, mtp_weight, balance, balance_rate;
     bool recomputes;

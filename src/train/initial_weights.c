@@ -15,6 +15,7 @@
 #include "model/model_vocabulary.h"
 #include "model/config_read.h"
 #include "r2lm/train.h"
+#include "train/own_architecture.h"
 #include "train/weights_folder.h"
 
 static const double deviation = 0.02, two_pi = 6.283185307179586;
@@ -32,6 +33,7 @@ typedef struct {
     initial_tensor *tensors; /* [n] */
     int32_t n;
     uint64_t seed;
+    json_t *own; /* configuration made here; NULL: the folder's */
 } initial_model;
 
 static bool writes_to_rows(r2i_role role) {
@@ -129,13 +131,47 @@ static r2_status check_tokenizer(const initial_model *m, const r2i_model_folder 
                     n, m->config.n_vocab);
 }
 
-static r2_status make_model(initial_model *m, const char *folder, r2i_arena *arena, r2_error *err) {
+static r2_status read_folder(initial_model *m, const char *folder, r2i_arena *arena,
+                             r2_error *err) {
     r2i_model_folder files = { 0 };
     R2I_TRY(r2i_model_folder_open(&files, folder, R2I_FOLDER_CONFIG, arena, err));
     r2_status status = r2i_config_from_json(&m->config, files.config, "config.json", arena, err);
     if (status == R2_OK) status = check_tokenizer(m, &files, arena->heap, err);
     r2i_model_folder_close(&files);
-    return status == R2_OK ? list_all(m, arena, err) : status;
+    return status;
+}
+
+/* What a tokenizer says of the model that shall use it. */
+static r2_status fit_tokenizer(r2i_own_shape *shape, const char *folder, r2i_arena *arena,
+                               r2_error *err) {
+    r2i_model_folder files = { 0 };
+    r2i_tokenizer *tokenizer = NULL;
+    R2I_TRY(r2i_model_folder_open(&files, folder, R2I_FOLDER_TOKENIZER, arena, err));
+    const r2_status status = r2i_tokenizer_from_folder(&tokenizer, &files, arena->heap, err);
+    if (status == R2_OK) {
+        shape->n_vocab = r2i_tokenizer_size(tokenizer);
+        shape->eos_id = r2i_tokenizer_eos(tokenizer);
+    }
+    r2i_tokenizer_destroy(tokenizer);
+    r2i_model_folder_close(&files);
+    return status;
+}
+
+static r2_status make_own(initial_model *m, const char *folder, int32_t depth, r2i_arena *arena,
+                          r2_error *err) {
+    r2i_own_shape shape = { .depth = depth, .eos_id = -1 };
+    if (folder != NULL) R2I_TRY(fit_tokenizer(&shape, folder, arena, err));
+    R2I_TRY(r2i_own_config_make(&m->own, &shape, err));
+    return r2i_config_from_json(&m->config, m->own, "config.json", arena, err);
+}
+
+static r2_status make_model(initial_model *m, const char *folder, int32_t depth, r2i_arena *arena,
+                            r2_error *err) {
+    if (depth == 0 && folder == NULL)
+        return r2i_fail(err, R2_E_ARGUMENT, "a new model: expected a folder or a depth");
+    R2I_TRY(depth == 0 ? read_folder(m, folder, arena, err)
+                       : make_own(m, folder, depth, arena, err));
+    return list_all(m, arena, err);
 }
 
 r2_status r2_model_init(const char *folder, const char *out, const r2_model_init_options *options,
@@ -152,9 +188,10 @@ r2_status r2_model_init(const char *folder, const char *out, const r2_model_init
     heap.user = o->host.user;
     heap.limit_bytes = o->host.limit_bytes;
     r2i_arena_init(&arena, &heap, 1 << 18, 0);
-    r2_status status = make_model(&m, folder, &arena, err);
+    r2_status status = make_model(&m, folder, o->depth, &arena, err);
     if (status == R2_OK) {
         const r2i_weights_folder files = { .source = folder,
+                                           .config = m.own,
                                            .out = out,
                                            .is_forced = o->is_forced,
                                            .heap = &heap,
@@ -164,6 +201,7 @@ r2_status r2_model_init(const char *folder, const char *out, const r2_model_init
                                            .user = &m };
         status = r2i_weights_folder_write(&files, err);
     }
+    json_decref(m.own);
     r2i_arena_destroy(&arena);
     return status;
 }

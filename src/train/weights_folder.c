@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/checked.h"
 #include "base/failure.h"
 #include "base/half.h"
@@ -10,7 +11,7 @@
 #include "files/atomic_write.h"
 #include "files/mapping.h"
 
-enum { PATH_BYTES = 4400 };
+enum { PATH_BYTES = 4400, MAX_CONFIG_BYTES = 1 << 16 };
 
 /* What a model folder may have besides weights; the first must be there. */
 static const char *const copied[] = {
@@ -18,11 +19,11 @@ static const char *const copied[] = {
     "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"
 };
 
-static r2_status write_bytes(const char *path, const r2i_mapping *bytes, r2i_heap *heap,
+static r2_status write_bytes(const char *path, const void *bytes, size_t n_bytes, r2i_heap *heap,
                              r2_error *err) {
     r2i_atomic_file *file = NULL;
     R2I_TRY(r2i_atomic_begin(&file, path, false, heap, err));
-    const r2_status status = r2i_atomic_write(file, bytes->bytes, bytes->n_bytes, err);
+    const r2_status status = r2i_atomic_write(file, bytes, n_bytes, err);
     if (status == R2_OK) return r2i_atomic_commit(file, err);
     r2i_atomic_abandon(file);
     return status;
@@ -36,9 +37,31 @@ static r2_status copy_file(const r2i_weights_folder *f, const char *to, size_t i
     if (found == R2_E_NOT_FOUND && i > 0) return R2_OK;
     if (found != R2_OK) return found;
     (void)snprintf(path, sizeof path, "%.4000s/%s", to, copied[i]);
-    const r2_status status = write_bytes(path, &bytes, f->heap, err);
+    const r2_status status = write_bytes(path, bytes.bytes, bytes.n_bytes, f->heap, err);
     r2i_mapping_close(&bytes);
     return status;
+}
+
+static r2_status write_config(const r2i_weights_folder *f, const char *to, r2_error *err) {
+    char path[PATH_BYTES];
+    r2i_buffer text;
+    r2_status status;
+    r2i_buffer_init(&text, f->heap, MAX_CONFIG_BYTES);
+    (void)snprintf(path, sizeof path, "%.4000s/%s", to, copied[0]);
+    if (json_dump_callback(f->config, r2i_buffer_append_chunk, &text, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 &&
+        r2i_buffer_append_chunk("\n", 1, &text) == 0)
+        status = write_bytes(path, text.bytes, text.n_bytes, f->heap, err);
+    else
+        status = r2i_fail(err, R2_E_NOMEM, "%s: no memory for its text", copied[0]);
+    r2i_buffer_destroy(&text);
+    return status;
+}
+
+static r2_status write_files(const r2i_weights_folder *f, const char *to, r2_error *err) {
+    if (f->config != NULL) R2I_TRY(write_config(f, to, err));
+    for (size_t i = f->config != NULL; f->source != NULL && i < sizeof copied / sizeof *copied; i++)
+        R2I_TRY(copy_file(f, to, i, err));
+    return R2_OK;
 }
 
 /* ---- weights ---- */
@@ -104,9 +127,7 @@ r2_status r2i_weights_folder_write(const r2i_weights_folder *f, r2_error *err) {
     r2i_atomic_folder *folder = NULL;
     R2I_TRY(r2i_atomic_folder_begin(&folder, f->out, f->is_forced, "config.json", f->heap, err));
     const char *to = r2i_atomic_folder_path(folder);
-    r2_status status = R2_OK;
-    for (size_t i = 0; status == R2_OK && i < sizeof copied / sizeof *copied; i++)
-        status = copy_file(f, to, i, err);
+    r2_status status = write_files(f, to, err);
     if (status == R2_OK) status = write_weights(f, to, err);
     if (status == R2_OK) return r2i_atomic_folder_commit(folder, err);
     r2i_atomic_folder_abandon(folder);

@@ -1,7 +1,9 @@
 /* weights_folder.h - writes a Hugging Face model folder beside another one: its configuration and
- * tokenizer files copied, weights from memory.  The folder appears whole or not at all. */
+ * tokenizer files copied (or a configuration of one's own), weights from memory.  The folder appears
+ * whole or not at all. */
 #ifndef R2I_WEIGHTS_FOLDER_H
 #define R2I_WEIGHTS_FOLDER_H
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/memory.h"
@@ -15,7 +17,8 @@ typedef struct {
 } r2i_made_tensor;
 
 typedef struct {
-    const char *source; /* folder to copy from */
+    const char *source;   /* folder to copy from; NULL with `config`: none */
+    const json_t *config; /* config.json; NULL: the source's */
     const char *out;
     bool is_forced, is_bf16;
     r2i_heap *heap;

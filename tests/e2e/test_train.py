@@ -99,6 +99,25 @@ def test_initial_weights_follow_the_seed():
     assert not os.path.exists("four")
 
 
+def test_a_depth_makes_our_own_architecture():
+    small_model()                                                  # for the toy's tokenizer
+    r2lm("train", "init", "--depth", 2, "--tokenizer", "seed", "-o", "own")
+    config = json.load(open("own/config.json"))
+    assert config["model_type"] == "deepseek_v3" and config["num_hidden_layers"] == 2 and config["hidden_size"] == 64
+    assert config["vocab_size"] == json.load(open("seed/config.json"))["vocab_size"]
+    data = texts("own")
+    train(data, "own", "run", "--steps", 30, "--lr", 0.01, "--warmup", 3)
+    lines = metrics("run")
+    assert lines[-1]["loss"] < 0.6 * lines[0]["loss"] and lines[-1]["mtp_loss"] < 0.8 * lines[0]["mtp_loss"]
+    r2lm("convert", "run/model", "own.gguf")                       # with the prediction module, which drafts
+    say = lambda model, *flags: r2lm("run", model, "--raw", "-p", "7 and 3 are", "-n", 24, "--temp", 0, "--ignore-eos", *flags).out
+    assert say("run/model") == say("run/model", "--draft", "off") and say("own.gguf") == say("own.gguf", "--draft", "off")
+    refused("train", "init", "seed", "--depth", 2, "-o", "both", code=USAGE, says="either a folder")
+    refused("train", "init", "--depth", 1, "-o", "one", code=USAGE, says="2 to 32")
+    refused("train", "init", "--depth", 2, "--tokenizer", "txt", "-o", "none", says="tokenizer.json")
+    assert not os.path.exists("one") and not os.path.exists("none")
+
+
 def test_refusals_come_before_the_first_step():
     model = small_model()
     data = texts(model)
