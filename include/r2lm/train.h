@@ -176,6 +176,33 @@ typedef struct {
     const r2_soft_targets *soft; /* NULL: none */
 } r2_training_batch;
 
+/* Prepared data as batches, the very ones that r2_train draws with the same numbers. */
+typedef struct r2_data_reader r2_data_reader;
+
+typedef struct {
+    const char *const *data; /* [n_data] folders of r2_data_prepare */
+    const double *shares;    /* [n_data] of the documents drawn; NULL: equal */
+    int32_t n_data;
+    int32_t batch_tokens; /* 0: 4096 */
+    int32_t run_tokens;   /* most tokens of a document's part; 0: 512 */
+    uint64_t seed;        /* of the order */
+    bool is_validation;   /* what was put aside, each document once */
+    bool is_once;         /* end when each document was read; otherwise never */
+    const r2_model *model; /* whose tokenizer must be that of the data; NULL: not compared */
+    r2_host host;
+} r2_data_reader_options;
+
+/* R2_E_ARGUMENT: numbers out of range, no documents; R2_E_CHECKSUM, R2_E_MISMATCH as r2_data_check;
+ * R2_E_NOMEM. */
+R2_API R2_CHECKED r2_status r2_data_reader_open(r2_data_reader **out,
+                                                const r2_data_reader_options *options,
+                                                r2_error *err);
+/* NULL is allowed. */
+R2_API void r2_data_reader_close(r2_data_reader *reader);
+/* The next batch, valid until the call after it; false at the end.  A trainer that is given it takes
+ * batch_tokens / 32 documents at most unless opened for more (batch_documents). */
+R2_API bool r2_data_reader_next(r2_data_reader *reader, r2_training_batch *batch);
+
 typedef struct {
     double loss;         /* sum over the targets of weight * -log p, in nats */
     double soft_loss;    /* of weight * T^2 * D; 0 without soft targets */

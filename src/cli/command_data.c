@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "cli/data_batches.h"
 #include "cli/data_choice.h"
 #include "cli/model_find.h"
 #include "cli/session.h"
@@ -94,12 +95,17 @@ int r2i_data_command(r2i_program *p) {
         status = prepare(&w, &err);
     else if (strcmp(what, "show") == 0)
         status = show(&w, &err);
+    else if (strcmp(what, "batches") == 0)
+        status = r2i_data_batches_print(p, &err);
     else
-        status = r2i_fail(&err, R2_E_ARGUMENT, "data: expected prep or show, found %.60s", what);
+        status = r2i_fail(&err, R2_E_ARGUMENT, "data: expected prep, show or batches, found %.60s",
+                          what);
     int code;
     if (status != R2_OK) {
         code = r2i_program_fail(p, status, &err);
         if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
+    } else if (w.folder == NULL) { /* batches, printed already */
+        code = R2I_EXIT_OK;
     } else {
         code = p->options->wants_json ? print_json(&w) : print_text(&w);
     }

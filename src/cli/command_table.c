@@ -74,7 +74,7 @@ const r2i_command r2i_command_table[] = {
       "and compares\n"
       "checksums with FILE.sha256, SHA256SUMS or what a download cache recorded.  Exit code 3: "
       "something is wrong." },
-    { "data", NULL, "prep|show PATH...", "turn texts and chats into data for training",
+    { "data", NULL, "prep|show|batches", "turn texts and chats into data for training",
       R2I_FOR_DATA, r2i_data_command,
       "`data prep INPUT... -o DIR` reads text files, or JSONL with a text, messages, or a question "
       "and its answer\n"
@@ -89,7 +89,9 @@ const r2i_command r2i_command_table[] = {
       "tokens with checksums, manifest.json and a data card; it appears when it is complete.  "
       "`data "
       "show DIR`\n"
-      "reads and checks it." },
+      "reads and checks it; `data batches DIR...` prints what a run would read, a line of JSON per "
+      "batch: tokens,\n"
+      "targets (-1: not learnt) and the lengths of what attends to itself alone." },
     { "plot", NULL, "RUN...", "show how training went, several runs side by side", R2I_FOR_PLOT,
       r2i_plot_command,
       "RUN is the folder of a run or a metrics.jsonl: an object of numbers with \"step\" on each "
@@ -108,8 +110,8 @@ const r2i_command r2i_command_table[] = {
       "tokenizer.json and tokenizer_config.json, which Hugging Face's libraries read, and `r2lm "
       "tokenize -m DIR`.\n"
       "The same texts give the same files." },
-    { "train", NULL, "init|pretrain|sft", "make a model, teach it texts and chats",
-      R2I_FOR_TRAIN, r2i_train_command,
+    { "train", NULL, "init|pretrain|sft", "make a model, teach it texts and chats", R2I_FOR_TRAIN,
+      r2i_train_command,
       "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds "
       "config.json and the\n"
       "tokenizer's files, or --depth makes the configuration.  `train pretrain DATA... -m FOLDER "

@@ -70,6 +70,8 @@ typedef struct {
     int32_t draft, prompt_tokens, streams, depth, repeat, long_prompt;
     double memory, shard_size; /* GB */
     double validation;         /* share of the documents */
+    const char *split;
+    int32_t batches;
     const char *schedule, *optimizer, *tokenizer;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
     double lr, weight_decay, clip, mtp_weight, balance, balance_rate;

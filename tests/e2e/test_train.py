@@ -160,3 +160,23 @@ def test_a_signal_saves():
     assert p.returncode == 0 and f"stopped after step {len(metrics('run'))} of 1000000" in said
     assert os.path.exists("run/model/model.safetensors")
     r2lm("verify", "run/model")
+
+
+def test_batches_are_what_a_run_reads():
+    model = small_model()
+    data = texts(model)
+    train(data, model, "run", "--steps", 5, "--seed", 3)
+    printed = [json.loads(l) for l in r2lm("data", "batches", data, "--batches", 5, "--seed", 3, "--batch-tokens", 256, "--run-tokens", 64).out.splitlines()]
+    assert len(printed) == 5
+    sums = [0, 0]
+    for b, line in zip(printed, metrics("run")):
+        assert sum(b["lengths"]) == len(b["tokens"]) == len(b["targets"]) <= 256 and max(b["lengths"]) <= 64
+        ends = [sum(b["lengths"][:i + 1]) - 1 for i in range(len(b["lengths"]))]
+        for i, t in enumerate(b["targets"]): assert t == (b["tokens"][i + 1] if i not in ends else t)
+        sums = [sums[0] + len(b["tokens"]), sums[1] + sum(t >= 0 for t in b["targets"])]
+        assert sums == [line["tokens"], line["targets"]]
+    # Without a number: every document once.
+    shown = json.loads(r2lm("data", "show", data, "--json").out)
+    whole = [json.loads(l) for l in r2lm("data", "batches", data, "--split", "validation", "--batch-tokens", 256, "--run-tokens", 256).out.splitlines()]
+    assert sum(len(b["tokens"]) for b in whole) == shown["validation"]["tokens"]
+    refused("data", "batches", "nowhere", says="nowhere")
