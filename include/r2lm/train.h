@@ -128,6 +128,20 @@ typedef enum {
     R2_OPTIMIZER_MUON /* hidden matrices by Muon, all else by AdamW */
 } r2_optimizer;
 
+/* Low-rank adaptation (LoRA, arXiv:2106.09685): y = W x + scale B A x, where A and B alone are trained.
+ * W stays as the file has it, quantized or not, and is computed with as an engine does that has loaded
+ * the adapter: the same bits. */
+typedef struct {
+    int32_t rank;        /* of A and B, up to 512; 0: no adapters, all of the model is trained */
+    float alpha;         /* scale = alpha / rank; 0: 2 rank */
+    bool has_root_scale; /* scale = alpha / sqrt(rank) (arXiv:2312.03732) */
+    /* Matrices, parted by commas: ends of module names as PEFT's target_modules ("q_proj,v_proj",
+     * "layers.3.mlp.up_proj", "lm_head"), or "all-linear" (NULL): all of attention and MLP.  Routers,
+     * experts that are chosen and kv_b take no adapters. */
+    const char *targets;
+    uint64_t seed; /* of A, uniform as PEFT begins it; B begins as zeros */
+} r2_lora_options;
+
 typedef struct {
     int32_t n_threads;        /* 0: one per processor this process may use */
     int32_t batch_tokens;     /* most tokens of a batch; 0: 4096 */
@@ -137,7 +151,8 @@ typedef struct {
     bool is_recomputing;      /* keep each layer's input only and compute the rest twice */
     bool takes_soft_targets;  /* batches may have them */
     r2_optimizer optimizer;
-    const char *cpu; /* as in r2_model_options */
+    r2_lora_options lora; /* rank 0: none */
+    const char *cpu;      /* as in r2_model_options */
     r2_host host;
 } r2_trainer_options;
 

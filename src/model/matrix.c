@@ -20,16 +20,19 @@ static void read_scaled(const r2i_matrix *m, const r2i_kernels *kernels, int32_t
         out[i] *= scale;
 }
 
-void r2i_matrix_read_row(const r2i_matrix *m, const r2i_kernels *kernels, int32_t r, float *out) {
+void r2i_matrix_read_part(const r2i_matrix *m, const r2i_kernels *kernels, int32_t r, int32_t begin,
+                          int32_t n, float *out) {
     if (m->scales == NULL) {
-        const int32_t row = r2i_matrix_stored_row(m, r);
-        kernels->dequantize[m->type](out, m->stored + (size_t)row * m->row_bytes, m->n_cols);
+        const uint8_t *row = m->stored + (size_t)r2i_matrix_stored_row(m, r) * m->row_bytes;
+        kernels->dequantize[m->type](out, row + r2i_type_row_bytes(m->type, (size_t)begin), n);
         return;
     }
-    for (int32_t begin = 0; begin < m->n_cols; begin += R2I_SCALE_BLOCK) {
-        const int32_t n = r2i_min_i32(R2I_SCALE_BLOCK, m->n_cols - begin);
-        read_scaled(m, kernels, r, begin, n, out + begin);
-    }
+    for (int32_t c = 0; c < n; c += R2I_SCALE_BLOCK)
+        read_scaled(m, kernels, r, begin + c, r2i_min_i32(R2I_SCALE_BLOCK, n - c), out + c);
+}
+
+void r2i_matrix_read_row(const r2i_matrix *m, const r2i_kernels *kernels, int32_t r, float *out) {
+    r2i_matrix_read_part(m, kernels, r, 0, m->n_cols, out);
 }
 
 /* F32 and BF16 panels go column by column, so that blocks of columns can be packed one by one. */

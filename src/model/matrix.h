@@ -45,6 +45,9 @@ static inline int32_t r2i_matrix_stored_row(const r2i_matrix *m, int32_t r) {
 
 /* Row `r` [n_cols] as F32, scaled. */
 void r2i_matrix_read_row(const r2i_matrix *m, const r2i_kernels *kernels, int32_t r, float *out);
+/* Columns [begin, begin + n) of row `r`; both are multiples of 256, but for what is left at the row's end. */
+void r2i_matrix_read_part(const r2i_matrix *m, const r2i_kernels *kernels, int32_t r, int32_t begin,
+                          int32_t n, float *out);
 /* Packs panels [begin, end) to `out`. */
 void r2i_matrix_pack(const r2i_matrix *m, const r2i_kernels *kernels, int32_t begin, int32_t end,
                      uint8_t *out);

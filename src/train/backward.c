@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "model/rope.h"
 #include "train/backward_state.h"
+#include "train/lora_parameters.h"
 
 enum { COLUMN_BLOCK = 64, GRAIN_ROWS = 16 };
 
@@ -33,9 +34,14 @@ static void set_current(r2i_backward *b, const r2i_batch *batch) {
 }
 
 static void set_documents(r2i_backward *b, const r2i_train_batch *batch) {
+    const r2i_lora_parameters *lora = b->parameters->lora;
     const int32_t n =
         r2i_document_pages_set(&b->pages, batch->lengths, batch->n_documents, b->runs);
     R2I_ASSERT(n == batch->n_rows && n <= b->limits.cap_rows);
+    for (int32_t doc = 0; lora != NULL && doc < batch->n_documents; doc++) {
+        b->runs[doc].lora = lora->pairs;
+        b->runs[doc].lora_scale = 1;
+    }
     b->batch =
         (r2i_batch){ 0 }; /* the runs' memory is the same every time: their lengths are not */
     const r2i_batch main_batch = { batch->tokens, batch->n_rows, b->runs, batch->n_documents };
@@ -125,7 +131,7 @@ static r2i_train_loss run(r2i_backward *b, const r2i_train_batch *batch, bool ha
     if (has_mtp) out.mtp_loss = r2i_mtp_train(b, batch, has_gradients);
     if (!has_gradients) return out;
     if (has_mtp) memcpy(b->g_x, g_x, (size_t)batch->n_rows * row_bytes);
-    for (int32_t i = b->config->n_layers - 1; i >= 0; i--)
+    for (int32_t i = b->config->n_layers - 1; i >= b->parameters->first_layer; i--)
         r2i_layer_backward(b, &main_batch, i);
     r2i_embedding_backward(b, batch->tokens, b->g_x, batch->n_rows);
     r2i_forward_set_saved(b->forward, NULL);

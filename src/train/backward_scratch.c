@@ -213,6 +213,7 @@ static r2_status create_parts(r2i_backward *b, r2i_arena *arena, r2_error *err) 
     const r2i_config *c = b->config;
     const int32_t d_value = c->d_value;
     R2I_TRY(r2i_products_create(&b->products, b->kernels, b->pool, products_bytes(b), arena, err));
+    if (b->parameters->lora != NULL) R2I_TRY(r2i_lora_backward_create(b, arena, err));
     R2I_TRY(r2i_attention_workspace_create(&b->attention, b->kernels, b->pool, b->layout,
                                            b->limits.cap_document, c->d_head, d_value, arena, err));
     const r2i_forward_parts parts = { .config = c,

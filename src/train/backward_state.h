@@ -4,6 +4,7 @@
 #include "train/attention_backward.h"
 #include "train/backward.h"
 #include "train/document_pages.h"
+#include "train/frozen_products.h"
 #include "train/products.h"
 #include "train/rows_backward.h"
 
@@ -13,6 +14,7 @@ typedef struct {
     float *latent, *g_latent; /* [cap_rows, kv_rank + rope.d]; g: before norm and rotation */
     float *plain, *g_plain;   /* [cap_rows, kv_rank] the normed part, dense */
     float *kv, *g_kv;         /* [cap_rows, n_heads, d_nope + d_value] */
+    const r2i_matrix *kv_b;   /* of the layer */
 } r2i_mla_backward_scratch;
 
 /* Experts. */
@@ -28,6 +30,14 @@ typedef struct {
     float *fractions;      /* [n_runs, n_experts] f of the balance loss */
     double *losses;        /* [n_runs] of the balance loss */
 } r2i_moe_backward_scratch;
+
+/* Low-rank pairs. */
+typedef struct {
+    float *low, *g_low; /* [cap_rows, rank] */
+    float *turned;      /* [rank, widest output] gradient of B, transposed */
+    r2i_matrix kv_b;    /* of one layer, and its values [n_heads, d_nope + d_value, kv_rank]: */
+    float *kv_b_values;
+} r2i_lora_backward_scratch;
 
 /* Rows of the head's chunk. */
 typedef struct {
@@ -48,6 +58,8 @@ struct r2i_backward {
     r2i_backward_limits limits;
     r2i_forward *forward;
     r2i_products products;
+    r2i_frozen_products frozen; /* with parameters->lora: */
+    r2i_lora_backward_scratch lora;
     r2i_type layout; /* of backward products */
     r2i_attention_workspace attention;
 
@@ -89,6 +101,17 @@ struct r2i_backward {
 /* Gradient += g_y^T x, its bias += g_y, g_x (+)= g_y W.  g_x may be NULL: not wanted. */
 void r2i_linear_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
                          float *g_x, bool is_added, int32_t n_rows);
+/* g_x = g_y W alone. */
+void r2i_linear_inputs(r2i_backward *b, const r2i_matrix *m, const float *g_y, float *g_x,
+                       int32_t n_rows);
+/* The same of a frozen matrix and its pair, if it has one; x NULL: no gradients of the pair. */
+void r2i_lora_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
+                       float *g_x, bool is_added, int32_t n_rows);
+/* dx of b->moe.products, those of the frozen experts. */
+void r2i_lora_experts_inputs(r2i_backward *b, const r2i_matrix *experts);
+/* kv_b of a layer, put together from its frozen parts; valid until the next call. */
+const r2i_matrix *r2i_lora_kv_b(r2i_backward *b, int32_t layer);
+R2_CHECKED r2_status r2i_lora_backward_create(r2i_backward *b, r2i_arena *arena, r2_error *err);
 /* The same for up to R2I_MAX_LINEAR matrices with one input: g_x (+)= the sum of theirs. */
 typedef struct {
     const r2i_matrix *matrix;

@@ -23,6 +23,11 @@ void r2i_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int3
                           const float *x, float *g_x, bool is_added, int32_t n_rows) {
     r2i_product products[R2I_MAX_LINEAR] = { 0 };
     R2I_ASSERT(n <= R2I_MAX_LINEAR);
+    if (b->parameters->lora != NULL) {
+        for (int32_t i = 0; i < n; i++)
+            r2i_lora_backward(b, list[i].matrix, list[i].g_y, x, g_x, is_added || i > 0, n_rows);
+        return;
+    }
     for (int32_t i = 0; i < n; i++) {
         products[i] = product_of(b, list[i].matrix, list[i].g_y, x, g_x, n_rows);
         products[i].n_sharing = i == 0 ? n - 1 : R2I_SHARES_X;
@@ -40,6 +45,16 @@ void r2i_linear_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y,
                          float *g_x, bool is_added, int32_t n_rows) {
     const r2i_linear_gradient one = { m, g_y };
     r2i_linears_backward(b, &one, 1, x, g_x, is_added, n_rows);
+}
+
+void r2i_linear_inputs(r2i_backward *b, const r2i_matrix *m, const float *g_y, float *g_x,
+                       int32_t n_rows) {
+    if (b->parameters->lora != NULL) {
+        r2i_lora_backward(b, m, g_y, NULL, g_x, false, n_rows);
+        return;
+    }
+    const r2i_product product = product_of(b, m, g_y, NULL, g_x, n_rows);
+    r2i_products_inputs(&b->products, &product, 1);
 }
 
 /* ---- norms ---- */
@@ -144,8 +159,7 @@ void r2i_gated_backward(r2i_backward *b, const r2i_matrix *gate, const r2i_matri
                         const r2i_matrix *down, const r2i_gated_saved *saved, const float *g_y,
                         bool is_added) {
     const int32_t n_rows = b->batch.n_rows;
-    const r2i_product to_inner = product_of(b, down, g_y, NULL, b->g_gate, n_rows);
-    r2i_products_inputs(&b->products, &to_inner, 1);
+    r2i_linear_inputs(b, down, g_y, b->g_gate, n_rows);
     r2i_gated_rows_backward(b, saved, n_rows, down->n_cols);
     r2i_linear_backward(b, down, g_y, b->inner, NULL, false, n_rows);
     const r2i_linear_gradient both[] = { { gate, b->g_gate }, { up, b->g_up } };

@@ -70,8 +70,10 @@ static void take_apart(void *argument, int32_t begin, int32_t end, int32_t worke
 }
 
 static void expand(r2i_backward *b, int32_t layer, mla_region *region) {
-    const r2i_matrix *kv_b = &b->parameters->kv_b[layer];
+    const r2i_matrix *kv_b =
+        b->parameters->lora != NULL ? r2i_lora_kv_b(b, layer) : &b->parameters->kv_b[layer];
     const int32_t n_rows = b->batch.n_rows;
+    b->mla.kv_b = kv_b;
     r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, copy_plain, region);
     const r2i_product product = { .layout = kv_b->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
                                   .n_rows = n_rows,
@@ -160,8 +162,7 @@ void r2i_mla_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *sav
                                                .g_v = b->g_v };
     r2i_attention_run_backward(&b->attention, &attention, b->batch.runs, b->batch.n_runs);
     r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, take_apart, &region);
-    r2i_linear_backward(b, &b->parameters->kv_b[layer], b->mla.g_kv, b->mla.plain, b->mla.g_plain,
-                        false, n_rows);
+    r2i_linear_backward(b, b->mla.kv_b, b->mla.g_kv, b->mla.plain, b->mla.g_plain, false, n_rows);
     latent_backward(b, l, saved);
     r2i_norm_again(b, b->normed, saved->x, l->attention_norm, c->norm_eps, n_rows, c->d_model);
     projections_backward(b, l, saved);

@@ -82,12 +82,19 @@ static r2i_product expert_product(r2i_backward *b, const r2i_moe_saved *saved, c
                           .dx = dx != NULL ? dx + first * (size_t)m->n_cols : NULL };
 }
 
+static void experts_inputs(r2i_backward *b, const r2i_matrix *experts) {
+    if (b->parameters->lora != NULL)
+        r2i_lora_experts_inputs(b, experts);
+    else
+        r2i_products_inputs(&b->products, b->moe.products, b->config->n_experts);
+}
+
 /* g_gate = down^T g_y of all entries. */
 static void down_inputs(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
     for (int32_t e = 0; e < b->config->n_experts; e++)
         b->moe.products[e] =
             expert_product(b, saved, &l->expert_down[e], e, b->moe.g_y, NULL, b->g_gate);
-    r2i_products_inputs(&b->products, b->moe.products, b->config->n_experts);
+    experts_inputs(b, l->expert_down);
 }
 
 static void down_weights(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
@@ -115,7 +122,7 @@ static void gated_inputs(r2i_backward *b, const r2i_moe_saved *saved, const r2i_
         b->moe.products[e] = expert_product(b, saved, &experts[e], e, dy, NULL, b->moe.g_x);
         b->moe.products[e].is_added = is_added;
     }
-    r2i_products_inputs(&b->products, b->moe.products, b->config->n_experts);
+    experts_inputs(b, experts);
 }
 
 static void experts_backward(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {

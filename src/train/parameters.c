@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/failure.h"
 #include "model/weights_read.h"
+#include "train/lora_parameters.h"
 
 enum { ALIGN_FLOATS = 16 };
 
@@ -72,15 +73,15 @@ static void point_at(const builder *b, r2i_matrix *m, const float *rows, int32_t
     m->index = index;
 }
 
-static void read_rows(const builder *b, const r2i_matrix *m, float *out) {
+static void read_rows(const r2i_kernels *kernels, const r2i_matrix *m, float *out) {
     for (int32_t r = 0; r < m->n_rows; r++)
-        r2i_matrix_read_row(m, b->kernels, r, out + (size_t)r * (size_t)m->n_cols);
+        r2i_matrix_read_row(m, kernels, r, out + (size_t)r * (size_t)m->n_cols);
 }
 
 static void add_matrix(builder *b, r2i_role role, int32_t expert, r2i_matrix *m) {
     float *values = add(b, role, false, expert, m->n_rows, m->n_cols);
     if (values != NULL) {
-        read_rows(b, m, values);
+        read_rows(b->kernels, m, values);
         point_at(b, m, values, m->n_rows, m->n_cols,
                  role == R2I_ROLE_ROUTER ? R2I_TYPE_F32 : b->layout);
     }
@@ -93,19 +94,27 @@ static void add_matrix(builder *b, r2i_role role, int32_t expert, r2i_matrix *m)
 
 /* ---- latent attention ---- */
 
-/* The part of kv_b that expands keys, from whichever form the file had. */
-static void read_expand_k(const builder *b, const r2i_layer *layer, int32_t h, float *out) {
+static void read_expand_k(const r2i_layer *layer, const r2i_kernels *kernels, int32_t h,
+                          float *out) {
     const r2i_matrix *turned = &layer->absorb_k[h];
+    float row[R2I_MAX_HEAD];
     if (layer->expand_k[h].stored != NULL) {
-        read_rows(b, &layer->expand_k[h], out);
+        read_rows(kernels, &layer->expand_k[h], out);
         return;
     }
-    float *row = b->p->turned;
+    R2I_ASSERT(turned->n_cols <= R2I_MAX_HEAD);
     for (int32_t r = 0; r < turned->n_rows; r++) {
-        r2i_matrix_read_row(turned, b->kernels, r, row);
+        r2i_matrix_read_row(turned, kernels, r, row);
         for (int32_t c = 0; c < turned->n_cols; c++)
             out[(size_t)c * (size_t)turned->n_rows + (size_t)r] = row[c];
     }
+}
+
+void r2i_latent_read_head(const r2i_config *c, const r2i_layer *layer, const r2i_kernels *kernels,
+                          int32_t h, float *out) {
+    const size_t d_nope = (size_t)(c->d_head - c->rope.d), rank = (size_t)c->kv_rank;
+    read_expand_k(layer, kernels, h, out);
+    read_rows(kernels, &layer->expand_v[h], out + d_nope * rank);
 }
 
 static size_t turned_floats(const r2i_config *c) {
@@ -121,8 +130,7 @@ static void add_kv_b(builder *b, r2i_layer *layer) {
     float *turned = b->p->turned + (size_t)b->layer * turned_floats(c);
     for (int32_t h = 0; h < c->n_heads; h++) {
         float *k = values + (size_t)(h * d_both) * (size_t)rank, *v = k + n_turned;
-        read_expand_k(b, layer, h, k);
-        read_rows(b, &layer->expand_v[h], v);
+        r2i_latent_read_head(c, layer, b->kernels, h, k);
         point_at(b, &layer->expand_k[h], k, d_nope, rank, b->layout);
         point_at(b, &layer->expand_v[h], v, c->d_value, rank, b->layout);
     }
@@ -249,6 +257,10 @@ r2_status r2i_parameters_create(r2i_parameters *out, const r2i_config *config, r
 
 void r2i_parameters_refresh(r2i_parameters *p) {
     const r2i_config *c = p->config;
+    if (p->lora != NULL) {
+        r2i_lora_parameters_refresh(p);
+        return;
+    }
     const int32_t n_layers = c->n_layers + (p->weights->has_mtp ? 1 : 0);
     const size_t rank = (size_t)c->kv_rank, d_nope = (size_t)(c->d_head - c->rope.d);
     for (int32_t i = 0; p->turned != NULL && i < n_layers; i++) {

@@ -12,6 +12,8 @@
 #include "model/tensor_roles.h"
 #include "model/weights.h"
 
+typedef struct r2i_lora_parameters r2i_lora_parameters;
+
 typedef struct {
     char name[R2I_TENSOR_NAME_BYTES]; /* as in a Hugging Face checkpoint */
     int32_t n_rows, n_cols;           /* a vector is one row */
@@ -31,6 +33,8 @@ typedef struct {
     float *turned;    /* transposes of the heads' expand_k, that the model's absorb_k are made of */
     const r2i_config *config;
     r2i_weights *weights;
+    int32_t first_layer;       /* below it nothing is trained */
+    r2i_lora_parameters *lora; /* low-rank pairs alone are trained (lora_parameters.h); otherwise NULL */
 } r2i_parameters;
 
 /* Takes the model's weights over; they point into `arena` from then on.  A prediction module's own
@@ -42,6 +46,9 @@ R2_CHECKED r2_status r2i_parameters_create(r2i_parameters *out, const r2i_config
 void r2i_parameters_refresh(r2i_parameters *parameters);
 /* Where the gradient of a value goes; NULL for numbers that are not trained. */
 float *r2i_gradient_of(const r2i_parameters *parameters, const void *value);
+/* Rows of kv_b of head h, [d_nope + d_value, kv_rank], from whichever form the file has. */
+void r2i_latent_read_head(const r2i_config *config, const r2i_layer *layer,
+                          const r2i_kernels *kernels, int32_t h, float *out);
 /* NULL: no such name. */
 const r2i_parameter *r2i_parameters_find(const r2i_parameters *parameters, const char *name);
 

@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "r2lm/train.h"
 #include "train/backward.h"
+#include "train/lora_parameters.h"
 #include "train/muon.h"
 #include "train/soft_targets.h"
 #include "train/trainer_model.h"
@@ -65,13 +66,27 @@ static int64_t n_steps_of(const r2_trainer *t) {
     return t->has_muon ? t->muon.adamw.n_steps : t->adamw.n_steps;
 }
 
+static r2_status create_parameters(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
+    r2_model *m = t->model;
+    const r2_lora_options *lora = &o->lora;
+    if (lora->rank == 0)
+        return r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels,
+                                     m->is_f32, &m->arena, err);
+    const r2i_lora_rules rules = { .rank = lora->rank,
+                                   .alpha = lora->alpha != 0 ? lora->alpha : (float)(2 * lora->rank),
+                                   .has_root_scale = lora->has_root_scale,
+                                   .seed = lora->seed,
+                                   .targets = lora->targets != NULL ? lora->targets : "all-linear" };
+    return r2i_lora_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, &rules,
+                                      &m->arena, err);
+}
+
 static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
     r2_model *m = t->model;
     const int32_t n_threads = o->n_threads > 0 ? o->n_threads : r2i_min_i32(r2i_cpu_count(), 256);
     R2I_TRY(set_limits(t, o, err));
     R2I_TRY(r2i_pool_create(&t->pool, n_threads, &m->heap, err));
-    R2I_TRY(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, m->is_f32,
-                                  &m->arena, err));
+    R2I_TRY(create_parameters(t, o, err));
     R2I_TRY(create_optimizer(t, o, err));
     R2I_TRY(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &t->limits,
                                 &m->arena, err));

@@ -6,6 +6,7 @@
 #include "golden_cases.h"
 #include "model/model.h"
 #include "train/backward.h"
+#include "train/lora_parameters.h"
 
 enum { TRAIN_CAP_ROWS = 256, TRAIN_CAP_DOCUMENTS = 8 };
 
@@ -20,6 +21,7 @@ typedef struct {
     const char *cpu; /* NULL: the machine's */
     int32_t n_threads;
     bool is_bf16, is_recomputing;
+    const r2i_lora_rules *lora; /* NULL: all numbers are trained */
 } train_rig_options;
 
 void train_set_up(train_rig *t, const char *path, const train_rig_options *options);
