@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/lora_train.json: what the PEFT library makes of adapters in training, the base frozen.
+"""Makes tests/golden/train_lora.json: what the PEFT library makes of adapters in training, the base frozen.
 
   make_lora_train_golden.py tests/golden [--steps 10]
   make_lora_train_golden.py --check FOLDER BASE     opens a PEFT folder that r2lm wrote, on a Hugging Face model
@@ -83,4 +83,4 @@ if __name__ == "__main__":
         for case in CASES:
             out["cases"][case] = gradients(a.folder, case) | steps(a.folder, case, a.steps)
             print(case, "loss", out["cases"][case]["loss"], "...", out["cases"][case]["after"]["loss"], flush=True)
-        json.dump(out, open(f"{a.folder}/lora_train.json", "w"), separators=(",", ":"))
+        json.dump(out, open(f"{a.folder}/train_lora.json", "w"), separators=(",", ":"))

@@ -1,4 +1,4 @@
-/* test_lora_train.c - adapters in training against the PEFT library (lora_train.json, made by
+/* test_lora_train.c - adapters in training against the PEFT library (train_lora.json, made by
  * tools/make_lora_train_golden.py): gradients of every A and B, ten steps of AdamW; what a quantized base
  * makes of them; equal bits for any number of threads; and training's forward pass against an engine that
  * has loaded the saved adapter, bit for bit. */
@@ -153,7 +153,7 @@ static void test_gradients(void **state) {
                                               { .n_threads = 1 },
                                               { .n_threads = 2 },
                                               { .n_threads = 2, .is_recomputing = true } };
-    json_t *file = read_json("lora_train.json");
+    json_t *file = read_json("train_lora.json");
     const char *name;
     json_t *expected;
     (void)state;
@@ -181,7 +181,7 @@ static void check_steps(const char *name, const json_t *expected, const json_t *
     r2i_adamw adamw;
     double worst_loss = 0, worst_norm = 0;
     open_rig(&t, json_string_value(json_object_get(expected, "base")), name, &how);
-    must(r2i_adamw_create(&adamw, &t.parameters, false, &t.model->arena, &err), &err);
+    must(r2i_adamw_create(&adamw, &t.parameters, NULL, false, &t.model->arena, &err), &err);
     assert_true(json_array_size(steps) >= 10);
     for (size_t i = 0; i < json_array_size(steps); i++) {
         const json_t *step = json_array_get(steps, i);
@@ -201,7 +201,7 @@ static void check_steps(const char *name, const json_t *expected, const json_t *
 }
 
 static void test_steps(void **state) {
-    json_t *file = read_json("lora_train.json");
+    json_t *file = read_json("train_lora.json");
     const char *name;
     json_t *expected;
     (void)state;
