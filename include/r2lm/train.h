@@ -303,6 +303,12 @@ R2_API void r2_teacher_close(r2_teacher *teacher);
 R2_API R2_CHECKED r2_status r2_teacher_score(r2_teacher *teacher, const r2_training_batch *batch,
                                              const r2_soft_targets **out, r2_error *err);
 
+/* How a run learns from a teacher. */
+typedef struct {
+    const char *teacher; /* GGUF file or folder */
+    r2_teacher_options how;
+} r2_distill_options;
+
 /* ---- whole runs ----------------------------------------------------------------------------- */
 
 typedef enum {
@@ -316,6 +322,7 @@ typedef struct {
     int64_t n_tokens, n_targets; /* so far */
     int64_t n_cut; /* chats of the data longer than run_tokens: what stands beyond is not read */
     double loss, mtp_loss;       /* mean over the step's targets, in nats; mtp_loss 0 without */
+    double soft_loss;            /* of the teacher's targets; 0 without */
     double validation_loss;      /* NAN where it was not measured behind this step */
     double validation_bpb;       /* the same in bits per byte of text; NAN without a tokenizer */
     double lr, gradient_norm;
@@ -340,6 +347,7 @@ typedef struct {
     int32_t warmup_steps;
     double mtp_weight;         /* of the prediction module's loss */
     double balance_weight;     /* of the experts' balance loss */
+    const r2_distill_options *distill; /* NULL: from the data alone */
     int32_t validate_every;    /* steps; 0: only behind the last one */
     int32_t validate_batches;  /* most batches of it; 0: all */
     uint64_t seed;             /* of the order of the data */

@@ -11,6 +11,7 @@
 #include "files/atomic_folder.h"
 #include "model/model.h"
 #include "train/data_stream.h"
+#include "train/distill.h"
 #include "train/target_bytes.h"
 #include "train/trainer_model.h"
 
@@ -26,6 +27,7 @@ typedef struct {
     int32_t n_open;
     int64_t n_cut; /* chats */
     r2i_data_stream *stream;
+    r2i_distill *distill; /* NULL: no teacher */
     int32_t batch_tokens, run_tokens;
     int32_t *lengths; /* [batch_tokens] */
     r2_train_report report;
@@ -76,6 +78,7 @@ static r2_status open_trainer(train_run *r) {
     if (r->run_tokens > r->batch_tokens) r->run_tokens = r->batch_tokens;
     options.batch_tokens = r->batch_tokens;
     options.document_tokens = r->run_tokens;
+    options.takes_soft_targets = r->o->distill != NULL;
     R2I_TRY(r2_trainer_open(&r->trainer, r->o->model, &options, r->err));
     r->heap = &r2i_trainer_model(r->trainer)->heap;
     r2i_arena_init(&r->arena, r->heap, 1 << 18, 0);
@@ -144,11 +147,14 @@ static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale
                            r2_training_loss *sum) {
     const r2_loss_weights weights = { scale, (float)r->o->mtp_weight, (float)r->o->balance_weight };
     for (int32_t first = 0; first < data->n_runs;) {
-        const r2_training_batch batch = cut_batch(r, data, first);
+        r2_training_batch batch = cut_batch(r, data, first);
         r2_training_loss loss;
+        if (scale > 0 && r->distill != NULL)
+            R2I_TRY(r2i_distill_soften(r->distill, &batch, r->err));
         R2I_TRY(scale > 0 ? r2_trainer_add(r->trainer, &batch, &weights, &loss, r->err)
                           : r2_trainer_evaluate(r->trainer, &batch, &loss, r->err));
         sum->loss += loss.loss;
+        sum->soft_loss += loss.soft_loss;
         sum->mtp_loss += loss.mtp_loss;
         sum->n_targets += loss.n_targets;
         first += batch.n_documents;
@@ -187,18 +193,19 @@ static r2_status run_step(train_run *r) {
     const int64_t start = r2i_clock_ns();
     r2_step_options how = o->step;
     r2_step_result result;
-    double loss = 0, mtp_loss = 0;
+    double loss = 0, soft_loss = 0, mtp_loss = 0;
     for (int32_t i = 0; i < n_batches; i++) {
         const r2i_batch_data *data = r2i_data_stream_next(r->stream);
         r2_training_loss sum = { 0 };
         if (data->n_targets == 0) continue;
         R2I_TRY(run_batch(r, data, 1.0f / ((float)data->n_targets * (float)n_batches), &sum));
         loss += sum.loss / data->n_targets / n_batches;
+        soft_loss += sum.soft_loss / data->n_targets / n_batches;
         mtp_loss += sum.mtp_loss / data->n_targets / n_batches;
         r->report.n_tokens += data->n_tokens;
         r->report.n_targets += data->n_targets;
     }
-    if (!isfinite(loss))
+    if (!isfinite(loss + soft_loss))
         return r2i_fail(r->err, R2_E_RANGE, "step %lld: the loss is no finite number",
                         (long long)r->report.step);
     how.lr = r->report.lr = rate_of(o, r->report.step);
@@ -206,6 +213,7 @@ static r2_status run_step(train_run *r) {
     r->report.gradient_norm = result.gradient_norm;
     r->report.expert_load = result.expert_load;
     r->report.loss = loss;
+    r->report.soft_loss = soft_loss;
     r->report.mtp_loss = mtp_loss;
     r->report.seconds = (double)(r2i_clock_ns() - start) * 1e-9;
     return R2_OK;
@@ -251,6 +259,8 @@ static r2_status run_all(train_run *r) {
     R2I_TRY(open_trainer(r));
     R2I_TRY(check_output(r));
     R2I_TRY(open_sets(r));
+    if (r->o->distill != NULL)
+        R2I_TRY(r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->heap, r->err));
     R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, false, &r->stream));
     if (r->stream == NULL)
         return r2i_fail(r->err, R2_E_ARGUMENT, "%.150s: no documents to train on", r->o->data[0]);
@@ -266,6 +276,7 @@ r2_status r2_train(const r2_train_options *options, r2_error *err) {
     R2I_TRY(check_options(options, r.err));
     const r2_status status = run_all(&r);
     r2i_data_stream_close(r.stream);
+    r2i_distill_close(r.distill);
     for (int32_t i = 0; i < r.n_open; i++)
         r2i_data_set_close(&r.sets[i]);
     if (r.heap != NULL) r2i_arena_destroy(&r.arena);

@@ -1,0 +1,17 @@
+/* distill.h - a run that learns from a teacher: where the soft targets of its batches come from. */
+#ifndef R2I_DISTILL_H
+#define R2I_DISTILL_H
+#include "base/memory.h"
+#include "r2lm/train.h"
+
+typedef struct r2i_distill r2i_distill;
+
+/* `options` is borrowed; the trainer must outlive it.  As r2_teacher_open. */
+R2_CHECKED r2_status r2i_distill_open(r2i_distill **out, const r2_distill_options *options,
+                                      r2_trainer *trainer, r2i_heap *heap, r2_error *err);
+/* NULL is allowed. */
+void r2i_distill_close(r2i_distill *distill);
+/* Gives the batch its soft targets; they are valid until the next call. */
+R2_CHECKED r2_status r2i_distill_soften(r2i_distill *distill, r2_training_batch *batch,
+                                        r2_error *err);
+#endif
