@@ -110,8 +110,8 @@ const r2i_command r2i_command_table[] = {
       "tokenizer.json and tokenizer_config.json, which Hugging Face's libraries read, and `r2lm "
       "tokenize -m DIR`.\n"
       "The same texts give the same files." },
-    { "train", NULL, "init|pretrain|sft", "make a model, teach it texts and chats", R2I_FOR_TRAIN,
-      r2i_train_command,
+    { "train", NULL, "init|pretrain|sft|distill", "make a model, teach it texts and chats",
+      R2I_FOR_TRAIN, r2i_train_command,
       "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds "
       "config.json and the\n"
       "tokenizer's files, or --depth makes the configuration.  `train pretrain DATA... -m FOLDER "
@@ -123,6 +123,8 @@ const r2i_command r2i_command_table[] = {
       "of "
       "questions and\n"
       "answers), which are prepared into RUN/data first; what the assistant says is learnt.  "
+      "`train distill\n"
+      "DATA... -m MODEL --teacher MODEL -o RUN` learns what a teacher would say at each place.  "
       "Ctrl-C\n"
       "ends the run with the step at work and saves.  Exit code 7: loss or gradient became no "
       "number." },

@@ -20,6 +20,7 @@ typedef struct {
     r2i_program *program;
     r2i_train_kind kind;
     r2i_data_choice data;
+    r2_distill_options distill;
     r2i_train_progress progress;
     bool is_new, was_stopped; /* RUN was made for this run */
     char model[PATH_BYTES];   /* RUN/model; "" unless this is a run */
@@ -41,7 +42,7 @@ static r2_status init(train_work *w, r2_error *err) {
     return r2_model_init(is_own ? o->tokenizer : p->arguments.words[1], o->output, &options, err);
 }
 
-/* ---- pretrain, sft ---- */
+/* ---- pretrain, sft, distill ---- */
 
 static r2_status open_run(train_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
@@ -60,20 +61,31 @@ static void withdraw_run(const train_work *w) {
     if (w->is_new) (void)rmdir(w->program->options->output);
 }
 
+static r2_status choose_teacher(train_work *w, r2_error *err) {
+    r2i_program *p = w->program;
+    const char *teacher;
+    if (p->options->teacher == NULL || p->options->teacher[0] == '\0')
+        return r2i_fail(err, R2_E_ARGUMENT, "train distill: expected --teacher MODEL");
+    R2I_TRY(r2i_model_resolve(&teacher, p, p->options->teacher, err));
+    r2i_distill_options_read(&w->distill, p->options, teacher);
+    return R2_OK;
+}
+
 static r2_status train_run(train_work *w, r2_error *err) {
     r2i_program *p = w->program;
     const r2i_options *o = p->options;
     const char *model;
     if (p->arguments.n_words < 2 || o->output == NULL)
-        return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN",
-                        p->arguments.words[0],
-                        w->kind == R2I_TRAIN_SFT ? "chats (JSONL) or folders of `r2lm data prep`"
-                                                 : "folders of `r2lm data prep`");
+        return r2i_fail(
+            err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
+            w->kind != R2I_TRAIN_PRETRAIN ? "chats (JSONL) or folders of `r2lm data prep`"
+                                          : "folders of `r2lm data prep`");
     R2I_TRY(r2i_model_resolve(&model, p, o->model, err));
+    if (w->kind == R2I_TRAIN_DISTILL) R2I_TRY(choose_teacher(w, err));
     R2I_TRY(open_run(w, err));
     w->data = (r2i_data_choice){ .folders = p->arguments.words + 1,
                                  .n_folders = p->arguments.n_words - 1 };
-    if (w->kind == R2I_TRAIN_SFT)
+    if (w->kind != R2I_TRAIN_PRETRAIN)
         R2I_TRY(r2i_data_choose(&w->data, p, model, o->output, p->arguments.words + 1,
                                 p->arguments.n_words - 1, err));
     r2_train_options options;
@@ -82,6 +94,7 @@ static r2_status train_run(train_work *w, r2_error *err) {
     options.data = w->data.folders;
     options.n_data = w->data.n_folders;
     options.out = w->model;
+    if (w->kind == R2I_TRAIN_DISTILL) options.distill = &w->distill;
     options.report = r2i_train_progress_step;
     options.user = &w->progress;
     r2i_train_progress_init(&w->progress, p, &options);
@@ -125,14 +138,16 @@ int r2i_train_command(r2i_program *p) {
     r2_error err = { R2_OK, "" };
     const char *what = p->arguments.n_words > 0 ? p->arguments.words[0] : "nothing";
     r2_status status;
-    w.kind = strcmp(what, "sft") == 0 ? R2I_TRAIN_SFT : R2I_TRAIN_PRETRAIN;
+    w.kind = strcmp(what, "sft") == 0       ? R2I_TRAIN_SFT
+             : strcmp(what, "distill") == 0 ? R2I_TRAIN_DISTILL
+                                            : R2I_TRAIN_PRETRAIN;
     if (strcmp(what, "init") == 0)
         status = init(&w, &err);
-    else if (strcmp(what, "pretrain") == 0 || w.kind == R2I_TRAIN_SFT)
+    else if (strcmp(what, "pretrain") == 0 || w.kind != R2I_TRAIN_PRETRAIN)
         status = train_run(&w, &err);
     else
-        status = r2i_fail(&err, R2_E_ARGUMENT, "train: expected init, pretrain or sft, found %.60s",
-                          what);
+        status = r2i_fail(&err, R2_E_ARGUMENT,
+                          "train: expected init, pretrain, sft or distill, found %.60s", what);
     int code = status != R2_OK ? r2i_program_fail(p, status, &err) : print_result(&w);
     if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
     if (status == R2_E_RANGE) {

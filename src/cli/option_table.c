@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "r2lm/train.h"
+
 enum {
     OPENS_MODEL = R2I_FOR_RUN | R2I_FOR_CHAT | R2I_FOR_SHOW | R2I_FOR_TOKENIZE | R2I_FOR_PPL |
                   R2I_FOR_BENCH | R2I_FOR_QUANTIZE | R2I_FOR_SERVE | R2I_FOR_DATA | R2I_FOR_TRAIN,
@@ -143,7 +145,7 @@ const r2i_option r2i_option_table[] = {
     { "split", NULL, 0, R2I_OPTION_CHOICE, AT(split), "train", 0, 0, "train|validation", "SPLIT",
       "data batches: of these documents", R2I_FOR_DATA, true, false },
     { "steps", NULL, 0, R2I_OPTION_COUNT, AT(steps), "0", 0, 1 << 30, NULL, "N",
-      "steps of the optimizer; 0: 100, of sft as many as read the data twice", R2I_FOR_TRAIN, true,
+      "steps of the optimizer; 0: 100, of sft and distill as many as read the data twice", R2I_FOR_TRAIN, true,
       false },
     { "batch-tokens", NULL, 0, R2I_OPTION_COUNT, AT(batch_tokens), "4096", 2, 1 << 22, NULL, "N",
       "tokens computed together; memory grows with them", R2I_FOR_DATA | R2I_FOR_TRAIN, true,
@@ -151,17 +153,30 @@ const r2i_option r2i_option_table[] = {
     { "accumulate", NULL, 0, R2I_OPTION_COUNT, AT(accumulate), "1", 1, 1 << 16, NULL, "N",
       "batches of one step", R2I_FOR_TRAIN, true, false },
     { "run-tokens", NULL, 0, R2I_OPTION_COUNT, AT(run_tokens), "0", 0, 1 << 20, NULL, "N",
-      "most tokens that attend to each other, longer documents are cut; 0: 512, of sft "
+      "most tokens that attend to each other, longer documents are cut; 0: 512, of sft and distill "
       "--batch-tokens",
       R2I_FOR_DATA | R2I_FOR_TRAIN, true, false },
     { "lr", NULL, 0, R2I_OPTION_REAL, AT(lr), "0", 0, 100, NULL, "X",
-      "highest learning rate; 0: 0.001, of sft 0.00002", R2I_FOR_TRAIN, true, false },
+      "highest learning rate; 0: 0.001, of distill 0.0001, of sft 0.00002", R2I_FOR_TRAIN, true, false },
+    { "teacher", NULL, 0, R2I_OPTION_TEXT, AT(teacher), NULL, 0, 0, NULL, "MODEL",
+      "of distill: the model to learn from, of the same vocabulary", R2I_FOR_TRAIN, true, false },
+    { "teacher-tokens", NULL, 0, R2I_OPTION_COUNT, AT(teacher_tokens), "32", 1, R2_MAX_SOFT_TOKENS,
+      NULL, "N", "the teacher's likeliest tokens of each position; the rest counts as one",
+      R2I_FOR_TRAIN, false, false },
+    { "teacher-share", NULL, 0, R2I_OPTION_REAL, AT(teacher_share), "1", 0, 1, NULL, "X",
+      "share of the teacher's distribution in the loss; the data's own tokens have the rest",
+      R2I_FOR_TRAIN, false, false },
+    { "teacher-temp", NULL, 0, R2I_OPTION_REAL, AT(teacher_temp), "1", 0.01, 100, NULL, "X",
+      "temperature of both distributions", R2I_FOR_TRAIN, false, false },
+    { "beta", NULL, 0, R2I_OPTION_REAL, AT(beta), "0", 0, 1, NULL, "X",
+      "0: divergence from the teacher; 1: from the model; between: from their mixture",
+      R2I_FOR_TRAIN, false, false },
     { "optimizer", NULL, 0, R2I_OPTION_CHOICE, AT(optimizer), "adamw", 0, 0, "adamw|muon", "KIND",
       "muon: hidden matrices by Muon, the rest by AdamW", R2I_FOR_TRAIN, true, false },
     { "schedule", NULL, 0, R2I_OPTION_CHOICE, AT(schedule), "auto", 0, 0,
       "auto|wsd|cosine|constant", "KIND",
       "wsd: constant, then to 0 over the last quarter; cosine: down to a tenth; auto: wsd, of sft "
-      "cosine",
+      "and distill cosine",
       R2I_FOR_TRAIN, true, false },
     { "warmup", NULL, 0, R2I_OPTION_COUNT, AT(warmup), "-1", -1, 1 << 30, NULL, "N",
       "steps over which the learning rate rises; -1: 3 in 100", R2I_FOR_TRAIN, true, false },

@@ -72,7 +72,9 @@ typedef struct {
     double validation;         /* share of the documents */
     const char *split;
     int32_t batches;
-    const char *schedule, *optimizer, *tokenizer;
+    const char *schedule, *optimizer, *tokenizer, *teacher;
+    int32_t teacher_tokens;
+    double teacher_share, teacher_temp, beta;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
     double lr, weight_decay, clip, mtp_weight, balance, balance_rate;
     bool recomputes;

@@ -5,10 +5,11 @@
 enum { PRETRAIN_STEPS = 100, PRETRAIN_RUN_TOKENS = 512, SFT_EPOCHS = 2, WARMUP_PERCENT = 3 };
 #define PRETRAIN_RATE 1e-3
 #define SFT_RATE 2e-5
+#define DISTILL_RATE 1e-4
 
 static r2_schedule schedule_of(const char *name, r2i_train_kind kind) {
     const bool is_auto = strcmp(name, "auto") == 0;
-    if (strcmp(name, "cosine") == 0 || (is_auto && kind == R2I_TRAIN_SFT))
+    if (strcmp(name, "cosine") == 0 || (is_auto && kind != R2I_TRAIN_PRETRAIN))
         return R2_SCHEDULE_COSINE;
     return strcmp(name, "constant") == 0 ? R2_SCHEDULE_CONSTANT : R2_SCHEDULE_WSD;
 }
@@ -23,7 +24,7 @@ static int32_t steps_of(const r2i_options *o, r2i_train_kind kind, int64_t n_tok
 
 static int32_t run_tokens_of(const r2i_options *o, r2i_train_kind kind) {
     if (o->run_tokens > 0) return o->run_tokens;
-    return kind == R2I_TRAIN_SFT ? o->batch_tokens : PRETRAIN_RUN_TOKENS;
+    return kind == R2I_TRAIN_PRETRAIN ? PRETRAIN_RUN_TOKENS : o->batch_tokens;
 }
 
 /* What flags leave open suits random weights (pretrain) or a trained model (sft). */
@@ -31,7 +32,7 @@ void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2
                             int64_t n_train_tokens) {
     const int32_t n_steps = steps_of(o, kind, n_train_tokens);
     const int32_t warmup = (int32_t)((int64_t)n_steps * WARMUP_PERCENT / 100);
-    const double rate = kind == R2I_TRAIN_SFT ? SFT_RATE : PRETRAIN_RATE;
+    static const double rates[] = { PRETRAIN_RATE, SFT_RATE, DISTILL_RATE };
     *out = (r2_train_options){
         .n_steps = n_steps,
         .step_batches = o->accumulate,
@@ -44,7 +45,7 @@ void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2
                      .optimizer =
                          strcmp(o->optimizer, "muon") == 0 ? R2_OPTIMIZER_MUON : R2_OPTIMIZER_ADAMW,
                      .cpu = o->cpu },
-        .step = { .lr = o->lr > 0 ? o->lr : rate,
+        .step = { .lr = o->lr > 0 ? o->lr : rates[kind],
                   .weight_decay = o->weight_decay,
                   .clip = o->clip,
                   .balance_rate = o->balance_rate },
@@ -58,4 +59,16 @@ void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2
         .is_forced = o->is_forced,
         .saves_f32 = strcmp(o->type, "f32") == 0
     };
+}
+
+void r2i_distill_options_read(r2_distill_options *out, const r2i_options *o, const char *teacher) {
+    *out = (r2_distill_options){ .teacher = teacher,
+                                 .how = { .n_tokens = o->teacher_tokens,
+                                          .temperature = (float)o->teacher_temp,
+                                          .beta = (float)o->beta,
+                                          .share = (float)o->teacher_share,
+                                          .arithmetic = strcmp(o->arithmetic, "f32") == 0
+                                                            ? R2_ARITHMETIC_F32
+                                                            : R2_ARITHMETIC_FAST,
+                                          .cpu = o->cpu } };
 }

@@ -33,6 +33,8 @@ static void write_metrics(r2i_train_progress *w, const r2_train_report *r, int64
                   r->loss, "lr", r->lr, "gradient_norm", r->gradient_norm, "tok_s", tok_s,
                   "seconds", r->seconds, "seconds_all", r->seconds_all);
     bool is_written = line != NULL;
+    if (is_written && r->soft_loss > 0)
+        is_written = json_object_set_new(line, "teacher_loss", json_real(r->soft_loss)) == 0;
     if (is_written && r->mtp_loss > 0)
         is_written = json_object_set_new(line, "mtp_loss", json_real(r->mtp_loss)) == 0;
     if (is_written && r->expert_load > 0)
