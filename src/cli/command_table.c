@@ -110,7 +110,7 @@ const r2i_command r2i_command_table[] = {
       "tokenizer.json and tokenizer_config.json, which Hugging Face's libraries read, and `r2lm "
       "tokenize -m DIR`.\n"
       "The same texts give the same files." },
-    { "train", NULL, "init|pretrain|sft|distill", "make a model, teach it texts and chats",
+    { "train", NULL, "init|pretrain|...", "make a model, teach it texts and chats",
       R2I_FOR_TRAIN, r2i_train_command,
       "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds "
       "config.json and the\n"
