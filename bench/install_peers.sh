@@ -1,5 +1,5 @@
 #!/bin/sh
-# install_peers.sh [servers] - builds the engines that `make bench` compares with, outside the tree, and
+# install_peers.sh [servers] [torch] - builds the engines that `make bench` compares with, outside the tree, and
 # prints their folder.  Takes ten to thirty minutes the first time, with their servers as long again; nothing
 # afterwards.
 #   venv/           llama.cpp as the package llama-cpp-python, built here for this processor
@@ -7,10 +7,19 @@
 #                   package ik-llama-cpp-python (its ready wheel is not built for this processor)
 #   llama/bin/      with "servers": llama-server of llama.cpp, from that package's source; that of
 #                   ik_llama.cpp lies beside its other programs
+#   torch/          with "torch": PyTorch (for processors), transformers, PEFT
 # What cannot be built is named on stderr and left out; run_bench.py then reports it as missing.
 set -u
 
-wants_servers=${1:-}
+wants_servers=
+wants_torch=
+for part in "$@"; do
+    case $part in
+        servers) wants_servers=1 ;;
+        torch) wants_torch=1 ;;
+        *) echo "install_peers.sh: expected servers or torch, found $part" >&2; exit 2 ;;
+    esac
+done
 peers=${R2LM_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/r2lm/peers}
 llama_version=0.3.36
 ik_version=0.1.5
@@ -60,6 +69,19 @@ fi
 "$venv_python" -c "import tokenizers" 2> /dev/null ||
     "$venv_python" -m pip install --disable-pip-version-check --no-deps tokenizers==0.22.2 > "$peers/tokenizers.log" 2>&1 ||
     say "tokenizers: see $peers/tokenizers.log"
+
+# PyTorch of the usual index has the processor's kernels too; R2LM_TORCH_PYTHON names one that is there already.
+torch_python=$peers/torch/bin/python
+if [ -n "$wants_torch" ] && [ -n "${R2LM_TORCH_PYTHON:-}" ] && [ ! -e "$torch_python" ]; then
+    mkdir -p "$peers/torch/bin"
+    printf '#!/bin/sh\nexec "%s" "$@"\n' "$R2LM_TORCH_PYTHON" > "$torch_python"
+    chmod +x "$torch_python"
+fi
+if [ -n "$wants_torch" ] && ! "$torch_python" -c "import torch, transformers, peft" 2> /dev/null; then
+    say "installing PyTorch and transformers, once; log: $peers/torch.log"
+    { { [ -e "$torch_python" ] || python3 -m venv "$peers/torch"; } && "$torch_python" -m pip install --disable-pip-version-check \
+        torch transformers peft; } > "$peers/torch.log" 2>&1 || say "PyTorch: see $peers/torch.log"
+fi
 
 build_ik() {
     rm -rf "$peers/ik.part"

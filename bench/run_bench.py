@@ -10,7 +10,7 @@ the table.  Every single sample goes to the CSV file.
 """
 import argparse, csv, json, os, random, resource, shutil, signal, statistics, subprocess, sys, tempfile, time
 from gguf_facts import read_facts
-import peer_servers
+import peer_servers, train_rows
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "r2lm")
@@ -64,7 +64,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -153,11 +153,11 @@ class Bench:
         return path
 
     # ------------------------------------------------ engines
-    def find_peers(self, wants_servers):
+    def find_peers(self, parts):
         if self.o.no_peers:
             self.lack("peers", "--no-peers")
             return
-        try: self.peers = subprocess.run([os.path.join(ROOT, "bench", "install_peers.sh"), *["servers"] * wants_servers], stdout=subprocess.PIPE, text=True, check=True).stdout.strip().splitlines()[-1]
+        try: self.peers = subprocess.run([os.path.join(ROOT, "bench", "install_peers.sh"), *parts], stdout=subprocess.PIPE, text=True, check=True).stdout.strip().splitlines()[-1]
         except (subprocess.CalledProcessError, OSError, IndexError) as why: self.lack("peers", why)
 
     def peer_python(self):
@@ -618,12 +618,13 @@ def main():
     ap.add_argument("--rows", default="all", help="some of " + ",".join(GROUPS))
     ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--train", help="of the rows of training, these: gemm,step30m,...")
     ap.add_argument("--csv")
     ap.add_argument("--no-peers", action="store_true")
     o = ap.parse_args()
     rows, groups = select(make_rows(), o.rows)
     b = Bench(o)
-    b.find_peers("serve" in groups)
+    b.find_peers(["servers"] * ("serve" in groups) + ["torch"] * ("train" in groups))
     try: run(["cmake", "--build", b.build, "--target", "bench_programs"])
     except Missing as why: b.lack("bench programs", why)
     if not os.path.exists(b.program): b.lack(OURS, f"no {b.program}")
@@ -635,7 +636,7 @@ def main():
     for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("vocabulary", vocabulary_row), ("memory", memory_rows),
                            ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
-                           ("structured", structured_rows), ("serve", serve_rows)):
+                           ("structured", structured_rows), ("serve", serve_rows), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing))):
         if group not in groups: continue
         try: measure(b, table)
         except (Missing, KeyError, TypeError, ValueError) as why: b.lack(f"row {group}", why)

@@ -156,10 +156,25 @@ typedef struct {
     r2_host host;
 } r2_trainer_options;
 
+typedef struct {
+    int64_t n_parameters;        /* that are trained, with the embedding */
+    int64_t n_active_parameters; /* multiplied with for one token */
+    int64_t memory_bytes;        /* taken, all of it */
+    /* Of it: F32 masters, gradients, moments; what grows with the batch, and of that what the forward
+     * pass keeps for the way back. */
+    int64_t masters_bytes, gradients_bytes, moments_bytes, activations_bytes, kept_bytes;
+    int64_t n_steps;
+    int32_t n_threads;
+    bool has_mtp;
+} r2_trainer_info;
+
 /* Opens a model for training: all of its numbers get F32 masters, whatever the file holds.  16 bytes
  * per parameter and what a batch keeps are taken at once.  `options` may be NULL.  As r2_model_open;
  * R2_E_NOMEM. */
 R2_API R2_CHECKED r2_status r2_trainer_open(r2_trainer **out, const char *path,
+                                            const r2_trainer_options *options, r2_error *err);
+/* What opening would take, without taking it: reads no weights, touches no memory to speak of. */
+R2_API R2_CHECKED r2_status r2_trainer_plan(r2_trainer_info *out, const char *path,
                                             const r2_trainer_options *options, r2_error *err);
 /* NULL is allowed. */
 R2_API void r2_trainer_close(r2_trainer *trainer);
@@ -266,15 +281,6 @@ R2_API R2_CHECKED r2_status r2_trainer_step(r2_trainer *trainer, const r2_step_o
  * no model folder); R2_E_FULL, R2_E_IO, R2_E_NOMEM. */
 R2_API R2_CHECKED r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32,
                                             bool is_forced, r2_error *err);
-
-typedef struct {
-    int64_t n_parameters;        /* that are trained, with the embedding */
-    int64_t n_active_parameters; /* multiplied with for one token */
-    int64_t memory_bytes;        /* taken */
-    int64_t n_steps;
-    int32_t n_threads;
-    bool has_mtp;
-} r2_trainer_info;
 
 R2_API void r2_trainer_get_info(const r2_trainer *trainer, r2_trainer_info *out);
 

@@ -14,6 +14,9 @@ typedef struct {
     r2i_arena_block *last; /* newest block; older ones behind it */
     size_t block_bytes;    /* usual size of a new block */
     size_t max_bytes;      /* 0: only the heap's limit */
+    /* From now on large blocks come zeroed from the kernel, in huge pages where it has them, and exist only
+     * as far as they are written to.  Not with a host's own allocator. */
+    bool is_mapped;
     size_t used_bytes, peak_bytes;
 } r2i_arena;
 
@@ -29,6 +32,8 @@ void r2i_arena_init(r2i_arena *arena, r2i_heap *heap, size_t block_bytes, size_t
 void *r2i_arena_push(r2i_arena *arena, size_t n_bytes, size_t align);
 /* n elements of element_bytes; NULL on overflow as well. */
 void *r2i_arena_push_array(r2i_arena *arena, size_t n, size_t element_bytes, size_t align);
+/* Of what was taken from the heap, mapped memory that was never pushed and so does not exist yet. */
+size_t r2i_arena_spare_bytes(const r2i_arena *arena);
 /* A terminated copy of n bytes. */
 char *r2i_arena_copy_text(r2i_arena *arena, const char *text, size_t n_bytes);
 r2i_arena_mark r2i_arena_get_mark(const r2i_arena *arena);

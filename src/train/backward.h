@@ -46,6 +46,8 @@ R2_CHECKED r2_status r2i_backward_create(r2i_backward **out, const r2i_parameter
                                          const r2i_kernels *kernels, r2i_pool *pool,
                                          const r2i_backward_limits *limits, r2i_arena *arena,
                                          r2_error *err);
+/* Of its memory, what the forward pass keeps for the way back. */
+size_t r2i_backward_kept_bytes(const r2i_backward *b);
 /* Loss of a batch; its gradients are added. */
 r2i_train_loss r2i_backward_run(r2i_backward *b, const r2i_train_batch *batch);
 /* Aux-loss-free balancing (arXiv:2408.15664): moves the routers' score bias by `rate` up where an expert

@@ -243,7 +243,9 @@ r2_status r2i_backward_create(r2i_backward **out, const r2i_parameters *paramete
         r2i_document_pages_take(&b->pages, &t, b->config, n_layers,
                                 limits->is_f32 ? R2I_ROWS_F32 : R2I_ROWS_BF16, b->limits.cap_rows,
                                 b->limits.cap_documents);
+        b->kept_bytes = arena->used_bytes;
         take_saved(&t, b, n_layers);
+        b->kept_bytes = arena->used_bytes - b->kept_bytes;
         take_rows(&t, b);
         if (b->config->kv_rank > 0) take_mla(&t, b);
         if (b->config->n_experts > 0) take_moe(&t, b);
@@ -257,4 +259,8 @@ r2_status r2i_backward_create(r2i_backward **out, const r2i_parameters *paramete
     r2i_rope_frequencies(&b->config->rope, b->inv_freq, &b->rope_factor);
     *out = b;
     return R2_OK;
+}
+
+size_t r2i_backward_kept_bytes(const r2i_backward *b) {
+    return b->kept_bytes;
 }

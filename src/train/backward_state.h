@@ -73,6 +73,7 @@ struct r2i_backward {
     double rope_factor;
     float *cosine, *sine; /* [cap_rows, rope.d / 2] of the rotation back */
 
+    size_t kept_bytes;      /* of all that follow */
     r2i_layer_saved *saved; /* [n_layers + n_mtp] */
     r2i_layer_saved *whole; /* recomputing: [n_layers + n_mtp] views of one memory, all but x */
     float *x_out;           /* [cap_rows, d_model] rows behind the last layer */

@@ -17,6 +17,7 @@ typedef struct {
     size_t n_values;
     int32_t n;
     int32_t layer;
+    bool is_copying;
 } builder;
 
 static bool is_counting(const builder *b) {
@@ -81,7 +82,7 @@ static void read_rows(const r2i_kernels *kernels, const r2i_matrix *m, float *ou
 static void add_matrix(builder *b, r2i_role role, int32_t expert, r2i_matrix *m) {
     float *values = add(b, role, false, expert, m->n_rows, m->n_cols);
     if (values != NULL) {
-        read_rows(b->kernels, m, values);
+        if (b->is_copying) read_rows(b->kernels, m, values);
         point_at(b, m, values, m->n_rows, m->n_cols,
                  role == R2I_ROLE_ROUTER ? R2I_TYPE_F32 : b->layout);
     }
@@ -130,7 +131,7 @@ static void add_kv_b(builder *b, r2i_layer *layer) {
     float *turned = b->p->turned + (size_t)b->layer * turned_floats(c);
     for (int32_t h = 0; h < c->n_heads; h++) {
         float *k = values + (size_t)(h * d_both) * (size_t)rank, *v = k + n_turned;
-        r2i_latent_read_head(c, layer, b->kernels, h, k);
+        if (b->is_copying) r2i_latent_read_head(c, layer, b->kernels, h, k);
         point_at(b, &layer->expand_k[h], k, d_nope, rank, b->layout);
         point_at(b, &layer->expand_v[h], v, c->d_value, rank, b->layout);
     }
@@ -223,12 +224,13 @@ static void add_all(builder *b) {
 }
 
 r2_status r2i_parameters_create(r2i_parameters *out, const r2i_config *config, r2i_weights *weights,
-                                const r2i_kernels *kernels, bool is_f32, r2i_arena *arena,
-                                r2_error *err) {
+                                const r2i_kernels *kernels, bool is_f32, bool is_copying,
+                                r2i_arena *arena, r2_error *err) {
     *out = (r2i_parameters){ .config = config, .weights = weights };
     const size_t n_layers = (size_t)(config->n_layers + (weights->has_mtp ? 1 : 0));
     builder b = { .p = out,
                   .kernels = kernels,
+                  .is_copying = is_copying,
                   .layout = is_f32 || kernels->matmul[R2I_TYPE_BF16] == NULL ? R2I_TYPE_F32
                                                                              : R2I_TYPE_BF16 };
     add_all(&b);
@@ -249,7 +251,7 @@ r2_status r2i_parameters_create(r2i_parameters *out, const r2i_config *config, r
     out->n = b.n;
     out->values = values;
     add_all(&b);
-    r2i_parameters_refresh(out);
+    if (is_copying) r2i_parameters_refresh(out);
     return R2_OK;
 }
 

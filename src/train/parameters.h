@@ -37,11 +37,13 @@ typedef struct {
     r2i_lora_parameters *lora; /* low-rank pairs alone are trained (lora_parameters.h); otherwise NULL */
 } r2i_parameters;
 
-/* Takes the model's weights over; they point into `arena` from then on.  A prediction module's own
+/* Takes the model's weights over; they point into `arena` from then on.  Without is_copying (a plan) the
+ * masters stay zero and nothing is read.  A prediction module's own
  * copies of embedding and head are dropped for the model's.  R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_parameters_create(r2i_parameters *out, const r2i_config *config,
                                            r2i_weights *weights, const r2i_kernels *kernels,
-                                           bool is_f32, r2i_arena *arena, r2_error *err);
+                                           bool is_f32, bool is_copying, r2i_arena *arena,
+                                           r2_error *err);
 /* After `values` has changed: remakes what is kept of them in another form. */
 void r2i_parameters_refresh(r2i_parameters *parameters);
 /* Where the gradient of a value goes; NULL for numbers that are not trained. */

@@ -28,6 +28,7 @@ struct r2_trainer {
     r2i_backward_limits limits;
     int32_t *targets; /* [cap_rows], -1 replaced */
     float *weights;   /* [cap_rows] */
+    size_t masters_bytes, gradients_bytes, moments_bytes, activations_bytes;
     char path[PATH_BYTES];
 };
 
@@ -66,38 +67,49 @@ static int64_t n_steps_of(const r2_trainer *t) {
     return t->has_muon ? t->muon.adamw.n_steps : t->adamw.n_steps;
 }
 
-static r2_status create_parameters(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
+static r2_status create_parameters(r2_trainer *t, const r2_trainer_options *o, bool is_copying,
+                                   r2_error *err) {
     r2_model *m = t->model;
     const r2_lora_options *lora = &o->lora;
     if (lora->rank == 0)
         return r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels,
-                                     m->is_f32, &m->arena, err);
+                                     m->is_f32, is_copying, &m->arena, err);
     const r2i_lora_rules rules = { .rank = lora->rank,
-                                   .alpha = lora->alpha != 0 ? lora->alpha : (float)(2 * lora->rank),
+                                   .alpha =
+                                       lora->alpha != 0 ? lora->alpha : (float)(2 * lora->rank),
                                    .has_root_scale = lora->has_root_scale,
                                    .seed = lora->seed,
-                                   .targets = lora->targets != NULL ? lora->targets : "all-linear" };
+                                   .targets =
+                                       lora->targets != NULL ? lora->targets : "all-linear" };
     return r2i_lora_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, &rules,
                                       &m->arena, err);
 }
 
-static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
+static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, bool is_plan,
+                              r2_error *err) {
     r2_model *m = t->model;
+    const size_t *used = &m->arena.used_bytes;
+    m->arena.is_mapped = true;
     const int32_t n_threads = o->n_threads > 0 ? o->n_threads : r2i_min_i32(r2i_cpu_count(), 256);
     R2I_TRY(set_limits(t, o, err));
     R2I_TRY(r2i_pool_create(&t->pool, n_threads, &m->heap, err));
-    R2I_TRY(create_parameters(t, o, err));
+    R2I_TRY(create_parameters(t, o, !is_plan, err));
+    t->masters_bytes = t->gradients_bytes = t->parameters.n_values * sizeof(float);
+    t->moments_bytes = *used;
     R2I_TRY(create_optimizer(t, o, err));
+    t->moments_bytes = *used - t->moments_bytes;
+    t->activations_bytes = *used;
     R2I_TRY(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &t->limits,
                                 &m->arena, err));
     t->targets = R2I_ARENA_ARRAY(&m->arena, int32_t, (size_t)t->limits.cap_rows);
     t->weights = R2I_ARENA_ARRAY(&m->arena, float, (size_t)t->limits.cap_rows);
+    t->activations_bytes = *used - t->activations_bytes;
     if (t->targets != NULL && t->weights != NULL) return R2_OK;
     return r2i_fail(err, R2_E_NOMEM, "no memory for batches of %d tokens", t->limits.cap_rows);
 }
 
-r2_status r2_trainer_open(r2_trainer **out, const char *path, const r2_trainer_options *options,
-                          r2_error *err) {
+static r2_status open_trainer(r2_trainer **out, const char *path, const r2_trainer_options *options,
+                              bool is_plan, r2_error *err) {
     static const r2_trainer_options defaults = { 0 };
     const r2_trainer_options *o = options != NULL ? options : &defaults;
     const r2_model_options model_options = {
@@ -113,12 +125,27 @@ r2_status r2_trainer_open(r2_trainer **out, const char *path, const r2_trainer_o
     }
     t->model = model;
     (void)snprintf(t->path, sizeof t->path, "%s", path);
-    const r2_status status = create_parts(t, o, err);
+    const r2_status status = create_parts(t, o, is_plan, err);
     if (status != R2_OK)
         r2_trainer_close(t);
     else
         *out = t;
     return status;
+}
+
+r2_status r2_trainer_open(r2_trainer **out, const char *path, const r2_trainer_options *options,
+                          r2_error *err) {
+    return open_trainer(out, path, options, false, err);
+}
+
+r2_status r2_trainer_plan(r2_trainer_info *out, const char *path, const r2_trainer_options *options,
+                          r2_error *err) {
+    r2_trainer *t;
+    *out = (r2_trainer_info){ 0 };
+    R2I_TRY(open_trainer(&t, path, options, true, err));
+    r2_trainer_get_info(t, out);
+    r2_trainer_close(t);
+    return R2_OK;
 }
 
 void r2_trainer_close(r2_trainer *trainer) {
@@ -130,7 +157,13 @@ void r2_trainer_close(r2_trainer *trainer) {
 
 void r2_trainer_get_info(const r2_trainer *t, r2_trainer_info *out) {
     *out = (r2_trainer_info){ .n_active_parameters = t->model->weights.n_active_parameters,
-                              .memory_bytes = (int64_t)t->model->heap.used_bytes,
+                              .memory_bytes = (int64_t)(t->model->heap.used_bytes -
+                                                        r2i_arena_spare_bytes(&t->model->arena)),
+                              .masters_bytes = (int64_t)t->masters_bytes,
+                              .gradients_bytes = (int64_t)t->gradients_bytes,
+                              .moments_bytes = (int64_t)t->moments_bytes,
+                              .activations_bytes = (int64_t)t->activations_bytes,
+                              .kept_bytes = (int64_t)r2i_backward_kept_bytes(t->backward),
                               .n_steps = n_steps_of(t),
                               .n_threads = r2i_pool_threads(t->pool),
                               .has_mtp = t->model->weights.has_mtp };

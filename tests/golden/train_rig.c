@@ -24,11 +24,10 @@ void train_set_up(train_rig *t, const char *path, const train_rig_options *o) {
     must(r2_model_open(&t->model, path, &options, &err), &err);
     r2_model *m = t->model;
     must(r2i_pool_create(&t->pool, o->n_threads, &m->heap, &err), &err);
-    must(o->lora != NULL
-             ? r2i_lora_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels,
-                                          o->lora, &m->arena, &err)
-             : r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels,
-                                     !o->is_bf16, &m->arena, &err),
+    must(o->lora != NULL ? r2i_lora_parameters_create(&t->parameters, &m->config, &m->weights,
+                                                      &m->kernels, o->lora, &m->arena, &err)
+                         : r2i_parameters_create(&t->parameters, &m->config, &m->weights,
+                                                 &m->kernels, !o->is_bf16, true, &m->arena, &err),
          &err);
     must(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &limits, &m->arena,
                              &err),

@@ -486,7 +486,7 @@ static void model_start(model_rig *t, const char *name, const int32_t *lengths, 
     must(r2_model_open(&t->model, path, &options, &err), &err);
     r2_model *m = t->model;
     must(r2i_pool_create(&t->pool, n_threads, &m->heap, &err), &err);
-    must(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, true,
+    must(r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels, true, true,
                                &m->arena, &err),
          &err);
     must(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &limits, &m->arena,

@@ -45,6 +45,34 @@ static void test_arena(void **state) {
     assert_int_equal(heap.used_bytes, 0);
 }
 
+/* Memory of the kernel is zero without being touched; what has been written to is cleared again. */
+static void test_mapped_arena(void **state) {
+    enum { N_BYTES = 3 << 20, N_SMALL = 1000 };
+    r2i_heap heap;
+    r2i_arena arena;
+    (void)state;
+    r2i_heap_init(&heap);
+    r2i_arena_init(&arena, &heap, 1024, 0);
+    arena.is_mapped = true;
+    uint8_t *large = r2i_arena_push(&arena, N_BYTES, 64);
+    assert_non_null(large);
+    assert_true(r2i_arena_spare_bytes(&arena) > 0);
+    const r2i_arena_mark mark = r2i_arena_get_mark(&arena);
+    for (int round = 0; round < 2; round++) {
+        uint8_t *p = r2i_arena_push(&arena, N_SMALL, 64);
+        assert_ptr_equal(p, large + N_BYTES);
+        for (size_t i = 0; i < N_SMALL; i++)
+            assert_int_equal(p[i], 0);
+        memset(p, 0xff, N_SMALL);
+        r2i_arena_rewind(&arena, mark);
+    }
+    uint8_t *more = r2i_arena_push(&arena, 2 * N_SMALL, 64);
+    for (size_t i = 0; i < (size_t)2 * N_SMALL; i++)
+        assert_int_equal(more[i], 0);
+    r2i_arena_destroy(&arena);
+    assert_int_equal(heap.used_bytes, 0);
+}
+
 static void test_heap_limit(void **state) {
     r2i_heap heap;
     (void)state;
@@ -148,6 +176,7 @@ static void test_hash_finds_flips(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_mapped_arena),
         cmocka_unit_test(test_heap_limit),
         cmocka_unit_test(test_buffer),
         cmocka_unit_test(test_halves),

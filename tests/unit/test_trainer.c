@@ -153,7 +153,7 @@ static void check_learning(void **state, const char *name, r2_arithmetic arithme
     char from[PATH_BYTES], start[PATH_BYTES], saved[PATH_BYTES];
     r2_error err;
     r2_trainer *t;
-    r2_trainer_info info;
+    r2_trainer_info info, plan;
     lesson l;
     const r2_trainer_options options = {
         .n_threads = 2, .batch_tokens = N_TOKENS, .arithmetic = arithmetic, .optimizer = optimizer
@@ -169,6 +169,13 @@ static void check_learning(void **state, const char *name, r2_arithmetic arithme
     must(r2_trainer_save(t, inside(state, "saved", saved), true, true, &err), &err);
     r2_trainer_get_info(t, &info);
     assert_int_equal(info.n_steps, 60);
+    must(r2_trainer_plan(&plan, start, &options, &err), &err);
+    assert_int_equal(plan.memory_bytes, info.memory_bytes); /* nothing is taken on the way */
+    assert_int_equal(plan.n_parameters, info.n_parameters);
+    assert_true(plan.masters_bytes >= 4 * plan.n_parameters && plan.kept_bytes > 0);
+    assert_true(plan.masters_bytes + plan.gradients_bytes + plan.moments_bytes +
+                    plan.activations_bytes <=
+                plan.memory_bytes);
     r2_trainer_close(t);
     must(r2_trainer_open(&t, saved, &options, &err), &err);
     assert_true(learn(t, &l, 0) == after);
