@@ -46,6 +46,7 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(SECCOMP IMPORTED_TARGET libseccomp) # without it, no sandbox
 pkg_check_modules(LIBEDIT IMPORTED_TARGET libedit) # the program only; without it, no line editing
 pkg_check_modules(CRYPTO IMPORTED_TARGET libcrypto) # the program only; without it, no checksums in `r2lm verify`
 # The program only; without them, no `r2lm serve`.

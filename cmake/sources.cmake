@@ -1,5 +1,5 @@
 # Every .c file of a folder belongs to it; kernels of an instruction set get its flags, nothing else does.
-set(R2LM_LIBRARY_FOLDERS base files text sampler model engine convert train kernels kernels/ref kernels/portable)
+set(R2LM_LIBRARY_FOLDERS base files text sampler sandbox model engine convert train kernels kernels/ref kernels/portable)
 set(R2LM_KERNEL_LEVELS ref portable)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND R2LM_LIBRARY_FOLDERS kernels/avx2 kernels/avx512 kernels/amx)
@@ -42,6 +42,12 @@ set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "${R2LM_HOT};${R
 r2lm_kernel_flags(amx ${R2LM_HOT} ${R2LM_AVX512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
 
 set(R2LM_LINK_LIBRARIES Threads::Threads PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC m)
+if(SECCOMP_FOUND)
+  list(APPEND R2LM_LINK_LIBRARIES PkgConfig::SECCOMP)
+  set_source_files_properties("${PROJECT_SOURCE_DIR}/src/sandbox/syscall_filter.c" PROPERTIES COMPILE_DEFINITIONS R2LM_HAVE_SECCOMP)
+else()
+  message(STATUS "r2lm exec is left out: libseccomp is missing (Debian: libseccomp-dev, bubblewrap)")
+endif()
 set(R2LM_PUBLIC_INCLUDES "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
   "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
 

@@ -1,0 +1,112 @@
+#define _GNU_SOURCE /* memfd_create, CLONE_NEW* */
+#include "sandbox/syscall_filter.h"
+
+#include "base/failure.h"
+
+#ifdef R2LM_HAVE_SECCOMP
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const char *const allowed[] = {
+    /* Files. */
+    "access", "chdir", "chmod", "chown", "close", "close_range", "copy_file_range", "creat", "dup", "dup2", "dup3",
+    "faccessat", "faccessat2", "fadvise64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchown", "fchownat",
+    "fcntl", "fdatasync", "fgetxattr", "flistxattr", "flock", "fstat", "fstatfs", "fsync", "ftruncate", "futimesat",
+    "getcwd", "getdents", "getdents64", "getxattr", "lchown", "lgetxattr", "link", "linkat", "listxattr", "llistxattr",
+    "lseek", "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "newfstatat", "open", "openat", "openat2", "pipe", "pipe2",
+    "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readlink", "readlinkat", "readv",
+    "rename", "renameat", "renameat2", "rmdir", "sendfile", "stat", "statfs", "statx", "symlink", "symlinkat",
+    "sync_file_range", "truncate", "umask", "unlink", "unlinkat", "utime", "utimensat", "utimes", "write", "writev",
+    /* Memory. */
+    "brk", "madvise", "mincore", "mlock", "mlock2", "mmap", "mprotect", "mremap", "msync", "munlock", "munmap",
+    /* Processes and threads; clone has a rule of its own. */
+    "arch_prctl", "capget", "execve", "exit", "exit_group", "fork", "futex", "futex_waitv", "get_robust_list", "getcpu",
+    "getegid", "geteuid", "getgid", "getgroups", "getpgid", "getpgrp", "getpid", "getppid", "getpriority", "getresgid",
+    "getresuid", "getrlimit", "getrusage", "getsid", "gettid", "getuid", "kill", "membarrier", "prctl", "prlimit64",
+    "restart_syscall", "rseq", "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity", "sched_getparam",
+    "sched_getscheduler", "sched_setaffinity", "sched_yield", "set_robust_list", "set_tid_address", "setpriority",
+    "setrlimit", "sysinfo", "tgkill", "times", "tkill", "uname", "vfork", "wait4", "waitid",
+    /* Signals and time. */
+    "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "eventfd", "eventfd2", "getitimer", "gettimeofday",
+    "nanosleep", "pause", "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigreturn",
+    "rt_sigsuspend", "rt_sigtimedwait", "rt_tgsigqueueinfo", "setitimer", "sigaltstack", "signalfd", "signalfd4", "time",
+    "timer_create", "timer_delete", "timer_getoverrun", "timer_gettime", "timer_settime", "timerfd_create",
+    "timerfd_gettime", "timerfd_settime",
+    /* Waiting; pairs of connected sockets, which stay inside. */
+    "epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "getpeername", "getsockname",
+    "getsockopt", "poll", "ppoll", "pselect6", "recvfrom", "recvmsg", "select", "sendmsg", "sendto", "setsockopt", "shutdown",
+    "getrandom"
+};
+static const char *const sessions[] = { "setpgid", "setsid" };
+
+enum {
+    NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
+};
+
+/* Calls that this kernel's headers or this architecture do not know are none. */
+static int allow(scmp_filter_ctx filter, const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const int call = seccomp_syscall_resolve_name(names[i]);
+        if (call == __NR_SCMP_ERROR || call < 0) continue;
+        const int rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0);
+        if (rc != 0) return rc;
+    }
+    return 0;
+}
+
+/* Allowed where all bits of `mask` in an argument are those of `value`. */
+static int allow_if(scmp_filter_ctx filter, int call, unsigned argument, uint64_t mask, uint64_t value) {
+    const struct scmp_arg_cmp condition = { argument, SCMP_CMP_MASKED_EQ, mask, value };
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &condition);
+}
+
+/* The kernel looks at the lower 32 bits of these arguments alone, and so must the filter. */
+static int allow_in_part(scmp_filter_ctx filter) {
+    static const uint64_t requests[] = { TCGETS, TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX };
+    const uint64_t low = 0xffffffff;
+    int rc = allow_if(filter, SCMP_SYS(clone), 0, NAMESPACES, 0);
+    if (rc == 0) rc = allow_if(filter, SCMP_SYS(socketpair), 0, low, AF_UNIX);
+    for (size_t i = 0; rc == 0 && i < sizeof requests / sizeof *requests; i++)
+        rc = allow_if(filter, SCMP_SYS(ioctl), 1, low, requests[i]);
+    if (rc == 0) rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 0);
+    return rc;
+}
+
+static int fill(scmp_filter_ctx filter, bool keeps_session) {
+    int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    if (rc == 0) rc = allow(filter, allowed, sizeof allowed / sizeof *allowed);
+    if (rc == 0 && !keeps_session) rc = allow(filter, sessions, sizeof sessions / sizeof *sessions);
+    return rc == 0 ? allow_in_part(filter) : rc;
+}
+
+r2_status r2i_syscall_filter_open(int *fd, bool keeps_session, r2_error *err) {
+    const scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
+    *fd = -1;
+    if (filter == NULL) return r2i_fail(err, R2_E_NOMEM, "sandbox: no memory for a filter");
+    int rc = fill(filter, keeps_session);
+    if (rc == 0) {
+        *fd = memfd_create("filter", MFD_CLOEXEC);
+        rc = *fd >= 0 ? seccomp_export_bpf(filter, *fd) : -errno;
+    }
+    seccomp_release(filter);
+    if (rc == 0 && lseek(*fd, 0, SEEK_SET) == 0) return R2_OK;
+    if (*fd >= 0) (void)close(*fd);
+    *fd = -1;
+    return r2i_fail(err, R2_E_IO, "sandbox: a filter of system calls cannot be made: %s", strerror(-rc));
+}
+
+#else
+r2_status r2i_syscall_filter_open(int *fd, bool keeps_session, r2_error *err) {
+    (void)keeps_session;
+    *fd = -1;
+    return r2i_fail(err, R2_E_UNSUPPORTED,
+                    "sandbox: r2lm was built without libseccomp (Debian: libseccomp-dev)");
+}
+#endif
