@@ -44,6 +44,8 @@ r2lm_kernel_flags(amx ${R2LM_HOT} ${R2LM_AVX512} -mavx512bf16 -mamx-tile -mamx-i
 set(R2LM_LINK_LIBRARIES Threads::Threads PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC m)
 if(SECCOMP_FOUND)
   list(APPEND R2LM_LINK_LIBRARIES PkgConfig::SECCOMP)
+  set(R2LM_SECCOMP_MODULE " libseccomp") # of the installed package files
+  set(R2LM_SECCOMP_PAIR " \"SECCOMP libseccomp\"")
   set_source_files_properties("${PROJECT_SOURCE_DIR}/src/sandbox/syscall_filter.c" PROPERTIES COMPILE_DEFINITIONS R2LM_HAVE_SECCOMP)
 else()
   message(STATUS "r2lm exec is left out: libseccomp is missing (Debian: libseccomp-dev, bubblewrap)")

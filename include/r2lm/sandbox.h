@@ -35,13 +35,13 @@ typedef struct {
 R2_API bool r2_sandbox_check(r2_layer_state layers[R2_N_LAYERS]);
 
 typedef struct {
-    double wall_seconds;    /* 0: 60 */
-    double cpu_seconds;     /* of all its processes; 0: 30 */
-    int64_t memory_bytes;   /* of all its processes, and address space of each; 0: 1 GiB */
-    int64_t output_bytes;   /* of stdout, and of stderr; more is thrown away; 0: 1 MiB */
-    int64_t disk_bytes;     /* in the work folder; /tmp has the same; 0: 64 MiB */
-    int32_t max_files;      /* in the same; 0: 10,000 */
-    int32_t max_processes;  /* with threads; 0: 64 */
+    double wall_seconds;   /* 0: 60 */
+    double cpu_seconds;    /* of all its processes; 0: 30 */
+    int64_t memory_bytes;  /* of all its processes, and address space of each; 0: 1 GiB */
+    int64_t output_bytes;  /* of stdout, and of stderr; more is thrown away; 0: 1 MiB */
+    int64_t disk_bytes;    /* in the work folder; /tmp has the same; 0: 64 MiB */
+    int32_t max_files;     /* in the same; 0: 10,000 */
+    int32_t max_processes; /* with threads; 0: 64 */
 } r2_sandbox_limits;
 
 /* A file that lies in the work folder when the program starts. */
@@ -52,15 +52,18 @@ typedef struct {
 } r2_sandbox_file;
 
 typedef struct {
-    const char *const *arguments;   /* the program, found in /usr/bin and the like, and its arguments; NULL ends */
-    const char *const *environment; /* "NAME=VALUE" besides PATH, HOME, LANG, TMPDIR; NULL ends; may be NULL */
+    const char *const
+        *arguments; /* the program, found in /usr/bin and the like, and its arguments; NULL ends */
+    const char *const
+        *environment; /* "NAME=VALUE" besides PATH, HOME, LANG, TMPDIR; NULL ends; may be NULL */
     /* Folder that the program may write to, its working directory (/work inside); NULL: an empty one
      * that is gone afterwards.  Its limits then are watched, not enforced, several times a second. */
     const char *work;
     const r2_sandbox_file *files; /* [n_files] of the empty work folder */
     int32_t n_files;
-    const char *const *readable; /* more paths that may be read, by the same names; NULL ends; may be NULL */
-    const void *input;           /* its standard input; NULL: empty */
+    const char *const
+        *readable;     /* more paths that may be read, by the same names; NULL ends; may be NULL */
+    const void *input; /* its standard input; NULL: empty */
     size_t n_input;
     r2_sandbox_limits limits;
     bool uses_landlock; /* the stand-in, also where namespaces can be made: for tests */
@@ -70,9 +73,9 @@ typedef struct {
 } r2_sandbox_options;
 
 typedef enum {
-    R2_ENDED_EXIT,      /* by itself */
-    R2_ENDED_SIGNAL,    /* by a signal of its own, such as SIGSEGV */
-    R2_ENDED_WALL,      /* limits, from here on */
+    R2_ENDED_EXIT,   /* by itself */
+    R2_ENDED_SIGNAL, /* by a signal of its own, such as SIGSEGV */
+    R2_ENDED_WALL,   /* limits, from here on */
     R2_ENDED_CPU,
     R2_ENDED_MEMORY,
     R2_ENDED_PROCESSES,
@@ -81,13 +84,14 @@ typedef enum {
 } r2_sandbox_end;
 
 typedef struct {
-    char *out, *err;     /* [n_out], [n_err] bytes, then a 0 that does not count; any bytes */
+    char *out, *err; /* [n_out], [n_err] bytes, then a 0 that does not count; any bytes */
     size_t n_out, n_err;
     bool is_out_cut, is_err_cut; /* there was more */
     r2_sandbox_end end;
     int32_t exit_code; /* R2_ENDED_EXIT; otherwise 128 + the signal */
-    double wall_seconds, cpu_seconds;
-    int64_t memory_bytes; /* largest of a single process */
+    double wall_seconds;
+    double cpu_seconds;   /* as last seen: looked at every 20 ms, so short programs show less */
+    int64_t memory_bytes; /* most that was seen */
 } r2_sandbox_result;
 
 /* Runs a program to its end or to a limit; afterwards none of its processes lives.  Inside there is no
@@ -95,8 +99,8 @@ typedef struct {
  * R2_OK however the program ended.  R2_E_UNSUPPORTED: a layer is missing, the text says which and how
  * to get it; nothing has run.  R2_E_NOT_FOUND: no such program or folder; R2_E_ARGUMENT, R2_E_NOMEM,
  * R2_E_IO. */
-R2_API R2_CHECKED r2_status r2_sandbox_run(r2_sandbox_result *result, const r2_sandbox_options *options,
-                                           r2_error *err);
+R2_API R2_CHECKED r2_status r2_sandbox_run(r2_sandbox_result *result,
+                                           const r2_sandbox_options *options, r2_error *err);
 /* Gives back what a result holds, to the host it was made with. */
 R2_API void r2_sandbox_free(r2_sandbox_result *result, const r2_host *host);
 /* "exit", "signal", "wall time", ... */

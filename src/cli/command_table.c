@@ -128,6 +128,16 @@ const r2i_command r2i_command_table[] = {
       "Ctrl-C\n"
       "ends the run with the step at work and saves.  Exit code 7: loss or gradient became no "
       "number." },
+    { "exec", "sandbox", "-- PROGRAM ...", "run a program that nobody trusts", R2I_FOR_EXEC,
+      r2i_exec_command,
+      "The program runs without network, sees /usr and the like to read and one folder to write, "
+      "and "
+      "ends with all\n"
+      "that it started.  Its output comes when it has ended; exit code: its own, 124 time is up, "
+      "137 "
+      "another limit,\n"
+      "127 no such program, 77 no sandbox can be made here and nothing has run.  `r2lm sandbox "
+      "--check` looks." },
     { "config", NULL, "list|get|set|unset", "keep flags in a file", R2I_FOR_CONFIG,
       r2i_config_command,
       "list; get FLAG; set FLAG VALUE; unset FLAG.  FLAG is the long name of a flag, for all "

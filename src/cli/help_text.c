@@ -36,7 +36,7 @@ static void print_program_help(void) {
     }
     printf("\nflags people use most (r2lm help COMMAND lists all):\n");
     static const char *const shown[] = { "model",   "prompt", "predict", "ctx-size",
-                                         "threads", "temp",   "seed",    "think" };
+                                         "threads", "temp",   "think" };
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         print_option(r2i_option_find(R2I_FOR_RUN, shown[i], strlen(shown[i])));
     }

@@ -42,7 +42,8 @@ enum {
     R2I_FOR_PLOT = 1 << 19,
     R2I_FOR_TOKENIZER = 1 << 20,
     R2I_FOR_TRAIN = 1 << 21,
-    R2I_FOR_ALL = (1 << 22) - 1,
+    R2I_FOR_EXEC = 1 << 22,
+    R2I_FOR_ALL = (1 << 23) - 1,
     /* Those that use no settings: a broken file of settings must not stop them. */
     R2I_FOR_READERS = R2I_FOR_HELP | R2I_FOR_VERSION | R2I_FOR_COMPLETION | R2I_FOR_LICENSES
 };
@@ -78,6 +79,11 @@ typedef struct {
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
     double lr, weight_decay, clip, mtp_weight, balance, balance_rate;
     bool recomputes;
+    const char *work; /* exec */
+    r2i_text_list variables, readable;
+    double wall_s, cpu_s, memory_mib, disk_mib, output_mib;
+    int32_t processes;
+    bool checks, uses_landlock;
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
     bool is_packed, is_raw, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;

@@ -16,7 +16,16 @@
 #include "sandbox/cage.h"
 #include "sandbox/syscall_filter.h"
 
-enum { MAX_ARGUMENTS = 512, TEXT_BYTES = 64, SMALL_TMPFS = 16 << 20, START_MS = 10000, STATUS_BYTES = 1024, USER = 1000 };
+enum {
+    MAX_OPEN = 256,
+    MAX_ARGUMENTS = 512,
+    TEXT_BYTES = 64,
+
+    OWN_PROCESSES = 3 /* of bwrap */,
+    START_MS = 10000,
+    STATUS_BYTES = 1024,
+    USER = 1000
+};
 
 typedef struct {
     r2i_cage *cage;
@@ -39,7 +48,8 @@ const char *r2i_bubble_path(void) {
 /* ---- arguments ---- */
 
 static void add(builder *b, const char *text) {
-    char *copy = b->n < MAX_ARGUMENTS - 1 ? r2i_arena_copy_text(b->cage->arena, text, strlen(text)) : NULL;
+    char *copy =
+        b->n < MAX_ARGUMENTS - 1 ? r2i_arena_copy_text(b->cage->arena, text, strlen(text)) : NULL;
     if (copy != NULL) b->arguments[b->n++] = copy;
     b->is_full = b->is_full || copy == NULL;
 }
@@ -54,10 +64,10 @@ static void add_all(builder *b, const char *const *texts, int n) {
     for (int i = 0; i < n; i++)
         add(b, texts[i]);
 }
-#define ADD(b, ...)                                                  \
-    do {                                                             \
-        static const char *const added[] = { __VA_ARGS__ };          \
-        add_all((b), added, (int)(sizeof added / sizeof *added));    \
+#define ADD(b, ...)                                               \
+    do {                                                          \
+        static const char *const added[] = { __VA_ARGS__ };       \
+        add_all((b), added, (int)(sizeof added / sizeof *added)); \
     } while (0)
 
 /* A file that the program's side keeps; it is closed behind the start. */
@@ -71,7 +81,8 @@ static void keep(builder *b, int fd) {
 }
 
 /* `flag` FD `path`: bytes that appear as a file. */
-static void add_file(builder *b, const char *flag, const char *path, const void *bytes, size_t n_bytes) {
+static void add_file(builder *b, const char *flag, const char *path, const void *bytes,
+                     size_t n_bytes) {
     const int fd = r2i_file_of_bytes(bytes, n_bytes);
     keep(b, fd);
     add(b, flag);
@@ -82,7 +93,8 @@ static void add_file(builder *b, const char *flag, const char *path, const void 
 /* The machine's programs and libraries; where /bin and the like are links, links. */
 static void add_system(builder *b) {
     static const char *const folders[] = { "bin", "sbin", "lib", "lib64", "lib32" };
-    static const char *const files[] = { "/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types" };
+    static const char *const files[] = { "/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime",
+                                         "/etc/mime.types" };
     char path[TEXT_BYTES], target[TEXT_BYTES];
     ADD(b, "--ro-bind", "/usr", "/usr");
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
@@ -124,7 +136,7 @@ static void add_folders(builder *b) {
     const r2_sandbox_options *o = b->cage->options;
     char path[TEXT_BYTES + 256];
     ADD(b, "--proc", "/proc", "--dev", "/dev");
-    add_tmpfs(b, "/dev/shm", SMALL_TMPFS);
+    add_tmpfs(b, "/dev/shm", R2I_SHARED_MEMORY_BYTES);
     ADD(b, "--remount-ro", "/dev");
     add_tmpfs(b, "/tmp", b->cage->limits.disk_bytes);
     for (int i = 0; o->readable != NULL && o->readable[i] != NULL; i++) {
@@ -148,11 +160,13 @@ static void add_folders(builder *b) {
 
 static void add_environment(builder *b) {
     const char *const *extra = b->cage->options->environment;
-    ADD(b, "--clearenv", "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin", "--setenv", "HOME", "/work", "--setenv",
-        "LANG", "C.UTF-8", "--setenv", "TMPDIR", "/tmp");
+    ADD(b, "--clearenv", "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin", "--setenv", "HOME",
+        "/work", "--setenv", "LANG", "C.UTF-8", "--setenv", "TMPDIR", "/tmp");
     for (int i = 0; extra != NULL && extra[i] != NULL; i++) {
         const char *value = strchr(extra[i], '=');
-        char *name = value != NULL ? r2i_arena_copy_text(b->cage->arena, extra[i], (size_t)(value - extra[i])) : NULL;
+        char *name = value != NULL
+                         ? r2i_arena_copy_text(b->cage->arena, extra[i], (size_t)(value - extra[i]))
+                         : NULL;
         add(b, "--setenv");
         add(b, name != NULL ? name : "");
         add(b, value != NULL ? value + 1 : "");
@@ -168,12 +182,14 @@ static r2_status add_channels(builder *b) {
     keep(b, filter);
     add(b, "--seccomp");
     add_number(b, filter);
-    if (pipe2(status, O_CLOEXEC) != 0) return r2i_fail(b->err, R2_E_IO, "sandbox: no pipe: %s", strerror(errno));
+    if (pipe2(status, O_CLOEXEC) != 0)
+        return r2i_fail(b->err, R2_E_IO, "sandbox: no pipe: %s", strerror(errno));
     b->cage->status = r2i_file_above(status[0]);
     keep(b, r2i_file_above(status[1]));
     add(b, "--json-status-fd");
     add_number(b, b->launch.kept[b->launch.n_kept - 1]);
-    if (pipe2(block, O_CLOEXEC) != 0) return r2i_fail(b->err, R2_E_IO, "sandbox: no pipe: %s", strerror(errno));
+    if (pipe2(block, O_CLOEXEC) != 0)
+        return r2i_fail(b->err, R2_E_IO, "sandbox: no pipe: %s", strerror(errno));
     b->block = r2i_file_above(block[1]);
     keep(b, r2i_file_above(block[0]));
     add(b, "--block-fd");
@@ -184,7 +200,8 @@ static r2_status add_channels(builder *b) {
 static r2_status add_arguments(builder *b) {
     const char *const *program = b->cage->options->arguments;
     add(b, b->launch.path);
-    ADD(b, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL");
+    ADD(b, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent",
+        "--new-session", "--cap-drop", "ALL");
     add_system(b);
     add_identity(b);
     add_folders(b);
@@ -226,27 +243,30 @@ static r2_status fail_start(builder *b) {
     const ssize_t n = read(b->cage->err, text, sizeof text - 1);
     text[n > 0 ? n : 0] = '\0';
     text[strcspn(text, "\n")] = '\0';
-    return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: namespaces cannot be made here: %.140s", n > 0 ? text : "bwrap did not start");
+    return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: namespaces cannot be made here: %.140s",
+                    n > 0 ? text : "bwrap did not start");
 }
 
-/* The number of processes is limited inside: the user may have many outside.  Where that is refused (root
- * without all of root's rights, for another user's process) the watch over them must do. */
+/* The number of processes is limited inside: the user may have many outside.  A user made for this
+ * program has none, and its limit is set with the others. */
 static r2_status let_go(builder *b) {
     const rlim_t n = (rlim_t)b->cage->limits.max_processes;
     const struct rlimit limit = { n, n };
     b->cage->inner = read_inner(b);
     if (b->cage->inner <= 0) return fail_start(b);
-    (void)prlimit(b->cage->inner, RLIMIT_NPROC, &limit, NULL);
+    if (!b->launch.is_nobody && prlimit(b->cage->inner, RLIMIT_NPROC, &limit, NULL) != 0)
+        return fail_start(b);
     return write(b->block, "", 1) == 1 ? R2_OK : fail_start(b);
 }
 
 static r2_status start(builder *b) {
-    static char *no_environment[] = { NULL };
+    char *no_environment[] = { NULL };
     r2i_launch *l = &b->launch;
     const r2_sandbox_limits *limits = &b->cage->limits;
     l->path = r2i_bubble_path();
     if (l->path == NULL)
-        return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: bubblewrap is not on this machine (Debian: bubblewrap)");
+        return r2i_fail(b->err, R2_E_UNSUPPORTED,
+                        "sandbox: bubblewrap is not on this machine (Debian: bubblewrap)");
     R2I_TRY(add_arguments(b));
     R2I_TRY(r2i_cage_open_streams(b->cage, l, b->err));
     l->arguments = b->arguments;
@@ -255,7 +275,8 @@ static r2_status start(builder *b) {
     l->cpu_seconds = limits->cpu_seconds;
     l->memory_bytes = limits->memory_bytes;
     l->file_bytes = limits->disk_bytes;
-    l->max_open = 256;
+    l->max_open = MAX_OPEN;
+    if (l->is_nobody) l->max_processes = limits->max_processes + OWN_PROCESSES;
     l->landlock = -1;
     R2I_TRY(r2i_launch_start(&b->cage->pid, l, b->err));
     r2i_launch_close(l);
@@ -273,6 +294,5 @@ r2_status r2i_bubble_start(r2i_cage *cage, r2_error *err) {
     const r2_status status = start(b);
     r2i_launch_close(&b->launch);
     if (b->block >= 0) (void)close(b->block);
-    cage->has_quota = cage->options->work == NULL;
     return status;
 }

@@ -27,7 +27,9 @@ int r2i_file_of_bytes(const void *bytes, size_t n_bytes) {
         if (n <= 0) break;
         done += (size_t)n;
     }
-    if (fd < 0 || (done == n_bytes && lseek(fd, 0, SEEK_SET) == 0 && fcntl(fd, F_ADD_SEALS, seals) == 0)) return fd;
+    if (fd < 0 ||
+        (done == n_bytes && lseek(fd, 0, SEEK_SET) == 0 && fcntl(fd, F_ADD_SEALS, seals) == 0))
+        return fd;
     (void)close(fd);
     return -1;
 }

@@ -11,19 +11,18 @@
 #include "r2lm/sandbox.h"
 #include "sandbox/launch.h"
 
-enum { R2I_MAX_SANDBOX_FILES = 64, R2I_MAX_SANDBOX_PATHS = 64 };
+enum { R2I_MAX_SANDBOX_FILES = 64, R2I_SHARED_MEMORY_BYTES = 16 << 20 /* of /dev/shm */ };
 
 typedef struct {
     const r2_sandbox_options *options;
     r2_sandbox_limits limits; /* without zeros */
     r2i_arena *arena;         /* for as long as the cage */
     pid_t pid;                /* the child to wait for */
-    pid_t inner;              /* namespaces: process 1 by its number outside; 0: a process group, pid */
-    int out, err;             /* our ends of its pipes; -1: closed */
-    int status;               /* namespaces: what bwrap tells, lines of JSON; -1 */
-    const char *folders[2];   /* to be watched: work folder and /tmp, as seen from outside; NULL */
-    bool owns_folder;         /* folders[0] is removed with the cage */
-    bool has_quota;           /* the folders are file systems of their own with a size */
+    pid_t inner;        /* namespaces: process 1 by its number outside; 0: a process group, pid */
+    int out, err;       /* our ends of its pipes; -1: closed */
+    int status;         /* namespaces: what bwrap tells, lines of JSON; -1 */
+    const char *folder; /* Landlock: the work folder */
+    bool owns_folder;   /* it is removed with the cage */
 } r2i_cage;
 
 /* The path of bubblewrap; NULL: not on this machine. */

@@ -36,10 +36,10 @@ typedef struct {
 
 static const uint64_t reads =
     LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
-static const uint64_t writes =
-    LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
-    LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_FIFO |
-    LANDLOCK_ACCESS_FS_MAKE_SYM | ACCESS_REFER | ACCESS_TRUNCATE;
+static const uint64_t writes = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+                               LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |
+                               LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_FIFO |
+                               LANDLOCK_ACCESS_FS_MAKE_SYM | ACCESS_REFER | ACCESS_TRUNCATE;
 static const uint64_t rare = LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
                              LANDLOCK_ACCESS_FS_MAKE_SOCK | ACCESS_IOCTL_DEV;
 
@@ -55,7 +55,8 @@ typedef struct {
 } builder;
 
 int r2i_landlock_version(void) {
-    const long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    const long version =
+        syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     return version > 0 ? (int)version : 0;
 }
 
@@ -76,21 +77,35 @@ static bool add_path(int rules, const char *path, uint64_t access) {
 }
 
 static r2_status make_rules(builder *b) {
-    static const char *const readable[] = { "/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/alternatives",
-                                            "/etc/ld.so.cache", "/etc/localtime", "/dev/zero", "/dev/random", "/dev/urandom" };
+    static const char *const readable[] = { "/usr",
+                                            "/bin",
+                                            "/sbin",
+                                            "/lib",
+                                            "/lib64",
+                                            "/lib32",
+                                            "/etc/alternatives",
+                                            "/etc/ld.so.cache",
+                                            "/etc/localtime",
+                                            "/dev/zero",
+                                            "/dev/random",
+                                            "/dev/urandom" };
     const char *const *more = b->cage->options->readable;
-    const rules_about about = { reads | writes | rare, NET_BIND | NET_CONNECT, SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS };
+    const rules_about about = { reads | writes | rare, NET_BIND | NET_CONNECT,
+                                SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS };
     const int rules = (int)syscall(SYS_landlock_create_ruleset, &about, sizeof about, 0);
-    if (rules < 0) return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: Landlock refuses: %s", strerror(errno));
+    if (rules < 0)
+        return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: Landlock refuses: %s", strerror(errno));
     b->launch.landlock = r2i_file_above(rules);
     bool is_made = add_path(b->launch.landlock, b->work, reads | writes) &&
-                   add_path(b->launch.landlock, "/dev/null", LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
+                   add_path(b->launch.landlock, "/dev/null",
+                            LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
     for (size_t i = 0; is_made && i < sizeof readable / sizeof *readable; i++)
         is_made = add_path(b->launch.landlock, readable[i], reads);
     for (int i = 0; is_made && more != NULL && more[i] != NULL; i++)
         is_made = add_path(b->launch.landlock, more[i], reads);
     if (is_made) return R2_OK;
-    return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: Landlock refuses a rule: %s", strerror(errno));
+    return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: Landlock refuses a rule: %s",
+                    strerror(errno));
 }
 
 static r2_status make_filter(builder *b) {
@@ -98,7 +113,8 @@ static r2_status make_filter(builder *b) {
     const ssize_t n = read(b->filter_file, b->instructions, sizeof b->instructions);
     if (n <= 0 || (size_t)n == sizeof b->instructions)
         return r2i_fail(b->err, R2_E_IO, "sandbox: a filter of %zd bytes", n);
-    b->filter = (struct sock_fprog){ (unsigned short)((size_t)n / sizeof *b->instructions), b->instructions };
+    b->filter = (struct sock_fprog){ (unsigned short)((size_t)n / sizeof *b->instructions),
+                                     b->instructions };
     b->launch.filter = &b->filter;
     return R2_OK;
 }
@@ -123,28 +139,32 @@ static r2_status make_work(builder *b) {
     const r2_sandbox_options *o = b->cage->options;
     char *kept;
     if (o->work != NULL) {
-        if (realpath(o->work, b->work) == NULL) return r2i_fail(b->err, R2_E_NOT_FOUND, "%.150s: %s", o->work, strerror(errno));
+        if (realpath(o->work, b->work) == NULL)
+            return r2i_fail(b->err, R2_E_NOT_FOUND, "%.150s: %s", o->work, strerror(errno));
     } else {
         (void)snprintf(b->work, sizeof b->work, "/tmp/r2lm-sandbox-XXXXXX");
-        if (mkdtemp(b->work) == NULL) return r2i_fail(b->err, R2_E_IO, "%s: %s", b->work, strerror(errno));
+        if (mkdtemp(b->work) == NULL)
+            return r2i_fail(b->err, R2_E_IO, "%s: %s", b->work, strerror(errno));
         b->cage->owns_folder = true;
     }
     kept = r2i_arena_copy_text(b->cage->arena, b->work, strlen(b->work));
     if (kept == NULL) return r2i_fail(b->err, R2_E_NOMEM, "sandbox: no memory");
-    b->cage->folders[0] = kept;
+    b->cage->folder = kept;
     for (int32_t i = 0; o->work == NULL && i < o->n_files; i++)
         R2I_TRY(write_file(b, &o->files[i]));
     return R2_OK;
 }
 
 static r2_status make_environment(builder *b) {
-    static const char *const named[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "HOME=", "TMPDIR=" };
+    static const char *const named[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
+                                         "HOME=", "TMPDIR=" };
     const char *const *extra = b->cage->options->environment;
     char text[PATH_BYTES + 16];
     int n = 0;
     for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
         const size_t width = strlen(named[i]);
-        (void)snprintf(text, sizeof text, "%s%s", named[i], named[i][width - 1] == '=' ? b->work : "");
+        (void)snprintf(text, sizeof text, "%s%s", named[i],
+                       named[i][width - 1] == '=' ? b->work : "");
         b->environment[n++] = r2i_arena_copy_text(b->cage->arena, text, strlen(text));
     }
     for (int i = 0; extra != NULL && extra[i] != NULL && n < MAX_ENVIRONMENT - 1; i++)
@@ -186,8 +206,9 @@ static r2_status start(builder *b) {
     const r2_sandbox_limits *limits = &b->cage->limits;
     r2i_launch *l = &b->launch;
     if (r2i_landlock_version() < R2I_LANDLOCK_NEEDED)
-        return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: expected Landlock %d (Linux 6.12), found %d",
-                        R2I_LANDLOCK_NEEDED, r2i_landlock_version());
+        return r2i_fail(b->err, R2_E_UNSUPPORTED,
+                        "sandbox: expected Landlock %d (Linux 6.12), found %d", R2I_LANDLOCK_NEEDED,
+                        r2i_landlock_version());
     R2I_TRY(make_filter(b));
     R2I_TRY(find_program(b));
     R2I_TRY(make_work(b));
@@ -202,7 +223,8 @@ static r2_status start(builder *b) {
     l->memory_bytes = limits->memory_bytes;
     l->file_bytes = limits->disk_bytes;
     l->max_open = 256;
-    return r2i_launch_start(&b->cage->pid, l, b->err);
+    const r2_status status = r2i_launch_start(&b->cage->pid, l, b->err);
+    return status == R2_E_IO ? R2_E_UNSUPPORTED : status;
 }
 
 r2_status r2i_fence_start(r2i_cage *cage, r2_error *err) {

@@ -31,11 +31,13 @@ static void measure(int fd, int depth, room *left) {
     }
     if (depth > MAX_DEPTH) left->n_files = -1;
     while (left->n_bytes >= 0 && left->n_files >= 0 && (entry = readdir(folder)) != NULL) {
-        if (is_dots(entry->d_name) || fstatat(fd, entry->d_name, &about, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        if (is_dots(entry->d_name) || fstatat(fd, entry->d_name, &about, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
         left->n_files--;
         left->n_bytes -= (int64_t)about.st_blocks * DISK_BLOCK;
         if (!S_ISDIR(about.st_mode)) continue;
-        const int below = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        const int below =
+            openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (below >= 0) measure(below, depth + 1, left);
     }
     (void)closedir(folder);
@@ -48,9 +50,11 @@ bool r2i_folder_fits(const char *path, int64_t max_bytes, int64_t max_files) {
     return left.n_bytes >= 0 && left.n_files >= 0;
 }
 
-bool r2i_file_system_fits(const char *path, int64_t max_files) {
+bool r2i_file_system_fits(const char *path, int64_t n_bytes, int64_t max_files) {
     struct statvfs about;
     if (statvfs(path, &about) != 0) return true; /* gone, with all that was in it */
+    const int64_t block = (int64_t)about.f_frsize;
+    if (block <= 0 || (int64_t)about.f_blocks != (n_bytes + block - 1) / block) return true;
     return (int64_t)(about.f_files - about.f_ffree) <= max_files;
 }
 
@@ -69,9 +73,11 @@ static bool sweep(int top, int fd, uint64_t *serial) {
     while ((entry = readdir(folder)) != NULL) {
         char name[32];
         if (is_dots(entry->d_name)) continue;
-        if (unlinkat(fd, entry->d_name, 0) == 0 || unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0) continue;
+        if (unlinkat(fd, entry->d_name, 0) == 0 || unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0)
+            continue;
         (void)snprintf(name, sizeof name, ".left-%llu", (unsigned long long)(*serial)++);
-        if (fchmodat(fd, entry->d_name, 0700, 0) == 0 && renameat(fd, entry->d_name, top, name) == 0)
+        if (fchmodat(fd, entry->d_name, 0700, 0) == 0 &&
+            renameat(fd, entry->d_name, top, name) == 0)
             is_left = true;
     }
     (void)closedir(folder);
@@ -88,7 +94,8 @@ static bool sweep_top(int top, uint64_t *serial) {
     while ((entry = readdir(folder)) != NULL) {
         if (is_dots(entry->d_name) || unlinkat(top, entry->d_name, 0) == 0) continue;
         if (fchmodat(top, entry->d_name, 0700, 0) != 0) continue;
-        const int below = openat(top, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        const int below =
+            openat(top, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (below >= 0 && sweep(top, below, serial)) is_left = is_progress = true;
         if (unlinkat(top, entry->d_name, AT_REMOVEDIR) == 0)
             is_progress = true;

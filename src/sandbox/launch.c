@@ -16,7 +16,7 @@
 
 #include "base/failure.h"
 
-enum { NOBODY = 65534, N_SIGNALS = 65, EXIT_NOT_STARTED = 127 };
+enum { FIRST_USER = 0x70000000, N_SIGNALS = 65, EXIT_NOT_STARTED = 127 };
 
 /* What the child tells: it writes to the caller's memory. */
 typedef struct {
@@ -53,11 +53,13 @@ static bool set_files(const r2i_launch *l) {
     return l->folder == NULL || chdir(l->folder) == 0;
 }
 
-/* By the calls themselves: the C library's would change the caller's other threads too. */
-static bool become_nobody(void) {
-    return syscall(SYS_setgroups, 0, NULL) == 0 &&
-           syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) == 0 &&
-           syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) == 0;
+/* A user that nobody else is: what is counted per user, and signals, then concern this program alone.
+ * By the calls themselves: the C library's would change the caller's other threads too.  Who is root in a
+ * namespace alone may have no such user, and stays. */
+static void become_nobody(void) {
+    const long user = FIRST_USER + syscall(SYS_getpid);
+    if (syscall(SYS_setgroups, 0, NULL) == 0 && syscall(SYS_setresgid, user, user, user) == 0)
+        (void)syscall(SYS_setresuid, user, user, user);
 }
 
 static void reset_signals(void) {
@@ -79,7 +81,7 @@ static const char *become(const r2i_launch *l) {
     reset_signals();
     if (l->has_session && setsid() < 0) return "session";
     if (!set_files(l)) return "files";
-    if (l->is_nobody && !become_nobody()) return "user";
+    if (l->is_nobody) become_nobody();
     if (!set_limits(l)) return "limits";
     if (l->landlock >= 0 && !fence(l)) return "Landlock and seccomp";
     (void)execve(l->path, l->arguments, l->environment);
@@ -87,7 +89,8 @@ static const char *become(const r2i_launch *l) {
 }
 
 /* A function of its own: what the caller keeps in registers is safe from the child here. */
-static __attribute__((noinline)) pid_t start(const r2i_launch *launch, volatile child_failure *failure) {
+static __attribute__((noinline)) pid_t start(const r2i_launch *launch,
+                                             volatile child_failure *failure) {
     const pid_t pid = vfork();
     if (pid != 0) return pid;
     failure->step = become(launch);
@@ -106,6 +109,6 @@ r2_status r2i_launch_start(pid_t *pid, const r2i_launch *launch, r2_error *err) 
     if (*pid < 0) return r2i_fail(err, R2_E_IO, "sandbox: no new process: %s", strerror(error));
     if (failure.step == NULL) return R2_OK;
     (void)waitpid(*pid, NULL, 0);
-    return r2i_fail(err, failure.error == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "sandbox: %.120s: %s", failure.step,
-                    strerror(failure.error));
+    return r2i_fail(err, failure.error == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "sandbox: %.120s: %s",
+                    failure.step, strerror(failure.error));
 }

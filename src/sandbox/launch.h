@@ -13,15 +13,15 @@
 enum { R2I_LAUNCH_KEPT = 80 };
 
 typedef struct {
-    const char *path;             /* of the program */
-    char *const *arguments;       /* NULL ends */
-    char *const *environment;     /* NULL ends */
-    const char *folder;           /* to start in; NULL: where the caller is */
-    int standard[3];              /* become 0, 1 and 2 */
-    int kept[R2I_LAUNCH_KEPT];    /* stay open by their numbers; all others are closed */
+    const char *path;          /* of the program */
+    char *const *arguments;    /* NULL ends */
+    char *const *environment;  /* NULL ends */
+    const char *folder;        /* to start in; NULL: where the caller is */
+    int standard[3];           /* become 0, 1 and 2 */
+    int kept[R2I_LAUNCH_KEPT]; /* stay open by their numbers; all others are closed */
     int n_kept;
-    bool is_nobody; /* give root's rights away first */
-    bool has_session; /* in a session and process group of its own */
+    bool is_nobody;     /* root becomes a user of its own first */
+    bool has_session;   /* in a session and process group of its own */
     double cpu_seconds; /* limits of each process */
     int64_t memory_bytes, file_bytes;
     int32_t max_open;

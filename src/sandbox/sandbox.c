@@ -45,16 +45,23 @@ static r2_status check_options(const r2_sandbox_options *o, r2_error *err) {
     const r2_sandbox_limits *l = &o->limits;
     if (o->arguments == NULL || o->arguments[0] == NULL || o->arguments[0][0] == '\0')
         return r2i_fail(err, R2_E_ARGUMENT, "sandbox: expected a program");
-    if (!(l->wall_seconds >= 0 && l->wall_seconds <= MAX_SECONDS && l->cpu_seconds >= 0 && l->cpu_seconds <= MAX_SECONDS) ||
-        l->memory_bytes < 0 || l->output_bytes < 0 || l->disk_bytes < 0 || l->max_files < 0 || l->max_processes < 0)
-        return r2i_fail(err, R2_E_ARGUMENT, "sandbox: expected limits from 0 on, of at most %d seconds", MAX_SECONDS);
+    if (!(l->wall_seconds >= 0 && l->wall_seconds <= MAX_SECONDS && l->cpu_seconds >= 0 &&
+          l->cpu_seconds <= MAX_SECONDS) ||
+        l->memory_bytes < 0 || l->output_bytes < 0 || l->disk_bytes < 0 || l->max_files < 0 ||
+        l->max_processes < 0)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "sandbox: expected limits from 0 on, of at most %d seconds", MAX_SECONDS);
     if (o->work != NULL && (stat(o->work, &about) != 0 || !S_ISDIR(about.st_mode)))
         return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: expected a folder", o->work);
     if (o->n_files < 0 || o->n_files > R2I_MAX_SANDBOX_FILES || (o->n_files > 0 && o->work != NULL))
-        return r2i_fail(err, R2_E_ARGUMENT, "sandbox: expected up to %d files, and no work folder of one's own with them",
-                        R2I_MAX_SANDBOX_FILES);
+        return r2i_fail(
+            err, R2_E_ARGUMENT,
+            "sandbox: expected up to %d files, and no work folder of one's own with them",
+            R2I_MAX_SANDBOX_FILES);
     for (int32_t i = 0; i < o->n_files; i++) {
-        if (!is_file_name(o->files[i].name)) return r2i_fail(err, R2_E_ARGUMENT, "sandbox: file %d: expected a name without folders", i);
+        if (!is_file_name(o->files[i].name))
+            return r2i_fail(err, R2_E_ARGUMENT, "sandbox: file %d: expected a name without folders",
+                            i);
     }
     for (int i = 0; o->environment != NULL && o->environment[i] != NULL; i++) {
         if (strchr(o->environment[i], '=') == NULL || o->environment[i][0] == '=')
@@ -80,10 +87,11 @@ static void close_cage(r2i_cage *cage) {
         if (*files[i] >= 0) (void)close(*files[i]);
         *files[i] = -1;
     }
-    if (cage->owns_folder) r2i_folder_remove(cage->folders[0]);
+    if (cage->owns_folder) r2i_folder_remove(cage->folder);
 }
 
-r2_status r2_sandbox_run(r2_sandbox_result *result, const r2_sandbox_options *options, r2_error *err) {
+r2_status r2_sandbox_run(r2_sandbox_result *result, const r2_sandbox_options *options,
+                         r2_error *err) {
     r2_error own;
     r2i_heap heap;
     r2i_arena arena;
@@ -100,7 +108,12 @@ r2_status r2_sandbox_run(r2_sandbox_result *result, const r2_sandbox_options *op
     if (status == R2_E_UNSUPPORTED && !is_fenced) {
         r2_error second;
         close_cage(&cage);
-        cage = (r2i_cage){ .options = options, .limits = cage.limits, .arena = &arena, .out = -1, .err = -1, .status = -1 };
+        cage = (r2i_cage){ .options = options,
+                           .limits = cage.limits,
+                           .arena = &arena,
+                           .out = -1,
+                           .err = -1,
+                           .status = -1 };
         if (r2i_fence_start(&cage, &second) == R2_OK) {
             status = R2_OK;
             *err = (r2_error){ R2_OK, "" };
@@ -123,7 +136,8 @@ void r2_sandbox_free(r2_sandbox_result *result, const r2_host *host) {
 }
 
 const char *r2_sandbox_end_name(r2_sandbox_end end) {
-    static const char *const names[] = { "exit", "signal", "wall time", "CPU time", "memory", "processes", "disk", "canceled" };
+    static const char *const names[] = { "exit",   "signal",    "wall time", "CPU time",
+                                         "memory", "processes", "disk",      "canceled" };
     return (size_t)end < sizeof names / sizeof *names ? names[end] : "unknown";
 }
 
@@ -132,7 +146,9 @@ const char *r2_sandbox_end_name(r2_sandbox_end end) {
 /* Runs `true` in a cage of one kind: what works is there. */
 static void try_cage(r2_layer_state *state, bool is_fenced, const char *version) {
     static const char *const arguments[] = { "true", NULL };
-    const r2_sandbox_options options = { .arguments = arguments, .uses_landlock = is_fenced, .limits = { .wall_seconds = 10 } };
+    const r2_sandbox_options options = { .arguments = arguments,
+                                         .uses_landlock = is_fenced,
+                                         .limits = { .wall_seconds = 10 } };
     r2i_heap heap;
     r2i_arena arena;
     r2_error err;
@@ -144,7 +160,10 @@ static void try_cage(r2_layer_state *state, bool is_fenced, const char *version)
     r2_status status = is_fenced ? r2i_fence_start(&cage, &err) : r2i_bubble_start(&cage, &err);
     if (status == R2_OK) status = r2i_supervise(&result, &cage, &heap, &err);
     state->is_there = status == R2_OK && result.end == R2_ENDED_EXIT && result.exit_code == 0;
-    (void)snprintf(state->text, sizeof state->text, "%s", status != R2_OK ? err.text : state->is_there ? version : "a program did not run");
+    (void)snprintf(state->text, sizeof state->text, "%s",
+                   status != R2_OK   ? err.text
+                   : state->is_there ? version
+                                     : "a program did not run");
     close_cage(&cage);
     r2i_arena_destroy(&arena);
     r2_sandbox_free(&result, NULL);
@@ -164,5 +183,6 @@ bool r2_sandbox_check(r2_layer_state layers[R2_N_LAYERS]) {
     try_cage(&layers[R2_LAYER_NAMESPACES], false, "bubblewrap");
     (void)snprintf(version, sizeof version, "version %d", r2i_landlock_version());
     try_cage(&layers[R2_LAYER_LANDLOCK], true, version);
-    return calls->is_there && (layers[R2_LAYER_NAMESPACES].is_there || layers[R2_LAYER_LANDLOCK].is_there);
+    return calls->is_there &&
+           (layers[R2_LAYER_NAMESPACES].is_there || layers[R2_LAYER_LANDLOCK].is_there);
 }

@@ -28,6 +28,9 @@ enum {
     END_MS = 5000 /* for what was killed to be gone */
 };
 
+/* Between the last look and the kernel's own limit. */
+static const double slack_seconds = 0.2;
+
 typedef struct {
     r2i_buffer text;
     int *fd; /* of the cage; -1 at its end */
@@ -39,11 +42,13 @@ typedef struct {
     r2i_cage *cage;
     r2_sandbox_result *result;
     int64_t start_ns;
-    int pid_file; /* readable when the child has ended */
+    int pid_file;   /* readable when the child has ended */
+    int inner_file; /* namespaces: when process 1 has, and with it all others */
     stream out, err;
     char told[STATUS_BYTES]; /* by bwrap */
     size_t n_told;
     int32_t n_looks;
+    r2i_process_tree most; /* that a look found */
     bool is_killed;
     r2_sandbox_end why;
     r2_error *error;
@@ -92,14 +97,16 @@ static double seconds_since(int64_t ns) {
 }
 
 static bool folders_fit(const watch *w) {
-    const r2_sandbox_limits *l = &w->cage->limits;
-    char path[64];
     static const char *const inside[] = { "work", "tmp", "dev/shm" };
-    if (w->cage->options->work != NULL && !r2i_folder_fits(w->cage->options->work, l->disk_bytes, l->max_files)) return false;
-    if (w->cage->folders[0] != NULL && !r2i_folder_fits(w->cage->folders[0], l->disk_bytes, l->max_files)) return false;
-    for (size_t i = w->cage->options->work != NULL; w->cage->inner > 0 && i < sizeof inside / sizeof *inside; i++) {
+    enum { SHARED = 2 };
+    const r2_sandbox_limits *l = &w->cage->limits;
+    const char *folder = w->cage->inner > 0 ? w->cage->options->work : w->cage->folder;
+    char path[64];
+    if (folder != NULL && !r2i_folder_fits(folder, l->disk_bytes, l->max_files)) return false;
+    for (int i = 0; w->cage->inner > 0 && i <= SHARED; i++) {
+        const int64_t n_bytes = i == SHARED ? R2I_SHARED_MEMORY_BYTES : l->disk_bytes;
         (void)snprintf(path, sizeof path, "/proc/%d/root/%s", (int)w->cage->inner, inside[i]);
-        if (!r2i_file_system_fits(path, l->max_files)) return false;
+        if (!r2i_file_system_fits(path, n_bytes, l->max_files)) return false;
     }
     return true;
 }
@@ -112,6 +119,8 @@ static void look(watch *w) {
         r2i_process_tree_measure(&tree, w->cage->inner, l->max_processes);
     else
         r2i_process_group_measure(&tree, w->cage->pid, l->max_processes);
+    if (tree.memory_bytes > w->most.memory_bytes) w->most.memory_bytes = tree.memory_bytes;
+    if (tree.cpu_seconds > w->most.cpu_seconds) w->most.cpu_seconds = tree.cpu_seconds;
     if (tree.n_tasks > l->max_processes) kill_all(w, R2_ENDED_PROCESSES);
     if (tree.memory_bytes > l->memory_bytes) kill_all(w, R2_ENDED_MEMORY);
     if (tree.cpu_seconds > l->cpu_seconds) kill_all(w, R2_ENDED_CPU);
@@ -123,7 +132,8 @@ static void look(watch *w) {
 
 static bool has_ended(const watch *w) {
     siginfo_t about = { 0 };
-    return waitid(P_PID, (id_t)w->cage->pid, &about, WEXITED | WNOHANG | WNOWAIT) != 0 || about.si_pid != 0;
+    return waitid(P_PID, (id_t)w->cage->pid, &about, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+           about.si_pid != 0;
 }
 
 static r2_status pass(watch *w, int wait_ms) {
@@ -154,17 +164,28 @@ static r2_status watch_child(watch *w) {
         }
         R2I_TRY(pass(w, now >= next_look ? 0 : (int)((next_look - now) / 1000000) + 1));
     }
-    if (w->cage->inner == 0) (void)kill(-w->cage->pid, SIGKILL); /* what it started and left behind */
+    if (w->cage->inner == 0)
+        (void)kill(-w->cage->pid, SIGKILL); /* what it started and left behind */
     return R2_OK;
 }
 
 static r2_status read_rest(watch *w) {
     const int64_t start = r2i_clock_ns();
-    while ((*w->out.fd >= 0 || *w->err.fd >= 0 || w->cage->status >= 0) && seconds_since(start) < END_MS / 1e3) {
+    while ((*w->out.fd >= 0 || *w->err.fd >= 0 || w->cage->status >= 0) &&
+           seconds_since(start) < END_MS / 1e3) {
         close_file(&w->pid_file); /* it would not wait any more */
         R2I_TRY(pass(w, LOOK_MS));
     }
     return R2_OK;
+}
+
+/* bwrap does not wait for its process 1, which ends last of all in its namespace. */
+static r2_status wait_for_all(const watch *w) {
+    struct pollfd file = { w->inner_file, POLLIN, 0 };
+    if (w->inner_file < 0 || poll(&file, 1, END_MS) != 0) return R2_OK;
+    (void)kill(w->cage->inner, SIGKILL);
+    if (poll(&file, 1, END_MS) != 0) return R2_OK;
+    return r2i_fail(w->error, R2_E_IO, "sandbox: a program that was killed does not end");
 }
 
 /* The program's exit code as bwrap tells it; -1: it told none, so the program never ran. */
@@ -179,25 +200,35 @@ static r2_status explain(watch *w, int code) {
     r2_sandbox_result *r = w->result;
     const char *said = w->err.text.bytes != NULL ? w->err.text.bytes : "";
     const int width = (int)strcspn(said, "\n");
+    if (strncmp(said, "bwrap: execvp ", 14) == 0 && (code < 0 || code == 1))
+        return r2i_fail(w->error, R2_E_NOT_FOUND, "sandbox: %.*s",
+                        width - 14 > 140 ? 140 : width - 14, said + 14);
     if (code < 0)
-        return r2i_fail(w->error, R2_E_UNSUPPORTED, "sandbox: the program was not started: %.*s", width > 140 ? 140 : width, said);
-    if (code == 1 && strncmp(said, "bwrap: execvp ", 14) == 0)
-        return r2i_fail(w->error, R2_E_NOT_FOUND, "sandbox: %.*s", width - 14 > 140 ? 140 : width - 14, said + 14);
+        return r2i_fail(w->error, R2_E_UNSUPPORTED, "sandbox: the program was not started: %.*s",
+                        width > 140 ? 140 : width, said);
     r->exit_code = code;
     r->end = code > 128 && code <= 128 + 64 ? R2_ENDED_SIGNAL : R2_ENDED_EXIT;
-    if (code == 128 + SIGXCPU || (code == 128 + SIGKILL && r->cpu_seconds >= w->cage->limits.cpu_seconds)) r->end = R2_ENDED_CPU;
+    const double left = w->cage->limits.cpu_seconds - r->cpu_seconds;
+    if (code == 128 + SIGXCPU || (code == 128 + SIGKILL && left < slack_seconds))
+        r->end = R2_ENDED_CPU;
     return R2_OK;
 }
 
+static double seconds_of(const struct timeval *t) {
+    return (double)t->tv_sec + (double)t->tv_usec * 1e-6;
+}
+
+/* bwrap does not wait for its process 1, so the kernel tells of bwrap alone: what was seen counts. */
 static r2_status finish(watch *w) {
     r2_sandbox_result *r = w->result;
     struct rusage used = { 0 };
     int status = 0;
     r->wall_seconds = seconds_since(w->start_ns);
     if (wait4(w->cage->pid, &status, 0, &used) < 0) status = 0;
-    r->cpu_seconds = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-                     (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
+    r->cpu_seconds =
+        fmax(seconds_of(&used.ru_utime) + seconds_of(&used.ru_stime), w->most.cpu_seconds);
     r->memory_bytes = (int64_t)used.ru_maxrss * 1024;
+    if (w->most.memory_bytes > r->memory_bytes) r->memory_bytes = w->most.memory_bytes;
     if (w->is_killed) {
         r->end = w->why;
         r->exit_code = 128 + SIGKILL;
@@ -235,6 +266,7 @@ r2_status r2i_supervise(r2_sandbox_result *result, r2i_cage *cage, r2i_heap *hea
                 .result = result,
                 .start_ns = r2i_clock_ns(),
                 .pid_file = (int)syscall(SYS_pidfd_open, cage->pid, 0),
+                .inner_file = cage->inner > 0 ? (int)syscall(SYS_pidfd_open, cage->inner, 0) : -1,
                 .out = { .fd = &cage->out, .room = room },
                 .err = { .fd = &cage->err, .room = room },
                 .error = err };
@@ -243,11 +275,13 @@ r2_status r2i_supervise(r2_sandbox_result *result, r2i_cage *cage, r2i_heap *hea
     r2_status status = watch_child(&w);
     if (status != R2_OK) kill_all(&w, R2_ENDED_CANCELED);
     if (status == R2_OK) status = read_rest(&w);
+    if (status == R2_OK) status = wait_for_all(&w);
     const r2_status end = finish(&w);
     if (status == R2_OK) status = end;
     if (status == R2_OK) status = give_texts(&w, heap);
     r2i_buffer_destroy(&w.out.text);
     r2i_buffer_destroy(&w.err.text);
     close_file(&w.pid_file);
+    close_file(&w.inner_file);
     return status;
 }

@@ -16,38 +16,45 @@
 
 static const char *const allowed[] = {
     /* Files. */
-    "access", "chdir", "chmod", "chown", "close", "close_range", "copy_file_range", "creat", "dup", "dup2", "dup3",
-    "faccessat", "faccessat2", "fadvise64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchown", "fchownat",
-    "fcntl", "fdatasync", "fgetxattr", "flistxattr", "flock", "fstat", "fstatfs", "fsync", "ftruncate", "futimesat",
-    "getcwd", "getdents", "getdents64", "getxattr", "lchown", "lgetxattr", "link", "linkat", "listxattr", "llistxattr",
-    "lseek", "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "newfstatat", "open", "openat", "openat2", "pipe", "pipe2",
-    "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readlink", "readlinkat", "readv",
-    "rename", "renameat", "renameat2", "rmdir", "sendfile", "stat", "statfs", "statx", "symlink", "symlinkat",
-    "sync_file_range", "truncate", "umask", "unlink", "unlinkat", "utime", "utimensat", "utimes", "write", "writev",
+    "access", "chdir", "chmod", "chown", "close", "close_range", "copy_file_range", "creat", "dup",
+    "dup2", "dup3", "faccessat", "faccessat2", "fadvise64", "fallocate", "fchdir", "fchmod",
+    "fchmodat", "fchmodat2", "fchown", "fchownat", "fcntl", "fdatasync", "fgetxattr", "flistxattr",
+    "flock", "fstat", "fstatfs", "fsync", "ftruncate", "futimesat", "getcwd", "getdents",
+    "getdents64", "getxattr", "lchown", "lgetxattr", "link", "linkat", "listxattr", "llistxattr",
+    "lseek", "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "newfstatat", "open", "openat",
+    "openat2", "pipe", "pipe2", "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2",
+    "read", "readahead", "readlink", "readlinkat", "readv", "rename", "renameat", "renameat2",
+    "rmdir", "sendfile", "stat", "statfs", "statx", "symlink", "symlinkat", "sync_file_range",
+    "truncate", "umask", "unlink", "unlinkat", "utime", "utimensat", "utimes", "write", "writev",
     /* Memory. */
-    "brk", "madvise", "mincore", "mlock", "mlock2", "mmap", "mprotect", "mremap", "msync", "munlock", "munmap",
+    "brk", "madvise", "mincore", "mlock", "mlock2", "mmap", "mprotect", "mremap", "msync",
+    "munlock", "munmap",
     /* Processes and threads; clone has a rule of its own. */
-    "arch_prctl", "capget", "execve", "exit", "exit_group", "fork", "futex", "futex_waitv", "get_robust_list", "getcpu",
-    "getegid", "geteuid", "getgid", "getgroups", "getpgid", "getpgrp", "getpid", "getppid", "getpriority", "getresgid",
-    "getresuid", "getrlimit", "getrusage", "getsid", "gettid", "getuid", "kill", "membarrier", "prctl", "prlimit64",
-    "restart_syscall", "rseq", "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity", "sched_getparam",
-    "sched_getscheduler", "sched_setaffinity", "sched_yield", "set_robust_list", "set_tid_address", "setpriority",
-    "setrlimit", "sysinfo", "tgkill", "times", "tkill", "uname", "vfork", "wait4", "waitid",
+    "arch_prctl", "capget", "execve", "exit", "exit_group", "fork", "futex", "futex_waitv",
+    "get_robust_list", "getcpu", "getegid", "geteuid", "getgid", "getgroups", "getpgid", "getpgrp",
+    "getpid", "getppid", "getpriority", "getresgid", "getresuid", "getrlimit", "getrusage",
+    "getsid", "gettid", "getuid", "kill", "membarrier", "prctl", "prlimit64", "restart_syscall",
+    "rseq", "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity",
+    "sched_getparam", "sched_getscheduler", "sched_setaffinity", "sched_yield", "set_robust_list",
+    "set_tid_address", "setpriority", "setrlimit", "sysinfo", "tgkill", "times", "tkill", "uname",
+    "vfork", "wait4", "waitid",
     /* Signals and time. */
-    "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "eventfd", "eventfd2", "getitimer", "gettimeofday",
-    "nanosleep", "pause", "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigqueueinfo", "rt_sigreturn",
-    "rt_sigsuspend", "rt_sigtimedwait", "rt_tgsigqueueinfo", "setitimer", "sigaltstack", "signalfd", "signalfd4", "time",
-    "timer_create", "timer_delete", "timer_getoverrun", "timer_gettime", "timer_settime", "timerfd_create",
-    "timerfd_gettime", "timerfd_settime",
+    "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "eventfd", "eventfd2", "getitimer",
+    "gettimeofday", "nanosleep", "pause", "rt_sigaction", "rt_sigpending", "rt_sigprocmask",
+    "rt_sigqueueinfo", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "rt_tgsigqueueinfo",
+    "setitimer", "sigaltstack", "signalfd", "signalfd4", "time", "timer_create", "timer_delete",
+    "timer_getoverrun", "timer_gettime", "timer_settime", "timerfd_create", "timerfd_gettime",
+    "timerfd_settime",
     /* Waiting; pairs of connected sockets, which stay inside. */
-    "epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "getpeername", "getsockname",
-    "getsockopt", "poll", "ppoll", "pselect6", "recvfrom", "recvmsg", "select", "sendmsg", "sendto", "setsockopt", "shutdown",
-    "getrandom"
+    "epoll_create", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait",
+    "getpeername", "getsockname", "getsockopt", "poll", "ppoll", "pselect6", "recvfrom", "recvmsg",
+    "select", "sendmsg", "sendto", "setsockopt", "shutdown", "getrandom"
 };
 static const char *const sessions[] = { "setpgid", "setsid" };
 
 enum {
-    NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
+    NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+                 CLONE_NEWPID | CLONE_NEWNET
 };
 
 /* Calls that this kernel's headers or this architecture do not know are none. */
@@ -62,17 +69,29 @@ static int allow(scmp_filter_ctx filter, const char *const *names, size_t n) {
 }
 
 /* Allowed where all bits of `mask` in an argument are those of `value`. */
-static int allow_if(scmp_filter_ctx filter, int call, unsigned argument, uint64_t mask, uint64_t value) {
+static int allow_if(scmp_filter_ctx filter, int call, unsigned argument, uint64_t mask,
+                    uint64_t value) {
     const struct scmp_arg_cmp condition = { argument, SCMP_CMP_MASKED_EQ, mask, value };
     return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &condition);
 }
 
+/* Connected pairs; one of datagrams could be used to write to a socket outside, by its path. */
+static int allow_pairs(scmp_filter_ctx filter, int type) {
+    enum { TYPE_BITS = 0xf };
+    const struct scmp_arg_cmp conditions[] = { { 0, SCMP_CMP_MASKED_EQ, 0xffffffff, AF_UNIX },
+                                               { 1, SCMP_CMP_MASKED_EQ, TYPE_BITS,
+                                                 (scmp_datum_t)type } };
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 2, conditions);
+}
+
 /* The kernel looks at the lower 32 bits of these arguments alone, and so must the filter. */
 static int allow_in_part(scmp_filter_ctx filter) {
-    static const uint64_t requests[] = { TCGETS, TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX };
+    static const uint64_t requests[] = { TCGETS,  TIOCGWINSZ, TIOCGPGRP, FIONREAD,
+                                         FIONBIO, FIOCLEX,    FIONCLEX };
     const uint64_t low = 0xffffffff;
     int rc = allow_if(filter, SCMP_SYS(clone), 0, NAMESPACES, 0);
-    if (rc == 0) rc = allow_if(filter, SCMP_SYS(socketpair), 0, low, AF_UNIX);
+    if (rc == 0) rc = allow_pairs(filter, SOCK_STREAM);
+    if (rc == 0) rc = allow_pairs(filter, SOCK_SEQPACKET);
     for (size_t i = 0; rc == 0 && i < sizeof requests / sizeof *requests; i++)
         rc = allow_if(filter, SCMP_SYS(ioctl), 1, low, requests[i]);
     if (rc == 0) rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(socket), 0);
@@ -99,7 +118,8 @@ r2_status r2i_syscall_filter_open(int *fd, bool keeps_session, r2_error *err) {
     if (rc == 0 && lseek(*fd, 0, SEEK_SET) == 0) return R2_OK;
     if (*fd >= 0) (void)close(*fd);
     *fd = -1;
-    return r2i_fail(err, R2_E_IO, "sandbox: a filter of system calls cannot be made: %s", strerror(-rc));
+    return r2i_fail(err, R2_E_IO, "sandbox: a filter of system calls cannot be made: %s",
+                    strerror(-rc));
 }
 
 #else

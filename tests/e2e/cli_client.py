@@ -37,7 +37,7 @@ def r2lm(*arguments, stdin="", code=OK, env=None, timeout=250, **more):
     done = subprocess.run([PROGRAM, *map(str, arguments)], input=stdin.encode() if isinstance(stdin, str) else stdin, capture_output=True,
                           timeout=timeout, env=dict(os.environ, **(env or {})), **more)
     done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    assert done.returncode == code, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
+    assert code == done.returncode, (arguments, done.returncode, done.out[-500:], done.err[-2000:])
     return done
 
 
