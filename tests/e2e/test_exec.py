@@ -32,7 +32,7 @@ def escape():
     folder = tempfile.mkdtemp(prefix="r2lm-escape-", dir="/tmp")
     os.chmod(folder, 0o755)
     out = os.path.join(folder, "escape")
-    subprocess.run([os.environ.get("CC", "cc"), "-O1", "-static", "-pthread", "-o", out, os.path.join(SOURCE, "tests/e2e/escape.c")], check=True)
+    subprocess.run([os.environ.get("CC", "cc"), "-O1", "-static", "-pthread", "-o", out, os.path.join(SOURCE, "tests/e2e/programs/escape.c")], check=True)
     yield out
     shutil.rmtree(folder)
 
