@@ -5,6 +5,7 @@
 #define R2LM_TRAIN_H
 
 #include "r2lm/engine.h"
+#include "r2lm/ranks.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -154,6 +155,9 @@ typedef struct {
     r2_lora_options lora; /* rank 0: none */
     const char *cpu;      /* as in r2_model_options */
     r2_host host;
+    /* NULL, or the processes that train together: each adds batches of its own, and all take each
+     * step at once.  Gradients are summed; moments are kept by parts. */
+    r2_ranks *ranks;
 } r2_trainer_options;
 
 typedef struct {
@@ -371,7 +375,8 @@ typedef struct {
     /* Told of every checkpoint: its folder, and with err->code not R2_OK why it could not be written.
      * Returning false ends the run with that error; true, or NULL: it goes on without. */
     bool (*checkpointed)(void *user, int64_t step, const char *folder, const r2_error *err);
-    /* Told of every step; returning false ends the run there, which saves as a finished one does. */
+    /* Told of every step; returning false ends the run there, which saves as a finished one does.  With
+     * trainer.ranks every rank is told and may end the run; the first one writes files. */
     bool (*report)(void *user, const r2_train_report *report);
     void *user;
 } r2_train_options;

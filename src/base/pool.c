@@ -48,6 +48,8 @@ struct r2i_pool {
     r2i_pool_work work;
     void *context;
     int32_t grain;
+    void (*poll)(void *user); /* the caller's, or NULL */
+    void *poll_user;
     /* Even: no region open.  Odd: open.  Workers sleep on this word. */
     _Alignas(CACHE_LINE) atomic_uint generation;
     atomic_int n_asleep;
@@ -78,6 +80,7 @@ static int32_t drain_share(r2i_pool *pool, share *s, int32_t worker) {
         const int32_t begin = atomic_fetch_add_explicit(&s->next, grain, memory_order_relaxed);
         if (begin >= s->end) return n;
         pool->work(pool->context, begin, r2i_min_i32(begin + grain, s->end), worker);
+        if (worker == 0 && pool->poll != NULL) pool->poll(pool->poll_user);
     }
 }
 
@@ -177,6 +180,11 @@ int32_t r2i_pool_threads(const r2i_pool *pool) {
     return pool->n_threads;
 }
 
+void r2i_pool_set_poll(r2i_pool *pool, void (*poll)(void *user), void *user) {
+    pool->poll = poll;
+    pool->poll_user = user;
+}
+
 /* Every worker has its share; what belongs to one that is left out is taken by the others.  Returns
  * how many take part besides the caller. */
 static int32_t deal_shares(r2i_pool *pool, int32_t n_chunks, int64_t now_ns) {
@@ -223,6 +231,7 @@ static void wait_for_member(member *m, int64_t late_ns) {
 void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work work,
                   void *context) {
     if (n_chunks <= 0) return;
+    if (pool->poll != NULL) pool->poll(pool->poll_user);
     const bool is_small = pool->n_threads == 1 || n_chunks <= grain;
     const int64_t start_ns = is_small ? 0 : r2i_clock_ns();
     if (is_small || deal_shares(pool, n_chunks, start_ns) == 0) {

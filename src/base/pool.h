@@ -26,6 +26,9 @@ R2_CHECKED r2_status r2i_pool_create(r2i_pool **out, int32_t n_threads, r2i_heap
 /* Stops and joins the workers.  NULL is allowed. */
 void r2i_pool_destroy(r2i_pool *pool);
 int32_t r2i_pool_threads(const r2i_pool *pool);
+/* From now on the calling thread calls `poll` between its chunks (NULL: no longer): for messages that
+ * need a hand to get on.  It must be short and run no region. */
+void r2i_pool_set_poll(r2i_pool *pool, void (*poll)(void *user), void *user);
 /* Runs work over [0, n_chunks) in pieces of at least `grain` chunks and returns when all are done. */
 void r2i_pool_run(r2i_pool *pool, int32_t n_chunks, int32_t grain, r2i_pool_work work,
                   void *context);

@@ -104,6 +104,16 @@ void r2i_embedding_backward(r2i_backward *b, const int32_t *tokens, const float 
 
 /* ---- a pass ---- */
 
+void r2i_backward_on_layer(r2i_backward *b, void (*on_layer)(void *user, int32_t layer),
+                           void *user) {
+    b->on_layer = on_layer;
+    b->on_layer_user = user;
+}
+
+static void tell(const r2i_backward *b, int32_t layer) {
+    if (b->on_layer != NULL) b->on_layer(b->on_layer_user, layer);
+}
+
 static r2i_train_loss run(r2i_backward *b, const r2i_train_batch *batch, bool has_gradients) {
     const size_t row_bytes = (size_t)b->config->d_model * sizeof(float);
     const bool has_mtp = batch->mtp_weight > 0 && r2i_mtp_is_there(b->forward);
@@ -131,9 +141,13 @@ static r2i_train_loss run(r2i_backward *b, const r2i_train_batch *batch, bool ha
     if (has_mtp) out.mtp_loss = r2i_mtp_train(b, batch, has_gradients);
     if (!has_gradients) return out;
     if (has_mtp) memcpy(b->g_x, g_x, (size_t)batch->n_rows * row_bytes);
-    for (int32_t i = b->config->n_layers - 1; i >= b->parameters->first_layer; i--)
+    tell(b, b->config->n_layers);
+    for (int32_t i = b->config->n_layers - 1; i >= b->parameters->first_layer; i--) {
         r2i_layer_backward(b, &main_batch, i);
+        tell(b, i);
+    }
     r2i_embedding_backward(b, batch->tokens, b->g_x, batch->n_rows);
+    tell(b, -1);
     r2i_forward_set_saved(b->forward, NULL);
     out.balance_loss = b->balance_loss;
     return out;

@@ -54,6 +54,12 @@ r2i_train_loss r2i_backward_run(r2i_backward *b, const r2i_train_batch *batch);
  * got less than its share of the rows since the last call, down where it got more.  Returns the largest
  * share that was found, as a multiple of an equal one; 0: no experts or no rows. */
 double r2i_backward_balance(r2i_backward *b, double rate);
+/* Rows of the experts since the last balancing, [*n]; NULL and 0: no experts. */
+int64_t *r2i_backward_counts(r2i_backward *b, int32_t *n);
+/* From now on r2i_backward_run tells of layers whose gradients are final, the last one first; n_layers:
+ * all behind them, head and prediction module; -1, at the end: the embedding. */
+void r2i_backward_on_layer(r2i_backward *b, void (*on_layer)(void *user, int32_t layer),
+                           void *user);
 /* Loss alone. */
 r2i_train_loss r2i_backward_evaluate(r2i_backward *b, const r2i_train_batch *batch);
 #endif

@@ -63,6 +63,9 @@ struct r2i_backward {
     r2i_type layout; /* of backward products */
     r2i_attention_workspace attention;
 
+    void (*on_layer)(void *user, int32_t layer); /* NULL: nobody is told */
+    void *on_layer_user;
+
     /* The batch. */
     r2i_document_pages pages;
     r2i_run *runs; /* [cap_documents] */

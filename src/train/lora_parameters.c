@@ -144,9 +144,11 @@ static void add_module(void *user, const char *name, r2i_role role, int32_t laye
         const size_t n = (size_t)n_rows * (size_t)n_cols;
         if (lora->adapted != NULL) {
             r2i_parameter *out = &p->list[p->n];
-            *out = (r2i_parameter){
-                .n_rows = n_rows, .n_cols = n_cols, .is_hidden = true, .first = p->n_values
-            };
+            *out = (r2i_parameter){ .n_rows = n_rows,
+                                    .n_cols = n_cols,
+                                    .is_hidden = true,
+                                    .layer = layer >= 0 ? layer : p->config->n_layers,
+                                    .first = p->n_values };
             (void)snprintf(out->name, sizeof out->name, "base_model.model.%.62s.lora_%s.weight",
                            name, half == 0 ? "A" : "B");
         }

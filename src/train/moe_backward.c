@@ -218,6 +218,11 @@ static int32_t find_run(const r2i_batch *batch, int32_t row) {
     return (int32_t)(r2i_batch_find_run(batch, row) - batch->runs);
 }
 
+int64_t *r2i_backward_counts(r2i_backward *b, int32_t *n) {
+    *n = b->config->n_experts * (b->config->n_layers + (b->weights->has_mtp ? 1 : 0));
+    return *n > 0 ? b->moe.counts : NULL;
+}
+
 double r2i_backward_balance(r2i_backward *b, double rate) {
     const r2i_config *c = b->config;
     const int32_t n_layers = c->n_layers + (b->weights->has_mtp ? 1 : 0);

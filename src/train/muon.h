@@ -35,7 +35,8 @@ typedef struct {
     r2i_muon_room large_room;
 } r2i_muon;
 
-/* A partition that divides no hidden matrix, or NULL.  layout: R2I_TYPE_F32 or R2I_TYPE_BF16, the arithmetic of the products.  R2_E_NOMEM, R2_E_IO. */
+/* `partition` divides no hidden matrix; NULL: all is stepped here.  layout: R2I_TYPE_F32 or
+ * R2I_TYPE_BF16, the arithmetic of the products.  R2_E_NOMEM, R2_E_IO. */
 R2_CHECKED r2_status r2i_muon_create(r2i_muon *out, r2i_parameters *parameters,
                                      const r2i_partition *partition, const r2i_kernels *kernels,
                                      r2i_type layout, r2i_pool *pool, r2i_arena *arena,

@@ -12,6 +12,7 @@
 #include "model/model.h"
 #include "train/data_stream.h"
 #include "train/distill.h"
+#include "train/run_ranks.h"
 #include "train/target_bytes.h"
 #include "train/trainer_model.h"
 
@@ -142,8 +143,8 @@ static r2_training_batch cut_batch(const train_run *r, const r2i_batch_data *dat
                                 .n_documents = n };
 }
 
-/* Loss sums of a stream's batch; with scale > 0 its gradients are added. */
-static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale,
+/* Loss sums of a stream's batch; with scale > 0 its gradients are added.  is_last: of the step. */
+static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale, bool is_last,
                            r2_training_loss *sum) {
     const r2_loss_weights weights = { scale, (float)r->o->mtp_weight, (float)r->o->balance_weight };
     for (int32_t first = 0; first < data->n_runs;) {
@@ -151,6 +152,8 @@ static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale
         r2_training_loss loss;
         if (scale > 0 && r->distill != NULL)
             R2I_TRY(r2i_distill_soften(r->distill, &batch, r->err));
+        if (is_last && first + batch.n_documents == data->n_runs)
+            r2i_trainer_finish_early(r->trainer);
         R2I_TRY(scale > 0 ? r2_trainer_add(r->trainer, &batch, &weights, &loss, r->err)
                           : r2_trainer_evaluate(r->trainer, &batch, &loss, r->err));
         sum->loss += loss.loss;
@@ -163,6 +166,7 @@ static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale
 }
 
 static r2_status validate(train_run *r) {
+    r2_ranks *ranks = r->o->trainer.ranks;
     r2i_data_stream *stream;
     r2_status status = R2_OK;
     double loss = 0;
@@ -174,47 +178,75 @@ static r2_status validate(train_run *r) {
         const r2i_batch_data *data = r2i_data_stream_next(stream);
         r2_training_loss sum = { 0 };
         if (data->n_tokens == 0) break;
-        status = run_batch(r, data, 0, &sum);
-        loss += sum.loss;
-        n_targets += sum.n_targets;
+        n_targets += data->n_targets;
         n_bytes += r2i_target_bytes(r2i_trainer_model(r->trainer), data->targets, data->n_tokens);
+        if (r2i_run_is_mine(ranks, i)) status = run_batch(r, data, 0, false, &sum);
+        loss += sum.loss;
     }
     r2i_data_stream_close(stream);
+    R2I_TRY(r2_ranks_agree(ranks, status, r->err));
+    R2I_TRY(r2i_run_sum(ranks, &loss, 1, r->err));
     if (n_targets > 0) r->report.validation_loss = loss / (double)n_targets;
     if (n_bytes > 0) r->report.validation_bpb = loss / log(2) / (double)n_bytes;
-    return status;
+    return R2_OK;
 }
 
 /* ---- steps ---- */
 
+/* Means over the step's batches. */
+typedef struct {
+    double next, soft, module;
+} step_losses;
+
+/* Gradients of the step's batches.  Every rank sees all of them, in the same order whatever the number
+ * of ranks, and computes its own; losses are the sums of this rank. */
+static r2_status run_batches(train_run *r, step_losses *losses) {
+    const int32_t n_batches = r->o->step_batches > 0 ? r->o->step_batches : 1;
+    const r2_ranks *ranks = r->o->trainer.ranks;
+    for (int32_t i = 0; i < n_batches; i++) {
+        const r2i_batch_data *data = r2i_data_stream_next(r->stream);
+        const bool is_last = i + r2_ranks_count(ranks) >= n_batches;
+        r2_training_loss sum = { 0 };
+        r->report.n_tokens += data->n_tokens;
+        r->report.n_targets += data->n_targets;
+        if (data->n_targets == 0 || !r2i_run_is_mine(ranks, i)) continue;
+        R2I_TRY(
+            run_batch(r, data, 1.0f / ((float)data->n_targets * (float)n_batches), is_last, &sum));
+        losses->next += sum.loss / data->n_targets / n_batches;
+        losses->soft += sum.soft_loss / data->n_targets / n_batches;
+        losses->module += sum.mtp_loss / data->n_targets / n_batches;
+    }
+    return R2_OK;
+}
+
+/* The losses of all ranks, or what failed on one of them. */
+static r2_status run_all_batches(train_run *r, step_losses *losses) {
+    r2_ranks *ranks = r->o->trainer.ranks;
+    r2_status status = r2_ranks_agree(ranks, run_batches(r, losses), r->err);
+    double sums[3] = { losses->next, losses->soft, losses->module };
+    if (status == R2_OK) status = r2i_run_sum(ranks, sums, 3, r->err);
+    *losses = (step_losses){ sums[0], sums[1], sums[2] };
+    if (status == R2_OK && !isfinite(losses->next + losses->soft))
+        status = r2i_fail(r->err, R2_E_RANGE, "step %lld: the loss is no finite number",
+                          (long long)r->report.step);
+    if (status != R2_OK) r2i_trainer_abandon_step(r->trainer);
+    return status;
+}
+
 static r2_status run_step(train_run *r) {
     const r2_train_options *o = r->o;
-    const int32_t n_batches = o->step_batches > 0 ? o->step_batches : 1;
     const int64_t start = r2i_clock_ns();
     r2_step_options how = o->step;
     r2_step_result result;
-    double loss = 0, soft_loss = 0, mtp_loss = 0;
-    for (int32_t i = 0; i < n_batches; i++) {
-        const r2i_batch_data *data = r2i_data_stream_next(r->stream);
-        r2_training_loss sum = { 0 };
-        if (data->n_targets == 0) continue;
-        R2I_TRY(run_batch(r, data, 1.0f / ((float)data->n_targets * (float)n_batches), &sum));
-        loss += sum.loss / data->n_targets / n_batches;
-        soft_loss += sum.soft_loss / data->n_targets / n_batches;
-        mtp_loss += sum.mtp_loss / data->n_targets / n_batches;
-        r->report.n_tokens += data->n_tokens;
-        r->report.n_targets += data->n_targets;
-    }
-    if (!isfinite(loss + soft_loss))
-        return r2i_fail(r->err, R2_E_RANGE, "step %lld: the loss is no finite number",
-                        (long long)r->report.step);
+    step_losses losses = { 0 };
+    R2I_TRY(run_all_batches(r, &losses));
     how.lr = r->report.lr = rate_of(o, r->report.step);
     R2I_TRY(r2_trainer_step(r->trainer, &how, &result, r->err));
     r->report.gradient_norm = result.gradient_norm;
     r->report.expert_load = result.expert_load;
-    r->report.loss = loss;
-    r->report.soft_loss = soft_loss;
-    r->report.mtp_loss = mtp_loss;
+    r->report.loss = losses.next;
+    r->report.soft_loss = losses.soft;
+    r->report.mtp_loss = losses.module;
     r->report.seconds = (double)(r2i_clock_ns() - start) * 1e-9;
     return R2_OK;
 }
@@ -235,7 +267,9 @@ static r2_status run_steps(train_run *r) {
         if (step == o->n_steps || (o->validate_every > 0 && step % o->validate_every == 0))
             R2I_TRY(validate(r));
         r->report.seconds_all = (double)(r2i_clock_ns() - start) * 1e-9;
-        if (o->report != NULL) goes_on = o->report(o->user, &r->report);
+        double n_stopping = o->report != NULL && !o->report(o->user, &r->report);
+        R2I_TRY(r2i_run_sum(o->trainer.ranks, &n_stopping, 1, r->err));
+        goes_on = n_stopping == 0;
     }
     return R2_OK;
 }
@@ -243,7 +277,7 @@ static r2_status run_steps(train_run *r) {
 /* What will be written at the end is found impossible at the beginning. */
 static r2_status check_output(const train_run *r) {
     r2i_atomic_folder *folder = NULL;
-    if (r->o->out == NULL) return R2_OK;
+    if (r->o->out == NULL || r2_ranks_index(r->o->trainer.ranks) > 0) return R2_OK;
     if (!r2i_trainer_model(r->trainer)->has_folder)
         return r2i_fail(r->err, R2_E_UNSUPPORTED,
                         "%.150s: expected a model folder to train, found a GGUF file; convert it "
@@ -255,7 +289,7 @@ static r2_status check_output(const train_run *r) {
     return R2_OK;
 }
 
-static r2_status run_all(train_run *r) {
+static r2_status open_all(train_run *r) {
     R2I_TRY(open_trainer(r));
     R2I_TRY(check_output(r));
     R2I_TRY(open_sets(r));
@@ -264,9 +298,24 @@ static r2_status run_all(train_run *r) {
     R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, false, &r->stream));
     if (r->stream == NULL)
         return r2i_fail(r->err, R2_E_ARGUMENT, "%.150s: no documents to train on", r->o->data[0]);
-    R2I_TRY(run_steps(r));
+    return R2_OK;
+}
+
+/* All ranks hold the same values: the first one writes. */
+static r2_status save(train_run *r) {
+    r2_ranks *ranks = r->o->trainer.ranks;
+    r2_status status = R2_OK;
     if (r->o->out == NULL) return R2_OK;
-    return r2_trainer_save(r->trainer, r->o->out, r->o->saves_f32, r->o->is_forced, r->err);
+    if (r2_ranks_index(ranks) == 0)
+        status = r2_trainer_save(r->trainer, r->o->out, r->o->saves_f32, r->o->is_forced, r->err);
+    return r2_ranks_agree(ranks, status, r->err);
+}
+
+static r2_status run_all(train_run *r) {
+    R2I_TRY(r2_ranks_agree(r->o->trainer.ranks, open_all(r), r->err));
+    R2I_TRY(r2i_run_check_plan(r->o, r->trainer, r->sets, r->err));
+    R2I_TRY(run_steps(r));
+    return save(r);
 }
 
 r2_status r2_train(const r2_train_options *options, r2_error *err) {

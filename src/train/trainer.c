@@ -6,9 +6,11 @@
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "base/failure.h"
+#include "base/hash.h"
 #include "model/model.h"
 #include "r2lm/train.h"
 #include "train/backward.h"
+#include "train/gradient_exchange.h"
 #include "train/lora_parameters.h"
 #include "train/muon.h"
 #include "train/soft_targets.h"
@@ -26,6 +28,10 @@ struct r2_trainer {
     r2i_adamw adamw; /* otherwise */
     r2i_backward *backward;
     r2i_backward_limits limits;
+    r2_ranks *ranks; /* NULL: alone; otherwise with the next three */
+    r2i_partition partition;
+    r2i_exchange exchange;
+    int64_t *counts;  /* [n_ranks, n] rows of experts */
     int32_t *targets; /* [cap_rows], -1 replaced */
     float *weights;   /* [cap_rows] */
     size_t masters_bytes, gradients_bytes, moments_bytes, activations_bytes;
@@ -55,12 +61,43 @@ static r2_status set_limits(r2_trainer *t, const r2_trainer_options *o, r2_error
 
 static r2_status create_optimizer(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
     r2_model *m = t->model;
+    const r2i_partition *partition = t->ranks != NULL ? &t->partition : NULL;
     if (o->optimizer != R2_OPTIMIZER_MUON)
-        return r2i_adamw_create(&t->adamw, &t->parameters, NULL, false, &m->arena, err);
+        return r2i_adamw_create(&t->adamw, &t->parameters, partition, false, &m->arena, err);
     const bool is_f32 = m->is_f32 || m->kernels.matmul[R2I_TYPE_BF16] == NULL;
     t->has_muon = true;
-    return r2i_muon_create(&t->muon, &t->parameters, NULL, &m->kernels,
+    return r2i_muon_create(&t->muon, &t->parameters, partition, &m->kernels,
                            is_f32 ? R2I_TYPE_F32 : R2I_TYPE_BF16, t->pool, &m->arena, err);
+}
+
+/* Alone among ranks is alone. */
+static r2_status divide_work(r2_trainer *t, const r2_trainer_options *o, r2_error *err) {
+    r2i_arena *arena = &t->model->arena;
+    const int32_t n = r2_ranks_count(o->ranks);
+    if (n == 1) return R2_OK;
+    t->ranks = o->ranks;
+    R2I_TRY(r2i_partition_create(&t->partition, &t->parameters, r2_ranks_index(o->ranks), n,
+                                 o->optimizer == R2_OPTIMIZER_MUON, arena, err));
+    return r2i_exchange_create(&t->exchange, t->ranks, &t->parameters, &t->partition, t->pool,
+                               arena, err);
+}
+
+/* Gradients of a layer leave for their owners as soon as its backward pass is over. */
+static void layer_is_done(void *user, int32_t layer) {
+    r2_trainer *t = user;
+    r2i_exchange_bucket(&t->exchange, r2i_bucket_of(layer));
+}
+
+static r2_status connect_ranks(r2_trainer *t, r2_error *err) {
+    int32_t n_counts;
+    if (t->ranks == NULL) return R2_OK;
+    (void)r2i_backward_counts(t->backward, &n_counts);
+    t->counts =
+        R2I_ARENA_ARRAY(&t->model->arena, int64_t, (size_t)n_counts * (size_t)t->partition.n_ranks);
+    if (t->counts == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for counts of experts");
+    r2i_backward_on_layer(t->backward, layer_is_done, t);
+    r2i_pool_set_poll(t->pool, r2i_exchange_poll, &t->exchange);
+    return R2_OK;
 }
 
 static int64_t n_steps_of(const r2_trainer *t) {
@@ -94,6 +131,7 @@ static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, bool i
     R2I_TRY(set_limits(t, o, err));
     R2I_TRY(r2i_pool_create(&t->pool, n_threads, &m->heap, err));
     R2I_TRY(create_parameters(t, o, !is_plan, err));
+    R2I_TRY(divide_work(t, o, err));
     t->masters_bytes = t->gradients_bytes = t->parameters.n_values * sizeof(float);
     t->moments_bytes = *used;
     R2I_TRY(create_optimizer(t, o, err));
@@ -101,6 +139,7 @@ static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, bool i
     t->activations_bytes = *used;
     R2I_TRY(r2i_backward_create(&t->backward, &t->parameters, &m->kernels, t->pool, &t->limits,
                                 &m->arena, err));
+    R2I_TRY(connect_ranks(t, err));
     t->targets = R2I_ARENA_ARRAY(&m->arena, int32_t, (size_t)t->limits.cap_rows);
     t->weights = R2I_ARENA_ARRAY(&m->arena, float, (size_t)t->limits.cap_rows);
     t->activations_bytes = *used - t->activations_bytes;
@@ -184,6 +223,30 @@ r2i_trainer_limits r2i_trainer_get_limits(const r2_trainer *t) {
 
 int32_t r2i_trainer_documents(const r2_trainer *trainer) {
     return trainer->limits.cap_documents;
+}
+
+void r2i_trainer_finish_early(r2_trainer *trainer) {
+    if (trainer->ranks != NULL) r2i_exchange_begin(&trainer->exchange);
+}
+
+void r2i_trainer_abandon_step(r2_trainer *trainer) {
+    if (trainer->ranks != NULL) r2i_exchange_drain(&trainer->exchange);
+}
+
+uint64_t r2i_trainer_hash_layout(const r2_trainer *t) {
+    uint64_t hash = R2I_HASH_SEED;
+    for (int32_t i = 0; i < t->parameters.n; i++) {
+        const r2i_parameter *p = &t->parameters.list[i];
+        const int32_t sizes[2] = { p->n_rows, p->n_cols };
+        hash = r2i_hash_bytes(hash, p->name, strlen(p->name));
+        hash = r2i_hash_bytes(hash, sizes, sizeof sizes);
+    }
+    return hash;
+}
+
+uint64_t r2i_trainer_hash_values(const r2_trainer *t) {
+    return r2i_hash_bytes(R2I_HASH_SEED, t->parameters.values,
+                          t->parameters.n_values * sizeof *t->parameters.values);
 }
 
 /* ---- batches ---- */
@@ -285,6 +348,27 @@ r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batc
 
 /* ---- steps ---- */
 
+/* Steps what is stepped here; the norm is that of all gradients. */
+static double take_step(r2_trainer *t, const r2i_muon_options *o) {
+    r2i_adamw *adamw = t->has_muon ? &t->muon.adamw : &t->adamw;
+    if (t->ranks != NULL) r2i_exchange_gradients(&t->exchange);
+    const double norm = sqrt(r2i_ranks_sum(t->ranks, r2i_adamw_squares(adamw, t->pool)));
+    if (!isfinite(norm)) return norm;
+    if (t->has_muon)
+        r2i_muon_apply(&t->muon, t->pool, o, norm);
+    else
+        r2i_adamw_apply(adamw, t->pool, &o->rest, norm);
+    if (t->ranks != NULL) r2i_exchange_values(&t->exchange);
+    r2i_parameters_refresh(&t->parameters);
+    return norm;
+}
+
+static void add_up_counts(r2_trainer *t) {
+    int32_t n;
+    int64_t *counts = r2i_backward_counts(t->backward, &n);
+    if (t->ranks != NULL && n > 0) r2i_ranks_sum_counts(t->ranks, counts, n, t->counts);
+}
+
 r2_status r2_trainer_step(r2_trainer *trainer, const r2_step_options *options,
                           r2_step_result *result, r2_error *err) {
     const r2i_adamw_options o = { .lr = options->lr,
@@ -300,13 +384,14 @@ r2_status r2_trainer_step(r2_trainer *trainer, const r2_step_options *options,
         return r2i_fail(err, R2_E_ARGUMENT,
                         "AdamW: expected rates, decay and clip from 0 on and betas below 1");
     const r2i_muon_options muon = { o, options->momentum > 0 ? options->momentum : 0.95 };
-    result->gradient_norm = trainer->has_muon ? r2i_muon_step(&trainer->muon, trainer->pool, &muon)
-                                              : r2i_adamw_step(&trainer->adamw, trainer->pool, &o);
+    result->gradient_norm = take_step(trainer, &muon);
+    R2I_TRY(r2i_ranks_check(trainer->ranks, err));
     if (!isfinite(result->gradient_norm))
         return r2i_fail(err, R2_E_RANGE, "step %lld: the gradient is no finite number",
                         (long long)n_steps_of(trainer) + 1);
+    add_up_counts(trainer);
     result->expert_load = r2i_backward_balance(trainer->backward, options->balance_rate);
-    return R2_OK;
+    return r2i_ranks_check(trainer->ranks, err);
 }
 
 /* ---- saving ---- */

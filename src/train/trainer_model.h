@@ -11,6 +11,14 @@ typedef struct {
     r2i_pool *pool;
 } r2i_trainer_limits;
 r2i_trainer_limits r2i_trainer_get_limits(const r2_trainer *trainer);
+/* The next batch that is added is the last one of its step on this rank: gradients may leave for their
+ * owners as the layers finish.  Without ranks nothing happens; not called, they leave in the step. */
+void r2i_trainer_finish_early(r2_trainer *trainer);
+/* A step that will not be taken: what the others send is taken, so that all can go on. */
+void r2i_trainer_abandon_step(r2_trainer *trainer);
+/* Of names and sizes of all parameters; of their values. */
+uint64_t r2i_trainer_hash_layout(const r2_trainer *trainer);
+uint64_t r2i_trainer_hash_values(const r2_trainer *trainer);
 /* Most documents of a batch. */
 int32_t r2i_trainer_documents(const r2_trainer *trainer);
 #endif
