@@ -49,5 +49,7 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(SECCOMP IMPORTED_TARGET libseccomp) # without it, no sandbox
 pkg_check_modules(LIBEDIT IMPORTED_TARGET libedit) # the program only; without it, no line editing
 pkg_check_modules(CRYPTO IMPORTED_TARGET libcrypto) # the program only; without it, no checksums in `r2lm verify`
+# The plugin only; without it, `mpirun r2lm train` says what is missing.
+pkg_check_modules(MPI IMPORTED_TARGET ompi-c)
 # The program only; without them, no `r2lm serve`.
 pkg_check_modules(LIBEVENT IMPORTED_TARGET libevent_core libevent_extra libevent_openssl openssl)

@@ -41,7 +41,7 @@ file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/kernels/avx512/*_bf
 set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS "${R2LM_HOT};${R2LM_AVX512};-mavx512bf16")
 r2lm_kernel_flags(amx ${R2LM_HOT} ${R2LM_AVX512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
 
-set(R2LM_LINK_LIBRARIES Threads::Threads PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC m)
+set(R2LM_LINK_LIBRARIES Threads::Threads ${CMAKE_DL_LIBS} PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC m)
 if(SECCOMP_FOUND)
   list(APPEND R2LM_LINK_LIBRARIES PkgConfig::SECCOMP)
   set(R2LM_SECCOMP_MODULE " libseccomp") # of the installed package files
@@ -72,6 +72,17 @@ if(NOT R2LM_SANITIZE)
   target_link_options(r2lm_shared PRIVATE -Wl,--no-undefined -Wl,-z,relro,-z,now)
 endif()
 
+# Training in several processes: loaded at run time, so that nothing else needs MPI.
+if(MPI_FOUND)
+  file(GLOB R2LM_MPI_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/train/mpi/*.c")
+  add_library(r2lm_mpi MODULE ${R2LM_MPI_SOURCES})
+  target_include_directories(r2lm_mpi PRIVATE "${PROJECT_SOURCE_DIR}/src")
+  target_link_libraries(r2lm_mpi PRIVATE PkgConfig::MPI)
+  message(STATUS "MPI: training in several processes, by libr2lm_mpi.so (Open MPI ${MPI_VERSION})")
+else()
+  message(STATUS "MPI is missing: training in one process only (Debian: libopenmpi-dev, openmpi-bin)")
+endif()
+
 # The server is the program's, not the library's.
 file(GLOB R2LM_SERVER_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/server/*.c")
 if(LIBEVENT_FOUND)
@@ -88,6 +99,7 @@ if(R2LM_CLI_SOURCES)
   # The program sees include/r2lm and base/ only (tools/check_structure.py watches over it).
   target_include_directories(r2lm PRIVATE "${PROJECT_SOURCE_DIR}/src")
   target_link_libraries(r2lm PRIVATE r2lm_static)
+  target_compile_definitions(r2lm PRIVATE R2LM_LIBDIR="${CMAKE_INSTALL_LIBDIR}")
   if(LIBEDIT_FOUND)
     target_link_libraries(r2lm PRIVATE PkgConfig::LIBEDIT)
     target_compile_definitions(r2lm PRIVATE R2LM_HAVE_LIBEDIT)

@@ -21,6 +21,8 @@ libcmocka-dev|check|the tests
 python3|check|the structure check and the end-to-end tests
 python3-pytest|check|the end-to-end tests
 python3-jsonschema|check|judges answers held to a JSON schema
+libopenmpi-dev|check|training in several processes (mpirun r2lm train)
+openmpi-bin|check|starts several processes
 openssl|check|certificates for the tests of r2lm serve
 python3|models|fetches the models
 python3-pip|models|fetches the models
@@ -32,6 +34,8 @@ clang|clang|the second compiler of CI
 libclang-rt-14-dev|clang|its sanitizer run-time
 clang-format|format|source format
 python3|bench|runs the peers
+libopenmpi-dev|bench|two processes that train beside one
+openmpi-bin|bench|starts several processes
 python3-venv|bench|a place for the peers outside the tree
 g++|bench|builds the peers
 git|bench|builds the peers

@@ -11,6 +11,7 @@
 #include "base/failure.h"
 #include "cli/data_choice.h"
 #include "cli/model_find.h"
+#include "cli/rank_choice.h"
 #include "cli/train_options.h"
 #include "cli/train_report.h"
 
@@ -22,6 +23,7 @@ typedef struct {
     r2i_data_choice data;
     r2_distill_options distill;
     r2i_train_progress progress;
+    r2_ranks *ranks;          /* NULL: this process alone */
     bool is_new, was_stopped; /* RUN was made for this run */
     char model[PATH_BYTES];   /* RUN/model; "" unless this is a run */
 } train_work;
@@ -44,13 +46,18 @@ static r2_status init(train_work *w, r2_error *err) {
 
 /* ---- pretrain, sft, distill ---- */
 
+static bool is_first(const train_work *w) {
+    return r2_ranks_index(w->ranks) == 0;
+}
+
 static r2_status open_run(train_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
+    (void)snprintf(w->model, sizeof w->model, "%.4000s/model", o->output);
+    if (!is_first(w)) return R2_OK;
     w->is_new = mkdir(o->output, 0777) == 0;
     if (!w->is_new && (errno != EEXIST || !o->is_forced))
         return r2i_fail(err, errno == EEXIST ? R2_E_ARGUMENT : R2_E_IO, "%.150s: %s", o->output,
                         errno == EEXIST ? "exists already" : strerror(errno));
-    (void)snprintf(w->model, sizeof w->model, "%.4000s/model", o->output);
     return R2_OK;
 }
 
@@ -71,6 +78,33 @@ static r2_status choose_teacher(train_work *w, r2_error *err) {
     return R2_OK;
 }
 
+/* The first of several ranks prepares data for all. */
+static r2_status choose_data(train_work *w, const char *model, r2_error *err) {
+    r2i_program *p = w->program;
+    const char *const *words = p->arguments.words + 1;
+    const int32_t n_words = p->arguments.n_words - 1;
+    r2_status status = R2_OK;
+    w->data = (r2i_data_choice){ .folders = p->arguments.words + 1, .n_folders = n_words };
+    if (w->kind == R2I_TRAIN_PRETRAIN) return R2_OK;
+    if (is_first(w))
+        status = r2i_data_choose(&w->data, p, model, p->options->output, words, n_words, err);
+    R2I_TRY(r2_ranks_agree(w->ranks, status, err));
+    w->data.is_made = true;
+    return is_first(w)
+               ? R2_OK
+               : r2i_data_choose(&w->data, p, model, p->options->output, words, n_words, err);
+}
+
+/* What a run begins with, on every rank. */
+static r2_status prepare_run(train_work *w, const char **model, r2_error *err) {
+    r2i_program *p = w->program;
+    R2I_TRY(r2_ranks_agree(w->ranks, r2i_model_resolve(model, p, p->options->model, err), err));
+    if (w->kind == R2I_TRAIN_DISTILL)
+        R2I_TRY(r2_ranks_agree(w->ranks, choose_teacher(w, err), err));
+    R2I_TRY(r2_ranks_agree(w->ranks, open_run(w, err), err));
+    return r2_ranks_agree(w->ranks, choose_data(w, *model, err), err);
+}
+
 static r2_status train_run(train_work *w, r2_error *err) {
     r2i_program *p = w->program;
     const r2i_options *o = p->options;
@@ -80,14 +114,8 @@ static r2_status train_run(train_work *w, r2_error *err) {
             err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
             w->kind != R2I_TRAIN_PRETRAIN ? "chats (JSONL) or folders of `r2lm data prep`"
                                           : "folders of `r2lm data prep`");
-    R2I_TRY(r2i_model_resolve(&model, p, o->model, err));
-    if (w->kind == R2I_TRAIN_DISTILL) R2I_TRY(choose_teacher(w, err));
-    R2I_TRY(open_run(w, err));
-    w->data = (r2i_data_choice){ .folders = p->arguments.words + 1,
-                                 .n_folders = p->arguments.n_words - 1 };
-    if (w->kind != R2I_TRAIN_PRETRAIN)
-        R2I_TRY(r2i_data_choose(&w->data, p, model, o->output, p->arguments.words + 1,
-                                p->arguments.n_words - 1, err));
+    R2I_TRY(r2i_ranks_choose(&w->ranks, p, err));
+    R2I_TRY(prepare_run(w, &model, err));
     r2_train_options options;
     r2i_train_options_read(&options, w->kind, o, w->data.train.n_tokens);
     options.model = model;
@@ -95,9 +123,11 @@ static r2_status train_run(train_work *w, r2_error *err) {
     options.n_data = w->data.n_folders;
     options.out = w->model;
     if (w->kind == R2I_TRAIN_DISTILL) options.distill = &w->distill;
+    options.trainer.ranks = w->ranks;
     options.report = r2i_train_progress_step;
     options.user = &w->progress;
     r2i_train_progress_init(&w->progress, p, &options);
+    w->progress.is_silent = !is_first(w);
     r2i_signals_catch();
     const r2_status status = r2_train(&options, err);
     w->was_stopped = r2i_signals_pending() != 0;
@@ -110,6 +140,7 @@ static r2_status train_run(train_work *w, r2_error *err) {
 
 static int print_result(const train_work *w) {
     const r2_train_report *r = &w->progress.last;
+    if (!is_first(w)) return R2I_EXIT_OK;
     if (w->model[0] == '\0') {
         r2i_program_note(w->program, "%s", w->program->options->output);
         return R2I_EXIT_OK;
@@ -133,6 +164,21 @@ static int print_result(const train_work *w) {
             "seconds", r->seconds_all));
 }
 
+/* Of several processes one tells, and any that has lost the others. */
+static int fail(train_work *w, r2_status status, const r2_error *err) {
+    r2i_program *p = w->program;
+    if (r2i_ranks_is_silent() && !r2_ranks_is_lost(w->ranks))
+        return status == R2_E_RANGE ? R2I_EXIT_NUMBERS : r2i_exit_code(status);
+    const int code = r2i_program_fail(p, status, err);
+    if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
+    if (status != R2_E_RANGE) return code;
+    r2i_program_hint(p,
+                     "      a lower --lr or more --warmup may help; `r2lm plot %s` shows "
+                     "how it went",
+                     p->options->output);
+    return R2I_EXIT_NUMBERS;
+}
+
 int r2i_train_command(r2i_program *p) {
     train_work w = { .program = p };
     r2_error err = { R2_OK, "" };
@@ -148,16 +194,9 @@ int r2i_train_command(r2i_program *p) {
     else
         status = r2i_fail(&err, R2_E_ARGUMENT,
                           "train: expected init, pretrain, sft or distill, found %.60s", what);
-    int code = status != R2_OK ? r2i_program_fail(p, status, &err) : print_result(&w);
-    if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
-    if (status == R2_E_RANGE) {
-        code = R2I_EXIT_NUMBERS;
-        r2i_program_hint(p,
-                         "      a lower --lr or more --warmup may help; `r2lm plot %s` shows "
-                         "how it went",
-                         p->options->output);
-    }
+    const int code = status != R2_OK ? fail(&w, status, &err) : print_result(&w);
     r2i_train_progress_close(&w.progress);
     if (status != R2_OK) withdraw_run(&w);
+    r2i_ranks_leave(w.ranks, code);
     return code;
 }

@@ -67,6 +67,12 @@ static r2_status make_data(r2i_data_choice *c, r2i_program *p, const char *model
     r2_model *text;
     if (path == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for the name of a folder");
     (void)snprintf(path, PATH_BYTES, "%.4000s/data", run);
+    if (c->is_made) {
+        c->folders[c->n_folders++] = path;
+        R2I_TRY(r2_data_check(&result, path, NULL, err));
+        add_split(&c->train, &result.train);
+        return R2_OK;
+    }
     R2I_TRY(r2_model_open(&text, model, &options, err));
     const r2_status status = r2i_data_from_inputs(&result, p, text, inputs, n_inputs, path, err);
     r2_model_close(text);
@@ -85,8 +91,9 @@ r2_status r2i_data_choose(r2i_data_choice *c, r2i_program *p, const char *model,
                           const char *const *words, int32_t n_words, r2_error *err) {
     const char **inputs = R2I_ARENA_ARRAY(&p->arena, const char *, (size_t)n_words + 1);
     int32_t n_inputs = 0;
-    *c = (r2i_data_choice){ .folders =
-                                R2I_ARENA_ARRAY(&p->arena, const char *, (size_t)n_words + 1) };
+    *c =
+        (r2i_data_choice){ .folders = R2I_ARENA_ARRAY(&p->arena, const char *, (size_t)n_words + 1),
+                           .is_made = c->is_made };
     if (inputs == NULL || c->folders == NULL)
         return r2i_fail(err, R2_E_NOMEM, "no memory for names of data");
     for (int32_t i = 0; i < n_words; i++) {

@@ -14,6 +14,7 @@ typedef struct {
     int32_t n_folders;
     const char *made;    /* the one of them that was made here, or NULL */
     r2_data_split train; /* of all folders together */
+    bool is_made;        /* set by the caller: RUN/data is there, another process has made it */
 } r2i_data_choice;
 
 /* Folders of `r2lm data prep` are taken as they are; all else among `words` is prepared with `model`'s tokenizer

@@ -84,6 +84,7 @@ bool r2i_train_progress_step(void *user, const r2_train_report *r) {
     const bool is_tty = w->program->terminal.is_err_tty;
     const int64_t n_before = w->last.n_tokens;
     w->last = *r;
+    if (w->is_silent) return r2i_signals_pending() == 0;
     if (!open_metrics(w)) return false;
     if (r->step == 1 && r->n_cut > 0)
         r2i_program_note(w->program,

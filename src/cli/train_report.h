@@ -11,6 +11,7 @@ typedef struct {
     r2i_program *program; /* whose --output is the run's folder */
     FILE *metrics;        /* RUN/metrics.jsonl, from the first step on */
     int32_t run_tokens;
+    bool is_silent;       /* set by the caller: another process tells of this run */
     bool is_write_failed; /* it cannot be written, which ends the run */
     r2_train_report last;
     double validation_loss, validation_bpb; /* the last ones measured, or NAN */

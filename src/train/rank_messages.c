@@ -219,7 +219,7 @@ void r2i_ranks_sum_counts(r2_ranks *ranks, int64_t *counts, int32_t n, int64_t *
     }
 }
 
-/* What failed on all ranks alike is told as if it were one. */
+/* What failed on all ranks alike, or on the first one, is told as if it were alone. */
 static r2_status tell_first(const r2_ranks *ranks, const r2_error *all, r2_error *err) {
     int32_t first = 0;
     bool is_same = true;
@@ -228,7 +228,7 @@ static r2_status tell_first(const r2_ranks *ranks, const r2_error *all, r2_error
     if (first == ranks->n) return R2_OK;
     for (int32_t r = 0; r < ranks->n; r++)
         is_same &= strncmp(all[r].text, all[first].text, sizeof all[r].text) == 0;
-    if (is_same) return r2i_fail(err, all[first].code, "%.239s", all[first].text);
+    if (is_same || first == 0) return r2i_fail(err, all[first].code, "%.239s", all[first].text);
     return r2i_fail(err, all[first].code, "rank %d of %d: %.200s", first, ranks->n,
                     all[first].text);
 }
