@@ -167,9 +167,11 @@ typedef struct {
     /* Of it: F32 masters, gradients, moments; what grows with the batch, and of that what the forward
      * pass keeps for the way back. */
     int64_t masters_bytes, gradients_bytes, moments_bytes, activations_bytes, kept_bytes;
+    int64_t file_bytes; /* of weights that steps read from the mapped file; not in memory_bytes */
     int64_t n_steps;
     int32_t n_threads;
     bool has_mtp;
+    bool is_initial; /* the model has the random weights of r2_model_init */
 } r2_trainer_info;
 
 /* Opens a model for training: all of its numbers get F32 masters, whatever the file holds.  16 bytes
@@ -386,6 +388,22 @@ typedef struct {
  * Otherwise as r2_trainer_open, r2_data_check (R2_E_CHECKSUM, R2_E_MISMATCH) and r2_trainer_save;
  * R2_E_ARGUMENT: numbers that make no run, no documents. */
 R2_API R2_CHECKED r2_status r2_train(const r2_train_options *options, r2_error *err);
+
+typedef struct {
+    r2_trainer_info trainer; /* as the run would have it */
+    int64_t teacher_bytes;   /* of distillation */
+    int64_t memory_bytes;    /* of the run: trainer, teacher, weights read from a mapped file */
+    double flops_per_token;  /* forward and backward: 6 per active parameter, and attention's */
+    double active_flops_per_token; /* without attention's: what shares of a machine's peak are counted by */
+    int64_t n_train_tokens, n_validation_tokens; /* of the data, once */
+    int64_t step_tokens;                         /* of one step, where all batches are full */
+} r2_train_plan_result;
+
+/* What r2_train would take.  Memory is that of the run's own allocations, made without being used; data
+ * are known by their manifests and not read.  `options` as for r2_train, where n_steps, lr and warm-up do
+ * not matter.  Errors as of r2_train. */
+R2_API R2_CHECKED r2_status r2_train_plan(r2_train_plan_result *out,
+                                          const r2_train_options *options, r2_error *err);
 
 #ifdef __cplusplus
 }

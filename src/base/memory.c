@@ -64,7 +64,8 @@ void *r2i_memory_map(r2i_heap *heap, size_t n_bytes) {
     const size_t n = mapped_bytes(n_bytes);
     size_t span;
     if (n == 0 || !r2i_add_size(n, HUGE_PAGE_BYTES, &span) || !reserve(heap, n)) return NULL;
-    uint8_t *base = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | (heap->is_plan ? MAP_NORESERVE : 0);
+    uint8_t *base = mmap(NULL, span, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (base == MAP_FAILED) {
         atomic_fetch_sub(&heap->used_bytes, n);
         return NULL;

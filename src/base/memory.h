@@ -5,6 +5,7 @@
 #ifndef R2I_MEMORY_H
 #define R2I_MEMORY_H
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include "r2lm/status.h"
 
@@ -14,6 +15,7 @@ typedef struct {
     void (*release)(void *user, void *memory, size_t n_bytes);
     void *user;
     size_t limit_bytes; /* 0: none */
+    bool is_plan;       /* r2i_memory_map gives more than the machine has: nothing will be written */
     _Atomic size_t used_bytes;
     _Atomic size_t n_calls; /* allocations so far: tests hold it constant between two tokens */
 } r2i_heap;

@@ -54,6 +54,13 @@ size_t r2i_model_packed_bytes(r2_model *model);
 R2_CHECKED r2_status r2i_model_check_computes(const r2_model *model, r2_error *err);
 /* R2_E_IO when a mapped file has become shorter: reading what is gone would end the process. */
 R2_CHECKED r2_status r2i_model_check_intact(const r2_model *model, r2_error *err);
+/* model_files.c: bytes of the files; giving all their pages back; whether the weights are random ones,
+ * which r2_model_init says in the file's metadata. */
+#define R2I_STATE_KEY "r2lm.state"
+#define R2I_STATE_INITIAL "initial"
+int64_t r2i_model_file_bytes(const r2_model *model);
+void r2i_model_forget_files(const r2_model *model);
+bool r2i_model_is_initial(const r2_model *model);
 /* A line for the embedding program's log, if it wants one. */
 void r2i_model_log(const r2_model *model, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

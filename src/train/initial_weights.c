@@ -194,6 +194,7 @@ r2_status r2_model_init(const char *folder, const char *out, const r2_model_init
                                            .config = m.own,
                                            .out = out,
                                            .is_forced = o->is_forced,
+                                           .is_initial = true,
                                            .heap = &heap,
                                            .n = m.n,
                                            .describe = describe,

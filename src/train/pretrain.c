@@ -12,11 +12,11 @@
 #include "model/model.h"
 #include "train/data_stream.h"
 #include "train/distill.h"
+#include "train/run_plan.h"
 #include "train/run_ranks.h"
 #include "train/target_bytes.h"
 #include "train/trainer_model.h"
 
-enum { DEFAULT_RUN_TOKENS = 512, DEFAULT_BATCH_TOKENS = 4096 };
 static const double pi = 3.141592653589793, decay_share = 0.25, cosine_end = 0.1;
 
 typedef struct {
@@ -73,13 +73,9 @@ static r2_status check_options(const r2_train_options *o, r2_error *err) {
 }
 
 static r2_status open_trainer(train_run *r) {
-    r2_trainer_options options = r->o->trainer;
-    r->batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : DEFAULT_BATCH_TOKENS;
-    r->run_tokens = r->o->run_tokens > 0 ? r->o->run_tokens : DEFAULT_RUN_TOKENS;
-    if (r->run_tokens > r->batch_tokens) r->run_tokens = r->batch_tokens;
-    options.batch_tokens = r->batch_tokens;
-    options.document_tokens = r->run_tokens;
-    options.takes_soft_targets = r->o->distill != NULL;
+    const r2_trainer_options options = r2i_run_trainer_options(r->o);
+    r->batch_tokens = options.batch_tokens;
+    r->run_tokens = options.document_tokens;
     R2I_TRY(r2_trainer_open(&r->trainer, r->o->model, &options, r->err));
     r->heap = &r2i_trainer_model(r->trainer)->heap;
     r2i_arena_init(&r->arena, r->heap, 1 << 18, 0);

@@ -131,6 +131,7 @@ static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, bool i
     R2I_TRY(set_limits(t, o, err));
     R2I_TRY(r2i_pool_create(&t->pool, n_threads, &m->heap, err));
     R2I_TRY(create_parameters(t, o, !is_plan, err));
+    if (t->parameters.lora == NULL) r2i_model_forget_files(m); /* the masters are copies */
     R2I_TRY(divide_work(t, o, err));
     t->masters_bytes = t->gradients_bytes = t->parameters.n_values * sizeof(float);
     t->moments_bytes = *used;
@@ -147,8 +148,8 @@ static r2_status create_parts(r2_trainer *t, const r2_trainer_options *o, bool i
     return r2i_fail(err, R2_E_NOMEM, "no memory for batches of %d tokens", t->limits.cap_rows);
 }
 
-static r2_status open_trainer(r2_trainer **out, const char *path, const r2_trainer_options *options,
-                              bool is_plan, r2_error *err) {
+r2_status r2i_trainer_open(r2_trainer **out, const char *path, const r2_trainer_options *options,
+                           bool is_plan, r2_error *err) {
     static const r2_trainer_options defaults = { 0 };
     const r2_trainer_options *o = options != NULL ? options : &defaults;
     const r2_model_options model_options = {
@@ -163,6 +164,7 @@ static r2_status open_trainer(r2_trainer **out, const char *path, const r2_train
         return r2i_fail(err, R2_E_NOMEM, "no memory for a trainer");
     }
     t->model = model;
+    model->heap.is_plan = is_plan;
     (void)snprintf(t->path, sizeof t->path, "%s", path);
     const r2_status status = create_parts(t, o, is_plan, err);
     if (status != R2_OK)
@@ -174,14 +176,14 @@ static r2_status open_trainer(r2_trainer **out, const char *path, const r2_train
 
 r2_status r2_trainer_open(r2_trainer **out, const char *path, const r2_trainer_options *options,
                           r2_error *err) {
-    return open_trainer(out, path, options, false, err);
+    return r2i_trainer_open(out, path, options, false, err);
 }
 
 r2_status r2_trainer_plan(r2_trainer_info *out, const char *path, const r2_trainer_options *options,
                           r2_error *err) {
     r2_trainer *t;
     *out = (r2_trainer_info){ 0 };
-    R2I_TRY(open_trainer(&t, path, options, true, err));
+    R2I_TRY(r2i_trainer_open(&t, path, options, true, err));
     r2_trainer_get_info(t, out);
     r2_trainer_close(t);
     return R2_OK;
@@ -203,6 +205,9 @@ void r2_trainer_get_info(const r2_trainer *t, r2_trainer_info *out) {
                               .moments_bytes = (int64_t)t->moments_bytes,
                               .activations_bytes = (int64_t)t->activations_bytes,
                               .kept_bytes = (int64_t)r2i_backward_kept_bytes(t->backward),
+                              .file_bytes =
+                                  t->parameters.lora != NULL ? r2i_model_file_bytes(t->model) : 0,
+                              .is_initial = r2i_model_is_initial(t->model),
                               .n_steps = n_steps_of(t),
                               .n_threads = r2i_pool_threads(t->pool),
                               .has_mtp = t->model->weights.has_mtp };

@@ -4,6 +4,10 @@
 #include "base/pool.h"
 #include "r2lm/train.h"
 
+/* r2_trainer_open; as a plan it takes address space alone and must not compute. */
+R2_CHECKED r2_status r2i_trainer_open(r2_trainer **out, const char *path,
+                                      const r2_trainer_options *options, bool is_plan,
+                                      r2_error *err);
 /* The model that it trains; its own. */
 r2_model *r2i_trainer_model(r2_trainer *trainer);
 typedef struct {

@@ -10,6 +10,7 @@
 #include "files/atomic_folder.h"
 #include "files/atomic_write.h"
 #include "files/mapping.h"
+#include "model/model.h"
 
 enum { PATH_BYTES = 4400, MAX_CONFIG_BYTES = 1 << 16 };
 
@@ -89,6 +90,8 @@ static r2_status fill_file(const r2i_weights_folder *f, r2i_safetensors_writer *
                            float *row, uint16_t *rounded, r2_error *err) {
     const r2i_dtype dtype = f->is_bf16 ? R2I_DTYPE_BF16 : R2I_DTYPE_F32;
     R2I_TRY(r2i_safetensors_writer_add_metadata(w, "format", "pt", err));
+    if (f->is_initial)
+        R2I_TRY(r2i_safetensors_writer_add_metadata(w, R2I_STATE_KEY, R2I_STATE_INITIAL, err));
     for (int32_t i = 0; i < f->n; i++) {
         r2i_made_tensor t;
         f->describe(f->user, i, &t);

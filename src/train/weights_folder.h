@@ -21,6 +21,7 @@ typedef struct {
     const json_t *config; /* config.json; NULL: the source's */
     const char *out;
     bool is_forced, is_bf16;
+    bool is_initial; /* random weights, which the file's metadata say (model.h: R2I_STATE_KEY) */
     r2i_heap *heap;
     int32_t n; /* tensors */
     /* Tensor i, and row r of it as F32 [n_cols]. */
