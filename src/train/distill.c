@@ -1,6 +1,7 @@
 #include "train/distill.h"
 
 #include "base/failure.h"
+#include "train/teacher.h"
 
 struct r2i_distill {
     const r2_distill_options *options;
@@ -27,6 +28,10 @@ void r2i_distill_close(r2i_distill *d) {
     if (d == NULL) return;
     r2_teacher_close(d->teacher);
     r2i_heap_give(d->heap, d, sizeof *d);
+}
+
+int64_t r2i_distill_bytes(const r2i_distill *d) {
+    return d != NULL ? r2i_teacher_bytes(d->teacher) : 0;
 }
 
 r2_status r2i_distill_soften(r2i_distill *d, r2_training_batch *batch, r2_error *err) {

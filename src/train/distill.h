@@ -14,4 +14,6 @@ void r2i_distill_close(r2i_distill *distill);
 /* Gives the batch its soft targets; they are valid until the next call. */
 R2_CHECKED r2_status r2i_distill_soften(r2i_distill *distill, r2_training_batch *batch,
                                         r2_error *err);
+/* Memory of the teacher. */
+int64_t r2i_distill_bytes(const r2i_distill *distill);
 #endif

@@ -253,9 +253,10 @@ static r2_status run_steps(train_run *r) {
     r2_trainer_info info;
     bool goes_on = true;
     r2_trainer_get_info(r->trainer, &info);
-    r->report = (r2_train_report){ .n_steps = o->n_steps,
-                                   .n_cut = r->n_cut,
-                                   .memory_bytes = info.memory_bytes };
+    r->report =
+        (r2_train_report){ .n_steps = o->n_steps,
+                           .n_cut = r->n_cut,
+                           .memory_bytes = info.memory_bytes + r2i_distill_bytes(r->distill) };
     for (int64_t step = 1; goes_on && step <= o->n_steps; step++) {
         r->report.step = step;
         r->report.validation_loss = r->report.validation_bpb = (double)NAN;

@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "model/model.h"
 #include "train/data_manifest.h"
+#include "train/distill.h"
 #include "train/trainer_model.h"
 
 enum { DEFAULT_RUN_TOKENS = 512, DEFAULT_BATCH_TOKENS = 4096 };
@@ -47,6 +48,18 @@ static r2_status count_data(r2_data_split counts[R2I_N_SPLITS], const r2_train_o
     return R2_OK;
 }
 
+/* A teacher's panels are filled by and by: what is reserved counts. */
+static r2_status add_teacher(r2_train_plan_result *out, const r2_train_options *o,
+                             r2_trainer *trainer, r2_error *err) {
+    r2i_distill *distill;
+    if (o->distill == NULL) return R2_OK;
+    R2I_TRY(
+        r2i_distill_open(&distill, o->distill, trainer, &r2i_trainer_model(trainer)->heap, err));
+    out->teacher_bytes = r2i_distill_bytes(distill);
+    r2i_distill_close(distill);
+    return R2_OK;
+}
+
 static r2_status fill(r2_train_plan_result *out, const r2_train_options *o, r2_trainer *trainer,
                       r2_error *err) {
     r2_model *model = r2i_trainer_model(trainer);
@@ -54,7 +67,8 @@ static r2_status fill(r2_train_plan_result *out, const r2_train_options *o, r2_t
     const r2_trainer_options options = r2i_run_trainer_options(o);
     r2_trainer_get_info(trainer, &out->trainer); /* before anything else is taken */
     R2I_TRY(count_data(counts, o, &model->arena, err));
-    out->memory_bytes = out->trainer.memory_bytes + out->trainer.file_bytes;
+    R2I_TRY(add_teacher(out, o, trainer, err));
+    out->memory_bytes = out->trainer.memory_bytes + out->trainer.file_bytes + out->teacher_bytes;
     out->n_train_tokens = counts[R2I_SPLIT_TRAIN].n_tokens;
     out->n_validation_tokens = counts[R2I_SPLIT_VALIDATION].n_tokens;
     out->step_tokens = (int64_t)options.batch_tokens * (o->step_batches > 0 ? o->step_batches : 1);
