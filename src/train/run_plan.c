@@ -1,5 +1,5 @@
-/* run_plan.c - r2_train_plan: the run's parts are created in a heap that gives address space alone, so
- * what is predicted is what will be taken. */
+/* run_plan.c - r2_train_plan: the run's parts are created and not used, so what is predicted is what will
+ * be taken. */
 #include "train/run_plan.h"
 
 #include "base/checked.h"
@@ -80,12 +80,10 @@ static r2_status fill(r2_train_plan_result *out, const r2_train_options *o, r2_t
 }
 
 r2_status r2_train_plan(r2_train_plan_result *out, const r2_train_options *options, r2_error *err) {
-    r2_trainer_options trainer_options = r2i_run_trainer_options(options);
+    const r2_trainer_options trainer_options = r2i_run_trainer_options(options);
     r2_trainer *trainer;
     *out = (r2_train_plan_result){ 0 };
-    trainer_options.host.allocate = r2i_sparse_allocate;
-    trainer_options.host.release = r2i_sparse_release;
-    R2I_TRY(r2_trainer_open(&trainer, options->model, &trainer_options, err));
+    R2I_TRY(r2i_trainer_open(&trainer, options->model, &trainer_options, true, err));
     const r2_status status = fill(out, options, trainer, err);
     r2_trainer_close(trainer);
     return status;
