@@ -1,0 +1,109 @@
+"""mpirun r2lm train from outside: several processes learn what one does, the same every time, and end together when one cannot go on."""
+import json, os, shutil, subprocess
+import pytest
+from cli_client import DATA, NUMBERS, OK, PROGRAM, SOURCE, USAGE, here, home, one_line, r2lm   # noqa: F401  (fixtures)
+from test_train import digest, metrics, small_model, texts
+
+PLUGIN = os.path.join(os.path.dirname(PROGRAM), "libr2lm_mpi.so")
+pytestmark = pytest.mark.skipif(not (shutil.which("mpirun") and os.path.exists(PLUGIN)), reason="no mpirun, or r2lm was built without MPI")
+# Containers run as root; there may be fewer cores than ranks; MPI keeps memory until the end.
+ENVIRONMENT = dict(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
+                   ASAN_OPTIONS="detect_leaks=0:" + os.environ.get("ASAN_OPTIONS", ""))
+BATCHES = ["--batch-tokens", 256, "--run-tokens", 64, "--accumulate", 6, "--arithmetic", "f32", "--type", "f32", "--clip", 0.5, "-t", 1]
+
+
+def mpirun(n, *arguments, code=OK, program=PROGRAM, timeout=120):
+    """n processes, or what each of several commands is given: [[...], [...]]."""
+    parts = [["-n", "1", program, *map(str, a)] for a in n] if isinstance(n, list) else [["-n", str(n), program, *map(str, arguments)]]
+    command = ["mpirun", *[word for i, part in enumerate(parts) for word in ([":"] if i else []) + part]]
+    done = subprocess.run(command, capture_output=True, timeout=timeout, env=dict(os.environ, **ENVIRONMENT), text=True, errors="replace")
+    assert done.returncode == code, (command, done.returncode, done.stdout[-500:], done.stderr[-2000:])
+    return done
+
+
+def moe_model(name="start"):
+    """DeepSeek-V3's blocks, small: latent attention, experts with balancing, a prediction module."""
+    config = json.load(open(os.path.join(SOURCE, "tests/golden/deepseek_v3/config.json")))
+    del config["vocab_size"]
+    return small_model(name, **config)
+
+
+def pretrain(model, run, *flags): return ["train", "pretrain", "data", "-m", model, "-o", run, *BATCHES, *flags]
+
+
+def assert_same_numbers(one, other, tolerance=1e-5):
+    a, b = metrics(one), metrics(other)
+    assert len(a) == len(b) > 0
+    for x, y in zip(a, b):
+        assert x["tokens"] == y["tokens"] and x["targets"] == y["targets"] and x["lr"] == y["lr"]
+        for name in ("loss", "gradient_norm", "validation_loss", "mtp_loss", "expert_load"):
+            assert (name in x) == (name in y)
+            if name in x: assert y[name] == pytest.approx(x[name], rel=tolerance), (name, x["step"])
+
+
+@pytest.mark.parametrize("kind", ["dense", "experts"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_ranks_learn_what_one_process_does(kind, optimizer):
+    model = small_model() if kind == "dense" else moe_model()
+    texts(model)
+    flags = ["--steps", 5, "--lr", 0.003, "--warmup", 1, "--validate-every", 3, "--optimizer", optimizer]
+    if kind == "experts": flags += ["--mtp-weight", 0.3, "--balance-rate", 0.001, "--balance", 0.001]
+    r2lm(*pretrain(model, "one", *flags))
+    done = mpirun(2, *pretrain(model, "two", *flags))
+    assert done.stdout == "two/model\n" and done.stderr.count("step 5/5") == 1           # the first rank alone tells of it
+    assert_same_numbers("one", "two")
+    # Twice the same bits, for any number of threads.
+    mpirun(2, *pretrain(model, "again", *flags, "-t", 2))
+    assert digest("again/model") == digest("two/model") != digest(model)
+    if kind == "dense":
+        mpirun(3, *pretrain(model, "three", *flags))
+        assert_same_numbers("one", "three")
+
+
+def test_what_cannot_be_trained_is_said_once():
+    model = small_model()
+    texts(model)
+    line = one_line(mpirun(2, *pretrain(model, "few", "--accumulate", 1), code=USAGE).stderr)
+    assert "at least as many batches per step as ranks (2), found 1" in line
+    assert "nowhere" in one_line(mpirun(2, *pretrain("nowhere", "x"), code=DATA).stderr)
+    os.mkdir("taken")
+    assert "exists already" in one_line(mpirun(2, *pretrain(model, "taken"), code=USAGE).stderr)
+    assert not os.path.exists("few") and os.listdir("taken") == []
+
+
+def test_numbers_that_are_none_end_all_ranks():
+    model = small_model()
+    texts(model)
+    done = mpirun(2, *pretrain(model, "wild", "--steps", 60, "--lr", 90, "--warmup", 0, "--clip", 0), code=NUMBERS)
+    assert "no finite number" in one_line(done.stderr) and not os.path.exists("wild/model")
+
+
+def test_ranks_that_differ_are_named():
+    model = small_model()
+    texts(model)
+    line = one_line(mpirun([pretrain(model, "a", "--lr", 0.01), pretrain(model, "a", "--lr", 0.02)], code=DATA).stderr)
+    assert "rank 1 of 2: expected the same options as rank 0" in line
+    r2lm("train", "init", "seed", "-o", "other", "--seed", 9)
+    line = one_line(mpirun([pretrain(model, "a"), pretrain(model, "a"), pretrain("other", "a")], code=DATA).stderr)
+    assert "rank 2 of 3: expected the same weights to begin with as rank 0" in line
+    assert not os.path.exists("a")
+
+
+def test_chats_are_prepared_by_one_rank():
+    model = small_model()
+    with open("chats.jsonl", "w") as out:
+        for i in range(80): print(json.dumps(dict(messages=[dict(role="user", content=f"what is {i}"), dict(role="assistant", content=f"{i} is {i}")])), file=out)
+    flags = ["-m", model, *BATCHES, "--steps", 2, "--accumulate", 2]
+    r2lm("train", "sft", "chats.jsonl", "-o", "one", *flags)
+    mpirun(2, "train", "sft", "chats.jsonl", "-o", "two", *flags)
+    assert_same_numbers("one", "two")
+
+
+def test_without_the_plugin_it_says_what_to_install():
+    model = small_model()
+    texts(model)
+    os.mkdir("bin")
+    shutil.copy(PROGRAM, "bin/r2lm")
+    line = one_line(mpirun(2, *pretrain(model, "a"), program="bin/r2lm", code=DATA).stderr)
+    assert "started as 2 processes" in line and "libopenmpi-dev" in line
+    r2lm(*pretrain(model, "alone", "--steps", 1))
