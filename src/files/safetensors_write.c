@@ -19,7 +19,8 @@ typedef struct {
 struct r2i_safetensors_writer {
     r2i_heap *heap;
     r2i_atomic_file *file;
-    r2_status status; /* of the first failure; sticks */
+    r2i_checksum *sum; /* NULL: none is wanted */
+    r2_status status;  /* of the first failure; sticks */
     json_t *root;     /* the header */
     r2i_buffer pieces;
     size_t n_tensors;
@@ -138,7 +139,9 @@ static const piece *piece_at(const r2i_safetensors_writer *w, size_t i) {
 }
 
 static void emit(r2i_safetensors_writer *w, const void *bytes, size_t n, r2_error *err) {
-    if (w->status == R2_OK) w->status = r2i_atomic_write(w->file, bytes, n, err);
+    if (w->status != R2_OK) return;
+    w->status = r2i_atomic_write(w->file, bytes, n, err);
+    if (w->sum != NULL) r2i_checksum_add(w->sum, bytes, n);
 }
 
 /* Tensors at hand, and empty ones, up to the next one that is streamed. */
@@ -180,6 +183,11 @@ static void write_header(r2i_safetensors_writer *w, r2_error *err) {
         emit(w, spaces, n_spaces, err);
     }
     r2i_buffer_destroy(&h.text);
+}
+
+void r2i_safetensors_writer_sum(r2i_safetensors_writer *writer, r2i_checksum *sum) {
+    r2i_checksum_begin(sum);
+    writer->sum = sum;
 }
 
 r2_status r2i_safetensors_writer_begin(r2i_safetensors_writer *writer, const char *path,

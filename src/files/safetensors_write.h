@@ -5,6 +5,7 @@
  * wide elements before narrow ones if readers are to find every tensor aligned. */
 #ifndef R2I_SAFETENSORS_WRITE_H
 #define R2I_SAFETENSORS_WRITE_H
+#include "base/hash.h"
 #include "files/safetensors.h"
 
 typedef struct r2i_safetensors_writer r2i_safetensors_writer;
@@ -23,6 +24,8 @@ R2_CHECKED r2_status r2i_safetensors_writer_add_tensor(r2i_safetensors_writer *w
                                                        const char *name, r2i_dtype dtype,
                                                        int32_t n_dims, const int64_t *shape,
                                                        const void *bytes, r2_error *err);
+/* Every byte of the file is added to *sum as well, from begin to finish; borrowed until then. */
+void r2i_safetensors_writer_sum(r2i_safetensors_writer *writer, r2i_checksum *sum);
 /* Writes the header. */
 R2_CHECKED r2_status r2i_safetensors_writer_begin(r2i_safetensors_writer *writer, const char *path,
                                                   r2_error *err);
