@@ -35,8 +35,9 @@ R2_CHECKED r2_status r2i_state_write_shard(r2i_state_shard *out, const char *fol
 /* Writes the manifest: from now on the step exists.  All shards must have been written. */
 R2_CHECKED r2_status r2i_state_commit(const char *folder, const r2i_state_manifest *manifest,
                                       r2i_heap *heap, r2_error *err);
-/* Removes a step; one that is not there is removed already.  R2_E_IO: some of it is left. */
-R2_CHECKED r2_status r2i_state_remove(const char *folder, int64_t step, r2_error *err);
+/* Removes a step; one that is not there is removed already.  R2_E_IO: some of it is left, but nothing
+ * that would open. */
+r2_status r2i_state_remove(const char *folder, int64_t step, r2_error *err);
 
 /* Steps that have a folder, newest first; *out [*n] is given back with the heap (*n * 8 bytes).
  * No such folder: none. */

@@ -4,19 +4,23 @@
  *
  * The loss of a step is the mean of its batches' means. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/failure.h"
 #include "files/atomic_folder.h"
 #include "model/model.h"
+#include "train/checkpoint.h"
 #include "train/data_stream.h"
 #include "train/distill.h"
+#include "train/run_identity.h"
 #include "train/run_plan.h"
 #include "train/run_ranks.h"
 #include "train/target_bytes.h"
 #include "train/trainer_model.h"
 
+enum { DEFAULT_KEPT = 2 };
 static const double pi = 3.141592653589793, decay_share = 0.25, cosine_end = 0.1;
 
 typedef struct {
@@ -32,6 +36,10 @@ typedef struct {
     int32_t batch_tokens, run_tokens;
     int32_t *lengths; /* [batch_tokens] */
     r2_train_report report;
+    r2i_checkpoint checkpoint; /* folder NULL: none are written */
+    json_t *identity;
+    r2i_run_totals totals;
+    int64_t saved_step; /* of the newest checkpoint; 0: none */
     r2_error *err;
 } train_run;
 
@@ -62,13 +70,16 @@ static r2_status check_options(const r2_train_options *o, r2_error *err) {
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected 1 to %d folders of data, found %d",
                         R2I_MAX_SOURCES, o->n_data);
     if (o->step_batches < 0 || o->run_tokens < 0 || o->warmup_steps < 0 ||
-        o->warmup_steps >= o->n_steps || o->validate_every < 0 || o->validate_batches < 0)
+        o->warmup_steps >= o->n_steps || o->validate_every < 0 || o->validate_batches < 0 ||
+        o->checkpoint_every < 0 || o->keep_last < 0)
         return r2i_fail(err, R2_E_ARGUMENT,
                         "training: expected numbers from 0 on and fewer steps of warm-up (%d) than "
                         "steps (%d)",
                         o->warmup_steps, o->n_steps);
     if (!(o->step.lr > 0 && isfinite(o->step.lr)) || !(o->mtp_weight >= 0))
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected a learning rate above 0");
+    if (o->checkpoints == NULL && (o->is_resuming || o->checkpoint_every > 0))
+        return r2i_fail(err, R2_E_ARGUMENT, "training: expected a folder for checkpoints");
     return R2_OK;
 }
 
@@ -104,7 +115,7 @@ static r2_status open_sets(train_run *r) {
 
 /* A stream over all sets that have documents in the split; *out stays NULL without any. */
 static r2_status open_stream(const train_run *r, r2i_split split, bool is_once,
-                             r2i_data_stream **out) {
+                             const r2i_data_place *place, r2i_data_stream **out) {
     r2i_data_source sources[R2I_MAX_SOURCES];
     int32_t n = 0;
     *out = NULL;
@@ -121,7 +132,7 @@ static r2_status open_stream(const train_run *r, r2i_split split, bool is_once,
                                               .batch_tokens = r->batch_tokens,
                                               .seed = r->o->seed,
                                               .is_once = is_once };
-    return r2i_data_stream_open(out, &options, NULL, r->heap, r->err);
+    return r2i_data_stream_open(out, &options, place, r->heap, r->err);
 }
 
 /* ---- batches ---- */
@@ -167,7 +178,7 @@ static r2_status validate(train_run *r) {
     r2_status status = R2_OK;
     double loss = 0;
     int64_t n_targets = 0, n_bytes = 0;
-    R2I_TRY(open_stream(r, R2I_SPLIT_VALIDATION, true, &stream));
+    R2I_TRY(open_stream(r, R2I_SPLIT_VALIDATION, true, NULL, &stream));
     if (stream == NULL) return R2_OK;
     for (int32_t i = 0;
          status == R2_OK && (r->o->validate_batches == 0 || i < r->o->validate_batches); i++) {
@@ -247,28 +258,111 @@ static r2_status run_step(train_run *r) {
     return R2_OK;
 }
 
+/* ---- checkpoints ---- */
+
+static r2_status open_checkpoints(train_run *r) {
+    const r2_train_options *o = r->o;
+    if (o->checkpoints == NULL) return R2_OK;
+    r2i_adamw *adamw = r2i_trainer_adamw(r->trainer);
+    const r2i_run_identity identity = { .options = o,
+                                        .parameters = adamw->parameters,
+                                        .sets = r->sets,
+                                        .batch_tokens = r->batch_tokens,
+                                        .run_tokens = r->run_tokens };
+    r->identity = r2i_run_identity_make(&identity);
+    if (r->identity == NULL) return r2i_fail(r->err, R2_E_NOMEM, "no memory for checkpoints");
+    r->checkpoint = (r2i_checkpoint){ .folder = o->checkpoints,
+                                      .adamw = adamw,
+                                      .identity = r->identity,
+                                      .keep_last = o->keep_last > 0 ? o->keep_last : DEFAULT_KEPT,
+                                      .heap = r->heap };
+    r->totals.place.source = -1;
+    if (!o->is_resuming) return R2_OK;
+    R2I_TRY(r2i_checkpoint_resume(&r->checkpoint, &r->totals, r->err));
+    r->saved_step = r->totals.step;
+    return R2_OK;
+}
+
+/* Behind the report of the step; false: the run ends with *r->err. */
+static bool write_checkpoint(train_run *r) {
+    const r2_train_options *o = r->o;
+    const r2_train_report *p = &r->report;
+    const r2i_run_totals before = r->totals;
+    r2_error err = { R2_OK, "" };
+    r->totals.step = p->step;
+    r->totals.n_tokens = p->n_tokens;
+    r->totals.n_targets = p->n_targets;
+    r->totals.seconds = p->seconds_all;
+    if (p->validation_loss < before.best_loss ||
+        (before.best_step == 0 && isfinite(p->validation_loss))) {
+        r->totals.best_step = p->step;
+        r->totals.best_loss = p->validation_loss;
+    }
+    const r2_status status = r2i_checkpoint_write(&r->checkpoint, &r->totals, &err);
+    if (status == R2_OK)
+        r->saved_step = p->step;
+    else
+        r->totals = before;
+    if (o->checkpointed == NULL || o->checkpointed(o->user, p->step, o->checkpoints, &err))
+        return true;
+    *r->err = err;
+    return false;
+}
+
+static bool is_checkpoint_due(const train_run *r, bool goes_on) {
+    const r2_train_options *o = r->o;
+    const int64_t step = r->report.step;
+    if (o->checkpoints == NULL) return false;
+    return !goes_on || step == o->n_steps ||
+           (o->checkpoint_every > 0 && step % o->checkpoint_every == 0);
+}
+
+/* Numbers that got out of hand: where to go back to. */
+static r2_status name_last_checkpoint(train_run *r, r2_status status) {
+    char step[R2I_STATE_STEP_BYTES], text[sizeof r->err->text];
+    if (status != R2_E_RANGE || r->saved_step == 0) return status;
+    r2i_state_step_name(step, r->saved_step);
+    (void)snprintf(text, sizeof text, "%s", r->err->text);
+    return r2i_fail(r->err, status, "%.120s; the last checkpoint is %.80s/%s", text,
+                    r->o->checkpoints, step);
+}
+
+/* ---- the run ---- */
+
 static r2_status run_steps(train_run *r) {
     const r2_train_options *o = r->o;
     const int64_t start = r2i_clock_ns();
+    const int64_t first = r->totals.step + 1;
+    const double seconds_before = r->totals.seconds;
     r2_trainer_info info;
     bool goes_on = true;
     r2_trainer_get_info(r->trainer, &info);
     r->report =
         (r2_train_report){ .n_steps = o->n_steps,
+                           .n_tokens = r->totals.n_tokens,
+                           .n_targets = r->totals.n_targets,
                            .n_cut = r->n_cut,
                            .memory_bytes = info.memory_bytes + r2i_distill_bytes(r->distill) };
-    for (int64_t step = 1; goes_on && step <= o->n_steps; step++) {
+    for (int64_t step = first; goes_on && step <= o->n_steps; step++) {
         r->report.step = step;
         r->report.validation_loss = r->report.validation_bpb = (double)NAN;
-        R2I_TRY(run_step(r));
+        const r2_status status = run_step(r);
+        if (status != R2_OK) return name_last_checkpoint(r, status);
+        if (step == first && o->checkpoints != NULL) /* of an earlier run, or damaged */
+            R2I_TRY(r2i_checkpoint_clear(&r->checkpoint, step, r->err));
         if (step == o->n_steps || (o->validate_every > 0 && step % o->validate_every == 0))
             R2I_TRY(validate(r));
-        r->report.seconds_all = (double)(r2i_clock_ns() - start) * 1e-9;
+        r->report.seconds_all = seconds_before + (double)(r2i_clock_ns() - start) * 1e-9;
         double n_stopping = o->report != NULL && !o->report(o->user, &r->report);
         R2I_TRY(r2i_run_sum(o->trainer.ranks, &n_stopping, 1, r->err));
         goes_on = n_stopping == 0;
+        if (is_checkpoint_due(r, goes_on) && !write_checkpoint(r)) return r->err->code;
     }
     return R2_OK;
+}
+
+static bool may_replace(const r2_train_options *o) {
+    return o->is_forced || o->is_resuming;
 }
 
 /* What will be written at the end is found impossible at the beginning. */
@@ -280,7 +374,7 @@ static r2_status check_output(const train_run *r) {
                         "%.150s: expected a model folder to train, found a GGUF file; convert it "
                         "first",
                         r->o->model);
-    R2I_TRY(r2i_atomic_folder_begin(&folder, r->o->out, r->o->is_forced, "config.json", r->heap,
+    R2I_TRY(r2i_atomic_folder_begin(&folder, r->o->out, may_replace(r->o), "config.json", r->heap,
                                     r->err));
     r2i_atomic_folder_abandon(folder);
     return R2_OK;
@@ -292,7 +386,9 @@ static r2_status open_all(train_run *r) {
     R2I_TRY(open_sets(r));
     if (r->o->distill != NULL)
         R2I_TRY(r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->heap, r->err));
-    R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, false, &r->stream));
+    R2I_TRY(open_checkpoints(r));
+    R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, false, r->o->is_resuming ? &r->totals.place : NULL,
+                        &r->stream));
     if (r->stream == NULL)
         return r2i_fail(r->err, R2_E_ARGUMENT, "%.150s: no documents to train on", r->o->data[0]);
     return R2_OK;
@@ -304,7 +400,7 @@ static r2_status save(train_run *r) {
     r2_status status = R2_OK;
     if (r->o->out == NULL) return R2_OK;
     if (r2_ranks_index(ranks) == 0)
-        status = r2_trainer_save(r->trainer, r->o->out, r->o->saves_f32, r->o->is_forced, r->err);
+        status = r2_trainer_save(r->trainer, r->o->out, r->o->saves_f32, may_replace(r->o), r->err);
     return r2_ranks_agree(ranks, status, r->err);
 }
 
@@ -323,6 +419,7 @@ r2_status r2_train(const r2_train_options *options, r2_error *err) {
     const r2_status status = run_all(&r);
     r2i_data_stream_close(r.stream);
     r2i_distill_close(r.distill);
+    json_decref(r.identity);
     for (int32_t i = 0; i < r.n_open; i++)
         r2i_data_set_close(&r.sets[i]);
     if (r.heap != NULL) r2i_arena_destroy(&r.arena);

@@ -226,6 +226,10 @@ r2i_trainer_limits r2i_trainer_get_limits(const r2_trainer *t) {
                                  t->limits.cap_documents, t->pool };
 }
 
+r2i_adamw *r2i_trainer_adamw(r2_trainer *trainer) {
+    return trainer->has_muon ? &trainer->muon.adamw : &trainer->adamw;
+}
+
 int32_t r2i_trainer_documents(const r2_trainer *trainer) {
     return trainer->limits.cap_documents;
 }

@@ -3,6 +3,7 @@
 #define R2I_TRAINER_MODEL_H
 #include "base/pool.h"
 #include "r2lm/train.h"
+#include "train/adamw.h"
 
 /* r2_trainer_open; as a plan it takes address space alone and must not compute. */
 R2_CHECKED r2_status r2i_trainer_open(r2_trainer **out, const char *path,
@@ -25,4 +26,6 @@ uint64_t r2i_trainer_hash_layout(const r2_trainer *trainer);
 uint64_t r2i_trainer_hash_values(const r2_trainer *trainer);
 /* Most documents of a batch. */
 int32_t r2i_trainer_documents(const r2_trainer *trainer);
+/* Its parameters and moments, whichever optimizer. */
+r2i_adamw *r2i_trainer_adamw(r2_trainer *trainer);
 #endif

@@ -1,0 +1,163 @@
+#include "train/checkpoint.h"
+
+#include <math.h>
+
+#include "base/failure.h"
+#include "files/json_read.h"
+#include "train/run_identity.h"
+
+enum { BLOCK_BYTES = 1 << 16 };
+
+/* ---- totals ---- */
+
+static json_t *place_to_json(const r2i_data_place *place) {
+    json_t *at = json_array();
+    int32_t n = R2I_MAX_SOURCES;
+    while (n > 0 && place->at[n - 1] == 0)
+        n--;
+    for (int32_t i = 0; i < n; i++) {
+        if (json_array_append_new(at, json_integer(place->at[i])) != 0) {
+            json_decref(at);
+            return NULL;
+        }
+    }
+    return json_pack("{s:I, s:i, s:I, s:o}", "drawn", (json_int_t)place->n_drawn, "source",
+                     place->source, "offset", (json_int_t)place->offset, "at", at);
+}
+
+static json_t *state_to_json(const r2i_checkpoint *c, const r2i_run_totals *t) {
+    json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:f, s:I, s:o}", "step", (json_int_t)t->step,
+                          "optimizer_steps", (json_int_t)c->adamw->n_steps, "tokens",
+                          (json_int_t)t->n_tokens, "targets", (json_int_t)t->n_targets, "seconds",
+                          t->seconds, "best_step", (json_int_t)t->best_step, "data",
+                          place_to_json(&t->place));
+    if (o == NULL) return NULL;
+    if ((t->best_step > 0 && json_object_set_new(o, "best_loss", json_real(t->best_loss)) != 0) ||
+        json_object_set_new(o, "run", json_deep_copy(c->identity)) != 0) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+static r2_status read_place(r2i_data_place *out, const json_t *o, const char *label,
+                            r2_error *err) {
+    const json_t *at;
+    *out = (r2i_data_place){ .source = -1 };
+    R2I_TRY(r2i_json_get_i64(o, label, "drawn", 0, INT64_MAX, &out->n_drawn, err));
+    R2I_TRY(r2i_json_get_i32(o, label, "source", -1, R2I_MAX_SOURCES - 1, &out->source, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "offset", 0, INT64_MAX, &out->offset, err));
+    R2I_TRY(r2i_json_get_tree(o, label, "at", JSON_ARRAY, &at, err));
+    if (json_array_size(at) > R2I_MAX_SOURCES)
+        return r2i_fail(err, R2_E_FORMAT, "%s: at: expected at most %d numbers, found %zu", label,
+                        R2I_MAX_SOURCES, json_array_size(at));
+    for (size_t i = 0; i < json_array_size(at); i++) {
+        const json_t *value = json_array_get(at, i);
+        out->at[i] = json_integer_value(value);
+        if (!json_is_integer(value) || out->at[i] < 0)
+            return r2i_fail(err, R2_E_FORMAT, "%s: at: expected counts of documents", label);
+    }
+    return R2_OK;
+}
+
+static r2_status read_state(r2i_run_totals *out, int64_t *n_optimizer_steps, const json_t *o,
+                            r2_error *err) {
+    static const char label[] = "checkpoint: state";
+    const json_t *data;
+    *out = (r2i_run_totals){ 0 };
+    R2I_TRY(r2i_json_get_i64(o, label, "step", 1, INT64_MAX, &out->step, err));
+    R2I_TRY(
+        r2i_json_get_i64(o, label, "optimizer_steps", 0, INT64_MAX, n_optimizer_steps, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "tokens", 0, INT64_MAX, &out->n_tokens, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "targets", 0, INT64_MAX, &out->n_targets, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "best_step", 0, INT64_MAX, &out->best_step, err));
+    R2I_TRY(r2i_json_get_tree(o, label, "data", JSON_OBJECT, &data, err));
+    out->seconds = json_number_value(json_object_get(o, "seconds"));
+    out->best_loss = json_number_value(json_object_get(o, "best_loss"));
+    return read_place(&out->place, data, label, err);
+}
+
+/* ---- writing ---- */
+
+static r2_status write_files(const r2i_checkpoint *c, const r2i_run_totals *t, r2i_arena *arena,
+                             r2_error *err) {
+    r2i_state_range *ranges;
+    size_t n_ranges;
+    r2i_state_shard shard;
+    R2I_TRY(r2i_trainer_check_finite(c->adamw, err));
+    R2I_TRY(r2i_trainer_ranges(c->adamw, arena, &ranges, &n_ranges, err));
+    R2I_TRY(r2i_state_begin(c->folder, t->step, err));
+    R2I_TRY(r2i_state_write_shard(&shard, c->folder, t->step, 0, 1, ranges, n_ranges, c->heap,
+                                  err));
+    const r2i_state_manifest manifest = {
+        .step = t->step, .n_shards = 1, .shards = &shard, .state = state_to_json(c, t)
+    };
+    if (manifest.state == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a checkpoint");
+    const r2_status status = r2i_state_commit(c->folder, &manifest, c->heap, err);
+    json_decref(manifest.state);
+    return status;
+}
+
+static r2_status verify(const r2i_checkpoint *c, int64_t step, r2_error *err) {
+    r2i_state *state;
+    R2I_TRY(r2i_state_open(&state, c->folder, step, c->heap, err));
+    r2i_state_close(state);
+    return R2_OK;
+}
+
+/* Newer ones than this are of a time that the run went back from.  What cannot be removed harms nobody
+ * and is tried again the next time. */
+static r2_status remove_others(const r2i_checkpoint *c, const r2i_run_totals *t, r2_error *err) {
+    int64_t *steps;
+    size_t n;
+    int32_t n_kept = 0;
+    R2I_TRY(r2i_state_list(&steps, &n, c->folder, c->heap, err));
+    for (size_t i = 0; i < n; i++) {
+        const bool is_last = steps[i] <= t->step && n_kept < c->keep_last;
+        n_kept += is_last;
+        if (!is_last && steps[i] != t->best_step)
+            (void)r2i_state_remove(c->folder, steps[i], NULL);
+    }
+    if (steps != NULL) r2i_heap_give(c->heap, steps, n * sizeof *steps);
+    return R2_OK;
+}
+
+r2_status r2i_checkpoint_clear(const r2i_checkpoint *c, int64_t first, r2_error *err) {
+    int64_t *steps;
+    size_t n;
+    r2_status status = R2_OK;
+    R2I_TRY(r2i_state_list(&steps, &n, c->folder, c->heap, err));
+    for (size_t i = 0; i < n && steps[i] >= first && status == R2_OK; i++)
+        status = r2i_state_remove(c->folder, steps[i], err);
+    if (steps != NULL) r2i_heap_give(c->heap, steps, n * sizeof *steps);
+    return status;
+}
+
+r2_status r2i_checkpoint_write(const r2i_checkpoint *c, const r2i_run_totals *totals,
+                               r2_error *err) {
+    r2i_arena arena;
+    r2i_arena_init(&arena, c->heap, BLOCK_BYTES, 0);
+    r2_status status = write_files(c, totals, &arena, err);
+    r2i_arena_destroy(&arena);
+    if (status == R2_OK) status = verify(c, totals->step, err);
+    if (status == R2_OK) return remove_others(c, totals, err);
+    /* An unfinished one takes room that the next may need.  The state of this very step may be on disk
+     * already and whole (a second try): its manifest went first then. */
+    (void)r2i_state_remove(c->folder, totals->step, NULL);
+    return status;
+}
+
+/* ---- and back ---- */
+
+r2_status r2i_checkpoint_resume(const r2i_checkpoint *c, r2i_run_totals *totals, r2_error *err) {
+    r2i_state *state;
+    int64_t n_optimizer_steps = 0;
+    R2I_TRY(r2i_state_open_newest(&state, c->folder, c->heap, err));
+    const json_t *o = r2i_state_get_manifest(state)->state;
+    r2_status status = r2i_run_identity_compare(json_object_get(o, "run"), c->identity, err);
+    if (status == R2_OK) status = read_state(totals, &n_optimizer_steps, o, err);
+    if (status == R2_OK) status = r2i_trainer_restore(c->adamw, state, err);
+    r2i_state_close(state);
+    if (status == R2_OK) c->adamw->n_steps = n_optimizer_steps;
+    return status;
+}

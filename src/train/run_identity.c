@@ -1,0 +1,88 @@
+#include "train/run_identity.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/failure.h"
+#include "base/hash.h"
+#include "files/json_read.h"
+
+/* Names and sizes of all that is trained. */
+static uint64_t hash_parameters(const r2i_parameters *p) {
+    uint64_t hash = R2I_HASH_SEED;
+    for (int32_t i = 0; i < p->n; i++) {
+        const r2i_parameter *one = &p->list[i];
+        const int32_t sizes[] = { one->n_rows, one->n_cols };
+        hash = r2i_hash_bytes(hash, one->name, sizeof one->name);
+        hash = r2i_hash_bytes(hash, sizes, sizeof sizes);
+    }
+    return hash;
+}
+
+static uint64_t hash_set(const r2i_data_set *set) {
+    uint64_t hash = R2I_HASH_SEED;
+    for (int32_t i = 0; i < set->manifest.n_shards; i++) {
+        const r2i_shard_entry *s = &set->manifest.shards[i];
+        const uint64_t about[] = { s->split, s->n_documents, s->checksum };
+        hash = r2i_hash_bytes(hash, about, sizeof about);
+    }
+    return hash;
+}
+
+static json_t *hex_of(uint64_t hash) {
+    char text[24];
+    (void)snprintf(text, sizeof text, "%016" PRIx64, hash);
+    return json_string(text);
+}
+
+static json_t *source_of(const r2i_run_identity *id, int32_t i) {
+    char text[64];
+    const double *shares = id->options->shares;
+    (void)snprintf(text, sizeof text, "%016" PRIx64 " x %.17g", hash_set(&id->sets[i]),
+                   shares != NULL ? shares[i] : 1);
+    return json_string(text);
+}
+
+json_t *r2i_run_identity_make(const r2i_run_identity *id) {
+    const r2_train_options *o = id->options;
+    const r2i_config *c = id->parameters->config;
+    char key[32];
+    json_t *out = json_pack(
+        "{s:s, s:i, s:i, s:i, s:i, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i}", "architecture",
+        c->architecture, "layers", c->n_layers, "width", c->d_model, "vocabulary", c->n_vocab,
+        "tensors", id->parameters->n, "names and sizes of tensors",
+        hex_of(hash_parameters(id->parameters)), "optimizer",
+        o->trainer.optimizer == R2_OPTIMIZER_MUON ? "muon" : "adamw", "arithmetic",
+        o->trainer.arithmetic == R2_ARITHMETIC_F32 ? "f32" : "fast", "seed", (json_int_t)o->seed,
+        "tokens of a batch", id->batch_tokens, "tokens of a document's part", id->run_tokens,
+        "batches of a step", o->step_batches > 0 ? o->step_batches : 1, "folders of data",
+        o->n_data);
+    for (int32_t i = 0; out != NULL && i < o->n_data; i++) {
+        (void)snprintf(key, sizeof key, "data %" PRId32, i + 1);
+        if (json_object_set_new(out, key, source_of(id, i)) == 0) continue;
+        json_decref(out);
+        out = NULL;
+    }
+    return out;
+}
+
+r2_status r2i_run_identity_compare(const json_t *of_checkpoint, const json_t *of_run,
+                                   r2_error *err) {
+    const char *key;
+    const json_t *value;
+    json_t *run = json_deep_copy(of_run); /* jansson's loop wants it writable */
+    r2_status status = run != NULL ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory to compare runs");
+    for (void *at = json_object_iter(run); at != NULL && status == R2_OK;
+         at = json_object_iter_next(run, at)) {
+        char wanted[64], found[64];
+        key = json_object_iter_key(at);
+        value = json_object_iter_value(at);
+        const json_t *other = json_object_get(of_checkpoint, key);
+        if (other != NULL && json_equal(other, value)) continue;
+        status = r2i_fail(err, R2_E_MISMATCH,
+                          "checkpoint: %s: expected %s as in this run, found %s", key,
+                          r2i_json_describe(value, wanted), r2i_json_describe(other, found));
+    }
+    json_decref(run);
+    return status;
+}

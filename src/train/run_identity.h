@@ -1,0 +1,23 @@
+/* run_identity.h - what a run must have in common with the checkpoint that it goes on from: the shape
+ * of the model, the optimizer, the data and how they are cut.  The learning rate, the number of steps,
+ * threads and the like may change. */
+#ifndef R2I_RUN_IDENTITY_H
+#define R2I_RUN_IDENTITY_H
+#include <jansson.h>
+
+#include "train/data_set.h"
+#include "train/parameters.h"
+
+typedef struct {
+    const r2_train_options *options;
+    const r2i_parameters *parameters;
+    const r2i_data_set *sets; /* [options->n_data] */
+    int32_t batch_tokens, run_tokens;
+} r2i_run_identity;
+
+/* An object of texts and numbers, the caller's; NULL: no memory. */
+json_t *r2i_run_identity_make(const r2i_run_identity *identity);
+/* R2_E_MISMATCH: the first thing that differs. */
+R2_CHECKED r2_status r2i_run_identity_compare(const json_t *of_checkpoint, const json_t *of_run,
+                                              r2_error *err);
+#endif
