@@ -339,7 +339,8 @@ typedef struct {
     double validation_bpb;       /* the same in bits per byte of text; NAN without a tokenizer */
     double lr, gradient_norm;
     double expert_load; /* largest over equal; 0: no experts */
-    double seconds;     /* of the step, validation not counted */
+    int64_t n_step_tokens;
+    double seconds; /* of the step, validation not counted */
     double seconds_all;
     int64_t memory_bytes;
 } r2_train_report;
@@ -365,10 +366,11 @@ typedef struct {
     uint64_t seed;             /* of the order of the data */
     bool is_forced, saves_f32; /* as in r2_trainer_save */
     /* Folder of checkpoints, made if need be; NULL: none.  One is written every checkpoint_every steps
-     * and where the run ends; kept are the last keep_last (0: 2) and that of the lowest validation loss.
-     * Whatever happens while one is written, those before stay whole. */
+     * and behind the last one (0: not), and wherever else a run is ended; kept are the last keep_last
+     * (0: 2) and that of the lowest validation loss measured at its own step.  Whatever happens while
+     * one is written, those before stay whole. */
     const char *checkpoints;
-    int32_t checkpoint_every; /* steps; 0: only where the run ends */
+    int32_t checkpoint_every;
     int32_t keep_last;
     /* Goes on from the newest checkpoint: the same bytes as a run that was never interrupted, for any
      * number of threads.  `out` is replaced.  R2_E_NOT_FOUND: none there; R2_E_MISMATCH: of another

@@ -54,8 +54,10 @@ static r2_status open_run(train_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
     (void)snprintf(w->model, sizeof w->model, "%.4000s/model", o->output);
     if (!is_first(w)) return R2_OK;
+    if (o->is_resuming && access(o->output, F_OK) != 0)
+        return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no such run to go on with", o->output);
     w->is_new = mkdir(o->output, 0777) == 0;
-    if (!w->is_new && (errno != EEXIST || !o->is_forced))
+    if (!w->is_new && !o->is_resuming && (errno != EEXIST || !o->is_forced))
         return r2i_fail(err, errno == EEXIST ? R2_E_ARGUMENT : R2_E_IO, "%.150s: %s", o->output,
                         errno == EEXIST ? "exists already" : strerror(errno));
     return R2_OK;
@@ -109,6 +111,7 @@ static r2_status train_run(train_work *w, r2_error *err) {
     r2i_program *p = w->program;
     const r2i_options *o = p->options;
     const char *model;
+    char checkpoints[PATH_BYTES];
     if (p->arguments.n_words < 2 || o->output == NULL)
         return r2i_fail(
             err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
@@ -124,6 +127,9 @@ static r2_status train_run(train_work *w, r2_error *err) {
     options.out = w->model;
     if (w->kind == R2I_TRAIN_DISTILL) options.distill = &w->distill;
     options.trainer.ranks = w->ranks;
+    (void)snprintf(checkpoints, sizeof checkpoints, "%.4000s/checkpoints", o->output);
+    options.checkpoints = checkpoints;
+    options.checkpointed = r2i_train_progress_saved;
     options.report = r2i_train_progress_step;
     options.user = &w->progress;
     r2i_train_progress_init(&w->progress, p, &options);

@@ -78,12 +78,13 @@ typedef struct {
     double teacher_share, teacher_temp, beta;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
     double lr, weight_decay, clip, mtp_weight, balance, balance_rate;
-    bool recomputes;
     const char *work; /* exec */
     r2i_text_list variables, readable;
     double wall_s, cpu_s, memory_mib, disk_mib, output_mib;
     int32_t processes;
     bool checks, uses_landlock;
+    bool recomputes, is_resuming;
+    int32_t checkpoint_every, keep_last;
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
     bool is_packed, is_raw, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;

@@ -55,6 +55,9 @@ void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2
         .balance_weight = o->balance,
         .validate_every = o->validate_every,
         .validate_batches = o->validate_batches,
+        .checkpoint_every = o->checkpoint_every,
+        .keep_last = o->keep_last,
+        .is_resuming = o->is_resuming,
         .seed = (uint64_t)o->seed,
         .is_forced = o->is_forced,
         .saves_f32 = strcmp(o->type, "f32") == 0

@@ -1,8 +1,11 @@
+#define _POSIX_C_SOURCE 200809L /* getline, fileno, ftruncate */
 #include "cli/train_report.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_BYTES = 4096 };
 
@@ -10,23 +13,51 @@ void r2i_train_progress_init(r2i_train_progress *w, r2i_program *program,
                              const r2_train_options *options) {
     *w = (r2i_train_progress){ .program = program,
                                .run_tokens = options->run_tokens,
+                               .is_resuming = options->is_resuming,
                                .validation_loss = (double)NAN,
                                .validation_bpb = (double)NAN };
 }
 
+/* The file's bytes before the line of the first step from `step` on, or before one that is cut off. */
+static long lines_before(FILE *file, int64_t step) {
+    char *line = NULL;
+    size_t cap = 0;
+    long end = 0;
+    for (ssize_t n = getline(&line, &cap, file); n > 0 && line[n - 1] == '\n';
+         n = getline(&line, &cap, file)) {
+        json_t *o = json_loadb(line, (size_t)n, 0, NULL);
+        const json_t *number = json_object_get(o, "step");
+        const bool is_before = json_is_integer(number) && json_integer_value(number) < step;
+        json_decref(o);
+        if (!is_before) break;
+        end += (long)n;
+    }
+    free(line);
+    return end;
+}
+
+/* What the interrupted run told of steps that its checkpoint knows nothing of is told again. */
+static FILE *continue_metrics(const char *path, int64_t step) {
+    FILE *file = fopen(path, "r+");
+    if (file == NULL) return fopen(path, "w");
+    const long end = lines_before(file, step);
+    if (ftruncate(fileno(file), end) == 0 && fseek(file, 0, SEEK_END) == 0) return file;
+    (void)fclose(file);
+    return NULL;
+}
+
 /* An earlier run's numbers stay until this one has a step to tell of. */
-static bool open_metrics(r2i_train_progress *w) {
+static bool open_metrics(r2i_train_progress *w, int64_t step) {
     char path[PATH_BYTES + 32];
     if (w->metrics != NULL) return true;
     (void)snprintf(path, sizeof path, "%.4000s/metrics.jsonl", w->program->options->output);
-    w->metrics = fopen(path, "w");
+    w->metrics = w->is_resuming ? continue_metrics(path, step) : fopen(path, "w");
     w->is_write_failed = w->metrics == NULL;
     return !w->is_write_failed;
 }
 
-/* `n_before`: tokens of the steps before. */
-static void write_metrics(r2i_train_progress *w, const r2_train_report *r, int64_t n_before) {
-    const double tok_s = r->seconds > 0 ? (double)(r->n_tokens - n_before) / r->seconds : 0;
+static void write_metrics(r2i_train_progress *w, const r2_train_report *r) {
+    const double tok_s = r->seconds > 0 ? (double)r->n_step_tokens / r->seconds : 0;
     json_t *line =
         json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)r->step,
                   "tokens", (json_int_t)r->n_tokens, "targets", (json_int_t)r->n_targets, "loss",
@@ -82,10 +113,9 @@ bool r2i_train_progress_step(void *user, const r2_train_report *r) {
     r2i_train_progress *w = user;
     const int64_t every = r->n_steps / 20 > 0 ? r->n_steps / 20 : 1;
     const bool is_tty = w->program->terminal.is_err_tty;
-    const int64_t n_before = w->last.n_tokens;
     w->last = *r;
     if (w->is_silent) return r2i_signals_pending() == 0;
-    if (!open_metrics(w)) return false;
+    if (!open_metrics(w, r->step)) return false;
     if (r->step == 1 && r->n_cut > 0)
         r2i_program_note(w->program,
                          "%" PRId64 " chats are longer than %d tokens (--run-tokens) and are read "
@@ -95,13 +125,25 @@ bool r2i_train_progress_step(void *user, const r2_train_report *r) {
         w->validation_loss = r->validation_loss;
         w->validation_bpb = r->validation_bpb;
     }
-    write_metrics(w, r, n_before);
+    write_metrics(w, r);
     if (!w->program->options->is_quiet &&
         (is_tty || r->step % every == 0 || r->step == 1 || !isnan(r->validation_loss))) {
         if (is_tty && r->step > 1) fputs("\033[A\033[2K", stderr);
         print_line(r);
     }
     return r2i_signals_pending() == 0 && !w->is_write_failed;
+}
+
+bool r2i_train_progress_saved(void *user, int64_t step, const char *folder, const r2_error *err) {
+    r2i_train_progress *w = user;
+    if (err->code == R2_OK)
+        w->saved_step = step;
+    else
+        r2i_program_note(w->program,
+                         "%s: no checkpoint of step %" PRId64
+                         ": %s; those before are as they were, the run goes on",
+                         folder, step, err->text);
+    return true;
 }
 
 void r2i_train_progress_close(r2i_train_progress *w) {

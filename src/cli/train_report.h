@@ -12,6 +12,8 @@ typedef struct {
     FILE *metrics;        /* RUN/metrics.jsonl, from the first step on */
     int32_t run_tokens;
     bool is_silent;       /* set by the caller: another process tells of this run */
+    bool is_resuming;     /* numbers of the steps before the first one told of are kept */
+    int64_t saved_step;   /* of the newest checkpoint; 0: none was written */
     bool is_write_failed; /* it cannot be written, which ends the run */
     r2_train_report last;
     double validation_loss, validation_bpb; /* the last ones measured, or NAN */
@@ -22,5 +24,7 @@ void r2i_train_progress_init(r2i_train_progress *progress, r2i_program *program,
 /* As r2_train_options.report, with an r2i_train_progress as `user`: false ends the run, after a signal
  * or when numbers cannot be written. */
 bool r2i_train_progress_step(void *user, const r2_train_report *report);
+/* As r2_train_options.checkpointed: says what went wrong; the run goes on. */
+bool r2i_train_progress_saved(void *user, int64_t step, const char *folder, const r2_error *err);
 void r2i_train_progress_close(r2i_train_progress *progress);
 #endif

@@ -28,8 +28,8 @@ static r2_status set_path(char out[PATH_BYTES], const char *folder, int64_t step
                           r2_error *err) {
     char step_name[R2I_STATE_STEP_BYTES];
     r2i_state_step_name(step_name, step);
-    const int n = snprintf(out, PATH_BYTES, "%s/%s%s%s", folder, step_name,
-                           name != NULL ? "/" : "", name != NULL ? name : "");
+    const int n = snprintf(out, PATH_BYTES, "%s/%s%s%s", folder, step_name, name != NULL ? "/" : "",
+                           name != NULL ? name : "");
     if (n > 0 && n < PATH_BYTES) return R2_OK;
     return r2i_fail(err, R2_E_ARGUMENT, "%.150s: expected a shorter path", folder);
 }
@@ -61,7 +61,8 @@ static r2_status make_folder(const char *path, r2_error *err) {
     const char *slash = strrchr(path, '/');
     if (mkdir(path, 0777) != 0 && errno != EEXIST) return failed(path, "make the folder", err);
     if (slash != NULL)
-        (void)snprintf(parent, sizeof parent, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+        (void)snprintf(parent, sizeof parent, "%.*s", slash == path ? 1 : (int)(slash - path),
+                       path);
     return sync_folder(parent, err);
 }
 

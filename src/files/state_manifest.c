@@ -139,8 +139,8 @@ static r2_status read_shards(r2i_state_manifest *m, const json_t *o, const char 
     if (m->shards == NULL) return r2i_fail(err, R2_E_NOMEM, "%.150s: no memory", label);
     m->n_shards = (int32_t)n;
     for (int32_t i = 0; i < m->n_shards; i++)
-        R2I_TRY(read_shard(&m->shards[i], json_array_get(list, (size_t)i), label, i, m->n_shards,
-                           err));
+        R2I_TRY(
+            read_shard(&m->shards[i], json_array_get(list, (size_t)i), label, i, m->n_shards, err));
     return R2_OK;
 }
 
@@ -175,7 +175,8 @@ r2_status r2i_state_manifest_read(r2i_state_manifest *out, const char *label, co
 
 void r2i_state_manifest_free(r2i_state_manifest *manifest, r2i_heap *heap) {
     if (manifest->shards != NULL)
-        r2i_heap_give(heap, manifest->shards, (size_t)manifest->n_shards * sizeof *manifest->shards);
+        r2i_heap_give(heap, manifest->shards,
+                      (size_t)manifest->n_shards * sizeof *manifest->shards);
     json_decref(manifest->state);
     *manifest = (r2i_state_manifest){ 0 };
 }

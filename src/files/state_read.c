@@ -108,8 +108,8 @@ static r2_status open_manifest(r2i_state *s, int64_t step, r2_error *err) {
     char label[PATH_BYTES + 32];
     (void)snprintf(label, sizeof label, "%s/" R2I_STATE_MANIFEST_NAME, s->label);
     R2I_TRY(r2i_beneath_map(&file, s->folder_fd, R2I_STATE_MANIFEST_NAME, err));
-    r2_status status = r2i_state_manifest_read(&s->manifest, label, file.bytes, file.n_bytes,
-                                               s->heap, err);
+    r2_status status =
+        r2i_state_manifest_read(&s->manifest, label, file.bytes, file.n_bytes, s->heap, err);
     r2i_mapping_close(&file);
     if (status == R2_OK && s->manifest.step != step)
         status = r2i_fail(err, R2_E_FORMAT, "%.150s: step: expected %lld, found %lld", label,

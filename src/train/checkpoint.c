@@ -66,8 +66,7 @@ static r2_status read_state(r2i_run_totals *out, int64_t *n_optimizer_steps, con
     const json_t *data;
     *out = (r2i_run_totals){ 0 };
     R2I_TRY(r2i_json_get_i64(o, label, "step", 1, INT64_MAX, &out->step, err));
-    R2I_TRY(
-        r2i_json_get_i64(o, label, "optimizer_steps", 0, INT64_MAX, n_optimizer_steps, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "optimizer_steps", 0, INT64_MAX, n_optimizer_steps, err));
     R2I_TRY(r2i_json_get_i64(o, label, "tokens", 0, INT64_MAX, &out->n_tokens, err));
     R2I_TRY(r2i_json_get_i64(o, label, "targets", 0, INT64_MAX, &out->n_targets, err));
     R2I_TRY(r2i_json_get_i64(o, label, "best_step", 0, INT64_MAX, &out->best_step, err));
@@ -87,8 +86,8 @@ static r2_status write_files(const r2i_checkpoint *c, const r2i_run_totals *t, r
     R2I_TRY(r2i_trainer_check_finite(c->adamw, err));
     R2I_TRY(r2i_trainer_ranges(c->adamw, arena, &ranges, &n_ranges, err));
     R2I_TRY(r2i_state_begin(c->folder, t->step, err));
-    R2I_TRY(r2i_state_write_shard(&shard, c->folder, t->step, 0, 1, ranges, n_ranges, c->heap,
-                                  err));
+    R2I_TRY(
+        r2i_state_write_shard(&shard, c->folder, t->step, 0, 1, ranges, n_ranges, c->heap, err));
     const r2i_state_manifest manifest = {
         .step = t->step, .n_shards = 1, .shards = &shard, .state = state_to_json(c, t)
     };
@@ -115,8 +114,7 @@ static r2_status remove_others(const r2i_checkpoint *c, const r2i_run_totals *t,
     for (size_t i = 0; i < n; i++) {
         const bool is_last = steps[i] <= t->step && n_kept < c->keep_last;
         n_kept += is_last;
-        if (!is_last && steps[i] != t->best_step)
-            (void)r2i_state_remove(c->folder, steps[i], NULL);
+        if (!is_last && steps[i] != t->best_step) (void)r2i_state_remove(c->folder, steps[i], NULL);
     }
     if (steps != NULL) r2i_heap_give(c->heap, steps, n * sizeof *steps);
     return R2_OK;

@@ -214,7 +214,9 @@ static r2_status run_batches(train_run *r, step_losses *losses) {
         const r2i_batch_data *data = r2i_data_stream_next(r->stream);
         const bool is_last = i + r2_ranks_count(ranks) >= n_batches;
         r2_training_loss sum = { 0 };
+        r->totals.place = data->after;
         r->report.n_tokens += data->n_tokens;
+        r->report.n_step_tokens += data->n_tokens;
         r->report.n_targets += data->n_targets;
         if (data->n_targets == 0 || !r2i_run_is_mine(ranks, i)) continue;
         R2I_TRY(
@@ -246,6 +248,7 @@ static r2_status run_step(train_run *r) {
     r2_step_options how = o->step;
     r2_step_result result;
     step_losses losses = { 0 };
+    r->report.n_step_tokens = 0;
     R2I_TRY(run_all_batches(r, &losses));
     how.lr = r->report.lr = rate_of(o, r->report.step);
     R2I_TRY(r2_trainer_step(r->trainer, &how, &result, r->err));
@@ -263,6 +266,10 @@ static r2_status run_step(train_run *r) {
 static r2_status open_checkpoints(train_run *r) {
     const r2_train_options *o = r->o;
     if (o->checkpoints == NULL) return R2_OK;
+    if (r2_ranks_count(o->trainer.ranks) > 1)
+        return o->is_resuming ? r2i_fail(r->err, R2_E_UNSUPPORTED, "training: several processes do "
+                                                                   "not go on from checkpoints yet")
+                              : R2_OK;
     r2i_adamw *adamw = r2i_trainer_adamw(r->trainer);
     const r2i_run_identity identity = { .options = o,
                                         .parameters = adamw->parameters,
@@ -312,9 +319,9 @@ static bool write_checkpoint(train_run *r) {
 static bool is_checkpoint_due(const train_run *r, bool goes_on) {
     const r2_train_options *o = r->o;
     const int64_t step = r->report.step;
-    if (o->checkpoints == NULL) return false;
-    return !goes_on || step == o->n_steps ||
-           (o->checkpoint_every > 0 && step % o->checkpoint_every == 0);
+    if (r->checkpoint.folder == NULL) return false;
+    if (step == o->n_steps) return o->checkpoint_every > 0;
+    return !goes_on || (o->checkpoint_every > 0 && step % o->checkpoint_every == 0);
 }
 
 /* Numbers that got out of hand: where to go back to. */
@@ -348,7 +355,7 @@ static r2_status run_steps(train_run *r) {
         r->report.validation_loss = r->report.validation_bpb = (double)NAN;
         const r2_status status = run_step(r);
         if (status != R2_OK) return name_last_checkpoint(r, status);
-        if (step == first && o->checkpoints != NULL) /* of an earlier run, or damaged */
+        if (step == first && r->checkpoint.folder != NULL) /* of an earlier run, or damaged */
             R2I_TRY(r2i_checkpoint_clear(&r->checkpoint, step, r->err));
         if (step == o->n_steps || (o->validate_every > 0 && step % o->validate_every == 0))
             R2I_TRY(validate(r));
