@@ -217,7 +217,7 @@ typedef struct r2_data_reader r2_data_reader;
 
 typedef struct {
     const char *const *data; /* [n_data] folders of r2_data_prepare */
-    const double *shares;    /* [n_data] of the documents drawn; NULL: equal */
+    const double *shares;    /* [n_data] of the parts drawn (documents cut to run_tokens); NULL: equal */
     int32_t n_data;
     int32_t batch_tokens; /* 0: 4096 */
     int32_t run_tokens;   /* most tokens of a document's part; 0: 512 */
@@ -348,7 +348,7 @@ typedef struct {
 typedef struct {
     const char *model;       /* folder to begin with */
     const char *const *data; /* [n_data] folders of r2_data_prepare */
-    const double *shares;    /* [n_data] of the documents drawn; NULL: equal */
+    const double *shares;    /* [n_data] of the parts drawn (documents cut to run_tokens); NULL: equal */
     int32_t n_data;
     const char *out; /* model folder that is written at the end; NULL: none */
     int32_t n_steps;

@@ -19,6 +19,7 @@ typedef struct {
 struct r2i_data_stream {
     r2i_heap *heap;
     r2i_data_source sources[R2I_MAX_SOURCES];
+    r2i_data_parts parts[R2I_MAX_SOURCES]; /* [n_sources] */
     r2i_data_stream_options options;
     r2i_data_place place; /* of the thread */
     void *memory;
@@ -31,7 +32,7 @@ struct r2i_data_stream {
     pthread_cond_t changed;
 };
 
-/* ---- which document comes next ---- */
+/* ---- which part comes next ---- */
 
 /* A permutation of [0, n) that is a function of its key: Feistel rounds over the smallest square of a
  * power of two above n, walked until the result is inside (Black and Rogaway, "Ciphers with arbitrary
@@ -54,18 +55,13 @@ static uint64_t permute(uint64_t i, uint64_t n, uint64_t seed, uint64_t stream) 
     return i;
 }
 
-static uint64_t documents_of(const r2i_data_source *s) {
-    return s->set->n_documents[s->split];
-}
-
-/* Once: a source whose documents were all taken has no share any more. */
+/* Once: a source whose parts were all taken has no share any more. */
 static double weight_of(const r2i_data_stream *st, int32_t i) {
-    const r2i_data_source *s = &st->sources[i];
-    const bool is_done = st->options.is_once && (uint64_t)st->place.at[i] >= documents_of(s);
-    return is_done ? 0 : s->weight;
+    const bool is_done = st->options.is_once && (uint64_t)st->place.at[i] >= st->parts[i].n;
+    return is_done ? 0 : st->sources[i].weight;
 }
 
-/* The source of the next document; -1: all are done. */
+/* The source of the next part; -1: all are done. */
 static int32_t choose_source(const r2i_data_stream *st) {
     double sum = 0;
     int32_t last = -1;
@@ -81,24 +77,23 @@ static int32_t choose_source(const r2i_data_stream *st) {
     return last;
 }
 
-static const uint32_t *document_under_way(const r2i_data_stream *st, size_t *n) {
+static const uint32_t *part_under_way(const r2i_data_stream *st, size_t *n, bool *has_next) {
     const int32_t i = st->place.source;
-    const r2i_data_source *s = &st->sources[i];
-    const uint64_t n_all = documents_of(s), taken = (uint64_t)st->place.at[i];
+    const uint64_t n_all = st->parts[i].n, taken = (uint64_t)st->place.at[i];
     const uint64_t stream = ORDER_STREAM + (uint64_t)i + R2I_MAX_SOURCES * (taken / n_all);
     const uint64_t which = permute(taken % n_all, n_all, st->options.seed, stream);
-    return r2i_data_set_document(s->set, s->split, which, n);
+    return r2i_data_part(&st->parts[i], which, n, has_next);
 }
 
 /* ---- filling a batch ---- */
 
-static void begin_document(r2i_data_stream *st) {
+static void begin_part(r2i_data_stream *st) {
     st->place.source = choose_source(st);
     st->place.offset = 0;
     st->place.n_drawn++;
 }
 
-static void end_document(r2i_data_stream *st) {
+static void end_part(r2i_data_stream *st) {
     st->place.at[st->place.source]++;
     st->place.source = -1;
 }
@@ -117,20 +112,21 @@ static void add_run(slot *b, const uint32_t *tokens, size_t n, bool has_next) {
     b->run_begins[++d->n_runs] = d->n_tokens;
 }
 
-/* Takes the document under way, or what of it fits; false: it waits for the next batch. */
-static bool take_document(r2i_data_stream *st, slot *b) {
+/* Takes the part under way, or what of it fits; false: it waits for the next batch. */
+static bool take_part(r2i_data_stream *st, slot *b) {
     size_t n;
-    const uint32_t *tokens = document_under_way(st, &n);
+    bool has_next;
+    const uint32_t *tokens = part_under_way(st, &n, &has_next);
     const bool is_whole = st->sources[st->place.source].set->manifest.has_chats;
     const size_t room = (size_t)(st->options.batch_tokens - b->data.n_tokens),
-                 longest = (size_t)st->options.run_tokens, offset = (size_t)st->place.offset;
-    size_t n_run = r2i_min_size(n - offset, longest);
-    if (n_run > room && is_whole) return false;
-    n_run = r2i_min_size(n_run, room);
-    if (n_run > 0) add_run(b, tokens + offset, n_run, offset + n_run < n);
-    st->place.offset += (int64_t)n_run;
-    /* A last token that nothing follows teaches nothing: it is not worth a run. */
-    if (is_whole || (size_t)st->place.offset + 1 >= n) end_document(st);
+                 offset = r2i_min_size((size_t)st->place.offset, n),
+                 n_left = r2i_min_size(n - offset, (size_t)st->options.run_tokens);
+    if (n_left > room && is_whole) return false;
+    const size_t n_run = r2i_min_size(n_left, room), end = offset + n_run;
+    if (n_run > 0) add_run(b, tokens + offset, n_run, end < n || has_next);
+    st->place.offset = (int64_t)end;
+    /* Nor is a last token worth a run. */
+    if (is_whole || (has_next ? end : end + 1) >= n) end_part(st);
     return true;
 }
 
@@ -139,8 +135,8 @@ static void fill(r2i_data_stream *st, slot *b) {
         (r2i_batch_data){ .tokens = b->tokens, .targets = b->targets, .run_begins = b->run_begins };
     b->run_begins[0] = 0;
     while (b->data.n_tokens < st->options.batch_tokens) {
-        if (st->place.source < 0) begin_document(st);
-        if (st->place.source < 0 || !take_document(st, b)) break;
+        if (st->place.source < 0) begin_part(st);
+        if (st->place.source < 0 || !take_part(st, b)) break;
     }
     b->data.after = st->place;
 }
@@ -193,7 +189,7 @@ static r2_status check(const r2i_data_stream_options *o, const r2i_data_place *p
                         "found %d and %d",
                         o->run_tokens, o->batch_tokens);
     for (int32_t i = 0; i < o->n_sources; i++) {
-        if (documents_of(&o->sources[i]) == 0)
+        if (o->sources[i].set->n_documents[o->sources[i].split] == 0)
             return r2i_fail(err, R2_E_ARGUMENT,
                             "data: source %d: expected %s documents, found none", i + 1,
                             r2i_split_names[o->sources[i].split]);
@@ -224,7 +220,16 @@ static r2_status take_memory(r2i_data_stream *st, r2_error *err) {
     return R2_OK;
 }
 
+static r2_status open_parts(r2i_data_stream *st, r2_error *err) {
+    for (int32_t i = 0; i < st->options.n_sources; i++)
+        R2I_TRY(r2i_data_parts_open(&st->parts[i], st->sources[i].set, st->sources[i].split,
+                                    st->options.run_tokens, st->heap, err));
+    return R2_OK;
+}
+
 static void give_back(r2i_data_stream *st) {
+    for (int32_t i = 0; i < st->options.n_sources; i++)
+        r2i_data_parts_close(&st->parts[i]);
     (void)pthread_mutex_destroy(&st->lock);
     (void)pthread_cond_destroy(&st->changed);
     if (st->memory != NULL) r2i_heap_give(st->heap, st->memory, st->memory_bytes);
@@ -247,6 +252,7 @@ r2_status r2i_data_stream_open(r2i_data_stream **out, const r2i_data_stream_opti
     (void)pthread_mutex_init(&st->lock, NULL);
     (void)pthread_cond_init(&st->changed, NULL);
     r2_status status = take_memory(st, err);
+    if (status == R2_OK) status = open_parts(st, err);
     if (status == R2_OK && pthread_create(&st->thread, NULL, prepare_batches, st) != 0)
         status = r2i_fail(err, R2_E_IO, "cannot start a thread for data");
     if (status != R2_OK) {

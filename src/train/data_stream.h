@@ -1,20 +1,20 @@
 /* data_stream.h - batches of runs of tokens out of prepared data, the same ones every time.
  *
- * A batch holds runs: a run is a document or a part of one, and attention never crosses runs.  Texts
- * are cut where a run or the batch is full and go on in the next one; chats are taken whole, cut at the
- * length of a run.  Which source the next document comes from is drawn by weight, which document by a
+ * A batch holds runs: a run is a part of a document (data_parts.h), and attention never crosses runs.
+ * Parts of texts are cut where the batch is full and go on in the next one; chats are taken whole, cut at
+ * the length of a run.  Which source the next part comes from is drawn by weight, which part by a
  * permutation of its own for each epoch: all a function of (seed, position), so that a place of a few
  * numbers resumes the stream exactly.  A thread of its own prepares the next batch. */
 #ifndef R2I_DATA_STREAM_H
 #define R2I_DATA_STREAM_H
-#include "train/data_set.h"
+#include "train/data_parts.h"
 
 enum { R2I_MAX_SOURCES = 32 };
 
 typedef struct {
     const r2i_data_set *set;
     r2i_split split;
-    double weight; /* share of the documents drawn; above 0 */
+    double weight; /* share of the parts drawn; above 0 */
 } r2i_data_source;
 
 typedef struct {
@@ -28,10 +28,10 @@ typedef struct {
 
 /* Where a stream stands; plain numbers, to be kept in a checkpoint. */
 typedef struct {
-    int64_t n_drawn;             /* documents of all sources */
-    int32_t source;              /* of the document under way; -1: none */
+    int64_t n_drawn;             /* parts of all sources */
+    int32_t source;              /* of the part under way; -1: none */
     int64_t offset;              /* in it */
-    int64_t at[R2I_MAX_SOURCES]; /* documents of each source taken in all epochs */
+    int64_t at[R2I_MAX_SOURCES]; /* parts of each source taken in all epochs */
 } r2i_data_place;
 
 typedef struct {

@@ -203,6 +203,41 @@ static void test_one_epoch_holds_everything_once(void **state) {
     }
 }
 
+/* A document longer than a batch does not fill one by itself: its parts are drawn among all. */
+static void test_long_documents_are_mixed(void **state) {
+    (void)state;
+    char folder[32];
+    r2_error err;
+    r2i_data_set set;
+    r2i_data_parts parts;
+    make_folder(folder, 0, 37, false);
+    ok(r2i_data_set_open(&set, folder, NULL, &arena, &err), &err);
+    ok(r2i_data_parts_open(&parts, &set, R2I_SPLIT_TRAIN, RUN, &heap, &err), &err);
+    uint64_t i = 0;
+    for (uint64_t d = 0; d < set.n_documents[R2I_SPLIT_TRAIN]; d++) {
+        size_t n_all, n, n_seen = 0;
+        const uint32_t *all = r2i_data_set_document(&set, R2I_SPLIT_TRAIN, d, &n_all);
+        for (bool has_next = true; has_next; n_seen += n) {
+            assert_ptr_equal(r2i_data_part(&parts, i++, &n, &has_next), all + n_seen);
+            assert_true(n >= 1 && n <= RUN);
+            if (n_seen + n + 1 >= n_all) break; /* nothing but a last token is left */
+        }
+        assert_true(n_seen + RUN + 1 >= n_all);
+    }
+    assert_int_equal(i, parts.n);
+    r2i_data_parts_close(&parts);
+    const r2i_data_source source = { &set, R2I_SPLIT_TRAIN, 1 };
+    r2i_data_stream *s = open_stream(&source, 1, true, NULL);
+    const r2i_batch_data *b = r2i_data_stream_next(s);
+    int32_t n_breaks = 0; /* runs that do not go on where the last one ended */
+    for (int32_t r = 1; r < b->n_runs; r++)
+        n_breaks += b->tokens[b->run_begins[r]] != b->targets[b->run_begins[r] - 1];
+    assert_true(n_breaks * 2 > b->n_runs);
+    r2i_data_stream_close(s);
+    r2i_data_set_close(&set);
+    remove_folder(folder);
+}
+
 static void test_resumed_anywhere(void **state) {
     (void)state;
     enum { N_BATCHES = 60 };
@@ -364,6 +399,7 @@ int main(void) {
         cmocka_unit_test(test_every_changed_byte_is_seen),
         cmocka_unit_test(test_tokens_outside_the_vocabulary),
         cmocka_unit_test(test_one_epoch_holds_everything_once),
+        cmocka_unit_test(test_long_documents_are_mixed),
         cmocka_unit_test(test_resumed_anywhere),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_words),
