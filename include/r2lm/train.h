@@ -174,8 +174,9 @@ typedef struct {
     bool is_initial; /* the model has the random weights of r2_model_init */
 } r2_trainer_info;
 
-/* Opens a model for training: all of its numbers get F32 masters, whatever the file holds.  16 bytes
- * per parameter and what a batch keeps are taken at once.  `options` may be NULL.  As r2_model_open;
+/* Opens a model for training: all of its numbers get F32 masters, whatever the file holds; with
+ * options->lora the adapter's alone.  16 bytes per parameter and what a batch keeps are taken at once.
+ * `options` may be NULL.  As r2_model_open;
  * R2_E_NOMEM. */
 R2_API R2_CHECKED r2_status r2_trainer_open(r2_trainer **out, const char *path,
                                             const r2_trainer_options *options, r2_error *err);
@@ -283,10 +284,15 @@ R2_API R2_CHECKED r2_status r2_trainer_step(r2_trainer *trainer, const r2_step_o
 
 /* Writes the folder `out`: config.json and tokenizer files of the model that was opened, and its
  * weights as they are now, in BF16 or in F32.  Any engine or transformers can open it.
- * R2_E_UNSUPPORTED: the model came from a GGUF file; R2_E_ARGUMENT: `out` exists (is_forced: and is
- * no model folder); R2_E_FULL, R2_E_IO, R2_E_NOMEM. */
+ * R2_E_UNSUPPORTED: the model came from a GGUF file, or an adapter is trained; R2_E_ARGUMENT: `out`
+ * exists (is_forced: and is no model folder); R2_E_FULL, R2_E_IO, R2_E_NOMEM. */
 R2_API R2_CHECKED r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32,
                                             bool is_forced, r2_error *err);
+/* Writes the adapter that is trained (r2_lora_options): a file for llama.cpp's programs and ours if
+ * `out` ends in ".gguf", otherwise a folder as the PEFT library writes them.  An engine opens either with
+ * r2_adapter_open.  R2_E_UNSUPPORTED: no adapter is trained; otherwise as r2_trainer_save. */
+R2_API R2_CHECKED r2_status r2_trainer_save_adapter(r2_trainer *trainer, const char *out,
+                                                    bool is_forced, r2_error *err);
 
 R2_API void r2_trainer_get_info(const r2_trainer *trainer, r2_trainer_info *out);
 
@@ -350,7 +356,9 @@ typedef struct {
     const char *const *data; /* [n_data] folders of r2_data_prepare */
     const double *shares;    /* [n_data] of the parts drawn (documents cut to run_tokens); NULL: equal */
     int32_t n_data;
-    const char *out; /* model folder that is written at the end; NULL: none */
+    /* Model folder that is written at the end; with trainer.lora the adapter's folder, and out.gguf;
+     * NULL: none. */
+    const char *out;
     int32_t n_steps;
     int32_t step_batches;       /* batches of one step; 0: 1 */
     int32_t run_tokens;         /* most tokens of a document's part; 0: 512 */

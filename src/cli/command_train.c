@@ -25,7 +25,7 @@ typedef struct {
     r2i_train_progress progress;
     r2_ranks *ranks;          /* NULL: this process alone */
     bool is_new, was_stopped; /* RUN was made for this run */
-    char model[PATH_BYTES];   /* RUN/model; "" unless this is a run */
+    char model[PATH_BYTES];   /* RUN/model or RUN/adapter; "" unless this is a run */
 } train_work;
 
 /* ---- init ---- */
@@ -52,7 +52,8 @@ static bool is_first(const train_work *w) {
 
 static r2_status open_run(train_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
-    (void)snprintf(w->model, sizeof w->model, "%.4000s/model", o->output);
+    (void)snprintf(w->model, sizeof w->model, "%.4000s/%s", o->output,
+                   o->lora_rank > 0 ? "adapter" : "model");
     if (!is_first(w)) return R2_OK;
     if (o->is_resuming && access(o->output, F_OK) != 0)
         return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no such run to go on with", o->output);
@@ -161,7 +162,9 @@ static int print_result(const train_work *w) {
     return r2i_program_print_json(
         w->program,
         json_pack(
-            "{s:s, s:I, s:I, s:f, s:o, s:o, s:f}", "model", w->model, "steps", (json_int_t)r->step,
+            "{s:s, s:I, s:I, s:f, s:o, s:o, s:f}",
+            w->program->options->lora_rank > 0 ? "adapter" : "model", w->model, "steps",
+            (json_int_t)r->step,
             "tokens", (json_int_t)r->n_tokens, "loss", r->loss, "validation_loss",
             isnan(w->progress.validation_loss) ? json_null()
                                                : json_real(w->progress.validation_loss),

@@ -78,6 +78,9 @@ typedef struct {
     double teacher_share, teacher_temp, beta;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
     double lr, weight_decay, clip, mtp_weight, balance, balance_rate;
+    int32_t lora_rank;
+    double lora_alpha;
+    const char *lora_targets;
     const char *work; /* exec */
     r2i_text_list variables, readable;
     double wall_s, cpu_s, memory_mib, disk_mib, output_mib;

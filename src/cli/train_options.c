@@ -6,6 +6,7 @@ enum { PRETRAIN_STEPS = 100, PRETRAIN_RUN_TOKENS = 512, SFT_EPOCHS = 2, WARMUP_P
 #define PRETRAIN_RATE 1e-3
 #define SFT_RATE 2e-5
 #define DISTILL_RATE 1e-4
+#define LORA_RATE 2e-4
 
 static r2_schedule schedule_of(const char *name, r2i_train_kind kind) {
     const bool is_auto = strcmp(name, "auto") == 0;
@@ -33,6 +34,7 @@ void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2
     const int32_t n_steps = steps_of(o, kind, n_train_tokens);
     const int32_t warmup = (int32_t)((int64_t)n_steps * WARMUP_PERCENT / 100);
     static const double rates[] = { PRETRAIN_RATE, SFT_RATE, DISTILL_RATE };
+    const bool is_adapter = o->lora_rank > 0;
     *out = (r2_train_options){
         .n_steps = n_steps,
         .step_batches = o->accumulate,
@@ -44,8 +46,12 @@ void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2
                      .is_recomputing = o->recomputes,
                      .optimizer =
                          strcmp(o->optimizer, "muon") == 0 ? R2_OPTIMIZER_MUON : R2_OPTIMIZER_ADAMW,
+                     .lora = { .rank = o->lora_rank,
+                               .alpha = (float)o->lora_alpha,
+                               .targets = o->lora_targets,
+                               .seed = (uint64_t)o->seed },
                      .cpu = o->cpu },
-        .step = { .lr = o->lr > 0 ? o->lr : rates[kind],
+        .step = { .lr = o->lr > 0 ? o->lr : is_adapter ? LORA_RATE : rates[kind],
                   .weight_decay = o->weight_decay,
                   .clip = o->clip,
                   .balance_rate = o->balance_rate },

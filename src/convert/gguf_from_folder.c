@@ -8,6 +8,7 @@
 #include "convert/conversion.h"
 #include "convert/vocabulary.h"
 #include "files/gguf_write.h"
+#include "model/config_read.h"
 
 typedef struct {
     r2i_conversion *conversion;
@@ -240,24 +241,9 @@ static r2_status write_all(const output *o) {
     return write_tensors(o);
 }
 
-static const char *architecture_of(r2i_family family) {
-    switch (family) {
-    case R2I_FAMILY_LLAMA:
-        return "llama";
-    case R2I_FAMILY_QWEN2:
-        return "qwen2";
-    case R2I_FAMILY_QWEN3:
-        return "qwen3";
-    case R2I_FAMILY_QWEN3_MOE:
-        return "qwen3moe";
-    default:
-        return "deepseek2";
-    }
-}
-
 r2_status r2i_write_gguf(r2i_conversion *conversion, r2_error *err) {
-    output o = { conversion, &conversion->config, NULL, architecture_of(conversion->config.family),
-                 err };
+    output o = { conversion, &conversion->config, NULL,
+                 r2i_config_gguf_architecture(conversion->config.family), err };
     R2I_TRY(r2i_gguf_writer_create(&o.writer, &conversion->heap, err));
     const r2_status status = write_all(&o);
     r2i_gguf_writer_destroy(o.writer);

@@ -257,3 +257,18 @@ r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf, r2i_arena 
                                r2_error *err) {
     return r2i_fail_file(read_all(out, gguf, arena, err), err);
 }
+
+const char *r2i_config_gguf_architecture(r2i_family family) {
+    switch (family) {
+    case R2I_FAMILY_LLAMA:
+        return "llama";
+    case R2I_FAMILY_QWEN2:
+        return "qwen2";
+    case R2I_FAMILY_QWEN3:
+        return "qwen3";
+    case R2I_FAMILY_QWEN3_MOE:
+        return "qwen3moe";
+    default:
+        return "deepseek2";
+    }
+}

@@ -12,4 +12,6 @@ R2_CHECKED r2_status r2i_config_from_gguf(r2i_config *out, const r2i_gguf *gguf,
 /* `label` names the file in messages. */
 R2_CHECKED r2_status r2i_config_from_json(r2i_config *out, const json_t *json, const char *label,
                                           r2i_arena *arena, r2_error *err);
+/* What GGUF files call models of a family. */
+const char *r2i_config_gguf_architecture(r2i_family family);
 #endif

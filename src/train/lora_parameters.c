@@ -42,11 +42,9 @@ static bool is_named(const char *name, const char *target, size_t n) {
     return n == n_name || name[n_name - n - 1] == '.';
 }
 
-/* The next name of a list parted by commas; NULL at its end. */
-static const char *next_target(const char **list, size_t *n) {
-    const char *at = *list + strspn(*list, ", ");
+const char *r2i_lora_next_target(const char *list, size_t *n) {
+    const char *at = list + strspn(list, ", ");
     *n = strcspn(at, ", ");
-    *list = at + *n;
     return *n > 0 ? at : NULL;
 }
 
@@ -58,7 +56,7 @@ static bool is_wanted(const char *targets, const char *name, r2i_role role) {
     const char *target;
     size_t n;
     if (is_all(targets)) return role != R2I_ROLE_OUTPUT;
-    while ((target = next_target(&targets, &n)) != NULL) {
+    for (; (target = r2i_lora_next_target(targets, &n)) != NULL; targets = target + n) {
         if (is_named(name, target, n)) return true;
     }
     return false;
@@ -109,7 +107,7 @@ static r2_status check_targets(const builder *b, const char *targets) {
     if (strlen(targets) > MAX_TARGETS_BYTES || strspn(targets, ", ") == strlen(targets))
         return r2i_fail(b->err, R2_E_ARGUMENT, "lora: expected names of matrices to adapt");
     if (is_all(targets)) return R2_OK;
-    while ((s.target = next_target(&rest, &s.n)) != NULL) {
+    for (; (s.target = r2i_lora_next_target(rest, &s.n)) != NULL; rest = s.target + s.n) {
         s.is_found = false;
         visit_modules(b, search_module, &s);
         if (s.is_found) continue;

@@ -47,6 +47,8 @@ R2_CHECKED r2_status r2i_lora_parameters_create(r2i_parameters *out, const r2i_c
                                                 r2_error *err);
 /* Packs the pairs' panels anew from `values`. */
 void r2i_lora_parameters_refresh(const r2i_parameters *parameters);
+/* The next name of a list parted by commas, n bytes of it; NULL at its end. */
+const char *r2i_lora_next_target(const char *list, size_t *n);
 /* NULL: the matrix has no pair. */
 const r2i_adapted_matrix *r2i_lora_find(const r2i_parameters *parameters, const r2i_matrix *m);
 #endif

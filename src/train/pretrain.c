@@ -9,12 +9,12 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
-#include "files/atomic_folder.h"
 #include "model/model.h"
 #include "train/checkpoint.h"
 #include "train/data_stream.h"
 #include "train/distill.h"
 #include "train/run_identity.h"
+#include "train/run_output.h"
 #include "train/run_plan.h"
 #include "train/run_ranks.h"
 #include "train/target_bytes.h"
@@ -368,28 +368,9 @@ static r2_status run_steps(train_run *r) {
     return R2_OK;
 }
 
-static bool may_replace(const r2_train_options *o) {
-    return o->is_forced || o->is_resuming;
-}
-
-/* What will be written at the end is found impossible at the beginning. */
-static r2_status check_output(const train_run *r) {
-    r2i_atomic_folder *folder = NULL;
-    if (r->o->out == NULL || r2_ranks_index(r->o->trainer.ranks) > 0) return R2_OK;
-    if (!r2i_trainer_model(r->trainer)->has_folder)
-        return r2i_fail(r->err, R2_E_UNSUPPORTED,
-                        "%.150s: expected a model folder to train, found a GGUF file; convert it "
-                        "first",
-                        r->o->model);
-    R2I_TRY(r2i_atomic_folder_begin(&folder, r->o->out, may_replace(r->o), "config.json", r->heap,
-                                    r->err));
-    r2i_atomic_folder_abandon(folder);
-    return R2_OK;
-}
-
 static r2_status open_all(train_run *r) {
     R2I_TRY(open_trainer(r));
-    R2I_TRY(check_output(r));
+    R2I_TRY(r2i_run_output_check(r->o, r->trainer, r->err));
     R2I_TRY(open_sets(r));
     if (r->o->distill != NULL)
         R2I_TRY(r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->heap, r->err));
@@ -405,9 +386,8 @@ static r2_status open_all(train_run *r) {
 static r2_status save(train_run *r) {
     r2_ranks *ranks = r->o->trainer.ranks;
     r2_status status = R2_OK;
-    if (r->o->out == NULL) return R2_OK;
     if (r2_ranks_index(ranks) == 0)
-        status = r2_trainer_save(r->trainer, r->o->out, r->o->saves_f32, may_replace(r->o), r->err);
+        status = r2i_run_output_write(r->o, r->trainer, r->err);
     return r2_ranks_agree(ranks, status, r->err);
 }
 

@@ -7,8 +7,10 @@
 #include "base/cpu.h"
 #include "base/failure.h"
 #include "base/hash.h"
+#include "base/utf8_valid.h"
 #include "model/model.h"
 #include "r2lm/train.h"
+#include "train/adapter_write.h"
 #include "train/backward.h"
 #include "train/gradient_exchange.h"
 #include "train/lora_parameters.h"
@@ -399,7 +401,8 @@ r2_status r2_trainer_step(r2_trainer *trainer, const r2_step_options *options,
         return r2i_fail(err, R2_E_RANGE, "step %lld: the gradient is no finite number",
                         (long long)n_steps_of(trainer) + 1);
     add_up_counts(trainer);
-    result->expert_load = r2i_backward_balance(trainer->backward, options->balance_rate);
+    result->expert_load = r2i_backward_balance(
+        trainer->backward, trainer->parameters.lora == NULL ? options->balance_rate : 0);
     return r2i_ranks_check(trainer->ranks, err);
 }
 
@@ -423,6 +426,10 @@ static void copy_row(void *user, int32_t i, int64_t r, float *row) {
 r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32, bool is_forced,
                           r2_error *err) {
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
+    if (trainer->parameters.lora != NULL)
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%.150s: an adapter is trained, the model stays as it is: save the adapter",
+                        trainer->path);
     if (!trainer->model->has_folder)
         return r2i_fail(
             err, R2_E_UNSUPPORTED,
@@ -439,4 +446,21 @@ r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32, boo
                                        .make_row = copy_row,
                                        .user = trainer };
     return r2i_weights_folder_write(&files, err);
+}
+
+r2_status r2_trainer_save_adapter(r2_trainer *trainer, const char *out, bool is_forced,
+                                  r2_error *err) {
+    const size_t n = strlen(out);
+    const bool is_gguf = n > 5 && strcmp(out + n - 5, ".gguf") == 0,
+               is_text = r2i_utf8_is_valid(trainer->path, strlen(trainer->path));
+    const r2i_adapter_output output = { .parameters = &trainer->parameters,
+                                        .base = is_text ? trainer->path : "",
+                                        .out = out,
+                                        .is_forced = is_forced,
+                                        .heap = &trainer->model->heap };
+    if (err != NULL) *err = (r2_error){ R2_OK, "" };
+    if (trainer->parameters.lora == NULL)
+        return r2i_fail(err, R2_E_UNSUPPORTED, "%.150s: all of the model is trained, no adapter",
+                        trainer->path);
+    return is_gguf ? r2i_adapter_write_gguf(&output, err) : r2i_adapter_write_folder(&output, err);
 }
