@@ -1,5 +1,5 @@
 # Every .c file of a folder belongs to it; kernels of an instruction set get its flags, nothing else does.
-set(R2LM_LIBRARY_FOLDERS base files text sampler sandbox model engine convert train kernels kernels/ref kernels/portable)
+set(R2LM_LIBRARY_FOLDERS base files text sampler sandbox model task engine convert train kernels kernels/ref kernels/portable)
 set(R2LM_KERNEL_LEVELS ref portable)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND R2LM_LIBRARY_FOLDERS kernels/avx2 kernels/avx512 kernels/amx)

@@ -1,0 +1,28 @@
+/* answer_text.h - where in a model's text the answer stands. */
+#ifndef R2I_ANSWER_TEXT_H
+#define R2I_ANSWER_TEXT_H
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Bytes of a text; borrowed. */
+typedef struct {
+    const char *text;
+    size_t n;
+} r2i_span;
+
+typedef struct {
+    r2i_span
+        visible; /* behind the thoughts; all of it without thoughts; empty if they have no end */
+    r2i_span
+        answer; /* inside the last <answer>, \boxed{} or behind the last ####, if has_form; else visible */
+    r2i_span code; /* the last fenced block, if has_code; else answer */
+    bool is_finished, has_form, has_code;
+} r2i_answer_text;
+
+void r2i_answer_find(r2i_answer_text *out, const char *text, size_t n);
+/* Without white space at both ends. */
+r2i_span r2i_span_trim(r2i_span span);
+/* The first or last place of a word at or behind text.text; NULL: none. */
+const char *r2i_span_first(r2i_span span, const char *word);
+const char *r2i_span_last(r2i_span span, const char *word);
+#endif
