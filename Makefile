@@ -24,7 +24,7 @@ ROWS ?= all
 NEED = @./tools/install_packages.sh
 # -B is repeated by every target, so a changed option reconfigures by itself.
 CONFIGURE = cmake -G Ninja -S . -B
-CTEST = ctest --output-on-failure --no-tests=error $(CTEST_FLAGS)
+CTEST = ctest --output-on-failure --no-tests=error -j "$$(nproc)" $(CTEST_FLAGS)
 export CC PROMPT
 
 all:

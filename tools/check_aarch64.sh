@@ -37,4 +37,4 @@ cmake --build "$build"
 # Left out: two tests of the engine that take minutes when every instruction is translated (drafting more
 # than six).  What they watch is plain C above the kernels; unit/engine and unit/cache_rows run.
 slow='^unit/(drafting|latent_shapes)$'
-ctest --test-dir "$build" -E "$slow" --output-on-failure --no-tests=error -L "${AARCH64_LABELS:-unit|kernel|fuzz}" -LE real ${CTEST_FLAGS:-}
+ctest --test-dir "$build" -j "$(nproc)" -E "$slow" --output-on-failure --no-tests=error -L "${AARCH64_LABELS:-unit|kernel|fuzz}" -LE real ${CTEST_FLAGS:-}
