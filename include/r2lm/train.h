@@ -123,6 +123,7 @@ R2_API R2_CHECKED r2_status r2_model_init(const char *folder, const char *out,
 /* ---- training steps, for loops of one's own ------------------------------------------------- */
 
 typedef struct r2_trainer r2_trainer;
+typedef struct r2_distill_options r2_distill_options; /* distill.h */
 
 typedef enum {
     R2_OPTIMIZER_ADAMW,
@@ -296,37 +297,6 @@ R2_API R2_CHECKED r2_status r2_trainer_save_adapter(r2_trainer *trainer, const c
 
 R2_API void r2_trainer_get_info(const r2_trainer *trainer, r2_trainer_info *out);
 
-/* ---- learning from another model -------------------------------------------------------------- */
-
-typedef struct r2_teacher r2_teacher;
-
-typedef struct {
-    int32_t n_tokens;  /* likeliest tokens of each position; 0: 32 */
-    float temperature; /* of both models; 0: 1 */
-    float beta, share; /* as in r2_soft_targets; without options: 0 and 1 */
-    r2_arithmetic arithmetic;
-    const char *cpu;
-} r2_teacher_options;
-
-/* Opens a model, a GGUF file or a folder, that teaches the trainer's.  Its weights stay as the file has them.
- * It computes with the trainer's threads and must be closed before it.  R2_E_MISMATCH: its tokens are
- * not the student's, which is looked at one by one up to the smaller vocabulary's end; R2_E_ARGUMENT:
- * options; otherwise as r2_model_open. */
-R2_API R2_CHECKED r2_status r2_teacher_open(r2_teacher **out, const char *path, r2_trainer *trainer,
-                                            const r2_teacher_options *options, r2_error *err);
-/* NULL is allowed. */
-R2_API void r2_teacher_close(r2_teacher *teacher);
-/* Reads a batch and gives its soft targets, to be put into the same batch for r2_trainer_add; valid
- * until the next call.  R2_E_ARGUMENT: no batch of the trainer's. */
-R2_API R2_CHECKED r2_status r2_teacher_score(r2_teacher *teacher, const r2_training_batch *batch,
-                                             const r2_soft_targets **out, r2_error *err);
-
-/* How a run learns from a teacher. */
-typedef struct {
-    const char *teacher; /* GGUF file or folder */
-    r2_teacher_options how;
-} r2_distill_options;
-
 /* ---- whole runs ----------------------------------------------------------------------------- */
 
 typedef enum {
@@ -368,7 +338,7 @@ typedef struct {
     int32_t warmup_steps;
     double mtp_weight;         /* of the prediction module's loss */
     double balance_weight;     /* of the experts' balance loss */
-    const r2_distill_options *distill; /* NULL: from the data alone */
+    const r2_distill_options *distill; /* distill.h; NULL: from the data alone */
     int32_t validate_every;    /* steps; 0: only behind the last one */
     int32_t validate_batches;  /* most batches of it; 0: all */
     uint64_t seed;             /* of the order of the data */

@@ -74,10 +74,16 @@ void r2i_distill_options_read(r2_distill_options *out, const r2i_options *o, con
     *out = (r2_distill_options){ .teacher = teacher,
                                  .how = { .n_tokens = o->teacher_tokens,
                                           .temperature = (float)o->teacher_temp,
-                                          .beta = (float)o->beta,
+                                          .beta = o->beta < 0 ? 0 : (float)o->beta,
                                           .share = (float)o->teacher_share,
                                           .arithmetic = strcmp(o->arithmetic, "f32") == 0
                                                             ? R2_ARITHMETIC_F32
                                                             : R2_ARITHMETIC_FAST,
-                                          .cpu = o->cpu } };
+                                          .cpu = o->cpu },
+                                 .own_share = (float)o->own_share,
+                                 .own_beta = o->beta < 0 ? 1 : (float)o->beta,
+                                 .own_temperature = (float)o->own_temp,
+                                 .own_samples = o->own_samples,
+                                 .own_tokens = o->own_tokens,
+                                 .prompt_tokens = o->prompt_part };
 }

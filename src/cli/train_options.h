@@ -2,7 +2,7 @@
 #ifndef R2I_TRAIN_OPTIONS_H
 #define R2I_TRAIN_OPTIONS_H
 #include "cli/option_table.h"
-#include "r2lm/train.h"
+#include "r2lm/distill.h"
 
 typedef enum { R2I_TRAIN_PRETRAIN, R2I_TRAIN_SFT, R2I_TRAIN_DISTILL } r2i_train_kind;
 

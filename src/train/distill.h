@@ -2,15 +2,21 @@
 #ifndef R2I_DISTILL_H
 #define R2I_DISTILL_H
 #include "base/memory.h"
-#include "r2lm/train.h"
+#include "r2lm/distill.h"
+#include "train/data_stream.h"
 
 typedef struct r2i_distill r2i_distill;
 
 /* `options` is borrowed; the trainer must outlive it.  As r2_teacher_open. */
 R2_CHECKED r2_status r2i_distill_open(r2i_distill **out, const r2_distill_options *options,
-                                      r2_trainer *trainer, r2i_heap *heap, r2_error *err);
+                                      r2_trainer *trainer, uint64_t seed, r2i_heap *heap,
+                                      r2_error *err);
 /* NULL is allowed. */
 void r2i_distill_close(r2i_distill *distill);
+/* What is learnt from a batch of the stream: itself, or the student's own answers to its prompts, which are
+ * valid until the next call. */
+R2_CHECKED r2_status r2i_distill_choose(r2i_distill *distill, const r2i_batch_data **data,
+                                        r2_error *err);
 /* Gives the batch its soft targets; they are valid until the next call. */
 R2_CHECKED r2_status r2i_distill_soften(r2i_distill *distill, r2_training_batch *batch,
                                         r2_error *err);

@@ -141,8 +141,10 @@ static r2_status open_stream(const train_run *r, r2i_split split, bool is_once,
 static r2_training_batch cut_batch(const train_run *r, const r2i_batch_data *data, int32_t first) {
     const int32_t cap = r2i_trainer_documents(r->trainer), begin = data->run_begins[first];
     int32_t n = 0;
-    for (; first + n < data->n_runs && n < cap; n++)
+    for (; first + n < data->n_runs && n < cap; n++) {
+        if (data->run_begins[first + n + 1] - begin > r->batch_tokens) break; /* own answers */
         r->lengths[n] = data->run_begins[first + n + 1] - data->run_begins[first + n];
+    }
     return (r2_training_batch){ .tokens = data->tokens + begin,
                                 .targets = data->targets + begin,
                                 .n_tokens = data->run_begins[first + n] - begin,
@@ -213,12 +215,15 @@ static r2_status run_batches(train_run *r, step_losses *losses) {
     for (int32_t i = 0; i < n_batches; i++) {
         const r2i_batch_data *data = r2i_data_stream_next(r->stream);
         const bool is_last = i + r2_ranks_count(ranks) >= n_batches;
+        const bool is_mine = r2i_run_is_mine(ranks, i);
         r2_training_loss sum = { 0 };
         r->totals.place = data->after;
+        if (is_mine && r->distill != NULL)
+            R2I_TRY(r2i_distill_choose(r->distill, &data, r->err));
         r->report.n_tokens += data->n_tokens;
         r->report.n_step_tokens += data->n_tokens;
         r->report.n_targets += data->n_targets;
-        if (data->n_targets == 0 || !r2i_run_is_mine(ranks, i)) continue;
+        if (data->n_targets == 0 || !is_mine) continue;
         R2I_TRY(
             run_batch(r, data, 1.0f / ((float)data->n_targets * (float)n_batches), is_last, &sum));
         losses->next += sum.loss / data->n_targets / n_batches;
@@ -373,7 +378,8 @@ static r2_status open_all(train_run *r) {
     R2I_TRY(r2i_run_output_check(r->o, r->trainer, r->err));
     R2I_TRY(open_sets(r));
     if (r->o->distill != NULL)
-        R2I_TRY(r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->heap, r->err));
+        R2I_TRY(r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->o->seed, r->heap,
+                                 r->err));
     R2I_TRY(open_checkpoints(r));
     R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, false, r->o->is_resuming ? &r->totals.place : NULL,
                         &r->stream));

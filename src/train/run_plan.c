@@ -53,9 +53,10 @@ static r2_status add_teacher(r2_train_plan_result *out, const r2_train_options *
                              r2_trainer *trainer, r2_error *err) {
     r2i_distill *distill;
     if (o->distill == NULL) return R2_OK;
-    R2I_TRY(
-        r2i_distill_open(&distill, o->distill, trainer, &r2i_trainer_model(trainer)->heap, err));
-    out->teacher_bytes = r2i_distill_bytes(distill);
+    r2i_heap *heap = &r2i_trainer_model(trainer)->heap;
+    const size_t before = heap->used_bytes;
+    R2I_TRY(r2i_distill_open(&distill, o->distill, trainer, o->seed, heap, err));
+    out->teacher_bytes = r2i_distill_bytes(distill) + (int64_t)(heap->used_bytes - before);
     r2i_distill_close(distill);
     return R2_OK;
 }

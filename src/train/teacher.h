@@ -4,7 +4,7 @@
  * document of a batch as the student does, from its beginning.  Its logits exist for a few rows at once. */
 #ifndef R2I_TEACHER_H
 #define R2I_TEACHER_H
-#include "r2lm/train.h"
+#include "r2lm/distill.h"
 
 /* Compares two vocabularies token by token, up to the shorter one; n_known: how many they share.
  * R2_E_MISMATCH names the first difference. */

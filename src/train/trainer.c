@@ -232,6 +232,10 @@ r2i_adamw *r2i_trainer_adamw(r2_trainer *trainer) {
     return trainer->has_muon ? &trainer->muon.adamw : &trainer->adamw;
 }
 
+const r2i_lora_parameters *r2i_trainer_lora(const r2_trainer *t) {
+    return t->parameters.lora;
+}
+
 int32_t r2i_trainer_documents(const r2_trainer *trainer) {
     return trainer->limits.cap_documents;
 }

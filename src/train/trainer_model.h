@@ -4,6 +4,7 @@
 #include "base/pool.h"
 #include "r2lm/train.h"
 #include "train/adamw.h"
+#include "train/parameters.h"
 
 /* r2_trainer_open; as a plan it takes address space alone and must not compute. */
 R2_CHECKED r2_status r2i_trainer_open(r2_trainer **out, const char *path,
@@ -24,6 +25,8 @@ void r2i_trainer_abandon_step(r2_trainer *trainer);
 /* Of names and sizes of all parameters; of their values. */
 uint64_t r2i_trainer_hash_layout(const r2_trainer *trainer);
 uint64_t r2i_trainer_hash_values(const r2_trainer *trainer);
+/* NULL: it trains the model's own numbers. */
+const r2i_lora_parameters *r2i_trainer_lora(const r2_trainer *trainer);
 /* Most documents of a batch. */
 int32_t r2i_trainer_documents(const r2_trainer *trainer);
 /* Its parameters and moments, whichever optimizer. */

@@ -52,3 +52,22 @@ def test_refusals():
     json.dump(files, open("seed/tokenizer.json", "w"))
     r2lm("train", "init", "seed", "-o", "stranger", "--force")
     assert "token 5 is" in refused("train", "distill", data, "-m", model, "--teacher", "stranger", "-o", "run", says="vocabulary")
+
+
+def test_own_answers():
+    model = small_model()
+    data = texts(model)
+    teacher = teach(data)
+    r2lm("train", "pretrain", data, "-m", model, "-o", "begun", "--batch-tokens", 256, "--run-tokens", 64, "--type", "f32", "--steps", 10, "--lr", 0.01, "-q")
+    flags = ("--own-share", 1, "--own-samples", 2, "--own-tokens", 24, "--prompt-part", 8)
+    distill(data, "begun/model", teacher, "own", *flags, "-t", 1)
+    distill(data, "begun/model", teacher, "again", *flags, "-t", 2)
+    assert digest("own/model") == digest("again/model")
+    lines = metrics("own")
+    assert sum(l["teacher_loss"] for l in lines[-3:]) < 0.8 * sum(l["teacher_loss"] for l in lines[:3]), lines
+    assert all(0 < l["targets"] for l in lines) and lines[0]["targets"] <= 24 * 2 * 64
+    # Some batches of each kind: of both the same numbers with the same seed.
+    distill(data, "begun/model", teacher, "both", *flags, "--own-share", 0.5)
+    assert digest("both/model") not in (digest("own/model"), digest("begun/model"))
+    distill(data, "begun/model", teacher, "other", *flags, "--seed", 5)
+    assert digest("other/model") != digest("own/model")

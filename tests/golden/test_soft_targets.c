@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "r2lm/distill.h"
 #include "train/soft_targets.h"
 #include "train_rig.h"
 
