@@ -12,7 +12,7 @@
 #include "model/model.h"
 #include "train/checkpoint.h"
 #include "train/data_stream.h"
-#include "train/distill.h"
+#include "train/distill_run.h"
 #include "train/run_identity.h"
 #include "train/run_output.h"
 #include "train/run_plan.h"

@@ -6,7 +6,7 @@
 #include "base/failure.h"
 #include "model/model.h"
 #include "train/data_manifest.h"
-#include "train/distill.h"
+#include "train/distill_run.h"
 #include "train/trainer_model.h"
 
 enum { DEFAULT_RUN_TOKENS = 512, DEFAULT_BATCH_TOKENS = 4096 };

@@ -1,4 +1,4 @@
-#include "train/distill.h"
+#include "train/distill_run.h"
 
 #include "base/failure.h"
 #include "base/random.h"

@@ -1,6 +1,6 @@
-/* distill.h - a run that learns from a teacher: where the soft targets of its batches come from. */
-#ifndef R2I_DISTILL_H
-#define R2I_DISTILL_H
+/* distill_run.h - a run that learns from a teacher: where the soft targets of its batches come from. */
+#ifndef R2I_DISTILL_RUN_H
+#define R2I_DISTILL_RUN_H
 #include "base/memory.h"
 #include "r2lm/distill.h"
 #include "train/data_stream.h"
