@@ -5,6 +5,7 @@
 #include "base/failure.h"
 #include "files/json_read.h"
 #include "train/run_identity.h"
+#include "train/run_ranks.h"
 
 enum { BLOCK_BYTES = 1 << 16 };
 
@@ -78,23 +79,33 @@ static r2_status read_state(r2i_run_totals *out, int64_t *n_optimizer_steps, con
 
 /* ---- writing ---- */
 
-static r2_status write_files(const r2i_checkpoint *c, const r2i_run_totals *t, r2i_arena *arena,
-                             r2_error *err) {
+static bool is_first(const r2i_checkpoint *c) {
+    return r2_ranks_index(c->ranks) == 0;
+}
+
+static r2_status write_shard(const r2i_checkpoint *c, int64_t step, r2i_arena *arena,
+                             r2i_state_shard *out, r2_error *err) {
     r2i_state_range *ranges;
-    size_t n_ranges;
-    r2i_state_shard shard;
+    size_t n;
     R2I_TRY(r2i_trainer_check_finite(c->adamw, err));
-    R2I_TRY(r2i_trainer_ranges(c->adamw, arena, &ranges, &n_ranges, err));
-    R2I_TRY(r2i_state_begin(c->folder, t->step, err));
-    R2I_TRY(
-        r2i_state_write_shard(&shard, c->folder, t->step, 0, 1, ranges, n_ranges, c->heap, err));
-    const r2i_state_manifest manifest = {
-        .step = t->step, .n_shards = 1, .shards = &shard, .state = state_to_json(c, t)
-    };
-    if (manifest.state == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a checkpoint");
-    const r2_status status = r2i_state_commit(c->folder, &manifest, c->heap, err);
-    json_decref(manifest.state);
-    return status;
+    R2I_TRY(r2i_trainer_ranges(c->adamw, arena, &ranges, &n, err));
+    return r2i_state_write_shard(out, c->folder, step, r2_ranks_index(c->ranks),
+                                 r2_ranks_count(c->ranks), ranges, n, c->heap, err);
+}
+
+/* What every rank wrote; 64 bits travel as halves, which a double holds exactly. */
+static r2_status gather_shards(const r2i_checkpoint *c, const r2i_state_shard *own,
+                               r2i_state_shard *all, r2_error *err) {
+    for (int32_t i = 0; i < r2_ranks_count(c->ranks); i++) {
+        const bool is_own = i == r2_ranks_index(c->ranks);
+        double numbers[3] = { is_own ? (double)own->n_bytes : 0,
+                              is_own ? (double)(own->checksum >> 32) : 0,
+                              is_own ? (double)(own->checksum & 0xffffffffu) : 0 };
+        R2I_TRY(r2i_run_sum(c->ranks, numbers, 3, err));
+        all[i] = (r2i_state_shard){ (uint64_t)numbers[0],
+                                    (uint64_t)numbers[1] << 32 | (uint64_t)numbers[2] };
+    }
+    return R2_OK;
 }
 
 static r2_status verify(const r2i_checkpoint *c, int64_t step, r2_error *err) {
@@ -104,20 +115,47 @@ static r2_status verify(const r2i_checkpoint *c, int64_t step, r2_error *err) {
     return R2_OK;
 }
 
+static r2_status commit(const r2i_checkpoint *c, const r2i_run_totals *t, r2i_state_shard *shards,
+                        r2_error *err) {
+    const r2i_state_manifest manifest = { .step = t->step,
+                                          .n_shards = r2_ranks_count(c->ranks),
+                                          .shards = shards,
+                                          .state = state_to_json(c, t) };
+    if (manifest.state == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a checkpoint");
+    const r2_status status = r2i_state_commit(c->folder, &manifest, c->heap, err);
+    json_decref(manifest.state);
+    return status == R2_OK ? verify(c, t->step, err) : status;
+}
+
+/* No rank goes on before all have ended what comes before: r2_ranks_agree. */
+static r2_status write_files(const r2i_checkpoint *c, const r2i_run_totals *t, r2i_arena *arena,
+                             r2_error *err) {
+    r2i_state_shard own = { 0 }, *all = R2I_ARENA_ARRAY(arena, r2i_state_shard,
+                                                        (size_t)r2_ranks_count(c->ranks));
+    r2_status status = all == NULL   ? r2i_fail(err, R2_E_NOMEM, "no memory for a checkpoint")
+                       : is_first(c) ? r2i_state_begin(c->folder, t->step, err)
+                                     : R2_OK;
+    R2I_TRY(r2_ranks_agree(c->ranks, status, err));
+    status = write_shard(c, t->step, arena, &own, err);
+    R2I_TRY(r2_ranks_agree(c->ranks, status, err));
+    R2I_TRY(gather_shards(c, &own, all, err));
+    status = is_first(c) ? commit(c, t, all, err) : R2_OK;
+    return r2_ranks_agree(c->ranks, status, err);
+}
+
 /* Newer ones than this are of a time that the run went back from.  What cannot be removed harms nobody
  * and is tried again the next time. */
-static r2_status remove_others(const r2i_checkpoint *c, const r2i_run_totals *t, r2_error *err) {
+static void remove_others(const r2i_checkpoint *c, const r2i_run_totals *t) {
     int64_t *steps;
     size_t n;
     int32_t n_kept = 0;
-    R2I_TRY(r2i_state_list(&steps, &n, c->folder, c->heap, err));
+    if (r2i_state_list(&steps, &n, c->folder, c->heap, NULL) != R2_OK) return;
     for (size_t i = 0; i < n; i++) {
         const bool is_last = steps[i] <= t->step && n_kept < c->keep_last;
         n_kept += is_last;
         if (!is_last && steps[i] != t->best_step) (void)r2i_state_remove(c->folder, steps[i], NULL);
     }
     if (steps != NULL) r2i_heap_give(c->heap, steps, n * sizeof *steps);
-    return R2_OK;
 }
 
 r2_status r2i_checkpoint_clear(const r2i_checkpoint *c, int64_t first, r2_error *err) {
@@ -137,11 +175,11 @@ r2_status r2i_checkpoint_write(const r2i_checkpoint *c, const r2i_run_totals *to
     r2i_arena_init(&arena, c->heap, BLOCK_BYTES, 0);
     r2_status status = write_files(c, totals, &arena, err);
     r2i_arena_destroy(&arena);
-    if (status == R2_OK) status = verify(c, totals->step, err);
-    if (status == R2_OK) return remove_others(c, totals, err);
-    /* An unfinished one takes room that the next may need.  The state of this very step may be on disk
-     * already and whole (a second try): its manifest went first then. */
-    (void)r2i_state_remove(c->folder, totals->step, NULL);
+    if (!is_first(c)) return status;
+    if (status == R2_OK)
+        remove_others(c, totals);
+    else /* an unfinished one takes room that the next may need */
+        (void)r2i_state_remove(c->folder, totals->step, NULL);
     return status;
 }
 

@@ -23,6 +23,7 @@ typedef struct {
     r2i_adamw *adamw;
     const json_t *identity;
     int32_t keep_last;
+    r2_ranks *ranks; /* each writes its part, the first one the manifest; NULL: alone */
     r2i_heap *heap;
 } r2i_checkpoint;
 

@@ -8,7 +8,7 @@
 #include "base/random.h"
 #include "train/training_tokens.h"
 
-enum { N_SLOTS = 2, CHOICE_STREAM = 1, ORDER_STREAM = 16, N_ROUNDS = 4 };
+enum { CHOICE_STREAM = 1, ORDER_STREAM = 16, N_ROUNDS = 4 };
 
 typedef struct {
     r2i_batch_data data;
@@ -24,9 +24,11 @@ struct r2i_data_stream {
     r2i_data_place place; /* of the thread */
     void *memory;
     size_t memory_bytes;
-    slot slots[N_SLOTS];
-    int32_t next; /* slot given out next */
-    bool has_given, is_over;
+    slot *slots; /* [n_slots] one after the other, round and round */
+    size_t n_slots;
+    size_t next; /* slot given out next */
+    size_t n_given;
+    bool is_over;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -146,7 +148,7 @@ static void fill(r2i_data_stream *st, slot *b) {
 static void *prepare_batches(void *argument) {
     r2i_data_stream *st = argument;
     (void)pthread_mutex_lock(&st->lock);
-    for (int32_t i = 0; !st->is_over; i = (i + 1) % N_SLOTS) {
+    for (size_t i = 0; !st->is_over; i = (i + 1) % st->n_slots) {
         slot *b = &st->slots[i];
         while (b->is_full && !st->is_over)
             (void)pthread_cond_wait(&st->changed, &st->lock);
@@ -163,13 +165,14 @@ static void *prepare_batches(void *argument) {
 
 const r2i_batch_data *r2i_data_stream_next(r2i_data_stream *st) {
     (void)pthread_mutex_lock(&st->lock);
-    if (st->has_given) {
-        st->slots[st->next].is_full = false;
-        st->next = (st->next + 1) % N_SLOTS;
+    if (st->n_given == st->n_slots / 2) { /* the oldest one makes room */
+        st->slots[(st->next + st->n_slots - st->n_given) % st->n_slots].is_full = false;
+        st->n_given--;
         (void)pthread_cond_broadcast(&st->changed);
     }
-    st->has_given = true;
     slot *b = &st->slots[st->next];
+    st->next = (st->next + 1) % st->n_slots;
+    st->n_given++;
     while (!b->is_full)
         (void)pthread_cond_wait(&st->changed, &st->lock);
     (void)pthread_mutex_unlock(&st->lock);
@@ -209,10 +212,15 @@ static r2_status check(const r2i_data_stream_options *o, const r2i_data_place *p
 
 static r2_status take_memory(r2i_data_stream *st, r2_error *err) {
     const size_t n = (size_t)st->options.batch_tokens, n_slot = 3 * n + 1;
-    st->memory_bytes = N_SLOTS * n_slot * sizeof(int32_t);
-    int32_t *next = st->memory = r2i_heap_take(st->heap, st->memory_bytes);
-    if (next == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for batches of %zu tokens", n);
-    for (int i = 0; i < N_SLOTS; i++, next += n_slot) {
+    st->n_slots = 2 * (size_t)(st->options.n_held > 0 ? st->options.n_held : 1);
+    const size_t list_bytes = st->n_slots * sizeof *st->slots;
+    st->memory_bytes = list_bytes + st->n_slots * n_slot * sizeof(int32_t);
+    st->slots = st->memory = r2i_heap_take(st->heap, st->memory_bytes);
+    if (st->memory == NULL)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for %zu batches of %zu tokens", st->n_slots, n);
+    memset(st->slots, 0, list_bytes);
+    int32_t *next = (int32_t *)(st->slots + st->n_slots);
+    for (size_t i = 0; i < st->n_slots; i++, next += n_slot) {
         st->slots[i].tokens = next;
         st->slots[i].targets = next + n;
         st->slots[i].run_begins = next + 2 * n;

@@ -4,7 +4,7 @@
  * Parts of texts are cut where the batch is full and go on in the next one; chats are taken whole, cut at
  * the length of a run.  Which source the next part comes from is drawn by weight, which part by a
  * permutation of its own for each epoch: all a function of (seed, position), so that a place of a few
- * numbers resumes the stream exactly.  A thread of its own prepares the next batch. */
+ * numbers resumes the stream exactly.  A thread of its own prepares the next n_held batches. */
 #ifndef R2I_DATA_STREAM_H
 #define R2I_DATA_STREAM_H
 #include "train/data_parts.h"
@@ -23,7 +23,8 @@ typedef struct {
     int32_t run_tokens;   /* most tokens of a run, at least 2 */
     int32_t batch_tokens; /* at least run_tokens */
     uint64_t seed;
-    bool is_once; /* end after one epoch of every source: for validation */
+    bool is_once;   /* end after one epoch of every source: for validation */
+    int32_t n_held; /* batches that stay valid at once; 0: 1 */
 } r2i_data_stream_options;
 
 /* Where a stream stands; plain numbers, to be kept in a checkpoint. */
@@ -52,6 +53,6 @@ R2_CHECKED r2_status r2i_data_stream_open(r2i_data_stream **out,
                                           r2_error *err);
 /* NULL is allowed. */
 void r2i_data_stream_close(r2i_data_stream *stream);
-/* The next batch, valid until the call after it; n_tokens is 0 at the end (is_once). */
+/* The next batch, valid until n_held calls after it; n_tokens is 0 at the end (is_once). */
 const r2i_batch_data *r2i_data_stream_next(r2i_data_stream *stream);
 #endif

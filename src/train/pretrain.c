@@ -2,25 +2,22 @@
  *
  *     stream (own thread) -> batches -> trainer -> report, validation now and then -> model folder
  *
- * The loss of a step is the mean of its batches' means. */
+ * The loss of a step is the mean over all targets of its batches. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/failure.h"
 #include "model/model.h"
-#include "train/checkpoint.h"
 #include "train/data_stream.h"
 #include "train/distill_run.h"
-#include "train/run_identity.h"
 #include "train/run_output.h"
 #include "train/run_plan.h"
 #include "train/run_ranks.h"
+#include "train/run_saver.h"
 #include "train/target_bytes.h"
 #include "train/trainer_model.h"
 
-enum { DEFAULT_KEPT = 2 };
 static const double pi = 3.141592653589793, decay_share = 0.25, cosine_end = 0.1;
 
 typedef struct {
@@ -34,12 +31,10 @@ typedef struct {
     r2i_data_stream *stream;
     r2i_distill *distill; /* NULL: no teacher */
     int32_t batch_tokens, run_tokens;
-    int32_t *lengths; /* [batch_tokens] */
+    int32_t *lengths;               /* [batch_tokens] */
+    const r2i_batch_data **batches; /* [step_batches] of the step */
     r2_train_report report;
-    r2i_checkpoint checkpoint; /* folder NULL: none are written */
-    json_t *identity;
-    r2i_run_totals totals;
-    int64_t saved_step; /* of the newest checkpoint; 0: none */
+    r2i_run_saver saver;
     r2_error *err;
 } train_run;
 
@@ -83,6 +78,10 @@ static r2_status check_options(const r2_train_options *o, r2_error *err) {
     return R2_OK;
 }
 
+static int32_t batches_of(const train_run *r) {
+    return r->o->step_batches > 0 ? r->o->step_batches : 1;
+}
+
 static r2_status open_trainer(train_run *r) {
     const r2_trainer_options options = r2i_run_trainer_options(r->o);
     r->batch_tokens = options.batch_tokens;
@@ -92,7 +91,8 @@ static r2_status open_trainer(train_run *r) {
     r2i_arena_init(&r->arena, r->heap, 1 << 18, 0);
     r->lengths = R2I_ARENA_ARRAY(&r->arena, int32_t, (size_t)r->batch_tokens);
     r->sets = R2I_ARENA_ARRAY(&r->arena, r2i_data_set, (size_t)r->o->n_data);
-    if (r->lengths != NULL && r->sets != NULL) return R2_OK;
+    r->batches = R2I_ARENA_ARRAY(&r->arena, const r2i_batch_data *, (size_t)batches_of(r));
+    if (r->lengths != NULL && r->sets != NULL && r->batches != NULL) return R2_OK;
     return r2i_fail(r->err, R2_E_NOMEM, "no memory for lists of documents");
 }
 
@@ -114,7 +114,7 @@ static r2_status open_sets(train_run *r) {
 }
 
 /* A stream over all sets that have documents in the split; *out stays NULL without any. */
-static r2_status open_stream(const train_run *r, r2i_split split, bool is_once,
+static r2_status open_stream(const train_run *r, r2i_split split, int32_t n_held,
                              const r2i_data_place *place, r2i_data_stream **out) {
     r2i_data_source sources[R2I_MAX_SOURCES];
     int32_t n = 0;
@@ -131,7 +131,8 @@ static r2_status open_stream(const train_run *r, r2i_split split, bool is_once,
                                               .run_tokens = r->run_tokens,
                                               .batch_tokens = r->batch_tokens,
                                               .seed = r->o->seed,
-                                              .is_once = is_once };
+                                              .is_once = split == R2I_SPLIT_VALIDATION,
+                                              .n_held = n_held };
     return r2i_data_stream_open(out, &options, place, r->heap, r->err);
 }
 
@@ -180,7 +181,7 @@ static r2_status validate(train_run *r) {
     r2_status status = R2_OK;
     double loss = 0;
     int64_t n_targets = 0, n_bytes = 0;
-    R2I_TRY(open_stream(r, R2I_SPLIT_VALIDATION, true, NULL, &stream));
+    R2I_TRY(open_stream(r, R2I_SPLIT_VALIDATION, 1, NULL, &stream));
     if (stream == NULL) return R2_OK;
     for (int32_t i = 0;
          status == R2_OK && (r->o->validate_batches == 0 || i < r->o->validate_batches); i++) {
@@ -202,33 +203,47 @@ static r2_status validate(train_run *r) {
 
 /* ---- steps ---- */
 
-/* Means over the step's batches. */
+/* Means over the step's targets. */
 typedef struct {
     double next, soft, module;
 } step_losses;
 
-/* Gradients of the step's batches.  Every rank sees all of them, in the same order whatever the number
- * of ranks, and computes its own; losses are the sums of this rank. */
+/* The step's batches; returns their targets. */
+static int64_t take_batches(train_run *r) {
+    int64_t n_targets = 0;
+    r->report.n_step_tokens = 0;
+    for (int32_t i = 0; i < batches_of(r); i++) {
+        const r2i_batch_data *data = r->batches[i] = r2i_data_stream_next(r->stream);
+        r->saver.totals.place = data->after;
+        r->report.n_step_tokens += data->n_tokens;
+        n_targets += data->n_targets;
+    }
+    r->report.n_tokens += r->report.n_step_tokens;
+    r->report.n_targets += n_targets;
+    return n_targets;
+}
+
+/* Gradients of the step's batches: as of one large batch, whatever each of them holds.  Every rank sees
+ * all of them, in the same order whatever the number of ranks, and computes its own; losses are the sums
+ * of this rank. */
 static r2_status run_batches(train_run *r, step_losses *losses) {
-    const int32_t n_batches = r->o->step_batches > 0 ? r->o->step_batches : 1;
+    const int32_t n_batches = batches_of(r);
     const r2_ranks *ranks = r->o->trainer.ranks;
+    const double n_targets = (double)take_batches(r);
     for (int32_t i = 0; i < n_batches; i++) {
-        const r2i_batch_data *data = r2i_data_stream_next(r->stream);
+        const r2i_batch_data *data = r->batches[i];
         const bool is_last = i + r2_ranks_count(ranks) >= n_batches;
         const bool is_mine = r2i_run_is_mine(ranks, i);
         r2_training_loss sum = { 0 };
-        r->totals.place = data->after;
-        if (is_mine && r->distill != NULL)
-            R2I_TRY(r2i_distill_choose(r->distill, &data, r->err));
-        r->report.n_tokens += data->n_tokens;
-        r->report.n_step_tokens += data->n_tokens;
-        r->report.n_targets += data->n_targets;
         if (data->n_targets == 0 || !is_mine) continue;
-        R2I_TRY(
-            run_batch(r, data, 1.0f / ((float)data->n_targets * (float)n_batches), is_last, &sum));
-        losses->next += sum.loss / data->n_targets / n_batches;
-        losses->soft += sum.soft_loss / data->n_targets / n_batches;
-        losses->module += sum.mtp_loss / data->n_targets / n_batches;
+        const double share = data->n_targets / n_targets;
+        if (r->distill != NULL) R2I_TRY(r2i_distill_choose(r->distill, &data, r->err));
+        if (data->n_targets == 0) continue;
+        const double scale = share / data->n_targets; /* 1 / n_targets, but for the student's own */
+        R2I_TRY(run_batch(r, data, (float)scale, is_last, &sum));
+        losses->next += sum.loss * scale;
+        losses->soft += sum.soft_loss * scale;
+        losses->module += sum.mtp_loss * scale;
     }
     return R2_OK;
 }
@@ -253,7 +268,6 @@ static r2_status run_step(train_run *r) {
     r2_step_options how = o->step;
     r2_step_result result;
     step_losses losses = { 0 };
-    r->report.n_step_tokens = 0;
     R2I_TRY(run_all_batches(r, &losses));
     how.lr = r->report.lr = rate_of(o, r->report.step);
     R2I_TRY(r2_trainer_step(r->trainer, &how, &result, r->err));
@@ -266,109 +280,34 @@ static r2_status run_step(train_run *r) {
     return R2_OK;
 }
 
-/* ---- checkpoints ---- */
-
-static r2_status open_checkpoints(train_run *r) {
-    const r2_train_options *o = r->o;
-    if (o->checkpoints == NULL) return R2_OK;
-    if (r2_ranks_count(o->trainer.ranks) > 1)
-        return o->is_resuming ? r2i_fail(r->err, R2_E_UNSUPPORTED, "training: several processes do "
-                                                                   "not go on from checkpoints yet")
-                              : R2_OK;
-    r2i_adamw *adamw = r2i_trainer_adamw(r->trainer);
-    const r2i_run_identity identity = { .options = o,
-                                        .parameters = adamw->parameters,
-                                        .sets = r->sets,
-                                        .batch_tokens = r->batch_tokens,
-                                        .run_tokens = r->run_tokens };
-    r->identity = r2i_run_identity_make(&identity);
-    if (r->identity == NULL) return r2i_fail(r->err, R2_E_NOMEM, "no memory for checkpoints");
-    r->checkpoint = (r2i_checkpoint){ .folder = o->checkpoints,
-                                      .adamw = adamw,
-                                      .identity = r->identity,
-                                      .keep_last = o->keep_last > 0 ? o->keep_last : DEFAULT_KEPT,
-                                      .heap = r->heap };
-    r->totals.place.source = -1;
-    if (!o->is_resuming) return R2_OK;
-    R2I_TRY(r2i_checkpoint_resume(&r->checkpoint, &r->totals, r->err));
-    r->saved_step = r->totals.step;
-    return R2_OK;
-}
-
-/* Behind the report of the step; false: the run ends with *r->err. */
-static bool write_checkpoint(train_run *r) {
-    const r2_train_options *o = r->o;
-    const r2_train_report *p = &r->report;
-    const r2i_run_totals before = r->totals;
-    r2_error err = { R2_OK, "" };
-    r->totals.step = p->step;
-    r->totals.n_tokens = p->n_tokens;
-    r->totals.n_targets = p->n_targets;
-    r->totals.seconds = p->seconds_all;
-    if (p->validation_loss < before.best_loss ||
-        (before.best_step == 0 && isfinite(p->validation_loss))) {
-        r->totals.best_step = p->step;
-        r->totals.best_loss = p->validation_loss;
-    }
-    const r2_status status = r2i_checkpoint_write(&r->checkpoint, &r->totals, &err);
-    if (status == R2_OK)
-        r->saved_step = p->step;
-    else
-        r->totals = before;
-    if (o->checkpointed == NULL || o->checkpointed(o->user, p->step, o->checkpoints, &err))
-        return true;
-    *r->err = err;
-    return false;
-}
-
-static bool is_checkpoint_due(const train_run *r, bool goes_on) {
-    const r2_train_options *o = r->o;
-    const int64_t step = r->report.step;
-    if (r->checkpoint.folder == NULL) return false;
-    if (step == o->n_steps) return o->checkpoint_every > 0;
-    return !goes_on || (o->checkpoint_every > 0 && step % o->checkpoint_every == 0);
-}
-
-/* Numbers that got out of hand: where to go back to. */
-static r2_status name_last_checkpoint(train_run *r, r2_status status) {
-    char step[R2I_STATE_STEP_BYTES], text[sizeof r->err->text];
-    if (status != R2_E_RANGE || r->saved_step == 0) return status;
-    r2i_state_step_name(step, r->saved_step);
-    (void)snprintf(text, sizeof text, "%s", r->err->text);
-    return r2i_fail(r->err, status, "%.120s; the last checkpoint is %.80s/%s", text,
-                    r->o->checkpoints, step);
-}
-
 /* ---- the run ---- */
 
 static r2_status run_steps(train_run *r) {
     const r2_train_options *o = r->o;
     const int64_t start = r2i_clock_ns();
-    const int64_t first = r->totals.step + 1;
-    const double seconds_before = r->totals.seconds;
+    const r2i_run_totals before = r->saver.totals;
     r2_trainer_info info;
     bool goes_on = true;
     r2_trainer_get_info(r->trainer, &info);
     r->report =
         (r2_train_report){ .n_steps = o->n_steps,
-                           .n_tokens = r->totals.n_tokens,
-                           .n_targets = r->totals.n_targets,
+                           .n_tokens = before.n_tokens,
+                           .n_targets = before.n_targets,
                            .n_cut = r->n_cut,
                            .memory_bytes = info.memory_bytes + r2i_distill_bytes(r->distill) };
-    for (int64_t step = first; goes_on && step <= o->n_steps; step++) {
+    for (int64_t step = before.step + 1; goes_on && step <= o->n_steps; step++) {
         r->report.step = step;
         r->report.validation_loss = r->report.validation_bpb = (double)NAN;
         const r2_status status = run_step(r);
-        if (status != R2_OK) return name_last_checkpoint(r, status);
-        if (step == first && r->checkpoint.folder != NULL) /* of an earlier run, or damaged */
-            R2I_TRY(r2i_checkpoint_clear(&r->checkpoint, step, r->err));
+        if (status != R2_OK) return r2i_run_saver_name_last(&r->saver, status, r->err);
+        if (step == before.step + 1) R2I_TRY(r2i_run_saver_forget_later(&r->saver, step, r->err));
         if (step == o->n_steps || (o->validate_every > 0 && step % o->validate_every == 0))
             R2I_TRY(validate(r));
-        r->report.seconds_all = seconds_before + (double)(r2i_clock_ns() - start) * 1e-9;
+        r->report.seconds_all = before.seconds + (double)(r2i_clock_ns() - start) * 1e-9;
         double n_stopping = o->report != NULL && !o->report(o->user, &r->report);
         R2I_TRY(r2i_run_sum(o->trainer.ranks, &n_stopping, 1, r->err));
         goes_on = n_stopping == 0;
-        if (is_checkpoint_due(r, goes_on) && !write_checkpoint(r)) return r->err->code;
+        R2I_TRY(r2i_run_saver_step(&r->saver, &r->report, goes_on, r->err));
     }
     return R2_OK;
 }
@@ -380,9 +319,10 @@ static r2_status open_all(train_run *r) {
     if (r->o->distill != NULL)
         R2I_TRY(r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->o->seed, r->heap,
                                  r->err));
-    R2I_TRY(open_checkpoints(r));
-    R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, false, r->o->is_resuming ? &r->totals.place : NULL,
-                        &r->stream));
+    const r2i_run_identity identity = { r->o, r->trainer, r->sets };
+    R2I_TRY(
+        r2i_run_saver_open(&r->saver, &identity, r2i_trainer_adamw(r->trainer), r->heap, r->err));
+    R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, batches_of(r), &r->saver.totals.place, &r->stream));
     if (r->stream == NULL)
         return r2i_fail(r->err, R2_E_ARGUMENT, "%.150s: no documents to train on", r->o->data[0]);
     return R2_OK;
@@ -412,7 +352,7 @@ r2_status r2_train(const r2_train_options *options, r2_error *err) {
     const r2_status status = run_all(&r);
     r2i_data_stream_close(r.stream);
     r2i_distill_close(r.distill);
-    json_decref(r.identity);
+    r2i_run_saver_close(&r.saver);
     for (int32_t i = 0; i < r.n_open; i++)
         r2i_data_set_close(&r.sets[i]);
     if (r.heap != NULL) r2i_arena_destroy(&r.arena);

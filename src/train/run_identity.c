@@ -45,18 +45,19 @@ static json_t *source_of(const r2i_run_identity *id, int32_t i) {
 
 json_t *r2i_run_identity_make(const r2i_run_identity *id) {
     const r2_train_options *o = id->options;
-    const r2i_config *c = id->parameters->config;
+    const r2i_parameters *p = r2i_trainer_adamw(id->trainer)->parameters;
+    const r2i_trainer_limits limits = r2i_trainer_get_limits(id->trainer);
+    const r2i_config *c = p->config;
     char key[32];
-    json_t *out =
-        json_pack("{s:s, s:i, s:i, s:i, s:i, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i}",
-                  "architecture", c->architecture, "layers", c->n_layers, "width", c->d_model,
-                  "vocabulary", c->n_vocab, "tensors", id->parameters->n,
-                  "names and sizes of tensors", hex_of(hash_parameters(id->parameters)),
-                  "optimizer", o->trainer.optimizer == R2_OPTIMIZER_MUON ? "muon" : "adamw",
-                  "arithmetic", o->trainer.arithmetic == R2_ARITHMETIC_F32 ? "f32" : "fast", "seed",
-                  (json_int_t)o->seed, "tokens of a batch", id->batch_tokens,
-                  "tokens of a document's part", id->run_tokens, "batches of a step",
-                  o->step_batches > 0 ? o->step_batches : 1, "folders of data", o->n_data);
+    json_t *out = json_pack(
+        "{s:s, s:i, s:i, s:i, s:i, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i}", "architecture",
+        c->architecture, "layers", c->n_layers, "width", c->d_model, "vocabulary", c->n_vocab,
+        "tensors", p->n, "names and sizes of tensors", hex_of(hash_parameters(p)), "optimizer",
+        o->trainer.optimizer == R2_OPTIMIZER_MUON ? "muon" : "adamw", "arithmetic",
+        o->trainer.arithmetic == R2_ARITHMETIC_F32 ? "f32" : "fast", "seed", (json_int_t)o->seed,
+        "tokens of a batch", limits.batch_tokens, "tokens of a document's part",
+        limits.document_tokens, "batches of a step", o->step_batches > 0 ? o->step_batches : 1,
+        "folders of data", o->n_data);
     for (int32_t i = 0; out != NULL && i < o->n_data; i++) {
         (void)snprintf(key, sizeof key, "data %" PRId32, i + 1);
         if (json_object_set_new(out, key, source_of(id, i)) == 0) continue;

@@ -6,13 +6,12 @@
 #include <jansson.h>
 
 #include "train/data_set.h"
-#include "train/parameters.h"
+#include "train/trainer_model.h"
 
 typedef struct {
     const r2_train_options *options;
-    const r2i_parameters *parameters;
+    r2_trainer *trainer;
     const r2i_data_set *sets; /* [options->n_data] */
-    int32_t batch_tokens, run_tokens;
 } r2i_run_identity;
 
 /* An object of texts and numbers, the caller's; NULL: no memory. */
