@@ -13,7 +13,7 @@ typedef struct {
     int32_t cap_rows;      /* tokens of one batch */
     int32_t cap_document;  /* tokens of its longest document; 0: cap_rows */
     int32_t cap_documents; /* of one batch; 0: one per 32 tokens */
-    int32_t cap_logits;    /* rows whose logits exist at once; 0: 256 */
+    int32_t cap_logits;    /* rows whose logits exist at once; 0: 256 to 2048, by their size */
     bool is_f32;         /* F32 throughout, as the parameters were made; otherwise BF16 products */
     bool is_recomputing; /* keep only each layer's input and compute the rest again */
     bool is_soft;        /* batches may have soft targets */

@@ -199,11 +199,18 @@ static size_t products_bytes(const r2i_backward *b) {
     return r2i_max_size(dense, r2i_max_size(head, c->n_experts > 0 ? experts : 0));
 }
 
+/* Many, since the head is packed, and its gradient goes through the memory, once for each chunk; few enough
+ * for their logits to stay small beside the rest. */
+static int32_t logit_rows(int32_t n_vocab) {
+    enum { LOGITS = 16 << 20, MIN_ROWS = 256, MAX_ROWS = 2048, UNIT = 64 };
+    return r2i_max_i32(MIN_ROWS, r2i_min_i32(MAX_ROWS, LOGITS / n_vocab)) / UNIT * UNIT;
+}
+
 static void set_limits(r2i_backward *b, const r2i_backward_limits *limits) {
     b->limits = *limits;
     if (b->limits.cap_document == 0) b->limits.cap_document = limits->cap_rows;
     if (b->limits.cap_documents == 0) b->limits.cap_documents = limits->cap_rows / 32 + 1;
-    if (b->limits.cap_logits == 0) b->limits.cap_logits = 256;
+    if (b->limits.cap_logits == 0) b->limits.cap_logits = logit_rows(b->config->n_vocab);
     b->limits.cap_logits = r2i_min_i32(b->limits.cap_logits, limits->cap_rows);
     b->layout =
         limits->is_f32 || b->kernels->matmul[R2I_TYPE_BF16] == NULL ? R2I_TYPE_F32 : R2I_TYPE_BF16;

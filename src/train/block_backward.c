@@ -31,14 +31,12 @@ void r2i_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int3
     for (int32_t i = 0; i < n; i++) {
         products[i] = product_of(b, list[i].matrix, list[i].g_y, x, g_x, n_rows);
         products[i].n_sharing = i == 0 ? n - 1 : R2I_SHARES_X;
-        products[i].is_added = is_added || i > 0;
+        products[i].is_added = is_added;
         float *g_bias = r2i_gradient_of(b->parameters, list[i].matrix->bias);
         if (g_bias != NULL)
             r2i_add_column_sums(b->pool, g_bias, list[i].g_y, n_rows, list[i].matrix->n_rows);
     }
-    r2i_products_weights(&b->products, products, n);
-    for (int32_t i = 0; g_x != NULL && i < n; i++)
-        r2i_products_inputs(&b->products, &products[i], 1);
+    r2i_products_backward(&b->products, products, n);
 }
 
 void r2i_linear_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,

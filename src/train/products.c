@@ -4,15 +4,17 @@
 #include "base/failure.h"
 
 enum {
-    TILE_COLS = 64,   /* columns of the result computed at a time: four panels */
-    ROW_BLOCK = 2048, /* rows of the result that share one turned tile */
+    /* Columns of the result computed at a time: eight panels, so that rows come from memory once for two
+     * of the kernel's tiles. */
+    TILE_COLS = 128,
+    ROW_BLOCK = 1024, /* rows of the result that share one turned tile */
     PREPARE_ROWS = 32
 };
 
 size_t r2i_products_rows_bytes(int32_t n_products, int64_t n_rows, int32_t n_wide) {
     /* Either n_rows prepared rows of n_wide columns or the other way round, each padded. */
-    const size_t rows = (size_t)n_rows, out = (size_t)n_wide, pads = 64 * (size_t)n_products;
-    return rows * out * sizeof(float) + 128 * rows + pads * out + 64;
+    const size_t rows = (size_t)n_rows, out = (size_t)n_wide, pads = 128 * (size_t)n_products;
+    return rows * out * sizeof(float) + pads * (rows + out) + 64;
 }
 
 r2_status r2i_products_create(r2i_products *out, const r2i_kernels *kernels, r2i_pool *pool,
@@ -41,11 +43,12 @@ typedef struct {
     void (*run_item)(const r2i_products *context, const r2i_product *p, size_t first_byte,
                      int32_t item, int32_t worker);
     size_t (*bytes_of)(const r2i_product *p); /* of its prepared rows */
+    size_t first_byte;                        /* of the first one's */
 } product_region;
 
 static void run_items(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const product_region *region = argument;
-    size_t first_byte = 0;
+    size_t first_byte = region->first_byte;
     for (int32_t i = 0, first = 0; i < region->n && first < end; i++) {
         const r2i_product *p = &region->products[i];
         const int32_t n_items = region->items_of(p);
@@ -59,7 +62,7 @@ static void run_items(void *argument, int32_t begin, int32_t end, int32_t worker
 
 static void run_region(product_region *region) {
     int32_t n_items = 0;
-    size_t n_bytes = 0;
+    size_t n_bytes = region->first_byte;
     for (int32_t i = 0; i < region->n; i++) {
         n_items += region->items_of(&region->products[i]);
         n_bytes += region->bytes_of(&region->products[i]);
@@ -73,8 +76,10 @@ static void run_region(product_region *region) {
 
 /* ---- dx (+)= dy W ---- */
 
+/* Rows a power of two apart would fall into the same sets of a cache. */
 static size_t stride_of(const r2i_product *p, int32_t n_cols) {
-    return r2i_act_row_bytes(r2i_act_kind_of(p->layout), n_cols);
+    const size_t n_bytes = r2i_act_row_bytes(r2i_act_kind_of(p->layout), n_cols);
+    return n_bytes % 1024 == 0 ? n_bytes + 64 : n_bytes;
 }
 
 static size_t element_bytes(const r2i_product *p) {
@@ -107,22 +112,20 @@ static void prepare_item(const r2i_products *context, const r2i_product *p, size
 }
 
 static int32_t input_items(const r2i_product *p) {
+    if (p->n_sharing == R2I_SHARES_X) return 0;
     return r2i_div_up_i32(p->n_in, TILE_COLS) * r2i_div_up_i32(p->n_rows, ROW_BLOCK);
 }
 
-/* Columns [64 tile, ..) of dx for a block of rows, output features piece by piece. */
-static void input_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
-                       int32_t item, int32_t worker) {
-    const int32_t n_tiles = r2i_div_up_i32(p->n_in, TILE_COLS);
-    const int32_t column = item % n_tiles * TILE_COLS, row = item / n_tiles * ROW_BLOCK;
+/* A tile of dx (+)= one product, output features piece by piece. */
+static void add_outputs(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                        int32_t row, int32_t column, bool is_added, uint8_t *panels) {
     const int32_t n_cols = r2i_min_i32(TILE_COLS, p->n_in - column);
     const size_t stride = stride_of(p, p->n_out), n_in = (size_t)p->n_in;
     for (int32_t o = 0; o < p->n_out; o += R2I_PRODUCT_PIECE) {
         const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_out - o);
-        context->kernels->turn_panels[p->layout](context->panels[worker],
-                                                 p->weights + (size_t)o * n_in + (size_t)column,
-                                                 n_in, n, n_cols);
-        const r2i_matmul_job job = { .panels = context->panels[worker],
+        context->kernels->turn_panels[p->layout](
+            panels, p->weights + (size_t)o * n_in + (size_t)column, n_in, n, n_cols);
+        const r2i_matmul_job job = { .panels = panels,
                                      .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
                                      .n_rows = n_cols,
                                      .n_cols = n,
@@ -132,9 +135,19 @@ static void input_item(const r2i_products *context, const r2i_product *p, size_t
                                      .n_tokens = r2i_min_i32(ROW_BLOCK, p->n_rows - row),
                                      .y = p->dx + (size_t)row * n_in + (size_t)column,
                                      .y_stride = n_in,
-                                     .is_added = p->is_added || o > 0 };
+                                     .is_added = is_added || o > 0 };
         context->kernels->matmul[p->layout](&job);
     }
+}
+
+/* Columns [128 tile, ..) of dx for a block of rows, of all products that share it one after the other. */
+static void input_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
+                       int32_t item, int32_t worker) {
+    const int32_t n_tiles = r2i_div_up_i32(p->n_in, TILE_COLS);
+    const int32_t column = item % n_tiles * TILE_COLS, row = item / n_tiles * ROW_BLOCK;
+    for (int32_t i = 0; i <= p->n_sharing; first_byte += input_bytes(&p[i++]))
+        add_outputs(context, &p[i], first_byte, row, column, p->is_added || i > 0,
+                    context->panels[worker]);
 }
 
 void r2i_products_inputs(const r2i_products *context, const r2i_product *products, int32_t n) {
@@ -236,42 +249,61 @@ static void turn_item(const r2i_products *context, const r2i_product *p, size_t 
         (size_t)p->n_out, p->n_rows, r2i_min_i32(PREPARE_ROWS, p->n_out - first));
 }
 
-static int32_t weight_items(const r2i_product *p) {
-    size_t n_bytes = 0;
-    for (int32_t i = 0; i <= p->n_sharing; i++) /* none of one that shares another's x */
-        n_bytes += weight_bytes(&p[i]);
-    return n_bytes == 0 ? 0 : r2i_div_up_i32(p->n_in, TILE_COLS);
+/* Rows of all gradients that share x; none of one that shares another's. */
+static int32_t sharing_rows(const r2i_product *p) {
+    int32_t n = 0;
+    for (int32_t i = 0; i <= p->n_sharing; i++)
+        n += weight_bytes(&p[i]) > 0 ? p[i].n_out : 0;
+    return n;
 }
 
-/* Columns [column, column + n_cols) of the gradient += tokens [t, t + n), whose panels are there. */
+static int32_t weight_items(const r2i_product *p) {
+    return r2i_div_up_i32(p->n_in, TILE_COLS) * r2i_div_up_i32(sharing_rows(p), ROW_BLOCK);
+}
+
+/* Part of the rows of a gradient, columns [column, column + n_cols). */
+typedef struct {
+    int32_t row, n_rows, column, n_cols;
+} gradient_tile;
+
+/* A tile += tokens [t, t + n), whose panels are there. */
 static void add_tokens(const r2i_products *context, const r2i_product *p, const uint8_t *panels,
-                       size_t first_byte, int32_t column, int32_t n_cols, int32_t t, int32_t n) {
+                       size_t first_byte, const gradient_tile *tile, int32_t t, int32_t n) {
+    const size_t stride = stride_of(p, p->n_rows), n_in = (size_t)p->n_in;
     const r2i_matmul_job job = { .panels = panels,
-                                 .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
-                                 .n_rows = n_cols,
+                                 .n_panels = r2i_div_up_i32(tile->n_cols, R2I_PANEL_ROWS),
+                                 .n_rows = tile->n_cols,
                                  .n_cols = n,
-                                 .act = context->rows + first_byte + (size_t)t * element_bytes(p),
-                                 .act_stride = stride_of(p, p->n_rows),
-                                 .n_tokens = p->n_out,
-                                 .y = p->gradient + column,
-                                 .y_stride = (size_t)p->n_in,
+                                 .act = context->rows + first_byte + (size_t)tile->row * stride +
+                                        (size_t)t * element_bytes(p),
+                                 .act_stride = stride,
+                                 .n_tokens = tile->n_rows,
+                                 .y = p->gradient + (size_t)tile->row * n_in + tile->column,
+                                 .y_stride = n_in,
                                  .is_added = true };
     context->kernels->matmul[p->layout](&job);
 }
 
-/* A tile of columns of all gradients that share x, tokens piece by piece. */
+/* A tile of columns of a block of rows of the gradients that share x, one below the other; tokens piece
+ * by piece. */
 static void weight_item(const r2i_products *context, const r2i_product *p, size_t first_byte,
                         int32_t item, int32_t worker) {
-    const int32_t column = item * TILE_COLS, n_cols = r2i_min_i32(TILE_COLS, p->n_in - column);
-    const size_t n_in = (size_t)p->n_in;
+    const int32_t n_tiles = r2i_div_up_i32(p->n_in, TILE_COLS), begin = item / n_tiles * ROW_BLOCK;
+    gradient_tile tile = { .column = item % n_tiles * TILE_COLS };
+    tile.n_cols = r2i_min_i32(TILE_COLS, p->n_in - tile.column);
     for (int32_t t = 0; t < p->n_rows; t += R2I_PRODUCT_PIECE) {
         const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_rows - t);
         size_t at = first_byte;
         context->kernels->turn_panels[p->layout](
-            context->panels[worker], p->x + (size_t)t * n_in + (size_t)column, n_in, n, n_cols);
-        for (int32_t i = 0; i <= p->n_sharing; at += weight_bytes(&p[i++])) {
-            if (weight_bytes(&p[i]) > 0)
-                add_tokens(context, &p[i], context->panels[worker], at, column, n_cols, t, n);
+            context->panels[worker], p->x + (size_t)t * (size_t)p->n_in + (size_t)tile.column,
+            (size_t)p->n_in, n, tile.n_cols);
+        for (int32_t i = 0, first = 0; i <= p->n_sharing; at += weight_bytes(&p[i++])) {
+            if (weight_bytes(&p[i]) == 0) continue;
+            tile.row = r2i_max_i32(0, begin - first);
+            tile.n_rows = r2i_min_i32(p[i].n_out, begin + ROW_BLOCK - first) - tile.row;
+            if (tile.n_rows > 0)
+                add_tokens(context, &p[i], context->panels[worker], at, &tile, t, n);
+            first += p[i].n_out;
         }
     }
 }
@@ -286,5 +318,66 @@ void r2i_products_weights(const r2i_products *context, const r2i_product *produc
     run_region(&region);
     region.items_of = weight_items;
     region.run_item = weight_item;
+    run_region(&region);
+}
+
+/* ---- both, of one dy ---- */
+
+typedef struct {
+    const r2i_products *context;
+    const r2i_product *products;
+    int32_t n;
+    size_t first_turned; /* byte */
+} both_region;
+
+/* Reads dy once: rows as the kernels take them and turned ones. */
+static void prepare_both(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const both_region *region = argument;
+    const r2i_products *context = region->context;
+    (void)worker;
+    for (int32_t item = begin; item < end; item++) {
+        const int32_t row = item * PREPARE_ROWS;
+        size_t first = 0, turned = region->first_turned;
+        for (int32_t i = 0; i < region->n; i++) {
+            const r2i_product *p = &region->products[i];
+            const size_t n_out = (size_t)p->n_out;
+            prepare_rows(context, p, p->dy, p->n_out, first, item);
+            context->kernels->turn_rows[r2i_act_kind_of(p->layout)](
+                context->rows + turned + (size_t)row * element_bytes(p), stride_of(p, p->n_rows),
+                p->dy + (size_t)row * n_out, n_out, r2i_min_i32(PREPARE_ROWS, p->n_rows - row),
+                p->n_out);
+            first += input_bytes(p);
+            turned += weight_bytes(p);
+        }
+    }
+}
+
+void r2i_products_backward(const r2i_products *context, const r2i_product *products, int32_t n) {
+    size_t n_rows_bytes = 0, n_turned_bytes = 0;
+    bool is_both = true;
+    for (int32_t i = 0; i < n; i++) {
+        n_rows_bytes += input_bytes(&products[i]);
+        n_turned_bytes += weight_bytes(&products[i]);
+        is_both = is_both && products[i].dx != NULL && weight_bytes(&products[i]) > 0;
+    }
+    if (!is_both || n_rows_bytes + n_turned_bytes > context->rows_bytes) {
+        r2i_products_weights(context, products, n);
+        if (products->dx != NULL) r2i_products_inputs(context, products, n);
+        return;
+    }
+    both_region both = { context, products, n, n_rows_bytes };
+    r2i_pool_run(context->pool, prepare_items(products), 1, prepare_both, &both);
+    product_region region = { .context = context,
+                              .products = products,
+                              .n = n,
+                              .items_of = weight_items,
+                              .run_item = weight_item,
+                              .bytes_of = weight_bytes,
+                              .first_byte = n_rows_bytes };
+    run_region(&region);
+    region.items_of = input_items;
+    region.run_item = input_item;
+    region.bytes_of = input_bytes;
+    region.first_byte = 0;
     run_region(&region);
 }

@@ -32,8 +32,8 @@ typedef struct {
     float *dx;            /* [n_rows, n_in] */
     bool is_added;        /* dx += instead of dx = */
     float *y;             /* [n_rows, n_out] */
-    /* Weight products alone: so many behind this one have the same x, n_rows, n_in and layout and
-     * R2I_SHARES_X here; x is turned once for all of them. */
+    /* So many behind this one have the same x, dx, n_rows, n_in and layout and R2I_SHARES_X here: x is
+     * turned once for all of them, and dx (+)= the sum of theirs. */
     int32_t n_sharing;
 } r2i_product;
 enum { R2I_SHARES_X = -1 };
@@ -49,4 +49,6 @@ void r2i_products_outputs(const r2i_products *context, const r2i_product *produc
 void r2i_products_inputs(const r2i_products *context, const r2i_product *products, int32_t n);
 /* gradient += dy^T x of each. */
 void r2i_products_weights(const r2i_products *context, const r2i_product *products, int32_t n);
+/* Both, of products that all share x; dx may be NULL. */
+void r2i_products_backward(const r2i_products *context, const r2i_product *products, int32_t n);
 #endif

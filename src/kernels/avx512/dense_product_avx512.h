@@ -28,6 +28,15 @@ static inline void dense_finish(const r2i_matmul_job *job, const float *c, int32
     }
 }
 
+/* Outputs of a tile are asked for before its products, which take longer than the memory does. */
+static inline void dense_fetch_outputs(const float *y, size_t y_stride, int32_t n_tokens,
+                                       int32_t n) {
+    for (int32_t t = 0; t < n_tokens; t++, y += y_stride) {
+        for (int32_t i = 0; i < n; i += 16)
+            __builtin_prefetch(y + i, 1);
+    }
+}
+
 /* Products of n_panels panels from `panel` on with tokens [token, token + n_tokens). */
 static inline void dense_group(const r2i_matmul_job *job, const tile_function *tiles, tile_job t,
                                int32_t panel, int32_t n_panels, int32_t token, int32_t n_tokens) {
@@ -38,6 +47,7 @@ static inline void dense_group(const r2i_matmul_job *job, const tile_function *t
     t.a_stride = job->act_stride;
     while (n_tokens > 0) {
         const int32_t height = tile_height(n_tokens);
+        dense_fetch_outputs(job->y + (size_t)token * job->y_stride + row, job->y_stride, height, n);
         t.a = job->act + (size_t)token * job->act_stride;
         t.c = is_direct ? job->y + (size_t)token * job->y_stride + row : c;
         t.c_stride = is_direct ? job->y_stride : TILE_COLUMNS;
