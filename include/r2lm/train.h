@@ -371,6 +371,7 @@ R2_API R2_CHECKED r2_status r2_train(const r2_train_options *options, r2_error *
 
 typedef struct {
     r2_trainer_info trainer; /* as the run would have it */
+    int64_t n_parameters;    /* of the model, trained or not; without a prediction module */
     int64_t teacher_bytes;   /* of distillation */
     int64_t memory_bytes;    /* of the run: trainer, teacher, weights read from a mapped file */
     double flops_per_token;  /* forward and backward: 6 per active parameter, and attention's */

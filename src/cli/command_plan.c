@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "base/failure.h"
+#include "cli/amount_text.h"
 #include "cli/model_find.h"
 #include "cli/read_rate.h"
 #include "r2lm/convert.h"
@@ -96,29 +97,10 @@ static int print_json(r2i_program *p, const planning *g) {
 
 /* ---- text ---- */
 
-/* "671.0 billion", "2.45 billion" */
-static const char *scaled(char room[32], double n, const char *const units[3]) {
-    const int unit = n >= 1e9 ? 2 : n >= 1e6 ? 1 : 0;
-    static const double scales[] = { 1e-3, 1e-6, 1e-9 };
-    const double x = n * scales[unit];
-    (void)snprintf(room, 32, "%.*f %s", x < 10 ? 2 : 1, x, units[unit]);
-    return room;
-}
-
 /* Three digits, and what is before the point. */
 static const char *as_rate(char room[32], double x) {
     (void)snprintf(room, 32, "%.*f", x < 10 ? 2 : x < 100 ? 1 : 0, x);
     return room;
-}
-
-static const char *as_bytes(char room[32], int64_t n) {
-    static const char *const units[] = { "kB", "MB", "GB" };
-    return scaled(room, (double)n, units);
-}
-
-static const char *as_count(char room[32], int64_t n) {
-    static const char *const units[] = { "thousand", "million", "billion" };
-    return scaled(room, (double)n, units);
 }
 
 static void print_parts(const r2_plan_result *plan) {
@@ -129,17 +111,18 @@ static void print_parts(const r2_plan_result *plan) {
     for (int part = 0; part < R2_N_PARTS; part++) {
         char count[32], bytes[32];
         if (plan->parts[part].n_bytes == 0) continue;
-        printf("  %-18s %16s %12s\n", names[part], as_count(count, plan->parts[part].n_parameters),
-               as_bytes(bytes, plan->parts[part].n_bytes));
+        printf("  %-18s %16s %12s\n", names[part],
+               r2i_amount_count(count, plan->parts[part].n_parameters),
+               r2i_amount_bytes(bytes, plan->parts[part].n_bytes));
     }
 }
 
 static void print_fit(const planning *g) {
     const r2_plan_result *plan = &g->plan;
     char packed[32], unpacked[32], memory[32];
-    (void)as_bytes(packed, plan->packed_bytes);
-    (void)as_bytes(unpacked, plan->unpacked_bytes);
-    (void)as_bytes(memory, g->options.memory_bytes);
+    (void)r2i_amount_bytes(packed, plan->packed_bytes);
+    (void)r2i_amount_bytes(unpacked, plan->unpacked_bytes);
+    (void)r2i_amount_bytes(memory, g->options.memory_bytes);
     printf("%-12s %s packed for the processor, %s with --no-pack; available %s: ", "memory", packed,
            unpacked, memory);
     switch (plan->fit) {
@@ -185,14 +168,15 @@ static int print_text(const planning *g) {
     if (plan->n_experts > 0)
         printf(", %d of %d experts per token (%d layer%s without)", plan->n_active_experts,
                plan->n_experts, plan->n_dense_layers, plan->n_dense_layers == 1 ? "" : "s");
-    printf("\n%-12s %s, %s at work per token\n", "parameters", as_count(a, plan->n_parameters),
-           as_count(b, plan->n_active_parameters));
-    printf("%-12s %s: %s%s; read per token %s\n", "weights", as_bytes(a, plan->weight_bytes),
-           plan->types, plan->is_assumed ? " (assumed)" : "", as_bytes(b, plan->bytes_per_token));
+    printf("\n%-12s %s, %s at work per token\n", "parameters",
+           r2i_amount_count(a, plan->n_parameters), r2i_amount_count(b, plan->n_active_parameters));
+    printf("%-12s %s: %s%s; read per token %s\n", "weights",
+           r2i_amount_bytes(a, plan->weight_bytes), plan->types,
+           plan->is_assumed ? " (assumed)" : "", r2i_amount_bytes(b, plan->bytes_per_token));
     print_parts(plan);
     printf("%-12s %lld bytes per token; %s for %d x %d tokens; scratch about %s\n", "cache",
-           (long long)plan->cache_bytes_per_token, as_bytes(a, plan->cache_bytes),
-           plan->n_sequences, plan->n_context, as_bytes(c, plan->scratch_bytes));
+           (long long)plan->cache_bytes_per_token, r2i_amount_bytes(a, plan->cache_bytes),
+           plan->n_sequences, plan->n_context, r2i_amount_bytes(c, plan->scratch_bytes));
     print_fit(g);
     print_speed(g);
     return R2I_EXIT_OK;

@@ -12,6 +12,7 @@
 #include "cli/data_choice.h"
 #include "cli/model_find.h"
 #include "cli/rank_choice.h"
+#include "cli/train_forecast.h"
 #include "cli/train_options.h"
 #include "cli/train_report.h"
 
@@ -22,10 +23,14 @@ typedef struct {
     r2i_train_kind kind;
     r2i_data_choice data;
     r2_distill_options distill;
+    r2i_options flags; /* with all that was left open resolved */
+    r2_train_options options;
+    r2i_train_forecast forecast;
     r2i_train_progress progress;
     r2_ranks *ranks;          /* NULL: this process alone */
     bool is_new, was_stopped; /* RUN was made for this run */
     char model[PATH_BYTES];   /* RUN/model or RUN/adapter; "" unless this is a run */
+    char checkpoints[PATH_BYTES];
 } train_work;
 
 /* ---- init ---- */
@@ -52,8 +57,10 @@ static bool is_first(const train_work *w) {
 
 static r2_status open_run(train_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
+    if (o->is_dry) return R2_OK;
     (void)snprintf(w->model, sizeof w->model, "%.4000s/%s", o->output,
                    o->lora_rank > 0 ? "adapter" : "model");
+    (void)snprintf(w->checkpoints, sizeof w->checkpoints, "%.4000s/checkpoints", o->output);
     if (!is_first(w)) return R2_OK;
     if (o->is_resuming && access(o->output, F_OK) != 0)
         return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no such run to go on with", o->output);
@@ -88,7 +95,7 @@ static r2_status choose_data(train_work *w, const char *model, r2_error *err) {
     const int32_t n_words = p->arguments.n_words - 1;
     r2_status status = R2_OK;
     w->data = (r2i_data_choice){ .folders = p->arguments.words + 1, .n_folders = n_words };
-    if (w->kind == R2I_TRAIN_PRETRAIN) return R2_OK;
+    if (w->kind == R2I_TRAIN_PRETRAIN || p->options->is_dry) return R2_OK;
     if (is_first(w))
         status = r2i_data_choose(&w->data, p, model, p->options->output, words, n_words, err);
     R2I_TRY(r2_ranks_agree(w->ranks, status, err));
@@ -108,46 +115,82 @@ static r2_status prepare_run(train_work *w, const char **model, r2_error *err) {
     return r2_ranks_agree(w->ranks, choose_data(w, *model, err), err);
 }
 
+static void set_options(train_work *w, const char *model) {
+    r2_train_options *o = &w->options;
+    r2i_train_options_read(o, &w->flags);
+    o->model = model;
+    o->data = w->data.folders;
+    o->n_data = w->data.n_folders;
+    o->out = w->model[0] != '\0' ? w->model : NULL;
+    if (w->kind == R2I_TRAIN_DISTILL) o->distill = &w->distill;
+    o->trainer.ranks = w->ranks;
+    o->checkpoints = w->checkpoints[0] != '\0' ? w->checkpoints : NULL;
+    o->checkpointed = r2i_train_progress_saved;
+    o->report = r2i_train_progress_step;
+    o->user = &w->progress;
+}
+
+/* Resolves what flags leave open, by a plan and where need be by a few steps on trial. */
+static r2_status plan_run(train_work *w, const char *model, r2_error *err) {
+    w->flags = *w->program->options;
+    r2i_train_resolve_shape(&w->flags, w->kind);
+    set_options(w, model);
+    R2I_TRY(r2i_train_foresee(&w->forecast, &w->flags, &w->options, err));
+    R2I_TRY(r2i_train_resolve_length(&w->flags, w->kind, &w->forecast.plan, err));
+    if (w->kind == R2I_TRAIN_PRETRAIN && w->program->options->lr <= 0 && w->flags.lora_rank == 0 &&
+        !w->forecast.plan.trainer.is_initial)
+        r2i_program_note(w->program, "the model is trained already: --lr %g", w->flags.lr);
+    set_options(w, model);
+    const bool has_time = w->flags.minutes > 0;
+    if (has_time && r2_ranks_count(w->ranks) > 1)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "--minutes: expected one process, found %d; --tokens or --steps say how "
+                        "long",
+                        r2_ranks_count(w->ranks));
+    if (!has_time && !w->flags.is_dry) return R2_OK;
+    R2I_TRY(r2i_train_try(&w->forecast, &w->options, err));
+    if (has_time)
+        r2i_train_set_steps(&w->flags,
+                            r2i_train_steps_in(&w->forecast, &w->options, 60 * w->flags.minutes));
+    w->flags.minutes = 0;
+    set_options(w, model);
+    return R2_OK;
+}
+
+static r2_status check_words(const train_work *w, r2_error *err) {
+    const r2i_program *p = w->program;
+    if (p->arguments.n_words > 1 && (p->options->output != NULL || p->options->is_dry))
+        return R2_OK;
+    return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
+                    w->kind != R2I_TRAIN_PRETRAIN ? "chats (JSONL) or folders of `r2lm data prep`"
+                                                  : "folders of `r2lm data prep`");
+}
+
 static r2_status train_run(train_work *w, r2_error *err) {
     r2i_program *p = w->program;
-    const r2i_options *o = p->options;
     const char *model;
-    char checkpoints[PATH_BYTES];
-    if (p->arguments.n_words < 2 || o->output == NULL)
-        return r2i_fail(
-            err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
-            w->kind != R2I_TRAIN_PRETRAIN ? "chats (JSONL) or folders of `r2lm data prep`"
-                                          : "folders of `r2lm data prep`");
+    R2I_TRY(check_words(w, err));
     R2I_TRY(r2i_ranks_choose(&w->ranks, p, err));
     R2I_TRY(prepare_run(w, &model, err));
-    r2_train_options options;
-    r2i_train_options_read(&options, w->kind, o, w->data.train.n_tokens);
-    options.model = model;
-    options.data = w->data.folders;
-    options.n_data = w->data.n_folders;
-    options.out = w->model;
-    if (w->kind == R2I_TRAIN_DISTILL) options.distill = &w->distill;
-    options.trainer.ranks = w->ranks;
-    (void)snprintf(checkpoints, sizeof checkpoints, "%.4000s/checkpoints", o->output);
-    options.checkpoints = checkpoints;
-    options.checkpointed = r2i_train_progress_saved;
-    options.report = r2i_train_progress_step;
-    options.user = &w->progress;
-    r2i_train_progress_init(&w->progress, p, &options);
-    w->progress.is_silent = !is_first(w);
     r2i_signals_catch();
-    const r2_status status = r2_train(&options, err);
+    R2I_TRY(r2_ranks_agree(w->ranks, plan_run(w, model, err), err));
+    if (p->options->is_dry) return R2_OK;
+    r2i_train_progress_init(&w->progress, p, &w->options);
+    w->progress.is_silent = !is_first(w);
+    const r2_status status = r2_train(&w->options, err);
     w->was_stopped = r2i_signals_pending() != 0;
     r2i_signals_clear();
     if (status == R2_OK && w->progress.is_write_failed)
         return r2i_fail(err, R2_E_IO, "%.150s/metrics.jsonl cannot be written; the model was saved",
-                        o->output);
+                        p->options->output);
     return status;
 }
 
 static int print_result(const train_work *w) {
     const r2_train_report *r = &w->progress.last;
     if (!is_first(w)) return R2I_EXIT_OK;
+    if (w->program->options->is_dry)
+        return r2i_train_forecast_print(w->program, &w->forecast, w->kind, &w->flags, &w->options);
     if (w->model[0] == '\0') {
         r2i_program_note(w->program, "%s", w->program->options->output);
         return R2I_EXIT_OK;
@@ -161,16 +204,16 @@ static int print_result(const train_work *w) {
     }
     return r2i_program_print_json(
         w->program,
-        json_pack(
-            "{s:s, s:I, s:I, s:f, s:o, s:o, s:f}",
-            w->program->options->lora_rank > 0 ? "adapter" : "model", w->model, "steps",
-            (json_int_t)r->step,
-            "tokens", (json_int_t)r->n_tokens, "loss", r->loss, "validation_loss",
-            isnan(w->progress.validation_loss) ? json_null()
-                                               : json_real(w->progress.validation_loss),
-            "validation_bpb",
-            isnan(w->progress.validation_bpb) ? json_null() : json_real(w->progress.validation_bpb),
-            "seconds", r->seconds_all));
+        json_pack("{s:s, s:I, s:I, s:f, s:o, s:o, s:f}",
+                  w->program->options->lora_rank > 0 ? "adapter" : "model", w->model, "steps",
+                  (json_int_t)r->step, "tokens", (json_int_t)r->n_tokens, "loss", r->loss,
+                  "validation_loss",
+                  isnan(w->progress.validation_loss) ? json_null()
+                                                     : json_real(w->progress.validation_loss),
+                  "validation_bpb",
+                  isnan(w->progress.validation_bpb) ? json_null()
+                                                    : json_real(w->progress.validation_bpb),
+                  "seconds", r->seconds_all));
 }
 
 /* Of several processes one tells, and any that has lost the others. */

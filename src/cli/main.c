@@ -44,8 +44,8 @@ static int run_command(r2i_program *p, int argc, char **argv) {
     r2_status status = r2i_settings_load(&p->settings, &p->arena, &err);
     if (status != R2_OK) p->settings.n_items = 0; /* --json and --help still count */
     const r2_status parsed =
-        r2i_arguments_parse(&p->arguments, p->command->bit, p->command->name, &p->settings, argc,
-                            argv, status == R2_OK ? &err : NULL);
+        r2i_arguments_parse(&p->arguments, p->command->bit, p->command->name, &p->settings,
+                            &p->arena, argc, argv, status == R2_OK ? &err : NULL);
     if (status == R2_OK) status = parsed;
     p->options = &p->arguments.values;
     r2i_terminal_init(&p->terminal, p->options->color, p->options->is_quiet);

@@ -43,7 +43,8 @@ enum {
     R2I_FOR_TOKENIZER = 1 << 20,
     R2I_FOR_TRAIN = 1 << 21,
     R2I_FOR_EXEC = 1 << 22,
-    R2I_FOR_ALL = (1 << 23) - 1,
+    R2I_FOR_RUNS = 1 << 23,
+    R2I_FOR_ALL = (1 << 24) - 1,
     /* Those that use no settings: a broken file of settings must not stop them. */
     R2I_FOR_READERS = R2I_FOR_HELP | R2I_FOR_VERSION | R2I_FOR_COMPLETION | R2I_FOR_LICENSES
 };
@@ -73,6 +74,10 @@ typedef struct {
     double validation;         /* share of the documents */
     const char *split;
     int32_t batches;
+    const char *config, *currency;
+    r2i_text_list sets, data;
+    double tokens, epochs, minutes, price;
+    bool is_dry, is_registered;
     const char *schedule, *optimizer, *tokenizer, *teacher;
     int32_t teacher_tokens;
     double teacher_share, teacher_temp, beta, own_share, own_temp;

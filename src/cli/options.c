@@ -192,6 +192,23 @@ static r2_status set_defaults(r2i_options *values, unsigned command, const char 
     return R2_OK;
 }
 
+/* All keys of a file that was asked for are flags of the command. */
+static r2_status set_config(r2i_options *values, unsigned command, const char *command_name,
+                            const r2i_settings *config, r2_error *err) {
+    for (size_t i = 0; i < config->n_items; i++) {
+        const r2i_setting *s = &config->items[i];
+        const r2i_option *o = r2i_option_find(command, s->key, strlen(s->key));
+        const bool is_flag = o != NULL && o->offset != offsetof(r2i_options, config) &&
+                             o->offset != offsetof(r2i_options, sets);
+        if (s->section != NULL && strcmp(s->section, command_name) != 0)
+            return r2i_fail(err, R2_E_ARGUMENT, "%.150s: expected settings of [%s], found [%.60s]",
+                            s->source, command_name, s->section);
+        if (!is_flag) return r2i_fail_at(err, fail_unknown(command, s->key, err), s->source);
+        R2I_TRY(set_setting(values, o, s, err));
+    }
+    return R2_OK;
+}
+
 typedef struct {
     r2i_arguments *out;
     unsigned command;
@@ -202,6 +219,21 @@ typedef struct {
 static bool is_switch(const r2i_option *o) {
     return o->kind == R2I_OPTION_SWITCH || o->kind == R2I_OPTION_TRISTATE ||
            o->kind == R2I_OPTION_LEVEL;
+}
+
+/* --set NAME=VALUE is --NAME=VALUE. */
+static r2_status set_named(reader *r, const char *text, r2_error *err) {
+    const char *equals = strchr(text, '=');
+    char name[MAX_WORD + 1];
+    const size_t n = equals != NULL ? (size_t)(equals - text) : 0;
+    if (n == 0 || n > MAX_WORD)
+        return r2i_fail(err, R2_E_ARGUMENT, "--set: expected NAME=VALUE, found \"%.60s\"", text);
+    memcpy(name, text, n);
+    name[n] = '\0';
+    const r2i_option *o = r2i_option_find(r->command, name, n);
+    if (o == NULL || o->offset == offsetof(r2i_options, sets))
+        return r2i_fail_at(err, fail_unknown(r->command, name, err), "--set");
+    return set_value(&r->out->values, o, name, equals + 1, err);
 }
 
 static r2_status set_from(reader *r, const r2i_option *o, const char *source,
@@ -215,6 +247,7 @@ static r2_status set_from(reader *r, const r2i_option *o, const char *source,
                             o->value_name);
         text = r->argv[++r->at];
     }
+    if (o->offset == offsetof(r2i_options, sets)) return set_named(r, text, err);
     return set_value(&r->out->values, o, source, text, err);
 }
 
@@ -259,24 +292,38 @@ static r2_status add_word(r2i_arguments *out, const char *word, r2_error *err) {
     return R2_OK;
 }
 
-r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, const char *name,
-                              const r2i_settings *settings, int argc, char *const *argv,
-                              r2_error *err) {
-    reader r = { out, command, argc, 0, argv };
+static r2_status read_words(reader *r, r2_error *err) {
     bool is_over = false;
-    out->n_words = 0;
-    out->has_model_flag = false;
-    R2I_TRY(set_defaults(&out->values, command, name, settings, err));
-    for (; r.at < argc; r.at++) {
-        const char *word = argv[r.at];
+    r->out->n_words = 0;
+    r->out->has_model_flag = false;
+    for (r->at = 0; r->at < r->argc; r->at++) {
+        const char *word = r->argv[r->at];
         if (is_over || word[0] != '-' || word[1] == '\0')
-            R2I_TRY(add_word(out, word, err));
+            R2I_TRY(add_word(r->out, word, err));
         else if (strcmp(word, "--") == 0)
             is_over = true;
         else if (word[1] == '-')
-            R2I_TRY(read_long(&r, err));
+            R2I_TRY(read_long(r, err));
         else
-            R2I_TRY(read_letters(&r, err));
+            R2I_TRY(read_letters(r, err));
     }
     return R2_OK;
+}
+
+r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, const char *name,
+                              const r2i_settings *settings, r2i_arena *arena, int argc,
+                              char *const *argv, r2_error *err) {
+    reader r = { out, command, argc, 0, argv };
+    r2i_settings config;
+    out->n_file_data = 0;
+    R2I_TRY(set_defaults(&out->values, command, name, settings, err));
+    R2I_TRY(read_words(&r, err));
+    const char *path = out->values.config;
+    if (path == NULL || out->values.wants_help) return R2_OK;
+    /* Flags are stronger than the file that one of them names. */
+    R2I_TRY(r2i_settings_read(&config, path, arena, err));
+    R2I_TRY(set_defaults(&out->values, command, name, settings, err));
+    R2I_TRY(set_config(&out->values, command, name, &config, err));
+    out->n_file_data = out->values.data.n;
+    return read_words(&r, err);
 }

@@ -144,6 +144,34 @@ r2_status r2i_settings_load(r2i_settings *out, r2i_arena *arena, r2_error *err) 
     return R2_OK;
 }
 
+r2_status r2i_settings_read(r2i_settings *out, const char *path, r2i_arena *arena, r2_error *err) {
+    const reader r = { out, arena, err };
+    *out = (r2i_settings){ .paths[R2I_PLACE_LOCAL] = path };
+    out->items = R2I_ARENA_ARRAY(arena, r2i_setting, MAX_SETTINGS);
+    if (out->items == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for settings");
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return r2i_fail(err, errno == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "%.150s: %s", path,
+                        strerror(errno));
+    errno = 0;
+    r2_status status = read_lines(&r, file, R2I_PLACE_LOCAL);
+    if (status == R2_OK && ferror(file))
+        status = r2i_fail(err, R2_E_IO, "%.150s: %s", path, strerror(errno));
+    (void)fclose(file);
+    return status;
+}
+
+r2_status r2i_settings_append(r2i_buffer *out, const char *name, const char *value,
+                              r2_error *err) {
+    const size_t n = strlen(value);
+    const bool needs_quotes =
+        n == 0 || strchr(" \t\"", value[0]) != NULL || strchr(" \t\"", value[n - 1]) != NULL;
+    R2I_TRY(r2i_buffer_append_text(out, name, err));
+    R2I_TRY(r2i_buffer_append_text(out, needs_quotes ? " = \"" : " = ", err));
+    R2I_TRY(r2i_buffer_append_text(out, value, err));
+    return r2i_buffer_append_text(out, needs_quotes ? "\"\n" : "\n", err);
+}
+
 static bool names(const char *key, const r2i_option *o) {
     return strcmp(key, o->name) == 0 || (o->alias != NULL && strcmp(key, o->alias) == 0);
 }
@@ -174,15 +202,8 @@ typedef struct {
 } rewriting;
 
 static r2_status write_setting(rewriting *w, r2_error *err) {
-    const char *v = w->value;
-    const size_t n = strlen(v);
-    const bool needs_quotes =
-        n == 0 || strchr(" \t\"", v[0]) != NULL || strchr(" \t\"", v[n - 1]) != NULL;
     w->is_done = true;
-    R2I_TRY(r2i_buffer_append_text(w->out, w->option->name, err));
-    R2I_TRY(r2i_buffer_append_text(w->out, needs_quotes ? " = \"" : " = ", err));
-    R2I_TRY(r2i_buffer_append_text(w->out, v, err));
-    return r2i_buffer_append_text(w->out, needs_quotes ? "\"\n" : "\n", err);
+    return r2i_settings_append(w->out, w->option->name, w->value, err);
 }
 
 /* Behind the last line of the section that the setting belongs to. */

@@ -12,6 +12,7 @@
 #ifndef R2I_SETTINGS_H
 #define R2I_SETTINGS_H
 #include "base/arena.h"
+#include "base/buffer.h"
 #include "cli/option_table.h"
 #include "r2lm/status.h"
 
@@ -33,6 +34,13 @@ typedef struct {
 
 /* Reads the files into `arena`.  R2_E_FORMAT: a line that is none of the three kinds; R2_E_LIMIT. */
 R2_CHECKED r2_status r2i_settings_load(r2i_settings *out, r2i_arena *arena, r2_error *err);
+/* Reads one file that was asked for by name, whoever's it is.  R2_E_NOT_FOUND, R2_E_FORMAT, R2_E_LIMIT,
+ * R2_E_IO. */
+R2_CHECKED r2_status r2i_settings_read(r2i_settings *out, const char *path, r2i_arena *arena,
+                                       r2_error *err);
+/* Adds a line "name = value" as it is read back. */
+R2_CHECKED r2_status r2i_settings_append(r2i_buffer *out, const char *name, const char *value,
+                                         r2_error *err);
 /* The setting that counts for a flag of a command; NULL: none. */
 const r2i_setting *r2i_settings_find(const r2i_settings *settings, const r2i_option *option,
                                      const char *command);

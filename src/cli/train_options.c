@@ -1,44 +1,75 @@
 #include "cli/train_options.h"
 
+#include <math.h>
 #include <string.h>
+
+#include "base/failure.h"
 
 enum { PRETRAIN_STEPS = 100, PRETRAIN_RUN_TOKENS = 512, SFT_EPOCHS = 2, WARMUP_PERCENT = 3 };
 #define PRETRAIN_RATE 1e-3
+#define TRAINED_RATE 1e-4 /* pretraining goes on with a model that is no beginner */
 #define SFT_RATE 2e-5
 #define DISTILL_RATE 1e-4
 #define LORA_RATE 2e-4
 
-static r2_schedule schedule_of(const char *name, r2i_train_kind kind) {
-    const bool is_auto = strcmp(name, "auto") == 0;
-    if (strcmp(name, "cosine") == 0 || (is_auto && kind != R2I_TRAIN_PRETRAIN))
-        return R2_SCHEDULE_COSINE;
+const char *r2i_train_kind_name(r2i_train_kind kind) {
+    static const char *const names[] = { "pretrain", "sft", "distill" };
+    return names[kind];
+}
+
+void r2i_train_resolve_shape(r2i_options *o, r2i_train_kind kind) {
+    const bool is_pretrain = kind == R2I_TRAIN_PRETRAIN;
+    if (o->run_tokens == 0) o->run_tokens = is_pretrain ? PRETRAIN_RUN_TOKENS : o->batch_tokens;
+    if (o->run_tokens > o->batch_tokens) o->run_tokens = o->batch_tokens;
+    if (strcmp(o->schedule, "auto") == 0) o->schedule = is_pretrain ? "wsd" : "cosine";
+}
+
+static double rate_of(r2i_train_kind kind, bool is_adapter, bool is_initial) {
+    static const double rates[] = { PRETRAIN_RATE, SFT_RATE, DISTILL_RATE };
+    if (is_adapter) return LORA_RATE;
+    return kind == R2I_TRAIN_PRETRAIN && !is_initial ? TRAINED_RATE : rates[kind];
+}
+
+void r2i_train_set_steps(r2i_options *o, int64_t n) {
+    o->steps = n < 1 ? 1 : n > INT32_MAX ? INT32_MAX : (int32_t)n;
+    if (o->warmup < 0) o->warmup = (int32_t)((int64_t)o->steps * WARMUP_PERCENT / 100);
+}
+
+/* Of several flags that say how long, R2_E_ARGUMENT. */
+static r2_status check_lengths(const r2i_options *o, r2_error *err) {
+    const int n = (o->steps > 0) + (o->tokens > 0) + (o->epochs > 0) + (o->minutes > 0);
+    if (n <= 1) return R2_OK;
+    return r2i_fail(err, R2_E_ARGUMENT,
+                    "train: expected one of --steps, --tokens, --epochs and --minutes, found %d "
+                    "(0 takes one back)",
+                    n);
+}
+
+r2_status r2i_train_resolve_length(r2i_options *o, r2i_train_kind kind,
+                                   const r2_train_plan_result *plan, r2_error *err) {
+    R2I_TRY(check_lengths(o, err));
+    if (o->lr <= 0) o->lr = rate_of(kind, o->lora_rank > 0, plan->trainer.is_initial);
+    if (o->minutes > 0) return R2_OK;
+    double tokens = o->tokens;
+    if (o->epochs > 0) tokens = o->epochs * (double)plan->n_train_tokens;
+    if (tokens <= 0 && kind != R2I_TRAIN_PRETRAIN)
+        tokens = SFT_EPOCHS * (double)plan->n_train_tokens;
+    const double steps = ceil(tokens / (double)plan->step_tokens);
+    const int64_t by_tokens = steps < INT32_MAX ? (int64_t)steps : INT32_MAX;
+    r2i_train_set_steps(o, o->steps > 0 ? o->steps : tokens > 0 ? by_tokens : PRETRAIN_STEPS);
+    return R2_OK;
+}
+
+static r2_schedule schedule_of(const char *name) {
+    if (strcmp(name, "cosine") == 0) return R2_SCHEDULE_COSINE;
     return strcmp(name, "constant") == 0 ? R2_SCHEDULE_CONSTANT : R2_SCHEDULE_WSD;
 }
 
-static int32_t steps_of(const r2i_options *o, r2i_train_kind kind, int64_t n_tokens) {
-    if (o->steps > 0) return o->steps;
-    if (kind == R2I_TRAIN_PRETRAIN) return PRETRAIN_STEPS;
-    const int64_t per_step = (int64_t)o->batch_tokens * o->accumulate,
-                  n = (SFT_EPOCHS * n_tokens + per_step - 1) / per_step;
-    return n < 1 ? 1 : n > INT32_MAX ? INT32_MAX : (int32_t)n;
-}
-
-static int32_t run_tokens_of(const r2i_options *o, r2i_train_kind kind) {
-    if (o->run_tokens > 0) return o->run_tokens;
-    return kind == R2I_TRAIN_PRETRAIN ? PRETRAIN_RUN_TOKENS : o->batch_tokens;
-}
-
-/* What flags leave open suits random weights (pretrain) or a trained model (sft). */
-void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2i_options *o,
-                            int64_t n_train_tokens) {
-    const int32_t n_steps = steps_of(o, kind, n_train_tokens);
-    const int32_t warmup = (int32_t)((int64_t)n_steps * WARMUP_PERCENT / 100);
-    static const double rates[] = { PRETRAIN_RATE, SFT_RATE, DISTILL_RATE };
-    const bool is_adapter = o->lora_rank > 0;
+void r2i_train_options_read(r2_train_options *out, const r2i_options *o) {
     *out = (r2_train_options){
-        .n_steps = n_steps,
+        .n_steps = o->steps,
         .step_batches = o->accumulate,
-        .run_tokens = run_tokens_of(o, kind),
+        .run_tokens = o->run_tokens,
         .trainer = { .n_threads = o->threads,
                      .batch_tokens = o->batch_tokens,
                      .arithmetic =
@@ -51,12 +82,12 @@ void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2
                                .targets = o->lora_targets,
                                .seed = (uint64_t)o->seed },
                      .cpu = o->cpu },
-        .step = { .lr = o->lr > 0 ? o->lr : is_adapter ? LORA_RATE : rates[kind],
+        .step = { .lr = o->lr,
                   .weight_decay = o->weight_decay,
                   .clip = o->clip,
                   .balance_rate = o->balance_rate },
-        .schedule = schedule_of(o->schedule, kind),
-        .warmup_steps = o->warmup >= 0 ? o->warmup : warmup,
+        .schedule = schedule_of(o->schedule),
+        .warmup_steps = o->warmup > 0 ? o->warmup : 0,
         .mtp_weight = o->mtp_weight,
         .balance_weight = o->balance,
         .validate_every = o->validate_every,

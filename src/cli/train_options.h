@@ -6,9 +6,17 @@
 
 typedef enum { R2I_TRAIN_PRETRAIN, R2I_TRAIN_SFT, R2I_TRAIN_DISTILL } r2i_train_kind;
 
-/* All that flags say; model, data, output and report are the caller's.  `n_train_tokens`: of the data. */
-void r2i_train_options_read(r2_train_options *out, r2i_train_kind kind, const r2i_options *flags,
-                            int64_t n_train_tokens);
+/* "pretrain", ... */
+const char *r2i_train_kind_name(r2i_train_kind kind);
+/* Flags that are left open get the values that suit the kind of run: first those that a plan needs. */
+void r2i_train_resolve_shape(r2i_options *flags, r2i_train_kind kind);
+/* Then, of the plan, the learning rate and the number of steps (with --minutes 0 stays: it has to be
+ * measured) and with it the warm-up.  R2_E_ARGUMENT: two flags say how long. */
+R2_CHECKED r2_status r2i_train_resolve_length(r2i_options *flags, r2i_train_kind kind,
+                                              const r2_train_plan_result *plan, r2_error *err);
+void r2i_train_set_steps(r2i_options *flags, int64_t n_steps);
+/* All that resolved flags say; model, data, output and report are the caller's. */
+void r2i_train_options_read(r2_train_options *out, const r2i_options *flags);
 /* How a run learns from the model at `teacher`. */
 void r2i_distill_options_read(r2_distill_options *out, const r2i_options *flags,
                               const char *teacher);

@@ -70,6 +70,7 @@ static r2_status fill(r2_train_plan_result *out, const r2_train_options *o, r2_t
     R2I_TRY(count_data(counts, o, &model->arena, err));
     R2I_TRY(add_teacher(out, o, trainer, err));
     out->memory_bytes = out->trainer.memory_bytes + out->trainer.file_bytes + out->teacher_bytes;
+    out->n_parameters = model->weights.n_parameters;
     out->n_train_tokens = counts[R2I_SPLIT_TRAIN].n_tokens;
     out->n_validation_tokens = counts[R2I_SPLIT_VALIDATION].n_tokens;
     out->step_tokens = (int64_t)options.batch_tokens * (o->step_batches > 0 ? o->step_batches : 1);
