@@ -14,6 +14,7 @@ void r2i_kernels_add_avx512(r2i_kernels *kernels) {
         r2i_avx512_add_dense_bf16(kernels);
         r2i_avx512_add_attend_bf16(kernels);
         r2i_avx512_add_pages_bf16(kernels);
+        r2i_avx512_add_turn_bf16(kernels);
     }
     kernels->level = R2I_LEVEL_AVX512;
 }

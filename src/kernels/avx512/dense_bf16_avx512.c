@@ -1,4 +1,5 @@
-/* dense_bf16_avx512.c - the product of BF16 panels with vdpbf16ps. */
+/* dense_bf16_avx512.c - BF16 panels and rows made and multiplied with the instructions for it. */
+#include "kernels/avx512/dense_pack_avx512.h"
 #include "kernels/avx512/dense_product_avx512.h"
 #include "kernels/avx512/levels_avx512.h"
 
@@ -13,5 +14,7 @@ static void matmul_bf16(const r2i_matmul_job *job) {
 }
 
 void r2i_avx512_add_dense_bf16(r2i_kernels *kernels) {
+    kernels->pack[R2I_TYPE_BF16] = pack_bf16;
+    kernels->act[R2I_ACT_BF16] = act_bf16;
     kernels->matmul[R2I_TYPE_BF16] = matmul_bf16;
 }

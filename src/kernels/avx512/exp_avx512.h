@@ -52,4 +52,17 @@ static inline __m512i round_bf16_avx512(__m512 x) {
     const __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x40));
     return _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), quiet);
 }
+
+/* 32 numbers as BF16, those of `low` first.  Compiled with -mavx512bf16 by the instruction, unless
+ * there are subnormal numbers; the same bits either way. */
+static inline __m512i join_bf16_avx512(__m512 low, __m512 high) {
+#if defined(__AVX512BF16__)
+    enum { IS_SUBNORMAL = 0x20 };
+    const __mmask16 is_rare =
+        _mm512_fpclass_ps_mask(low, IS_SUBNORMAL) | _mm512_fpclass_ps_mask(high, IS_SUBNORMAL);
+    if (__builtin_expect(is_rare == 0, 1)) return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+#endif
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(round_bf16_avx512(low))),
+                              _mm512_cvtepi32_epi16(round_bf16_avx512(high)), 1);
+}
 #endif

@@ -13,4 +13,5 @@ void r2i_avx512_add_turn(r2i_kernels *kernels);
 void r2i_avx512_add_dense_bf16(r2i_kernels *kernels);
 void r2i_avx512_add_attend_bf16(r2i_kernels *kernels);
 void r2i_avx512_add_pages_bf16(r2i_kernels *kernels);
+void r2i_avx512_add_turn_bf16(r2i_kernels *kernels);
 #endif

@@ -1,20 +1,5 @@
 /* turn_avx512.c - transposes for products backward, and SwiGLU backward. */
-#include "kernels/avx512/levels_avx512.h"
-#include "kernels/avx512/transpose_avx512.h"
-
-/* 16 columns of row r from x on, `m` of them; zeros for a row that is not there. */
-static inline __m512 load_row(const float *x, size_t x_stride, int32_t r, int32_t n_rows,
-                              __mmask16 m) {
-    return _mm512_maskz_loadu_ps(r < n_rows ? m : (__mmask16)0, x + (size_t)r * x_stride);
-}
-
-/* Rows r and r + 1 as BF16, the earlier one in the lower halves. */
-static inline __m512i load_pair(const float *x, size_t x_stride, int32_t r, int32_t n_rows,
-                                __mmask16 m) {
-    const __m512i a = round_bf16_avx512(load_row(x, x_stride, r, n_rows, m));
-    const __m512i b = round_bf16_avx512(load_row(x, x_stride, r + 1, n_rows, m));
-    return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
-}
+#include "kernels/avx512/turn_rows_avx512.h"
 
 /* Row by row through all panels, so that what is read lies together. */
 static void turn_panels_f32(uint8_t *panels, const float *x, size_t x_stride, int32_t n_rows,
@@ -24,17 +9,6 @@ static void turn_panels_f32(uint8_t *panels, const float *x, size_t x_stride, in
         uint8_t *to = panels + 64 * (size_t)r;
         for (int32_t c = 0; c < n_cols; c += 16, to += panel_bytes)
             _mm512_storeu_ps(to, load_row(x + c, x_stride, r, n_rows, lanes_avx512(n_cols - c)));
-    }
-}
-
-static void turn_panels_bf16(uint8_t *panels, const float *x, size_t x_stride, int32_t n_rows,
-                             int32_t n_cols) {
-    const size_t panel_bytes = r2i_panel_bytes(R2I_TYPE_BF16, n_rows);
-    for (int32_t r = 0; r < n_rows; r += 2) {
-        uint8_t *to = panels + 32 * (size_t)r;
-        for (int32_t c = 0; c < n_cols; c += 16, to += panel_bytes)
-            _mm512_storeu_si512(to,
-                                load_pair(x + c, x_stride, r, n_rows, lanes_avx512(n_cols - c)));
     }
 }
 
@@ -52,23 +26,6 @@ static void turn_rows_f32(uint8_t *rows, size_t stride, const float *x, size_t x
             transpose_avx512(v);
             for (int32_t j = 0; j < n; j++)
                 _mm512_storeu_si512(rows + (size_t)(c + j) * stride + 4 * (size_t)r, v[j]);
-        }
-    }
-}
-
-static void turn_rows_bf16(uint8_t *rows, size_t stride, const float *x, size_t x_stride,
-                           int32_t n_rows, int32_t n_cols) {
-    for (int32_t r = 0; r < n_rows; r += 32) {
-        for (int32_t c = 0; c < n_cols; c += 16) {
-            const __mmask16 m = lanes_avx512(n_cols - c);
-            const int32_t n = n_cols - c < 16 ? n_cols - c : 16;
-            __m512i v[16];
-            UNROLL_AVX512
-            for (int i = 0; i < 16; i++)
-                v[i] = load_pair(x + c, x_stride, r + 2 * i, n_rows, m);
-            transpose_avx512(v);
-            for (int32_t j = 0; j < n; j++)
-                _mm512_storeu_si512(rows + (size_t)(c + j) * stride + 2 * (size_t)r, v[j]);
         }
     }
 }
