@@ -65,6 +65,18 @@ typedef struct {
     bool is_added;
 } r2i_matmul_job;
 
+/* y[r][c] (+)= sum_t a[t][r] b[t][c], t = 0..n_steps-1: a sum over tokens of two operands that lie as
+ * panels, those of a as those of b.  One chain per output, t ascending, then y. */
+typedef struct {
+    const uint8_t *a, *b;      /* panels of columns r and c, aligned to 64 bytes */
+    size_t a_stride, b_stride; /* bytes from panel to panel */
+    int32_t n_rows, n_cols;    /* of y; panels are filled up */
+    int32_t n_steps;
+    float *y;                  /* [n_rows, y_stride] */
+    size_t y_stride;
+    bool is_added;
+} r2i_paired_job;
+
 /* Cached keys and values of one (layer, kv head).  A page holds R2I_PAGE_TOKENS tokens:
  *     rows BF16:  keys [ceil(d_key/2)][128][2] bf16   values [64][d_value][2] bf16 (pairs of tokens)
  *     rows F32:   keys [d_key][128] f32               values [128][d_value] f32
@@ -168,6 +180,12 @@ typedef struct r2i_kernels {
                                         int32_t n_cols);
     void (*turn_rows[3])(uint8_t *rows, size_t stride, const float *x, size_t x_stride, int32_t n_rows,
                          int32_t n_cols);
+    /* What turn_panels makes, from prepared rows (F32, BF16) instead: panels of columns [0, n_cols) lie
+     * panel_stride bytes apart, a part of longer ones; filled up with zeros, an odd row too. */
+    void (*pair_rows[3])(uint8_t *panels, size_t panel_stride, const uint8_t *rows, size_t stride,
+                         int32_t n_rows, int32_t n_cols);
+    /* Products of two such operands; NULL where a level does not have it. */
+    void (*matmul_paired[R2I_TYPE_LIMIT])(const r2i_paired_job *job);
     /* inner = silu(gate) * up, and from g_inner, the gradient of inner:  g_gate = g_inner up silu'(gate),
      * g_up = g_inner silu(gate).  g_inner may be any of the outputs. */
     void (*silu_mul_backward)(float *inner, float *g_gate, float *g_up, const float *gate, const float *up,
@@ -180,6 +198,8 @@ void r2i_kernels_init(r2i_kernels *kernels, const r2i_cpu *cpu, r2i_level cap);
 
 /* Fills `quantize` of a table with plain C; lies in portable/, serves ref too. */
 void r2i_kernels_add_quantize(r2i_kernels *kernels);
+/* `pair_rows` likewise. */
+void r2i_kernels_add_pairs(r2i_kernels *kernels);
 /* Each level's additions, called in order by r2i_kernels_init. */
 void r2i_kernels_add_ref(r2i_kernels *kernels);
 void r2i_kernels_add_portable(r2i_kernels *kernels);

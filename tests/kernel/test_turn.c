@@ -74,6 +74,92 @@ static void check_rows(const r2i_kernels *k, r2i_act_kind kind, const float *x, 
     }
 }
 
+/* Panels of prepared rows are those of the rows, also when they are a part of longer ones. */
+static void check_pairs(const r2i_kernels *k, r2i_type layout, const float *x, size_t x_stride,
+                        int32_t n_rows, int32_t n_cols) {
+    const r2i_act_kind kind = r2i_act_kind_of(layout);
+    const size_t stride = r2i_act_row_bytes(kind, n_cols), n = r2i_panel_bytes(layout, n_rows),
+                 far = n + 64, n_panels = (size_t)(n_cols + 15) / 16;
+    uint8_t *rows = check_take((size_t)n_rows * stride, true),
+            *one = check_take(n_panels * n, true),
+            *parts = check_take((n_panels - 1) * far + n, true);
+    for (int32_t r = 0; r < n_rows; r++)
+        k->act[kind](rows + (size_t)r * stride, x + (size_t)r * x_stride, n_cols, 0, n_cols);
+    k->turn_panels[layout](one, x, x_stride, n_rows, n_cols);
+    k->pair_rows[kind](parts, far, rows, stride, n_rows, n_cols);
+    for (size_t p = 0; p < n_panels; p++) {
+        CHECK(memcmp(parts + p * far, one + p * n, n) == 0, "panel %d of prepared rows", (int)p);
+        if (p + 1 < n_panels) CHECK(parts[p * far + n] == 0xa5, "written behind panel %d", (int)p);
+    }
+}
+
+/* The sum over rows of two operands of the same rows, against sums in double; added to what is there. */
+static void check_paired(const r2i_kernels *k, r2i_type layout, check_random *random,
+                         int32_t n_steps, int32_t n_rows, int32_t n_cols) {
+    const size_t a_stride = r2i_panel_bytes(layout, n_steps) + 64, b_stride = a_stride + 64;
+    const size_t rows = (size_t)n_rows, cols = (size_t)n_cols, steps = (size_t)n_steps,
+                 y_stride = cols + 3;
+    float *x = check_take(4 * steps * rows, true), *z = check_take(4 * steps * cols, true),
+          *y = check_take(4 * (rows * y_stride - 3), true), *first;
+    uint8_t *panels[2];
+    const r2i_act_kind kind = r2i_act_kind_of(layout);
+    check_fill(random, x, steps * rows, 1.0F);
+    check_fill(random, z, steps * cols, 1.0F);
+    check_fill(random, y, rows * y_stride - 3, 1.0F);
+    first = check_take(4 * (rows * y_stride - 3), true);
+    memcpy(first, y, 4 * (rows * y_stride - 3));
+    for (int i = 0; i < 2; i++) {
+        const int32_t n = i == 0 ? n_rows : n_cols;
+        const size_t stride = r2i_act_row_bytes(kind, n),
+                     panel_stride = i == 0 ? a_stride : b_stride;
+        uint8_t *prepared = check_take(steps * stride, true);
+        panels[i] = check_take((size_t)((n + 15) / 16) * panel_stride, false);
+        for (size_t t = 0; t < steps; t++)
+            k->act[kind](prepared + t * stride, (i == 0 ? x : z) + t * (size_t)n, n, 0, n);
+        k->pair_rows[kind](panels[i], panel_stride, prepared, stride, n_steps, n);
+    }
+    const r2i_paired_job job = { panels[0], panels[1], a_stride, b_stride, n_rows,
+                                 n_cols,    n_steps,   y,        y_stride, true };
+    k->matmul_paired[layout](&job);
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t c = 0; c < y_stride && r * y_stride + c < rows * y_stride - 3; c++) {
+            double sum = (double)first[r * y_stride + c], size = fabs(sum);
+            for (size_t t = 0; c < cols && t < steps; t++) {
+                const float u = x[t * rows + r], v = z[t * cols + c];
+                const bool is_f32 = layout == R2I_TYPE_F32;
+                const double one = is_f32 ? (double)u * (double)v
+                                          : (double)r2i_f32_from_bf16(r2i_bf16_from_f32(u)) *
+                                                (double)r2i_f32_from_bf16(r2i_bf16_from_f32(v));
+                sum += one;
+                size += fabs(one);
+            }
+            CHECK(check_near(y[r * y_stride + c], sum, size, 1e-6), "row %d, column %d", (int)r,
+                  (int)c);
+        }
+    }
+}
+
+static void test_paired_products(void **state) {
+    static const int32_t many[] = { 1, 2, 5, 16, 17, 33, 48, 64, 70 };
+    const check_table *tables;
+    const int n_tables = check_tables(&tables);
+    (void)state;
+    for (int i = 0; i < n_tables; i++) {
+        for (int s = 0; s < 9 * 9 * 9; s++) {
+            const r2i_kernels *k = &tables[i].kernels;
+            check_random random = { (uint64_t)s };
+            check_case("%s: %d steps, %d x %d", tables[i].name, (int)many[s % 9],
+                       (int)many[s / 9 % 9], (int)many[s / 81]);
+            for (int l = 0; l < 2; l++) {
+                const r2i_type layout = l == 0 ? R2I_TYPE_F32 : R2I_TYPE_BF16;
+                if (k->matmul_paired[layout] != NULL)
+                    check_paired(k, layout, &random, many[s % 9], many[s / 9 % 9], many[s / 81]);
+            }
+            check_release();
+        }
+    }
+}
+
 static void check_turns(const char *name, const r2i_kernels *k) {
     for (int i = 0; i < N_SIZES * N_SIZES; i++) {
         check_random random = { (uint64_t)i };
@@ -84,9 +170,11 @@ static void check_turns(const char *name, const r2i_kernels *k) {
         const float *x = take_matrix(&random, x_stride, n_rows, n_cols);
         check_panels(k, R2I_TYPE_F32, x, x_stride, n_rows, n_cols);
         check_rows(k, R2I_ACT_F32, x, x_stride, n_rows, n_cols);
+        check_pairs(k, R2I_TYPE_F32, x, x_stride, n_rows, n_cols);
         if (k->turn_panels[R2I_TYPE_BF16] != NULL) {
             check_panels(k, R2I_TYPE_BF16, x, x_stride, n_rows, n_cols);
             check_rows(k, R2I_ACT_BF16, x, x_stride, n_rows, n_cols);
+            check_pairs(k, R2I_TYPE_BF16, x, x_stride, n_rows, n_cols);
         }
         check_release();
     }
@@ -144,6 +232,8 @@ static void test_silu(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_turns), cmocka_unit_test(test_silu) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_turns),
+                                        cmocka_unit_test(test_paired_products),
+                                        cmocka_unit_test(test_silu) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

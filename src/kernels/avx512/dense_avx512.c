@@ -10,6 +10,8 @@
 TILE_TABLE(tiles_f32, TILE_F32)
 TILE_TABLE(tiles_f16, TILE_F16)
 TILE_TABLE(tiles_bf16, TILE_BF16)
+TILE_TABLE(tiles_f32_paired, TILE_F32_PAIRED)
+TILE_TABLE(tiles_bf16_paired, TILE_BF16_PAIRED)
 
 static void matmul_f32(const r2i_matmul_job *job) {
     dense_product(job, tiles_f32, job->n_cols, 64);
@@ -19,6 +21,13 @@ static void matmul_f16(const r2i_matmul_job *job) {
 }
 static void matmul_bf16(const r2i_matmul_job *job) {
     dense_product(job, tiles_bf16, (job->n_cols + 1) / 2, 64);
+}
+
+static void paired_f32(const r2i_paired_job *job) {
+    paired_product(job, tiles_f32_paired, job->n_steps);
+}
+static void paired_bf16(const r2i_paired_job *job) {
+    paired_product(job, tiles_bf16_paired, (job->n_steps + 1) / 2);
 }
 
 static void act_f32(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end) {
@@ -79,4 +88,6 @@ void r2i_avx512_add_dense(r2i_kernels *kernels) {
     kernels->matmul[R2I_TYPE_F32] = matmul_f32;
     kernels->matmul[R2I_TYPE_F16] = matmul_f16;
     kernels->matmul[R2I_TYPE_BF16] = matmul_bf16;
+    kernels->matmul_paired[R2I_TYPE_F32] = paired_f32;
+    kernels->matmul_paired[R2I_TYPE_BF16] = paired_bf16;
 }

@@ -86,4 +86,43 @@ static inline void dense_product(const r2i_matmul_job *job,
         }
     }
 }
+
+/* ---- both operands as panels ---- */
+
+/* Rows [row, row + height) of one panel of A, `width` panels of B from column `column` on. */
+static inline void paired_tile(const r2i_paired_job *job, tile_function tile, tile_job t,
+                               int32_t row, int32_t height, int32_t column, int32_t width) {
+    const int32_t n = job->n_cols - column < 16 * width ? job->n_cols - column : 16 * width;
+    const bool is_direct = n == 16 * width && !job->is_added;
+    float c[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
+    float *y = job->y + (size_t)row * job->y_stride + column;
+    t.a = job->a + (size_t)(row / 16) * job->a_stride + 4 * (size_t)(row % 16);
+    t.c = is_direct ? y : c;
+    t.c_stride = is_direct ? job->y_stride : TILE_COLUMNS;
+    tile(&t);
+    if (is_direct) return;
+    const r2i_matmul_job finish = { .y = job->y + column,
+                                    .y_stride = job->y_stride,
+                                    .is_added = job->is_added };
+    dense_finish(&finish, c, row, height, 0, n);
+}
+
+static inline void paired_product(const r2i_paired_job *job,
+                                  const tile_function tiles[][TILE_ROWS + 1], int32_t n_steps) {
+    const int32_t n_panels = (job->n_cols + 15) / 16;
+    for (int32_t panel = 0, width; panel < n_panels; panel += width) {
+        width = tile_width(n_panels - panel);
+        const tile_job t = { .b = job->b + (size_t)panel * job->b_stride,
+                             .b_step = 64,
+                             .b_vector = job->b_stride,
+                             .n_steps = n_steps,
+                             .last = 0xffff,
+                             .fetch = job->b };
+        for (int32_t row = 0, height; row < job->n_rows; row += height) {
+            const int32_t left = job->n_rows - row, rest = 16 - row % 16;
+            height = tile_height(left < rest ? left : rest);
+            paired_tile(job, tiles[width][height], t, row, height, 16 * panel, width);
+        }
+    }
+}
 #endif

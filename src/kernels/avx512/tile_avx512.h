@@ -19,11 +19,12 @@
 
 enum { TILE_ROWS = 6, TILE_VECTORS = 4, TILE_COLUMNS = 16 * TILE_VECTORS };
 
-/* What a vector of B holds: 16 pairs of BF16, 16 f32, or 16 f16 (multiplied with f32 of A). */
-typedef enum { TILE_BF16, TILE_F32, TILE_F16 } tile_kind;
+/* What a vector of B holds: 16 pairs of BF16, 16 f32, or 16 f16 (multiplied with f32 of A).  PAIRED: A
+ * lies as B does, its rows beside each other and 64 bytes from step to step. */
+typedef enum { TILE_BF16, TILE_F32, TILE_F16, TILE_BF16_PAIRED, TILE_F32_PAIRED } tile_kind;
 
 typedef struct {
-    const uint8_t *a; /* row r at a + r * a_stride, 4 bytes per step */
+    const uint8_t *a; /* row r at a + r * a_stride, 4 bytes per step; PAIRED: see above */
     size_t a_stride;
     const uint8_t *b; /* vector v of step k at b + k * b_step + v * b_vector */
     size_t b_step, b_vector;
@@ -62,9 +63,10 @@ TILE_INLINE __m512 tile_widen(__m512 pairs, const int is_odd) {
 
 TILE_INLINE __m512 tile_multiply(__m512 acc, __m512 w, __m512 x, const tile_kind kind) {
 #if defined(__AVX512BF16__)
-    if (kind == TILE_BF16) return _mm512_dpbf16_ps(acc, (__m512bh)w, (__m512bh)x);
+    if (kind == TILE_BF16 || kind == TILE_BF16_PAIRED)
+        return _mm512_dpbf16_ps(acc, (__m512bh)w, (__m512bh)x);
 #else
-    if (kind == TILE_BF16) {
+    if (kind == TILE_BF16 || kind == TILE_BF16_PAIRED) {
         acc = _mm512_fmadd_ps(tile_widen(w, 0), tile_widen(x, 0), acc);
         return _mm512_fmadd_ps(tile_widen(w, 1), tile_widen(x, 1), acc);
     }
@@ -79,11 +81,13 @@ TILE_INLINE void tile_steps(const tile_job *t, __m512 acc[TILE_ROWS][TILE_VECTOR
                             const uint8_t *const end, const tile_kind kind, const bool is_fetching,
                             const int n_rows, const int n_vectors) {
     const uint8_t *a = *a_next, *b = *b_next;
-    const size_t a_stride = t->a_stride, b_step = t->b_step, b_vector = t->b_vector;
+    const bool is_paired = kind == TILE_BF16_PAIRED || kind == TILE_F32_PAIRED;
+    const size_t a_stride = is_paired ? 4 : t->a_stride, a_step = is_paired ? 64 : 4;
+    const size_t b_step = is_paired ? 64 : t->b_step, b_vector = t->b_vector;
     const char *fetch = (const char *)t->fetch;
     const size_t fetch_step = t->fetch_step, fetch_vector = t->fetch_vector;
     const __mmask16 last = t->last;
-    for (; b != end; b += b_step, a += 4, fetch += fetch_step) {
+    for (; b != end; b += b_step, a += a_step, fetch += fetch_step) {
         __m512 w[TILE_VECTORS];
         UNROLL_AVX512
         for (int v = 0; v < n_vectors; v++) {

@@ -30,6 +30,33 @@ static void turn_rows_f32(uint8_t *rows, size_t stride, const float *x, size_t x
     }
 }
 
+/* ---- panels of prepared rows ---- */
+
+static void pair_rows_f32(uint8_t *panels, size_t panel_stride, const uint8_t *rows, size_t stride,
+                          int32_t n_rows, int32_t n_cols) {
+    for (int32_t r = 0; r < n_rows; r++) {
+        const uint8_t *row = rows + (size_t)r * stride;
+        uint8_t *to = panels + 64 * (size_t)r;
+        for (int32_t c = 0; c < n_cols; c += 16, to += panel_stride)
+            _mm512_storeu_ps(to,
+                             _mm512_maskz_loadu_ps(lanes_avx512(n_cols - c), row + 4 * (size_t)c));
+    }
+}
+
+static void pair_rows_bf16(uint8_t *panels, size_t panel_stride, const uint8_t *rows, size_t stride,
+                           int32_t n_rows, int32_t n_cols) {
+    for (int32_t r = 0; r < n_rows; r += 2) {
+        const uint8_t *row = rows + (size_t)r * stride;
+        uint8_t *to = panels + 32 * (size_t)r;
+        for (int32_t c = 0; c < n_cols; c += 16, to += panel_stride) {
+            const __mmask16 m = lanes_avx512(n_cols - c), next = r + 1 < n_rows ? m : 0;
+            const __m256i a = _mm256_maskz_loadu_epi16(m, row + 2 * (size_t)c);
+            const __m256i b = _mm256_maskz_loadu_epi16(next, row + stride + 2 * (size_t)c);
+            _mm512_storeu_si512(to, alternate(_mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1)));
+        }
+    }
+}
+
 static void silu_mul_backward(float *inner, float *g_gate, float *g_up, const float *gate,
                               const float *up, const float *g_inner, int32_t n) {
     const __m512 one = _mm512_set1_ps(1.0f);
@@ -51,5 +78,7 @@ void r2i_avx512_add_turn(r2i_kernels *kernels) {
     kernels->turn_panels[R2I_TYPE_BF16] = turn_panels_bf16;
     kernels->turn_rows[R2I_ACT_F32] = turn_rows_f32;
     kernels->turn_rows[R2I_ACT_BF16] = turn_rows_bf16;
+    kernels->pair_rows[R2I_ACT_F32] = pair_rows_f32;
+    kernels->pair_rows[R2I_ACT_BF16] = pair_rows_bf16;
     kernels->silu_mul_backward = silu_mul_backward;
 }

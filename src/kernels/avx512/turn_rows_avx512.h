@@ -11,15 +11,20 @@ static inline __m512 load_row(const float *x, size_t x_stride, int32_t r, int32_
     return _mm512_maskz_loadu_ps(r < n_rows ? m : (__mmask16)0, x + (size_t)r * x_stride);
 }
 
+/* 16 numbers of a row, then 16 of the next one, to pairs: the earlier row in the lower halves. */
+static inline __m512i alternate(__m512i both) {
+    static const uint16_t order[32] = { 0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                        21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                        11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(order), both);
+}
+
 /* Rows r and r + 1 as BF16, the earlier one in the lower halves. */
 static inline __m512i load_pair(const float *x, size_t x_stride, int32_t r, int32_t n_rows,
                                 __mmask16 m) {
-    static const uint16_t alternating[32] = { 0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                              21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                              11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
     const __m512i both = join_bf16_avx512(load_row(x, x_stride, r, n_rows, m),
                                           load_row(x, x_stride, r + 1, n_rows, m));
-    return _mm512_permutexvar_epi16(_mm512_loadu_si512(alternating), both);
+    return alternate(both);
 }
 
 static inline void turn_panels_bf16(uint8_t *panels, const float *x, size_t x_stride,

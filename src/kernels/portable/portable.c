@@ -13,4 +13,5 @@ void r2i_kernels_add_portable(r2i_kernels *kernels) {
     r2i_portable_add_attend(kernels);
     r2i_portable_add_pages(kernels);
     r2i_portable_add_turn(kernels);
+    r2i_kernels_add_pairs(kernels);
 }

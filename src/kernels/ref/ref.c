@@ -10,4 +10,5 @@ void r2i_kernels_add_ref(r2i_kernels *kernels) {
     r2i_ref_add_attend(kernels);
     r2i_ref_add_pages(kernels);
     r2i_ref_add_turn(kernels);
+    r2i_kernels_add_pairs(kernels);
 }
