@@ -105,15 +105,9 @@ static void take_mla(r2i_taker *t, r2i_backward *b) {
 
 static void take_moe(r2i_taker *t, r2i_backward *b) {
     const r2i_config *c = b->config;
-    const size_t rows = (size_t)b->limits.cap_rows, entries = rows * (size_t)c->n_active;
-    b->moe.row_of = r2i_take(t, entries, sizeof(int32_t));
-    b->moe.x = take_floats(t, entries, c->d_model);
-    b->moe.g_y = take_floats(t, entries, c->d_model);
-    b->moe.g_x = take_floats(t, entries, c->d_model);
-    b->moe.g_weights = take_floats(t, entries, 1);
-    b->moe.weight_of = take_floats(t, entries, 1);
+    const size_t rows = (size_t)b->limits.cap_rows;
+    r2i_experts_take(t, b);
     b->moe.g_scores = take_floats(t, rows, c->n_experts);
-    b->moe.products = r2i_take(t, 2 * (size_t)c->n_experts, sizeof *b->moe.products);
     b->moe.counts =
         r2i_take(t, (size_t)(c->n_layers + 1) * (size_t)c->n_experts, sizeof *b->moe.counts);
     b->moe.fractions = take_floats(t, (size_t)b->limits.cap_documents, c->n_experts);
@@ -153,9 +147,8 @@ static void take_mtp(r2i_taker *t, r2i_backward *b) {
 static void take_rows(r2i_taker *t, r2i_backward *b) {
     const r2i_config *c = b->config;
     const size_t rows = (size_t)b->limits.cap_rows, half = (size_t)c->rope.d / 2;
-    const size_t entries = rows * (size_t)c->n_active * (size_t)c->d_expert;
     const int32_t dense = r2i_max_i32(c->d_ffn, c->n_shared_experts * c->d_expert);
-    const size_t inner = r2i_max_size(rows * (size_t)dense, entries);
+    const size_t inner = rows * (size_t)dense;
     const int32_t d_kv = c->kv_rank > 0 ? c->n_heads : c->n_kv_heads;
     b->runs = r2i_take(t, (size_t)b->limits.cap_documents, sizeof *b->runs);
     b->inv_freq = r2i_take(t, half, sizeof(double));
@@ -193,10 +186,8 @@ static size_t products_bytes(const r2i_backward *b) {
     const int64_t rows = b->limits.cap_rows;
     const size_t dense = r2i_products_rows_bytes(3, rows, widest),
                  head = r2i_products_rows_bytes(1, b->limits.cap_logits,
-                                                r2i_max_i32(c->n_vocab, c->d_model)),
-                 experts = r2i_products_rows_bytes(2 * c->n_experts, rows * c->n_active,
-                                                   r2i_max_i32(c->d_model, 2 * c->d_expert));
-    return r2i_max_size(dense, r2i_max_size(head, c->n_experts > 0 ? experts : 0));
+                                                r2i_max_i32(c->n_vocab, c->d_model));
+    return r2i_max_size(dense, head);
 }
 
 /* Many, since the head is packed, and its gradient goes through the memory, once for each chunk; few enough

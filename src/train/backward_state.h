@@ -17,15 +17,19 @@ typedef struct {
     const r2i_matrix *kv_b;   /* of the layer */
 } r2i_mla_backward_scratch;
 
+typedef struct r2i_expert_worker r2i_expert_worker; /* expert_backward.c */
+
 /* Experts. */
 typedef struct {
     int32_t *row_of;       /* [entries] */
-    float *x, *g_y;        /* [entries, d_model] */
     float *g_x;            /* [entries, d_model] */
     float *g_weights;      /* [entries] by (row, choice) */
     float *weight_of;      /* [entries] in the experts' order */
+    int32_t *first_item;   /* [n_experts + 1] of the blocks of rows */
+    uint8_t *packed;       /* all matrices of a layer's experts, as panels of what dx sums over */
+    uint8_t *operands[5];  /* of the sums over rows, as panels */
+    r2i_expert_worker *workers; /* [n_threads] */
     float *g_scores;       /* [cap_rows, n_experts] before the score function */
-    r2i_product *products; /* [2 n_experts] */
     int64_t *counts;       /* [n_layers + n_mtp, n_experts] rows since the last balancing */
     float *fractions;      /* [n_runs, n_experts] f of the balance loss */
     double *losses;        /* [n_runs] of the balance loss */
@@ -111,8 +115,6 @@ void r2i_linear_inputs(r2i_backward *b, const r2i_matrix *m, const float *g_y, f
 /* The same of a frozen matrix and its pair, if it has one; x NULL: no gradients of the pair. */
 void r2i_lora_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
                        float *g_x, bool is_added, int32_t n_rows);
-/* dx of b->moe.products, those of the frozen experts. */
-void r2i_lora_experts_inputs(r2i_backward *b, const r2i_matrix *experts);
 /* kv_b of a layer, put together from its frozen parts; valid until the next call. */
 const r2i_matrix *r2i_lora_kv_b(r2i_backward *b, int32_t layer);
 R2_CHECKED r2_status r2i_lora_backward_create(r2i_backward *b, r2i_arena *arena, r2_error *err);
@@ -142,6 +144,10 @@ void r2i_moe_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *sav
 void r2i_gated_backward(r2i_backward *b, const r2i_matrix *gate, const r2i_matrix *up,
                         const r2i_matrix *down, const r2i_gated_saved *saved, const float *g_y,
                         bool is_added);
+/* The routed experts: gradients of their matrices, of the choices' weights (b->moe.g_weights) and, by entry,
+ * of the normed rows (b->moe.g_x), from b->g_x and b->normed. */
+void r2i_experts_backward(r2i_backward *b, const r2i_layer *layer, const r2i_moe_saved *saved);
+void r2i_experts_take(r2i_taker *t, r2i_backward *b);
 /* inner, g_gate, g_up of n_rows rows from b->g_gate, which holds the gradient of inner. */
 void r2i_gated_rows_backward(r2i_backward *b, const r2i_gated_saved *saved, int32_t n_rows,
                              int32_t width);

@@ -105,20 +105,7 @@ void r2i_lora_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, c
     if (g_x != NULL) r2i_frozen_inputs(&b->frozen, &frozen);
 }
 
-/* ---- frozen experts and latent expansions ---- */
-
-void r2i_lora_experts_inputs(r2i_backward *b, const r2i_matrix *experts) {
-    for (int32_t e = 0; e < b->config->n_experts; e++) {
-        const r2i_product *p = &b->moe.products[e];
-        const r2i_frozen_product frozen = { .matrix = &experts[e],
-                                            .layout = p->layout,
-                                            .n_rows = p->n_rows,
-                                            .dy = p->dy,
-                                            .dx = p->dx,
-                                            .is_added = p->is_added };
-        r2i_frozen_inputs(&b->frozen, &frozen);
-    }
-}
+/* ---- frozen latent expansions ---- */
 
 typedef struct {
     r2i_backward *b;

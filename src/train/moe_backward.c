@@ -2,8 +2,8 @@
  *
  *     y_t = sum_k w_k expert_k(n_t) + shared(n_t):      g_expert_k = w_k g_y_t,  g_w_k = g_y_t . expert_k
  *
- * Which experts were chosen is a constant; how much they count is not.  With g = down^T g_y the second
- * is g . inner, so the experts' outputs need not be kept.  Renormalised weights are w_k = c s_k / D,
+ * Which experts were chosen is a constant; how much they count is not (expert_backward.c has the
+ * experts themselves).  Renormalised weights are w_k = c s_k / D,
  * D = sum s + 1e-20:     g_s_k = c / D (g_w_k - sum_j g_w_j s_j / D).
  *
  * The balance loss of a document of T rows (DeepSeek-V3, arXiv:2412.19437, 2.1.2) is
@@ -21,122 +21,6 @@ typedef struct {
     r2i_backward *b;
     const r2i_moe_saved *saved;
 } moe_region;
-
-static void find_entries(r2i_backward *b, const r2i_moe_saved *saved) {
-    const int32_t n_active = b->config->n_active;
-    for (int32_t i = 0; i < b->batch.n_rows * n_active; i++) {
-        b->moe.row_of[saved->entry_of[i]] = i / n_active;
-        b->moe.weight_of[saved->entry_of[i]] = saved->weights[i];
-    }
-}
-
-/* Rows in the experts' order. */
-static void gather_entries(void *argument, int32_t begin, int32_t end, int32_t worker) {
-    const moe_region *region = argument;
-    r2i_backward *b = region->b;
-    const size_t d = (size_t)b->config->d_model;
-    (void)worker;
-    for (size_t entry = (size_t)begin; entry < (size_t)end; entry++) {
-        const size_t row = (size_t)b->moe.row_of[entry];
-        memcpy(b->moe.x + entry * d, b->normed + row * d, d * sizeof(float));
-        memcpy(b->moe.g_y + entry * d, b->g_x + row * d, d * sizeof(float));
-    }
-}
-
-/* g_gate holds g = down^T g_y: the choice's weight gets g . inner, the inner layer w g; what goes into
- * the gradient of down is w inner. */
-static void weigh_entries(void *argument, int32_t begin, int32_t end, int32_t worker) {
-    const moe_region *region = argument;
-    r2i_backward *b = region->b;
-    const size_t width = (size_t)b->config->d_expert;
-    (void)worker;
-    for (size_t entry = (size_t)begin; entry < (size_t)end; entry++) {
-        const float w = b->moe.weight_of[entry];
-        float *inner = b->inner + entry * width, *g = b->g_gate + entry * width,
-              *g_up = b->g_up + entry * width;
-        double sum = 0;
-        b->kernels->silu_mul_backward(inner, g, g_up, region->saved->experts.gate + entry * width,
-                                      region->saved->experts.up + entry * width, g, (int32_t)width);
-        /* g . inner = sum g silu(gate) up = g_up . up. */
-        for (size_t i = 0; i < width; i++) {
-            sum += (double)(g_up[i] * region->saved->experts.up[entry * width + i]);
-            inner[i] *= w;
-            g[i] *= w;
-            g_up[i] *= w;
-        }
-        b->moe.g_weights[entry] = (float)sum;
-    }
-}
-
-static r2i_product expert_product(r2i_backward *b, const r2i_moe_saved *saved, const r2i_matrix *m,
-                                  int32_t e, const float *dy, const float *x, float *dx) {
-    const size_t first = (size_t)saved->first_entry[e];
-    return (r2i_product){ .layout = m->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
-                          .n_rows = saved->first_entry[e + 1] - saved->first_entry[e],
-                          .n_out = m->n_rows,
-                          .n_in = m->n_cols,
-                          .dy = dy + first * (size_t)m->n_rows,
-                          .x = x != NULL ? x + first * (size_t)m->n_cols : NULL,
-                          .weights = (const float *)(const void *)m->stored,
-                          .gradient = r2i_gradient_of(b->parameters, m->stored),
-                          .dx = dx != NULL ? dx + first * (size_t)m->n_cols : NULL };
-}
-
-static void experts_inputs(r2i_backward *b, const r2i_matrix *experts) {
-    if (b->parameters->lora != NULL)
-        r2i_lora_experts_inputs(b, experts);
-    else
-        r2i_products_inputs(&b->products, b->moe.products, b->config->n_experts);
-}
-
-/* g_gate = down^T g_y of all entries. */
-static void down_inputs(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
-    for (int32_t e = 0; e < b->config->n_experts; e++)
-        b->moe.products[e] =
-            expert_product(b, saved, &l->expert_down[e], e, b->moe.g_y, NULL, b->g_gate);
-    experts_inputs(b, l->expert_down);
-}
-
-static void down_weights(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
-    for (int32_t e = 0; e < b->config->n_experts; e++)
-        b->moe.products[e] =
-            expert_product(b, saved, &l->expert_down[e], e, b->moe.g_y, b->inner, NULL);
-    r2i_products_weights(&b->products, b->moe.products, b->config->n_experts);
-}
-
-/* Gate and up of an expert have the same input. */
-static void gated_weights(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
-    for (int32_t e = 0; e < b->config->n_experts; e++) {
-        r2i_product *pair = &b->moe.products[2 * e];
-        pair[0] = expert_product(b, saved, &l->expert_gate[e], e, b->g_gate, b->moe.x, NULL);
-        pair[1] = expert_product(b, saved, &l->expert_up[e], e, b->g_up, b->moe.x, NULL);
-        pair[0].n_sharing = 1;
-        pair[1].n_sharing = R2I_SHARES_X;
-    }
-    r2i_products_weights(&b->products, b->moe.products, 2 * b->config->n_experts);
-}
-
-static void gated_inputs(r2i_backward *b, const r2i_moe_saved *saved, const r2i_matrix *experts,
-                         const float *dy, bool is_added) {
-    for (int32_t e = 0; e < b->config->n_experts; e++) {
-        b->moe.products[e] = expert_product(b, saved, &experts[e], e, dy, NULL, b->moe.g_x);
-        b->moe.products[e].is_added = is_added;
-    }
-    experts_inputs(b, experts);
-}
-
-static void experts_backward(r2i_backward *b, const r2i_layer *l, const r2i_moe_saved *saved) {
-    const int32_t n_entries = b->batch.n_rows * b->config->n_active;
-    moe_region region = { b, saved };
-    find_entries(b, saved);
-    r2i_pool_run(b->pool, n_entries, GRAIN_ROWS, gather_entries, &region);
-    down_inputs(b, l, saved);
-    r2i_pool_run(b->pool, n_entries, GRAIN_ROWS, weigh_entries, &region);
-    down_weights(b, l, saved);
-    gated_weights(b, l, saved);
-    gated_inputs(b, saved, l->expert_gate, b->g_gate, false);
-    gated_inputs(b, saved, l->expert_up, b->g_up, true);
-}
 
 /* g_normed of a row: its choices' in their order. */
 static void collect_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
@@ -288,7 +172,7 @@ void r2i_moe_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *sav
     moe_region region = { b, &saved->moe };
     r2i_norm_again(b, b->normed, saved->x_ffn, l->ffn_norm, b->config->norm_eps, n_rows,
                    b->config->d_model);
-    experts_backward(b, l, &saved->moe);
+    r2i_experts_backward(b, l, &saved->moe);
     for (int32_t e = 0; e < b->config->n_experts; e++)
         b->moe.counts[(size_t)layer * (size_t)b->config->n_experts + (size_t)e] +=
             saved->moe.first_entry[e + 1] - saved->moe.first_entry[e];
