@@ -1,5 +1,5 @@
 """mpirun r2lm train from outside: several processes learn what one does, the same every time, and end together when one cannot go on."""
-import json, os, shutil, subprocess
+import json, os, shutil, signal, subprocess, time
 import pytest
 from cli_client import DATA, NUMBERS, OK, PROGRAM, SOURCE, USAGE, here, home, one_line, r2lm   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts
@@ -107,3 +107,73 @@ def test_without_the_plugin_it_says_what_to_install():
     line = one_line(mpirun(2, *pretrain(model, "a"), program="bin/r2lm", code=DATA).stderr)
     assert "started as 2 processes" in line and "libopenmpi-dev" in line
     r2lm(*pretrain(model, "alone", "--steps", 1))
+
+
+@pytest.mark.parametrize("kind", ["dense", "experts"])
+def test_a_run_goes_on_with_other_ranks(kind):
+    model = small_model() if kind == "dense" else moe_model()
+    texts(model)
+    flags = ["--lr", 0.003, "--warmup", 1, "--checkpoint-every", 2, "--validate-every", 2, "--optimizer", "muon", "--schedule", "constant"]
+    if kind == "experts": flags += ["--balance-rate", 0.001]
+    r2lm(*pretrain(model, "one", *flags, "--steps", 6))
+    mpirun(2, *pretrain(model, "many", *flags, "--steps", 2))
+    shards = [f for f in os.listdir("many/checkpoints/step-00000002") if f.endswith(".safetensors")]
+    assert sorted(shards) == ["state-0-of-2.safetensors", "state-1-of-2.safetensors"]
+    r2lm(*pretrain(model, "many", *flags, "--steps", 4, "--resume"))
+    mpirun(3, *pretrain(model, "many", *flags, "--steps", 6, "--resume"))
+    assert_same_numbers("one", "many")
+    # With as many as before: the same bits as a run that was never interrupted.
+    mpirun(2, *pretrain(model, "whole", *flags, "--steps", 4))
+    mpirun(2, *pretrain(model, "parts", *flags, "--steps", 2))
+    mpirun(2, *pretrain(model, "parts", *flags, "--steps", 4, "--resume"))
+    assert digest("parts/model") == digest("whole/model")
+    # A shard that is missing: there is no such checkpoint, and all ranks go back to the one before.
+    os.remove("parts/checkpoints/step-00000004/state-1-of-2.safetensors")
+    mpirun(2, *pretrain(model, "parts", *flags, "--steps", 4, "--resume"))
+    assert digest("parts/model") == digest("whole/model")
+
+
+def wait_for(condition, seconds=100):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def state_of(pid):
+    """(letter, parent) of a process; "Z" when it is over."""
+    try: return tuple(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[:2])
+    except OSError: return "Z", "0"
+
+
+def children(pid): return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and state_of(entry)[1] == str(pid)]
+
+
+def test_a_rank_that_dies_ends_the_run():
+    model = small_model()
+    texts(model)
+    flags = ["--steps", 100000, "--checkpoint-every", 3]
+    command = ["mpirun", "-n", "2", PROGRAM, *map(str, pretrain(model, "run", *flags))]
+    with open("said.txt", "w") as said: run = subprocess.Popen(command, stdout=said, stderr=said, env=dict(os.environ, **ENVIRONMENT))
+    saved = "run/checkpoints/step-00000006/manifest.json"
+    wait_for(lambda: os.path.exists(saved) or run.poll() is not None)
+    ranks = {open(f"/proc/{pid}/environ").read().split("OMPI_COMM_WORLD_RANK=")[1][0]: pid for pid in children(run.pid)}
+    os.kill(ranks["1"], signal.SIGKILL)
+    assert run.wait(timeout=60) != 0                                # it ends, and names the rank
+    assert "process rank 1" in open("said.txt").read()
+    wait_for(lambda: all(state_of(pid)[0] == "Z" for pid in ranks.values()), 20)
+    n = len(metrics("run"))
+    mpirun(2, *pretrain(model, "run", "--checkpoint-every", 3, "--steps", n + 3, "--resume"))   # what it left is whole
+    assert [l["step"] for l in metrics("run")] == list(range(1, n + 4))
+
+
+def test_a_signal_to_one_rank_stops_all_and_saves():
+    model = small_model()
+    texts(model)
+    command = ["mpirun", "-n", "2", PROGRAM, *map(str, pretrain(model, "run", "--steps", 100000))]
+    with open("said.txt", "w") as said: run = subprocess.Popen(command, stdout=said, stderr=said, env=dict(os.environ, **ENVIRONMENT))
+    wait_for(lambda: os.path.exists("run/metrics.jsonl") and len(metrics("run")) > 2 or run.poll() is not None)
+    os.kill(children(run.pid)[-1], signal.SIGTERM)
+    assert run.wait(timeout=60) == 0, open("said.txt").read()
+    r2lm("verify", "run/model")
+    mpirun(2, *pretrain(model, "run", "--steps", len(metrics("run")) + 1, "--resume"))
