@@ -33,8 +33,11 @@ void r2i_run_saver_close(r2i_run_saver *saver) {
 }
 
 r2_status r2i_run_saver_forget_later(const r2i_run_saver *s, int64_t step, r2_error *err) {
-    if (s->checkpoint.folder == NULL || r2_ranks_index(s->checkpoint.ranks) > 0) return R2_OK;
-    return r2i_checkpoint_clear(&s->checkpoint, step, err);
+    r2_status status = R2_OK;
+    if (s->checkpoint.folder == NULL) return R2_OK;
+    if (r2_ranks_index(s->checkpoint.ranks) == 0)
+        status = r2i_checkpoint_clear(&s->checkpoint, step, err);
+    return r2_ranks_agree(s->checkpoint.ranks, status, err);
 }
 
 static bool is_due(const r2i_run_saver *s, int64_t step, bool goes_on) {
