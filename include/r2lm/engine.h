@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "r2lm/host.h"
 #include "r2lm/status.h"
 
 #ifdef __cplusplus
@@ -33,15 +34,6 @@ typedef struct r2_engine r2_engine;
 typedef struct r2_sequence r2_sequence;
 
 /* ---- model ---------------------------------------------------------------------------------- */
-
-/* Memory and messages of the embedding program.  All fields may be 0. */
-typedef struct {
-    void *(*allocate)(void *user, size_t n_bytes); /* 16-byte aligned or NULL; thread-safe */
-    void (*release)(void *user, void *memory, size_t n_bytes);
-    size_t limit_bytes; /* no more than this is ever allocated; 0: no limit */
-    void (*log)(void *user, const char *line); /* called on the calling thread, without newline */
-    void *user;
-} r2_host;
 
 typedef enum {
     R2_ARITHMETIC_FAST, /* quantized weights: int8 products; F32 and BF16 weights: BF16 products */

@@ -15,6 +15,15 @@ void r2i_heap_init(r2i_heap *heap) {
     memset(heap, 0, sizeof *heap);
 }
 
+void r2i_heap_init_host(r2i_heap *heap, const r2_host *host) {
+    r2i_heap_init(heap);
+    if (host == NULL) return;
+    heap->allocate = host->allocate;
+    heap->release = host->release;
+    heap->limit_bytes = host->limit_bytes;
+    heap->user = host->user;
+}
+
 /* Reserves room under the limit before asking the allocator, so that two threads cannot both pass. */
 static bool reserve(r2i_heap *heap, size_t n_bytes) {
     size_t used = atomic_fetch_add(&heap->used_bytes, n_bytes);

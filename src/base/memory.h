@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include "r2lm/host.h"
 #include "r2lm/status.h"
 
 typedef struct {
@@ -21,6 +22,8 @@ typedef struct {
 } r2i_heap;
 
 void r2i_heap_init(r2i_heap *heap);
+/* With the allocator and the limit of the embedding program; NULL: malloc, no limit. */
+void r2i_heap_init_host(r2i_heap *heap, const r2_host *host);
 /* NULL when the limit or the allocator refuses; n_bytes == 0 gives a valid unique pointer.
  * Contents are unspecified.  Thread-safe when the user's functions are. */
 void *r2i_heap_take(r2i_heap *heap, size_t n_bytes);

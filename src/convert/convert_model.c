@@ -67,14 +67,6 @@ static r2_status run(r2i_conversion *c, r2_error *err) {
     return to_gguf ? r2i_write_gguf(c, err) : r2i_write_folder(c, err);
 }
 
-static void start_heap(r2i_heap *heap, const r2_host *host) {
-    r2i_heap_init(heap);
-    heap->allocate = host->allocate;
-    heap->release = host->release;
-    heap->user = host->user;
-    heap->limit_bytes = host->limit_bytes;
-}
-
 r2_status r2_convert(const char *in, const char *out, const r2_convert_options *options,
                      r2_error *err) {
     static const r2_convert_options defaults = { 0 };
@@ -84,7 +76,7 @@ r2_status r2_convert(const char *in, const char *out, const r2_convert_options *
     if (c.options->type < R2_CONVERT_KEEP || c.options->type > R2_CONVERT_BF16 ||
         c.options->shard_bytes < 0)
         return r2i_fail(err, R2_E_ARGUMENT, "convert: unknown type, or a negative shard size");
-    start_heap(&c.heap, &c.options->host);
+    r2i_heap_init_host(&c.heap, &c.options->host);
     r2i_arena_init(&c.arena, &c.heap, ARENA_BLOCK_BYTES, 0);
     r2i_cpu_detect(&cpu);
     r2i_kernels_init(&c.kernels, &cpu, R2I_LEVEL_AMX);

@@ -14,14 +14,8 @@ static const char sums_end[] = ".in_sum2", counts_end[] = ".counts";
 
 r2_status r2i_importance_create(r2_importance **out, const r2_host *host, size_t cap_entries,
                                 r2_error *err) {
-    static const r2_host none = { 0 };
     r2i_heap heap;
-    if (host == NULL) host = &none;
-    r2i_heap_init(&heap);
-    heap.allocate = host->allocate;
-    heap.release = host->release;
-    heap.user = host->user;
-    heap.limit_bytes = host->limit_bytes;
+    r2i_heap_init_host(&heap, host);
     *out = NULL;
     r2_importance *m = r2i_heap_take(&heap, sizeof *m);
     if (m == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for importance");

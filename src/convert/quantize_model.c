@@ -347,11 +347,7 @@ r2_status r2_quantize(const char *in, const char *out, const r2_quantize_options
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
     if (result != NULL) *result = (r2_quantize_result){ 0 };
     quantizing q = { .options = options != NULL ? options : &defaults, .in = in, .out = out };
-    r2i_heap_init(&q.heap);
-    q.heap.allocate = q.options->host.allocate;
-    q.heap.release = q.options->host.release;
-    q.heap.user = q.options->host.user;
-    q.heap.limit_bytes = q.options->host.limit_bytes;
+    r2i_heap_init_host(&q.heap, &q.options->host);
     r2i_arena_init(&q.arena, &q.heap, ARENA_BLOCK_BYTES, 0);
     r2i_cpu_detect(&cpu);
     r2i_kernels_init(&q.kernels, &cpu, R2I_LEVEL_AMX);

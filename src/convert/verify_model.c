@@ -283,11 +283,7 @@ r2_status r2_verify(const char *path, const r2_verify_options *options, r2_verif
     *report = (r2_verify_report){ .n_tensors = 0 };
     verification v = { .options = options != NULL ? options : &defaults, .report = report };
     const r2_host *host = &v.options->host;
-    r2i_heap_init(&v.heap);
-    v.heap.allocate = host->allocate;
-    v.heap.release = host->release;
-    v.heap.user = host->user;
-    v.heap.limit_bytes = host->limit_bytes;
+    r2i_heap_init_host(&v.heap, host);
     r2i_arena_init(&v.arena, &v.heap, ARENA_BLOCK_BYTES, 0);
     const r2_status status = run(&v, path, err);
     r2i_pool_destroy(v.pool);

@@ -234,11 +234,7 @@ r2_status r2_model_open(r2_model **out, const char *path, const r2_model_options
     *out = NULL;
     if (options == NULL) options = &defaults;
     r2i_heap heap;
-    r2i_heap_init(&heap);
-    heap.allocate = options->host.allocate;
-    heap.release = options->host.release;
-    heap.user = options->host.user;
-    heap.limit_bytes = options->host.limit_bytes;
+    r2i_heap_init_host(&heap, &options->host);
     r2_model *model = r2i_heap_take(&heap, sizeof *model);
     if (model == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a model");
     memset(model, 0, sizeof *model);

@@ -72,15 +72,6 @@ static r2_status check_options(const r2_sandbox_options *o, r2_error *err) {
 
 /* ---- running ---- */
 
-static void set_heap(r2i_heap *heap, const r2_host *host) {
-    r2i_heap_init(heap);
-    if (host == NULL) return;
-    heap->allocate = host->allocate;
-    heap->release = host->release;
-    heap->limit_bytes = host->limit_bytes;
-    heap->user = host->user;
-}
-
 static void close_cage(r2i_cage *cage) {
     int *files[] = { &cage->out, &cage->err, &cage->status };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -101,7 +92,7 @@ r2_status r2_sandbox_run(r2_sandbox_result *result, const r2_sandbox_options *op
     *result = (r2_sandbox_result){ 0 };
     R2I_TRY(check_options(options, err));
     fill_limits(&cage.limits, &options->limits);
-    set_heap(&heap, &options->host);
+    r2i_heap_init_host(&heap, &options->host);
     r2i_arena_init(&arena, &heap, ARENA_BYTES, 0);
     const bool is_fenced = options->uses_landlock;
     r2_status status = is_fenced ? r2i_fence_start(&cage, err) : r2i_bubble_start(&cage, err);
@@ -129,7 +120,7 @@ r2_status r2_sandbox_run(r2_sandbox_result *result, const r2_sandbox_options *op
 void r2_sandbox_free(r2_sandbox_result *result, const r2_host *host) {
     r2i_heap heap;
     if (result == NULL) return;
-    set_heap(&heap, host);
+    r2i_heap_init_host(&heap, host);
     if (result->out != NULL) r2i_heap_give(&heap, result->out, result->n_out + 1);
     if (result->err != NULL) r2i_heap_give(&heap, result->err, result->n_err + 1);
     *result = (r2_sandbox_result){ 0 };
@@ -155,7 +146,7 @@ static void try_cage(r2_layer_state *state, bool is_fenced, const char *version)
     r2_sandbox_result result = { 0 };
     r2i_cage cage = { .options = &options, .arena = &arena, .out = -1, .err = -1, .status = -1 };
     fill_limits(&cage.limits, &options.limits);
-    set_heap(&heap, NULL);
+    r2i_heap_init_host(&heap, NULL);
     r2i_arena_init(&arena, &heap, ARENA_BYTES, 0);
     r2_status status = is_fenced ? r2i_fence_start(&cage, &err) : r2i_bubble_start(&cage, &err);
     if (status == R2_OK) status = r2i_supervise(&result, &cage, &heap, &err);

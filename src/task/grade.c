@@ -34,15 +34,6 @@ static void make_printable(char *line) {
     }
 }
 
-static void set_arena(r2i_heap *heap, r2i_arena *arena, const r2_host *host) {
-    r2i_heap_init(heap);
-    heap->allocate = host->allocate;
-    heap->release = host->release;
-    heap->limit_bytes = host->limit_bytes;
-    heap->user = host->user;
-    r2i_arena_init(arena, heap, ARENA_BYTES, 0);
-}
-
 r2_status r2_grade_answer(r2_grade *grade, const char *text, size_t n_bytes,
                           const r2_grade_options *options, r2_error *err) {
     r2_error own;
@@ -56,7 +47,8 @@ r2_status r2_grade_answer(r2_grade *grade, const char *text, size_t n_bytes,
     if ((size_t)options->kind >= sizeof judges / sizeof *judges || options->expected == NULL)
         return r2i_fail(err, R2_E_ARGUMENT,
                         "grade: expected a kind of answer, and what to compare with");
-    set_arena(&heap, &arena, &options->host);
+    r2i_heap_init_host(&heap, &options->host);
+    r2i_arena_init(&arena, &heap, ARENA_BYTES, 0);
     r2i_answer_find(&job.found, text, n_bytes);
     grade->has_form = job.found.has_form;
     grade->is_finished = job.found.is_finished;

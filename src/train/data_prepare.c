@@ -243,11 +243,7 @@ static r2_status run(preparation *p, r2_error *err) {
 
 static void set_up(preparation *p, const r2_model *model, const r2_data_options *o) {
     *p = (preparation){ .model = model, .options = o };
-    r2i_heap_init(&p->heap);
-    p->heap.allocate = o->host.allocate;
-    p->heap.release = o->host.release;
-    p->heap.user = o->host.user;
-    p->heap.limit_bytes = o->host.limit_bytes;
+    r2i_heap_init_host(&p->heap, &o->host);
     r2i_arena_init(&p->arena, &p->heap, ARENA_BLOCK_BYTES, 0);
     r2i_near_copies_init(&p->copies, &p->heap);
     r2i_held_out_init(&p->held_out, &p->heap);

@@ -55,11 +55,7 @@ r2_status r2_data_reader_open(r2_data_reader **out, const r2_data_reader_options
     r2i_heap heap;
     *out = NULL;
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
-    r2i_heap_init(&heap);
-    heap.allocate = options->host.allocate;
-    heap.release = options->host.release;
-    heap.user = options->host.user;
-    heap.limit_bytes = options->host.limit_bytes;
+    r2i_heap_init_host(&heap, &options->host);
     r2_data_reader *r = r2i_heap_take(&heap, sizeof *r);
     if (r == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a reader of data");
     memset(r, 0, sizeof *r);

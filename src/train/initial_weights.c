@@ -182,11 +182,7 @@ r2_status r2_model_init(const char *folder, const char *out, const r2_model_init
     r2i_heap heap;
     r2i_arena arena;
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
-    r2i_heap_init(&heap);
-    heap.allocate = o->host.allocate;
-    heap.release = o->host.release;
-    heap.user = o->host.user;
-    heap.limit_bytes = o->host.limit_bytes;
+    r2i_heap_init_host(&heap, &o->host);
     r2i_arena_init(&arena, &heap, 1 << 18, 0);
     r2_status status = make_model(&m, folder, o->depth, &arena, err);
     if (status == R2_OK) {

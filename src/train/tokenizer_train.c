@@ -269,11 +269,7 @@ static r2_status write_all(training *t, const char *folder, r2_error *err) {
 
 static void set_up(training *t, const r2_tokenizer_options *o) {
     *t = (training){ .options = o };
-    r2i_heap_init(&t->heap);
-    t->heap.allocate = o->host.allocate;
-    t->heap.release = o->host.release;
-    t->heap.user = o->host.user;
-    t->heap.limit_bytes = o->host.limit_bytes;
+    r2i_heap_init_host(&t->heap, &o->host);
     t->bpe.tokens.heap = &t->heap;
     r2i_text_index_init(&t->pieces, &t->heap);
     r2i_buffer_init(&t->file, &t->heap, FILE_BYTES);
