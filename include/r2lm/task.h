@@ -1,4 +1,4 @@
-/* task.h - answers judged: was the model right, and did it answer in the form asked for.
+/* task.h - questions without end, and answers judged: right or not, and in the form asked for or not.
  *
  * All functions may be called from any thread, several at a time. */
 #ifndef R2LM_TASK_H
@@ -50,6 +50,62 @@ typedef struct {
  * run; R2_E_NOMEM, R2_E_IO. */
 R2_API R2_CHECKED r2_status r2_grade_answer(r2_grade *grade, const char *text, size_t n_bytes,
                                             const r2_grade_options *options, r2_error *err);
+
+/* ---- tasks: questions without end, with thoughts and answers ---- */
+
+typedef enum {
+    R2_SPLIT_TRAIN, /* 62 of 64 instances, by what they are about: no wording takes one across */
+    R2_SPLIT_DEV,
+    R2_SPLIT_TEST
+} r2_task_split;
+
+typedef enum {
+    R2_SHIFT_NONE,
+    R2_SHIFT_LENGTH,  /* one level above the highest */
+    R2_SHIFT_PHRASING /* worded in ways that training never shows */
+} r2_task_shift;
+
+typedef struct {
+    const char *task;     /* "sum", "countdown", ...: r2_task_name */
+    int32_t level;        /* 1 to r2_task_levels */
+    const char *language; /* en, zh, es, fr or de */
+    r2_task_split split;
+    r2_task_shift shift;
+    uint64_t seed;
+} r2_task_choice;
+
+typedef struct {
+    const char *prompt;   /* the question, which says in what form to answer */
+    const char *trace;    /* thoughts that lead to the answer, for <think> */
+    const char *answer;   /* for <answer> */
+    const char *expected; /* for r2_task_grade */
+    uint64_t key;         /* of what it is about */
+} r2_task_item;
+
+typedef struct r2_task_maker r2_task_maker;
+
+R2_API int32_t r2_task_count(void);
+/* NULL or 0 outside 0 to r2_task_count() - 1. */
+R2_API const char *r2_task_name(int32_t i);
+R2_API const char *r2_task_about(int32_t i);
+R2_API int32_t r2_task_levels(int32_t i);
+
+/* `host` may be NULL.  R2_E_NOMEM. */
+R2_API R2_CHECKED r2_status r2_task_maker_create(r2_task_maker **out, const r2_host *host,
+                                                 r2_error *err);
+/* NULL is allowed. */
+R2_API void r2_task_maker_destroy(r2_task_maker *maker);
+/* Item `index` of a choice: the same whenever it is asked for.  Its texts are the maker's, until the next
+ * one.  R2_E_NOT_FOUND: no such task; R2_E_ARGUMENT: no such level, language or split. */
+R2_API R2_CHECKED r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item,
+                                         const r2_task_choice *choice, uint64_t index,
+                                         r2_error *err);
+/* Judges a model's text on an item of this task.  As r2_grade_answer. */
+R2_API R2_CHECKED r2_status r2_task_grade(r2_grade *grade, const char *task, const char *expected,
+                                          const char *text, size_t n_bytes, const r2_host *host,
+                                          r2_error *err);
+
+/* ---- languages ---- */
 
 /* The share of words (Chinese: of characters) outside code and numbers that are of this language: en, de,
  * fr, es or zh, 0 to 1; 1 for a text without any.  By letters and by the words that are common in one of

@@ -28,22 +28,22 @@ static const char *const common[N_LANGUAGES - 1] = {
     "weniger links rechts "
     "ja falsch brauchen den dem des ein eine einen einem einer auf noch nur auch im am zum zur "
     "bedeutet ",
-    " le les et est sont \xc3\xa9tait du au aux cette ce ces il elle ils elles nous vous avec pour "
-    "avoir avait \xc3\xaatre pas mais "
-    "qui quand o\xc3\xb9 comment alors donc si parce d'abord ensuite nombre nombres r\xc3\xa9ponse "
+    " le les et est sont était du au aux cette ce ces il elle ils elles nous vous avec pour "
+    "avoir avait être pas mais "
+    "qui quand où comment alors donc si parce d'abord ensuite nombre nombres réponse "
     "chaque tous toutes peut doit "
-    "dans chez ou mon ton notre \xc3\xa9tape \xc3\xa9tapes donne fois plus moins divis\xc3\xa9 par "
+    "dans chez ou mon ton notre étape étapes donne fois plus moins divisé par "
     "gauche droite oui faux besoin des une "
-    "sur aussi \xc3\xa7"
-    "a c'est je suis sa ses leur leurs trouver v\xc3\xa9rifions ",
+    "sur aussi ç"
+    "a c'est je suis sa ses leur leurs trouver vérifions ",
     " el los las y es son era eran del al esta este estos esto ella ellos nosotros usted con para "
-    "tener ten\xc3\xad"
+    "tener tení"
     "a ser pero "
-    "quien quienes cuando d\xc3\xb3nde c\xc3\xb3mo entonces porque primero luego n\xc3\xbamero "
-    "n\xc3\xbameros respuesta cada todos todas puede "
-    "debe desde o mi tu nuestro paso pasos igual veces m\xc3\xa1s menos dividido izquierda derecha "
-    "s\xc3\xad falso necesita una unos "
-    "unas sobre tambi\xc3\xa9n muy hay lo su sus hemos encontrar comprobamos "
+    "quien quienes cuando dónde cómo entonces porque primero luego número "
+    "números respuesta cada todos todas puede "
+    "debe desde o mi tu nuestro paso pasos igual veces más menos dividido izquierda derecha "
+    "sí falso necesita una unos "
+    "unas sobre también muy hay lo su sus hemos encontrar comprobamos "
 };
 
 static bool is_common(int language, const char *word, size_t n) {

@@ -1,0 +1,75 @@
+#include "task/task_draft.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/failure.h"
+#include "base/hash.h"
+#include "base/random.h"
+
+__extension__ typedef unsigned __int128 wide;
+
+int64_t r2i_draw(r2i_task_draft *d, int64_t low, int64_t high) {
+    const uint64_t n = (uint64_t)(high - low) + 1;
+    const uint64_t bits = r2i_random_u64(d->seed, d->place, d->n_drawn++);
+    return low + (int64_t)((wide)bits * n >> 64);
+}
+
+bool r2i_draw_once_in(r2i_task_draft *d, int32_t n) {
+    return r2i_draw(d, 1, n) == 1;
+}
+
+void r2i_draw_order(r2i_task_draft *d, int32_t *numbers, int32_t n) {
+    for (int32_t i = n - 1; i > 0; i--) {
+        const int64_t j = r2i_draw(d, 0, i);
+        const int32_t kept = numbers[i];
+        numbers[i] = numbers[j];
+        numbers[j] = kept;
+    }
+}
+
+void r2i_key_add(r2i_task_draft *d, int64_t value) {
+    d->key = r2i_hash_bytes(d->key, &value, sizeof value);
+}
+
+void r2i_fill(r2i_task_draft *d, int i, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(d->fills[i], R2I_FILL_BYTES, format, args);
+    va_end(args);
+    if ((n < 0 || n >= R2I_FILL_BYTES) && d->status == R2_OK)
+        d->status = r2i_fail(d->err, R2_E_LIMIT,
+                             "task: a part of a question is longer than %d bytes", R2I_FILL_BYTES);
+}
+
+static void append(r2i_task_draft *d, r2i_buffer *to, const char *text, size_t n) {
+    const r2_status status = r2i_buffer_append(to, text, n, d->err);
+    if (d->status == R2_OK) d->status = status;
+}
+
+void r2i_say(r2i_task_draft *d, r2i_buffer *to, const char *format, ...) {
+    char line[R2I_FILL_BYTES];
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (n >= 0 && n < R2I_FILL_BYTES)
+        append(d, to, line, (size_t)n);
+    else if (d->status == R2_OK)
+        d->status =
+            r2i_fail(d->err, R2_E_LIMIT, "task: a line is longer than %d bytes", R2I_FILL_BYTES);
+}
+
+void r2i_say_filled(r2i_task_draft *d, r2i_buffer *to, const char *phrase) {
+    for (const char *at = phrase; *at != '\0';) {
+        const size_t plain = strcspn(at, "{");
+        append(d, to, at, plain);
+        at += plain;
+        if (at[0] != '{') break;
+        const int i = at[1] - '0';
+        const bool is_fill = i >= 0 && i < R2I_MAX_FILLS && at[2] == '}';
+        append(d, to, is_fill ? d->fills[i] : at, is_fill ? strlen(d->fills[i]) : 1);
+        at += is_fill ? 3 : 1;
+    }
+}

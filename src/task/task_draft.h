@@ -1,0 +1,65 @@
+/* task_draft.h - one instance of a task while it is being made: numbers drawn, texts filled in.
+ *
+ * Whatever an instance draws is a function of (seed, place), so any of them can be made again alone. */
+#ifndef R2I_TASK_DRAFT_H
+#define R2I_TASK_DRAFT_H
+#include "base/buffer.h"
+#include "r2lm/task.h"
+
+enum { R2I_EN, R2I_ZH, R2I_ES, R2I_FR, R2I_DE, R2I_N_LANGUAGES };
+enum {
+    R2I_PHRASINGS = 8,
+    R2I_WITHHELD_PHRASINGS = 3,
+    R2I_ALL_PHRASINGS = 11,
+    R2I_MAX_FILLS = 10,
+    R2I_FILL_BYTES = 512
+};
+
+typedef struct {
+    int32_t level;    /* 1 to n_levels; n_levels + 1: longer than any that is taught */
+    int32_t language; /* R2I_EN ... */
+    uint64_t seed, place, n_drawn;
+    r2i_buffer prompt, trace, answer, expected; /* expected: empty when the answer is */
+    char fills[R2I_MAX_FILLS][R2I_FILL_BYTES];  /* what {0}, {1} ... of the prompt become */
+    uint64_t key; /* of what the instance is about, whatever its words */
+    r2_error *err;
+    r2_status status; /* of the first thing that failed */
+} r2i_task_draft;
+
+/* A whole number from low to high, each as likely. */
+int64_t r2i_draw(r2i_task_draft *d, int64_t low, int64_t high);
+/* True once in n times. */
+bool r2i_draw_once_in(r2i_task_draft *d, int32_t n);
+/* Any order of n numbers. */
+void r2i_draw_order(r2i_task_draft *d, int32_t *numbers, int32_t n);
+/* Adds to the key: what makes two instances the same. */
+void r2i_key_add(r2i_task_draft *d, int64_t value);
+/* Sets {i} of the prompt. */
+void r2i_fill(r2i_task_draft *d, int i, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Appends to a text of the draft. */
+void r2i_say(r2i_task_draft *d, r2i_buffer *to, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Appends a phrase whose {0}, {1} ... are the draft's fills. */
+void r2i_say_filled(r2i_task_draft *d, r2i_buffer *to, const char *phrase);
+
+typedef struct {
+    const char *name, *about;
+    int32_t n_levels;
+    r2_grade_kind kind;
+    const char *const (
+        *prompts)[R2I_ALL_PHRASINGS]; /* [R2I_N_LANGUAGES]; the last three are not taught */
+    /* Draws an instance of draft->level: fills, key, trace, answer. */
+    void (*make)(r2i_task_draft *draft);
+    /* Judges what was found as an answer where several are right; NULL: compared with expected. */
+    bool (*is_right)(const char *expected, const char *answer, size_t n_answer);
+} r2i_task;
+
+/* All of them; task_table.c. */
+extern const r2i_task *const r2i_tasks[];
+extern const int32_t r2i_n_tasks;
+/* NULL: no such task. */
+const r2i_task *r2i_task_find(const char *name);
+
+extern const r2i_task r2i_task_sum, r2i_task_countdown, r2i_task_sort;
+#endif

@@ -1,0 +1,145 @@
+/* test_task.c - all tasks: items are the same again, splits hold apart, answers are right, others are not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "r2lm/task.h"
+
+static const char *const languages[] = { "en", "zh", "es", "fr", "de" };
+enum { N_ITEMS = 60, TEXT_BYTES = 1 << 16 };
+
+static r2_task_maker *new_maker(void) {
+    r2_task_maker *maker;
+    assert_int_equal(r2_task_maker_create(&maker, NULL, NULL), R2_OK);
+    return maker;
+}
+
+static void make(r2_task_maker *maker, r2_task_item *item, const r2_task_choice *choice,
+                 uint64_t i) {
+    r2_error err;
+    if (r2_task_make(maker, item, choice, i, &err) != R2_OK) fail_msg("%s", err.text);
+}
+
+static bool is_right(const r2_task_choice *c, const r2_task_item *item, const char *answer) {
+    char text[TEXT_BYTES];
+    r2_error err;
+    r2_grade grade;
+    snprintf(text, sizeof text, "<think>%s</think><answer>%s</answer>", item->trace, answer);
+    if (r2_task_grade(&grade, c->task, item->expected, text, strlen(text), NULL, &err) != R2_OK)
+        fail_msg("%s", err.text);
+    return grade.is_right;
+}
+
+/* Every task, level, language, split and shift. */
+static void test_items(void **state) {
+    (void)state;
+    r2_task_maker *maker = new_maker(), *other = new_maker();
+    for (int32_t t = 0; t < r2_task_count(); t++) {
+        for (int32_t level = 1; level <= r2_task_levels(t); level++) {
+            for (uint64_t i = 0; i < N_ITEMS; i++) {
+                const r2_task_choice c = { .task = r2_task_name(t),
+                                           .level = level,
+                                           .language = languages[i % 5],
+                                           .split = (r2_task_split)(i % 3),
+                                           .shift = (r2_task_shift)(i / 5 % 3),
+                                           .seed = 7 };
+                r2_task_item a, b;
+                make(maker, &a, &c, i);
+                make(other, &b, &c, i + 1); /* what came before does not count */
+                make(other, &b, &c, i);
+                assert_string_equal(a.prompt, b.prompt);
+                assert_string_equal(a.trace, b.trace);
+                assert_true(a.key == b.key && a.trace[0] != '\0' && a.answer[0] != '\0');
+                assert_null(strstr(a.prompt, "{"));
+                assert_true(is_right(&c, &a, a.answer));
+                assert_false(is_right(&c, &a, ""));
+                assert_false(is_right(&c, &a, "none"));
+                /* Thoughts are in the language of the question, as far as they have words. */
+                const double share = r2_language_share(a.trace, strlen(a.trace), c.language);
+                if (share < 0.5) fail_msg("%s in %s: %s", c.task, c.language, a.trace);
+            }
+        }
+    }
+    r2_task_maker_destroy(maker);
+    r2_task_maker_destroy(other);
+}
+
+/* No instance of one split is one of another, whatever language and seed. */
+static void test_splits(void **state) {
+    (void)state;
+    enum { N = 400 };
+    static uint64_t keys[3][N];
+    r2_task_maker *maker = new_maker();
+    for (int32_t t = 0; t < r2_task_count(); t++) {
+        for (int split = 0; split < 3; split++) {
+            for (uint64_t i = 0; i < N; i++) {
+                const r2_task_choice c = { .task = r2_task_name(t),
+                                           .level = 1,
+                                           .language = languages[i % 5],
+                                           .split = (r2_task_split)split,
+                                           .seed = i % 3 };
+                r2_task_item item;
+                make(maker, &item, &c, i);
+                keys[split][i] = item.key;
+            }
+        }
+        for (int i = 0; i < N; i++) {
+            for (int j = 0; j < N; j++)
+                assert_true(keys[0][i] != keys[1][j] && keys[0][i] != keys[2][j] &&
+                            keys[1][i] != keys[2][j]);
+        }
+    }
+    r2_task_maker_destroy(maker);
+}
+
+static void test_countdown(void **state) {
+    (void)state;
+    static const struct {
+        const char *answer;
+        bool is_right;
+    } samples[] = { { "(7+3)*4", true },   { "4*(3+7)", true },    { "4 * 3 + 4 * 7", false },
+                    { "40", false },       { "(7+3)*4=40", true }, { "(7+3)*4=41", false },
+                    { "7+3*4", false },    { "(7+3)*4*1", false }, { "((7+3)*4", false },
+                    { "(7+3)*4)", false }, { "4/(1/10)", false },  { "(3+7)/0*4", false },
+                    { "73*4", false },     { "\xff", false } };
+    for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+        char text[256];
+        r2_grade grade;
+        snprintf(text, sizeof text, "<answer>%s</answer>", samples[i].answer);
+        assert_int_equal(
+            r2_task_grade(&grade, "countdown", "40 3, 4, 7", text, strlen(text), NULL, NULL),
+            R2_OK);
+        if (grade.is_right != samples[i].is_right) fail_msg("%s", samples[i].answer);
+    }
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    static const r2_task_choice wrong[] = { { .task = "none", .level = 1, .language = "en" },
+                                            { .task = "sum", .level = 0, .language = "en" },
+                                            { .task = "sum", .level = 99, .language = "en" },
+                                            { .task = "sum", .level = 1, .language = "xx" },
+                                            { .task = NULL, .level = 1, .language = "en" } };
+    r2_task_maker *maker = new_maker();
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        r2_error err;
+        r2_task_item item;
+        assert_true(r2_task_make(maker, &item, &wrong[i], 0, &err) != R2_OK && err.text[0] != '\0');
+    }
+    r2_task_maker_destroy(maker);
+    assert_null(r2_task_name(-1));
+    assert_null(r2_task_name(r2_task_count()));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_items), cmocka_unit_test(test_splits),
+                                        cmocka_unit_test(test_countdown),
+                                        cmocka_unit_test(test_refused) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
