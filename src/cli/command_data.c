@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "cli/data_batches.h"
+#include "cli/traces_choice.h"
 #include "cli/data_choice.h"
 #include "cli/model_find.h"
 #include "cli/session.h"
@@ -95,11 +96,13 @@ int r2i_data_command(r2i_program *p) {
         status = prepare(&w, &err);
     else if (strcmp(what, "show") == 0)
         status = show(&w, &err);
+    else if (strcmp(what, "traces") == 0)
+        status = r2i_traces_print(p, &err);
     else if (strcmp(what, "batches") == 0)
         status = r2i_data_batches_print(p, &err);
     else
-        status = r2i_fail(&err, R2_E_ARGUMENT, "data: expected prep, show or batches, found %.60s",
-                          what);
+        status = r2i_fail(&err, R2_E_ARGUMENT,
+                          "data: expected prep, show, traces or batches, found %.60s", what);
     int code;
     if (status != R2_OK) {
         code = r2i_program_fail(p, status, &err);

@@ -74,7 +74,7 @@ const r2i_command r2i_command_table[] = {
       "and compares\n"
       "checksums with FILE.sha256, SHA256SUMS or what a download cache recorded.  Exit code 3: "
       "something is wrong." },
-    { "data", NULL, "prep|show|batches", "turn texts and chats into data for training",
+    { "data", NULL, "prep|show|...", "turn texts and chats into data for training",
       R2I_FOR_DATA, r2i_data_command,
       "`data prep INPUT... -o DIR` reads text files, or JSONL with a text, messages, or a question "
       "and its answer\n"
@@ -91,7 +91,11 @@ const r2i_command r2i_command_table[] = {
       "show DIR`\n"
       "reads and checks it; `data batches DIR...` prints what a run would read, a line of JSON per "
       "batch: tokens,\n"
-      "targets (-1: not learnt) and the lengths of what attends to itself alone." },
+      "targets (-1: not learnt) and the lengths of what attends to itself alone.  `data traces "
+      "PROMPTS... -m TEACHER\n"
+      "-o FILE` lets a model answer prompts (JSONL) and writes chats to learn from; called again it "
+      "goes on where\n"
+      "it ended." },
     { "plot", NULL, "RUN...", "show how training went, several runs side by side", R2I_FOR_PLOT,
       r2i_plot_command,
       "RUN is the folder of a run or a metrics.jsonl: an object of numbers with \"step\" on each "

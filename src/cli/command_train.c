@@ -15,6 +15,7 @@
 #include "cli/train_forecast.h"
 #include "cli/train_options.h"
 #include "cli/train_report.h"
+#include "cli/traces_choice.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -92,10 +93,18 @@ static r2_status choose_teacher(train_work *w, r2_error *err) {
 static r2_status choose_data(train_work *w, const char *model, r2_error *err) {
     r2i_program *p = w->program;
     const char *const *words = p->arguments.words + 1;
-    const int32_t n_words = p->arguments.n_words - 1;
+    int32_t n_words = p->arguments.n_words - 1;
     r2_status status = R2_OK;
+    const char *traces;
     w->data = (r2i_data_choice){ .folders = p->arguments.words + 1, .n_folders = n_words };
     if (w->kind == R2I_TRAIN_PRETRAIN || p->options->is_dry) return R2_OK;
+    if (w->kind == R2I_TRAIN_DISTILL && p->options->has_traces) {
+        if (is_first(w))
+            status = r2i_traces_choose(&traces, p, w->distill.teacher, words, n_words, err);
+        R2I_TRY(r2_ranks_agree(w->ranks, status, err));
+        words = &traces;
+        n_words = 1;
+    }
     if (is_first(w))
         status = r2i_data_choose(&w->data, p, model, p->options->output, words, n_words, err);
     R2I_TRY(r2_ranks_agree(w->ranks, status, err));
@@ -122,7 +131,7 @@ static void set_options(train_work *w, const char *model) {
     o->data = w->data.folders;
     o->n_data = w->data.n_folders;
     o->out = w->model[0] != '\0' ? w->model : NULL;
-    if (w->kind == R2I_TRAIN_DISTILL) o->distill = &w->distill;
+    if (w->kind == R2I_TRAIN_DISTILL && !w->flags.has_traces) o->distill = &w->distill;
     o->trainer.ranks = w->ranks;
     o->checkpoints = w->checkpoints[0] != '\0' ? w->checkpoints : NULL;
     o->checkpointed = r2i_train_progress_saved;

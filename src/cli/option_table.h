@@ -81,7 +81,9 @@ typedef struct {
     const char *schedule, *optimizer, *tokenizer, *teacher;
     int32_t teacher_tokens;
     double teacher_share, teacher_temp, beta, own_share, own_temp;
-    int32_t own_samples, own_tokens, prompt_part;
+    int32_t samples, prompt_part;
+    const char *check;
+    bool has_traces, keeps_cut;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
     double lr, weight_decay, clip, mtp_weight, balance, balance_rate;
     int32_t lora_rank;

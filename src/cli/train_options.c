@@ -114,7 +114,7 @@ void r2i_distill_options_read(r2_distill_options *out, const r2i_options *o, con
                                  .own_share = (float)o->own_share,
                                  .own_beta = o->beta < 0 ? 1 : (float)o->beta,
                                  .own_temperature = (float)o->own_temp,
-                                 .own_samples = o->own_samples,
-                                 .own_tokens = o->own_tokens,
+                                 .own_samples = o->samples,
+                                 .own_tokens = o->predict,
                                  .prompt_tokens = o->prompt_part };
 }

@@ -29,6 +29,7 @@ struct r2i_document_reader {
     bool is_lines; /* JSONL */
     bool is_known; /* is_lines was decided */
     bool is_at_end;
+    bool allows_questions;
     r2i_buffer bytes; /* read, not yet given out */
     size_t n_used;    /* of these, given out */
     r2i_buffer text;  /* of the present document */
@@ -75,6 +76,10 @@ r2_status r2i_document_reader_open(r2i_document_reader **out, const char *path, 
 static void close_file(r2i_document_reader *r) {
     if (r->fd >= 0) (void)close(r->fd);
     r->fd = -1;
+}
+
+void r2i_document_allow_questions(r2i_document_reader *r) {
+    r->allows_questions = true;
 }
 
 void r2i_document_reader_close(r2i_document_reader *r) {
@@ -217,14 +222,17 @@ static json_t *first_of(const json_t *o, const char *const keys[]) {
 }
 
 /* Question and answer as messages; NULL: the line has not both as texts. */
-static json_t *pair_of(const json_t *o) {
+static json_t *pair_of(const json_t *o, bool allows_questions) {
     static const char *const asked[] = { "prompt", "question", "instruction", NULL };
     static const char *const told[] = { "completion", "response", "answer", "output", NULL };
     const char *question = json_string_value(first_of(o, asked)),
                *answer = json_string_value(first_of(o, told)),
                *input = json_string_value(json_object_get(o, "input"));
-    if (question == NULL || answer == NULL) return NULL;
+    if (question == NULL || (answer == NULL && !allows_questions)) return NULL;
     const bool has_input = input != NULL && input[0] != '\0';
+    if (answer == NULL)
+        return json_pack("[{s:s, s:s+++}]", "role", "user", "content", question,
+                         has_input ? "\n\n" : "", has_input ? input : "", "");
     return json_pack("[{s:s, s:s+++}, {s:s, s:s}]", "role", "user", "content", question,
                      has_input ? "\n\n" : "", has_input ? input : "", "", "role", "assistant",
                      "content", answer);
@@ -234,13 +242,15 @@ static r2_status take_line(r2i_document_reader *r, r2i_document *out, r2_error *
     static const char *const texts[] = { "text", "content", NULL };
     static const char *const chats[] = { "messages", "conversations", NULL };
     const json_t *text = first_of(r->line, texts);
+    out->line = r->line;
     json_t *messages = first_of(r->line, chats);
     if (json_is_string(text)) {
         out->text = json_string_value(text);
         out->n_bytes = json_string_length(text);
         return R2_OK;
     }
-    r->messages = json_is_array(messages) ? json_incref(messages) : pair_of(r->line);
+    r->messages = json_is_array(messages) ? json_incref(messages)
+                                           : pair_of(r->line, r->allows_questions);
     out->messages = r->messages;
     if (r->messages != NULL) return R2_OK;
     return r2i_fail(err, R2_E_FORMAT,

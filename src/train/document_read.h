@@ -20,6 +20,7 @@ typedef struct {
     size_t n_bytes;
     json_t *messages;  /* borrowed until the next one; NULL: a text */
     const char *place; /* "file" or "file:line", for messages */
+    const json_t *line; /* the whole object, borrowed; NULL: a text file */
 } r2i_document;
 
 typedef struct {
@@ -32,6 +33,8 @@ typedef struct r2i_document_reader r2i_document_reader;
  * R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_document_reader_open(r2i_document_reader **out, const char *path,
                                               const char *mark, r2i_heap *heap, r2_error *err);
+/* From now on a question alone is a chat as well, of one message. */
+void r2i_document_allow_questions(r2i_document_reader *reader);
 /* NULL is allowed. */
 void r2i_document_reader_close(r2i_document_reader *reader);
 /* The next document; *has is false at the end.  R2_E_FORMAT with file and line, R2_E_LIMIT: a document

@@ -76,12 +76,14 @@ static int32_t prompt_of(const r2i_own_answers *own, int32_t run) {
     return first < n && n_prompt <= n && n_prompt < own->rules.run_tokens ? n_prompt : 0;
 }
 
-static bool next_job(void *user, r2i_rollout_job *job) {
+static r2_status next_job(void *user, r2i_rollout_job *job, bool *has, r2_error *err) {
     r2i_own_answers *own = user;
     const r2i_batch_data *p = own->prompts;
     while (own->run < p->n_runs && prompt_of(own, own->run) == 0)
         own->run++;
-    if (own->run == p->n_runs) return false;
+    (void)err;
+    *has = own->run < p->n_runs;
+    if (!*has) return R2_OK;
     *job = (r2i_rollout_job){ .prompt = p->tokens + p->run_begins[own->run],
                               .n_prompt = prompt_of(own, own->run),
                               .seed = r2i_random_u64(own->rules.seed + (uint64_t)own->sample,
@@ -93,7 +95,7 @@ static bool next_job(void *user, r2i_rollout_job *job) {
         own->sample = 0;
         own->run++;
     }
-    return true;
+    return R2_OK;
 }
 
 static r2_status keep_answer(void *user, const r2i_rollout_answer *a, r2_error *err) {

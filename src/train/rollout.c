@@ -154,7 +154,7 @@ static r2_status fill_slots(r2i_rollout *r, const r2i_rollout_work *work, bool *
                             r2_error *err) {
     for (int32_t i = 0; *has_more && i < r->n_slots; i++) {
         if (r->slots[i].sequence != NULL) continue;
-        *has_more = work->next(work->user, &r->slots[i].job);
+        R2I_TRY(work->next(work->user, &r->slots[i].job, has_more, err));
         if (*has_more) R2I_TRY(begin_answer(r, &r->slots[i], work, err));
     }
     return R2_OK;

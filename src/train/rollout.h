@@ -39,15 +39,15 @@ typedef struct {
 
 typedef struct {
     r2_sequence_options how; /* the seed is each job's own */
-    /* The next prompt; false: there are no more. */
-    bool (*next)(void *user, r2i_rollout_job *job);
+    /* The next prompt; *has is false when there are no more. */
+    r2_status (*next)(void *user, r2i_rollout_job *job, bool *has, r2_error *err);
     /* Called as answers come, in no certain order; what it is given is valid until it returns. */
     r2_status (*answered)(void *user, const r2i_rollout_answer *answer, r2_error *err);
     void *user;
 } r2i_rollout_work;
 
 /* Until all prompts are answered.  R2_E_FULL: a prompt is longer than the engine's context; what
- * `answered` returns ends it as well. */
+ * the callbacks return ends it as well. */
 R2_CHECKED r2_status r2i_rollout_run(r2i_rollout *rollout, const r2i_rollout_work *work,
                                      r2_error *err);
 #endif

@@ -128,7 +128,7 @@ def test_what_is_wrong_is_said():
     write("good.txt", "a text")
     refused("data", "prep", "-m", TOY, "good.txt", code=USAGE, says="-o DIR")
     refused("data", "prep", "-m", TOY, "-o", "out", code=USAGE, says="files or folders")
-    refused("data", "frob", code=USAGE, says="prep, show or batches")
+    refused("data", "frob", code=USAGE, says="prep, show, traces or batches")
     refused("data", "prep", "-m", TOY, "-o", "out", "nowhere.txt", says="nowhere.txt")
     refused("data", "prep", "-m", TOY, "-o", "out", write("empty.txt", ""), code=USAGE, says="something to train on")
     refused("data", "prep", "-m", TOY, "-o", "out", write("bad.jsonl", '{"text": "a b"}\n{"txt": 1}\n'), says='bad.jsonl:2: expected "text", "messages"')

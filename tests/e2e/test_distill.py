@@ -59,7 +59,7 @@ def test_own_answers():
     data = texts(model)
     teacher = teach(data)
     r2lm("train", "pretrain", data, "-m", model, "-o", "begun", "--batch-tokens", 256, "--run-tokens", 64, "--type", "f32", "--steps", 10, "--lr", 0.01, "-q")
-    flags = ("--own-share", 1, "--own-samples", 2, "--own-tokens", 24, "--prompt-part", 8)
+    flags = ("--own-share", 1, "--samples", 2, "-n", 24, "--prompt-part", 8)
     distill(data, "begun/model", teacher, "own", *flags, "-t", 1)
     distill(data, "begun/model", teacher, "again", *flags, "-t", 2)
     assert digest("own/model") == digest("again/model")
@@ -71,3 +71,85 @@ def test_own_answers():
     assert digest("both/model") not in (digest("own/model"), digest("begun/model"))
     distill(data, "begun/model", teacher, "other", *flags, "--seed", 5)
     assert digest("other/model") != digest("own/model")
+
+
+PROMPTS = [{"prompt": "What is 1 + 2?", "answer": "3"}, {"question": "Say hi", "answer": "hi"},
+           {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "More?"}, {"role": "assistant", "content": "No: 7"}]}]
+
+
+def prompts(name="p.jsonl", lines=PROMPTS):
+    open(name, "w").write("".join(json.dumps(l) + "\n" for l in lines))
+    return name
+
+
+def traces(*flags, code=OK, out="t.jsonl"):
+    return r2lm("data", "traces", "p.jsonl", "-m", TOY, "-o", out, "-n", 24, "--budget", 6, "--keep-cut", "--temp", 3, "--seed", 2, *flags, code=code)
+
+
+def read(name="t.jsonl"): return [json.loads(line) for line in open(name)]
+
+
+def test_traces():
+    prompts()
+    said = json.loads(traces("--samples", 2, "--json").out)
+    assert (said["prompts"], said["samples"], said["kept"], said["before"]) == (3, 6, 6, 0) and 0 < said["thinking"] <= 36
+    lines = read()
+    assert len({(l["prompt"], l["sample"]) for l in lines}) == 6 and {l["teacher"] for l in lines} == {"toy"}
+    for l in lines:
+        answer = l["messages"][-1]
+        assert answer["role"] == "assistant" and answer["content"].startswith("<think>\n") and "\n</think>\n\n" in answer["content"]
+        assert [m["role"] for m in l["messages"][:-1]] in (["user"], ["system", "user"])
+    assert len({l["messages"][-1]["content"] for l in lines}) > 3
+    # Alone or beside others, on any number of threads: the same answers.
+    traces("--samples", 2, "--parallel", 1, "-t", 1, out="one.jsonl")
+    key = lambda l: (l["prompt"], l["sample"])
+    assert sorted(read("one.jsonl"), key=key) == sorted(lines, key=key)
+    # What follows: data of the answers, learnt like any chats.
+    r2lm("convert", TOY, "toy")
+    r2lm("data", "prep", "t.jsonl", "-m", "toy", "-o", "data")
+    r2lm("train", "sft", "data", "-m", "toy", "-o", "run", "--steps", 2, "--batch-tokens", 128, "-q")
+
+
+def test_traces_go_on_where_they_ended():
+    prompts()
+    traces("--samples", 2, out="whole.jsonl")
+    whole = sorted(open("whole.jsonl").read().splitlines())
+    for cut_line, cut_done in ((0, 3), (40, 0), (0, 60), (10 ** 6, 10 ** 6)):
+        traces("--samples", 2, "--force")
+        text, done = open("t.jsonl").read(), open("t.jsonl.done").read()
+        # A crash may lose the end of the list; the lines it does not tell of are written anew.
+        done = done[:len(done) - min(cut_done, len(done))]
+        open("t.jsonl.done", "w").write(done)
+        if cut_line: open("t.jsonl", "w").write(text + text[:cut_line])
+        said = json.loads(traces("--samples", 2, "--json").out)
+        assert sorted(open("t.jsonl").read().splitlines()) == whole and said["samples"] == 6
+        assert said["before"] == max(0, done.count("\n") - 1)
+    # More samples of the same prompts; other settings are another file.
+    assert json.loads(traces("--samples", 3, "--json").out)["before"] == 6 and len(read()) == 9
+    refused("data", "traces", "p.jsonl", "-m", TOY, "-o", "t.jsonl", "-n", 25, says="other settings")
+    open("t.jsonl", "w").write("")
+    refused("data", "traces", "p.jsonl", "-m", TOY, "-o", "t.jsonl", "-n", 24, "--budget", 6, "--keep-cut", "--temp", 3, "--seed", 2, says="at least the")
+    os.remove("t.jsonl.done")
+    assert "exists already" in traces(code=USAGE).err
+
+
+def test_traces_refusals():
+    prompts()
+    assert "3 came to no end" in r2lm("data", "traces", "p.jsonl", "-m", TOY, "-o", "cut.jsonl", "-n", 8, code=USAGE).err
+    assert "3 wrong" in traces("--check", "number", out="wrong.jsonl", code=USAGE).err
+    prompts(lines=[{"prompt": "Say hi"}])
+    assert "p.jsonl:1: expected an answer to check by" in traces("--check", "text", out="no.jsonl", code=USAGE).err
+    prompts(lines=[])
+    assert "expected prompts" in traces(out="none.jsonl", code=USAGE).err
+    prompts(lines=[{"messages": [{"role": "assistant", "content": "I speak first"}]}])
+    assert "p.jsonl:1: expected a question" in traces(out="first.jsonl", code=DATA).err
+    refused("data", "traces", "p.jsonl", "-m", TOY, code=USAGE, says="-o FILE")
+
+
+def test_traces_and_training_in_one():
+    prompts()
+    r2lm("convert", TOY, "toy")
+    out = r2lm("train", "distill", "p.jsonl", "-m", "toy", "--teacher", TOY, "--traces", "--samples", 3, "-n", 16, "--budget", 4, "--keep-cut", "--temp", 3,
+               "-o", "run", "--steps", 3, "--batch-tokens", 128)
+    assert {"data", "metrics.jsonl", "model", "traces.jsonl"} <= set(os.listdir("run"))
+    assert len(read("run/traces.jsonl")) == 9 and "9 answers of 9 samples" in out.err and "teacher_loss" not in metrics("run")[0]

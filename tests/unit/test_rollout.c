@@ -41,9 +41,11 @@ typedef struct {
     int32_t n_tokens[N_JOBS], n_answers, fails_at;
 } answers;
 
-static bool next_job(void *user, r2i_rollout_job *job) {
+static r2_status next_job(void *user, r2i_rollout_job *job, bool *has, r2_error *err) {
     answers *a = user;
-    if (a->next == N_JOBS) return false;
+    (void)err;
+    *has = a->next < N_JOBS;
+    if (!*has) return R2_OK;
     const int32_t i = a->next++;
     a->n_prompt[i] = 1 + i * 4 % MAX_PROMPT;
     for (int32_t t = 0; t < a->n_prompt[i]; t++)
@@ -51,7 +53,7 @@ static bool next_job(void *user, r2i_rollout_job *job) {
     *job = (r2i_rollout_job){
         .prompt = a->prompts[i], .n_prompt = a->n_prompt[i], .seed = a->seed + (uint64_t)i, .id = i
     };
-    return true;
+    return R2_OK;
 }
 
 static r2_status answered(void *user, const r2i_rollout_answer *answer, r2_error *err) {
