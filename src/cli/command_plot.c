@@ -15,6 +15,7 @@ static const r2i_plot_panel usual_panels[] = {
     { "gradient_norm", NULL, "gradient norm" },
     { "lr", NULL, "learning rate" },
     { "tok_s", NULL, "tokens per second" },
+    { "peak_share", NULL, "share of the machine's peak" },
 };
 enum { N_USUAL = sizeof usual_panels / sizeof *usual_panels };
 

@@ -12,6 +12,7 @@
 #include "cli/data_choice.h"
 #include "cli/model_find.h"
 #include "cli/rank_choice.h"
+#include "cli/run_config.h"
 #include "cli/train_forecast.h"
 #include "cli/train_options.h"
 #include "cli/train_report.h"
@@ -166,6 +167,15 @@ static r2_status plan_run(train_work *w, const char *model, r2_error *err) {
     return R2_OK;
 }
 
+/* Data that a file of --config named count where the command line names none. */
+static void take_data(r2i_program *p) {
+    r2i_arguments *a = &p->arguments;
+    const r2i_text_list *data = &a->values.data;
+    const bool has_own = a->n_words > 1 || data->n > a->n_file_data;
+    for (int32_t i = has_own ? a->n_file_data : 0; i < data->n && a->n_words < R2I_MAX_WORDS; i++)
+        a->words[a->n_words++] = data->texts[i];
+}
+
 static r2_status check_words(const train_work *w, r2_error *err) {
     const r2i_program *p = w->program;
     if (p->arguments.n_words > 1 && (p->options->output != NULL || p->options->is_dry))
@@ -178,13 +188,15 @@ static r2_status check_words(const train_work *w, r2_error *err) {
 static r2_status train_run(train_work *w, r2_error *err) {
     r2i_program *p = w->program;
     const char *model;
+    take_data(p);
     R2I_TRY(check_words(w, err));
     R2I_TRY(r2i_ranks_choose(&w->ranks, p, err));
     R2I_TRY(prepare_run(w, &model, err));
     r2i_signals_catch();
     R2I_TRY(r2_ranks_agree(w->ranks, plan_run(w, model, err), err));
     if (p->options->is_dry) return R2_OK;
-    r2i_train_progress_init(&w->progress, p, &w->options);
+    r2i_train_progress_init(&w->progress, p, &w->options, &w->forecast);
+    R2I_TRY(r2i_run_config_write(&w->progress.config, w->kind, &w->flags, &w->options, err));
     w->progress.is_silent = !is_first(w);
     const r2_status status = r2_train(&w->options, err);
     w->was_stopped = r2i_signals_pending() != 0;

@@ -262,7 +262,7 @@ const r2i_option r2i_option_table[] = {
       "of these, keep so many, and the one with the lowest validation loss", R2I_FOR_TRAIN, false,
       false },
     { "resume", NULL, 0, R2I_OPTION_SWITCH, AT(is_resuming), "0", 0, 0, NULL, NULL,
-      "go on with the run that OUTPUT is, from its newest checkpoint", R2I_FOR_TRAIN, true, false },
+      "go on with the run that OUTPUT is, from its newest checkpoint", R2I_FOR_TRAIN, true, true },
     { "lora-rank", NULL, 0, R2I_OPTION_COUNT, AT(lora_rank), "0", 0, 512, NULL, "N",
       "train an adapter of this rank, the model (quantized too) stays as it is; 0: none",
       R2I_FOR_TRAIN, true, false },

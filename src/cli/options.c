@@ -1,13 +1,16 @@
+#define _POSIX_C_SOURCE 200809L /* access */
 #include "cli/options.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/failure.h"
 
-enum { MAX_WORD = 40 };
+enum { MAX_WORD = 40, PATH_BYTES = 4096 };
 
 int r2i_word_distance(const char *a, const char *b) {
     const size_t n = strlen(a), m = strlen(b);
@@ -310,6 +313,15 @@ static r2_status read_words(reader *r, r2_error *err) {
     return R2_OK;
 }
 
+/* What --config names; a run that is gone on with has its own.  NULL: none. */
+static const char *file_of(const r2i_options *values, r2i_arena *arena) {
+    char path[PATH_BYTES];
+    if (values->config != NULL || !values->is_resuming || values->output == NULL)
+        return values->config;
+    const int n = snprintf(path, sizeof path, "%.4000s/config.ini", values->output);
+    return access(path, F_OK) == 0 ? r2i_arena_copy_text(arena, path, (size_t)n) : NULL;
+}
+
 r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, const char *name,
                               const r2i_settings *settings, r2i_arena *arena, int argc,
                               char *const *argv, r2_error *err) {
@@ -318,7 +330,7 @@ r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, const char *
     out->n_file_data = 0;
     R2I_TRY(set_defaults(&out->values, command, name, settings, err));
     R2I_TRY(read_words(&r, err));
-    const char *path = out->values.config;
+    const char *path = file_of(&out->values, arena);
     if (path == NULL || out->values.wants_help) return R2_OK;
     /* Flags are stronger than the file that one of them names. */
     R2I_TRY(r2i_settings_read(&config, path, arena, err));

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/select.h>
 #include <termios.h>
 #include <unistd.h>
@@ -64,28 +65,48 @@ void r2i_terminal_write(const r2i_terminal *terminal, bool to_err, const char *t
     }
 }
 
+/* Columns of the terminal behind standard error. */
+static int columns(void) {
+    struct winsize size;
+    const bool is_known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+    return is_known ? size.ws_col : 80;
+}
+
+void r2i_terminal_line(r2i_terminal *t, const char *text) {
+    if (t->is_quiet) return;
+    if (!t->is_err_tty) {
+        fprintf(stderr, "%s\n", text);
+        return;
+    }
+    fprintf(stderr, "\r\033[K%.*s", columns() - 1, text);
+    t->has_bar = true;
+}
+
+void r2i_terminal_keep_line(r2i_terminal *t) {
+    if (t->has_bar) (void)fputc('\n', stderr);
+    t->has_bar = false;
+}
+
 void r2i_terminal_progress(r2i_terminal *t, const char *what, int64_t n_done, int64_t n_all) {
-    enum { BAR_NS = 100000000, LINE_BARS = 100, CELLS = 24 };
+    enum { BAR_NS = 100000000, LINE_BARS = 100, CELLS = 24, LINE_BYTES = 160 };
     const int64_t now = r2i_clock_ns(),
                   wait = t->is_err_tty ? (int64_t)BAR_NS : (int64_t)BAR_NS * LINE_BARS;
     if (t->is_quiet || n_all <= 0) return;
     if (t->last_bar_ns == 0) t->last_bar_ns = t->is_err_tty ? now - wait : now;
     if (now - t->last_bar_ns < wait) return;
     t->last_bar_ns = now;
-    if (!t->is_err_tty) {
-        fprintf(stderr, "%s %lld/%lld\n", what, (long long)n_done, (long long)n_all);
-        return;
-    }
-    char bar[CELLS + 1];
+    char bar[CELLS + 1], text[LINE_BYTES];
     for (int i = 0; i < CELLS; i++)
         bar[i] = (int64_t)i * n_all < n_done * CELLS ? '#' : '.';
     bar[CELLS] = '\0';
-    fprintf(stderr, "\r%s [%s] %lld/%lld", what, bar, (long long)n_done, (long long)n_all);
-    t->has_bar = true;
+    (void)snprintf(text, sizeof text, "%s%s%s%s %lld/%lld", what, t->is_err_tty ? " [" : "",
+                   t->is_err_tty ? bar : "", t->is_err_tty ? "]" : "", (long long)n_done,
+                   (long long)n_all);
+    r2i_terminal_line(t, text);
 }
 
 void r2i_terminal_clear_progress(r2i_terminal *t) {
-    if (t->has_bar) fprintf(stderr, "\r%79s\r", "");
+    if (t->has_bar) fprintf(stderr, "\r\033[K");
     t->has_bar = false;
     t->last_bar_ns = 0;
 }

@@ -20,6 +20,10 @@ void r2i_terminal_init(r2i_terminal *terminal, const char *color, bool is_quiet)
 void r2i_terminal_write(const r2i_terminal *terminal, bool to_err, const char *text);
 /* Removes C0 and C1 control characters but \n and \t in place. */
 void r2i_text_strip_controls(char *text);
+/* A line on standard error; on a terminal the next one takes its place, and it is cut to the width. */
+void r2i_terminal_line(r2i_terminal *terminal, const char *text);
+/* It stays, and what follows begins below it. */
+void r2i_terminal_keep_line(r2i_terminal *terminal);
 /* "reading 512/8192 tokens": a bar on a terminal, elsewhere a line every ten seconds. */
 void r2i_terminal_progress(r2i_terminal *terminal, const char *what, int64_t n_done, int64_t n_all);
 void r2i_terminal_clear_progress(r2i_terminal *terminal);

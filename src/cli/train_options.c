@@ -56,6 +56,7 @@ r2_status r2i_train_resolve_length(r2i_options *o, r2i_train_kind kind,
         tokens = SFT_EPOCHS * (double)plan->n_train_tokens;
     const double steps = ceil(tokens / (double)plan->step_tokens);
     const int64_t by_tokens = steps < INT32_MAX ? (int64_t)steps : INT32_MAX;
+    o->tokens = o->epochs = 0; /* from here on the number of steps says it */
     r2i_train_set_steps(o, o->steps > 0 ? o->steps : tokens > 0 ? by_tokens : PRETRAIN_STEPS);
     return R2_OK;
 }

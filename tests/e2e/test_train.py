@@ -64,7 +64,7 @@ def test_a_run_learns():
     ppl = lambda m: json.loads(r2lm("ppl", m, "-f", "held.txt", "-c", 64, "--arithmetic", "f32", "--json").out)["perplexity"]
     assert ppl("run/model") < 0.3 * ppl(model)
     r2lm("verify", "run/model")
-    assert sorted(os.listdir("run")) == ["metrics.jsonl", "model"]
+    assert sorted(os.listdir("run")) == ["config.ini", "metrics.jsonl", "model"]
 
 
 def test_same_bytes_for_any_threads_and_recomputing():
