@@ -32,7 +32,7 @@ def test_learns_answers_and_their_end():
     for q, a in list(QUESTIONS.items())[:3]:
         said = r2lm("run", "-m", "run/model", "-p", q, "--temp", 0, "-n", 40, "--no-think").out
         assert said.strip() == a          # and stops by itself
-    assert sorted(os.listdir("run")) == ["data", "metrics.jsonl", "model"]
+    assert sorted(os.listdir("run")) == ["config.ini", "data", "metrics.jsonl", "model"]
 
 
 def test_left_to_itself():
