@@ -124,24 +124,30 @@ r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item, const r2_task_c
     d->err = err != NULL ? err : &own;
     d->language = find_language(choice->language);
     if (task == NULL)
-        return r2i_fail(err, R2_E_NOT_FOUND, "task: no task is called \"%.60s\"", choice->task != NULL ? choice->task : "");
-    if (choice->level < 1 || choice->level > task->n_levels || d->language < 0 || choice->split > R2_SPLIT_TEST ||
-        choice->shift > R2_SHIFT_PHRASING)
-        return r2i_fail(err, R2_E_ARGUMENT, "task %s: expected level 1 to %d, and en, zh, es, fr or de; found %d and \"%.10s\"",
-                        task->name, task->n_levels, choice->level, choice->language != NULL ? choice->language : "");
+        return r2i_fail(err, R2_E_NOT_FOUND, "task: no task is called \"%.60s\"",
+                        choice->task != NULL ? choice->task : "");
+    if (choice->level < 1 || choice->level > task->n_levels || d->language < 0 ||
+        choice->split > R2_SPLIT_TEST || choice->shift > R2_SHIFT_PHRASING)
+        return r2i_fail(
+            err, R2_E_ARGUMENT,
+            "task %s: expected level 1 to %d, and en, zh, es, fr or de; found %d and \"%.10s\"",
+            task->name, task->n_levels, choice->level,
+            choice->language != NULL ? choice->language : "");
     d->level = choice->shift == R2_SHIFT_LENGTH ? task->n_levels + 1 : choice->level;
     d->seed = choice->seed;
-    d->place = r2i_hash_bytes(index, task->name, strlen(task->name)) + (uint64_t)d->level * 131 + (uint64_t)d->language;
+    d->place = r2i_hash_bytes(index, task->name, strlen(task->name)) + (uint64_t)d->level * 131 +
+               (uint64_t)d->language;
     d->n_drawn = 0;
     d->status = R2_OK;
     R2I_TRY(draw_instance(maker, task, choice->split));
     ask(d, task, choice->shift);
     R2I_TRY(d->status);
-    *item = (r2_task_item){ .prompt = d->prompt.bytes,
-                            .trace = d->trace.n_bytes > 0 ? d->trace.bytes : "",
-                            .answer = d->answer.bytes,
-                            .expected = d->expected.n_bytes > 0 ? d->expected.bytes : d->answer.bytes,
-                            .key = d->key };
+    *item =
+        (r2_task_item){ .prompt = d->prompt.bytes,
+                        .trace = d->trace.n_bytes > 0 ? d->trace.bytes : "",
+                        .answer = d->answer.bytes,
+                        .expected = d->expected.n_bytes > 0 ? d->expected.bytes : d->answer.bytes,
+                        .key = d->key };
     return R2_OK;
 }
 
@@ -162,7 +168,9 @@ r2_status r2_task_grade(r2_grade *grade, const char *name, const char *expected,
                         size_t n_bytes, const r2_host *host, r2_error *err) {
     const r2i_task *task = r2i_task_find(name);
     r2_grade_options options = { .expected = expected };
-    if (task == NULL) return r2i_fail(err, R2_E_NOT_FOUND, "task: no task is called \"%.60s\"", name != NULL ? name : "");
+    if (task == NULL)
+        return r2i_fail(err, R2_E_NOT_FOUND, "task: no task is called \"%.60s\"",
+                        name != NULL ? name : "");
     if (task->is_right != NULL) return grade_own(grade, task, expected, text, n_bytes);
     options.kind = task->kind;
     if (host != NULL) options.host = *host;
