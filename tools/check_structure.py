@@ -157,7 +157,7 @@ def check_items(path, code):
         if re.match(r"(typedef|extern|struct|union|enum|_Static_assert|static_assert)\b", flat) and not re.search(r"\}\s*\w+\s*(\[|=|;)(?<!\};)", flat): continue
         left = flat.split("=")[0]
         if "=" not in flat and "(" in left: continue      # a declaration of a function
-        if re.match(r"(typedef|extern|enum)\b", flat): continue
+        if re.match(r"(__extension__ )?(typedef|extern|enum)\b", flat): continue
         left = re.sub(r"\{\}", "", left)
         # The object itself is const: after the last star, or anywhere when there is none.
         own = left.rsplit("*", 1)[-1] if "*" in left and not re.search(r"\(\s*\*", left) else left
