@@ -61,3 +61,76 @@ def test_refusals_leave_nothing():
     refused("train", "sft", chats(), "-m", model, "-o", "run", "--steps", 3, "--warmup", 5, code=USAGE, says="warm-up")
     refused("train", "sft", "nowhere.jsonl", "-m", model, "-o", "run", says="nowhere.jsonl")
     refused("train", "sft", "-m", model, "-o", "run", code=USAGE, says="chats")
+
+
+# What DeepSeek-R1 and its distilled models write, tools left out and names in ASCII: thoughts of earlier turns are dropped, the prompt opens new ones.
+R1 = ("{{bos_token}}{%- for m in messages -%}{%- if m['role'] == 'system' -%}{{m['content']}}{%- endif -%}{%- endfor -%}"
+      "{%- for m in messages -%}{%- if m['role'] == 'user' -%}{{'<|User|>' + m['content']}}{%- endif -%}"
+      "{%- if m['role'] == 'assistant' -%}{%- set content = m['content'] -%}{%- if '</think>' in content -%}{%- set content = content.split('</think>')[-1] -%}{%- endif -%}"
+      "{{'<|Assistant|>' + content + '<|end_of_sentence|>'}}{%- endif -%}{%- endfor -%}"
+      "{%- if add_generation_prompt -%}{{'<|Assistant|><think>\\n'}}{%- endif -%}")
+CHATML = ("{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
+          "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+
+
+def tokenizer(name, template, *special, bos=None):
+    open("some.txt", "w").write("the thing is on a hill, and what it is is this. " * 20)
+    r2lm("tokenizer", "train", "some.txt", "-o", name, "--vocab-size", 300, "--reserve", 0, *[x for s in special for x in ("--special", s)], "--force")
+    config = json.load(open(f"{name}/tokenizer_config.json"))
+    config["chat_template"] = template
+    if bos: config["bos_token"] = bos
+    json.dump(config, open(f"{name}/tokenizer_config.json", "w"))
+    for other in os.listdir(name):
+        if other.endswith(".jinja"): open(f"{name}/{other}", "w").write(template)
+    return name
+
+
+def segments(folder, messages):
+    """[(text, is it learnt), ...] of each document that a chat becomes."""
+    json.dump(dict(messages=messages), open("chat.jsonl", "w"))
+    r2lm("data", "prep", "chat.jsonl", "-m", folder, "-o", "chat", "--validation", 0, "--force")
+    texts = {}
+    documents = []
+    for line in r2lm("data", "batches", "chat", "--batch-tokens", 1024, "--run-tokens", 1024).out.splitlines():
+        b, at = json.loads(line), 0
+        for n in b["lengths"]:
+            tokens, learnt = b["tokens"][at:at + n], [False] + [t >= 0 for t in b["targets"][at:at + n - 1]]
+            at += n
+            parts = []
+            for t, is_learnt in zip(tokens, learnt):
+                if not parts or parts[-1][1] != is_learnt: parts.append((b"", is_learnt))
+                parts[-1] = (parts[-1][0] + text_of(folder, t), is_learnt)
+            documents.append([(text.decode(), is_learnt) for text, is_learnt in parts])
+    return sorted(documents, key=lambda d: len(str(d)))
+
+
+def text_of(folder, token, known={}):
+    if folder not in known:
+        letters = {chr(c): c for c in [*range(33, 127), *range(161, 173), *range(174, 256)]}     # GPT-2's letters of bytes
+        letters.update((chr(256 + i), c) for i, c in enumerate(c for c in range(256) if chr(c) not in letters))
+        file = json.load(open(f"{folder}/tokenizer.json"))
+        known[folder] = {i: bytes(letters[c] for c in t) if all(c in letters for c in t) else t.encode() for t, i in file["model"]["vocab"].items()}
+        known[folder].update((a["id"], a["content"].encode()) for a in file["added_tokens"])
+    return known[folder][token]
+
+
+def test_what_is_learnt_of_chatml():
+    folder = tokenizer("chatml", CHATML, "<|im_end|>", "<|im_start|>")
+    chat = [dict(role="system", content="Be brief."), dict(role="user", content="hi"), dict(role="assistant", content="hello"),
+            dict(role="user", content="what is <|im_end|>?"), dict(role="assistant", content="this")]
+    # One document for all turns; each teaches the answer and the end of the turn, not the newline behind it.
+    assert segments(folder, chat) == [[
+        ("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n", False), ("hello<|im_end|>", True),
+        ("\n<|im_start|>user\nwhat is <|im_end|>?<|im_end|>\n<|im_start|>assistant\n", False), ("this<|im_end|>", True), ("\n", False)]]
+
+
+@pytest.mark.parametrize("form", ["marks", "field"])
+def test_what_is_learnt_of_thoughts(form):
+    """DeepSeek's template drops thoughts of earlier turns: each turn becomes a document of its own, behind the prompt that asked for it."""
+    folder = tokenizer("r1", R1, "<|end_of_sentence|>", "<|begin_of_sentence|>", "<|User|>", "<|Assistant|>", "<think>", "</think>", bos="<|begin_of_sentence|>")
+    thought = lambda t, a: dict(role="assistant", content=f"<think>\n{t}\n</think>\n\n{a}") if form == "marks" else dict(role="assistant", reasoning_content=t, content=a)
+    chat = [dict(role="system", content="Be brief."), dict(role="user", content="what is 2?"), thought("It is a thing.", "this"), dict(role="user", content="and 3?"), thought("3 it is", "that")]
+    first, second = segments(folder, chat)
+    assert first == [("<|begin_of_sentence|>Be brief.<|User|>what is 2?<|Assistant|><think>\n", False), ("It is a thing.\n</think>\n\nthis<|end_of_sentence|>", True)]
+    assert second == [("<|begin_of_sentence|>Be brief.<|User|>what is 2?<|Assistant|>this<|end_of_sentence|><|User|>and 3?<|Assistant|><think>\n", False),
+                      ("3 it is\n</think>\n\nthat<|end_of_sentence|>", True)]
