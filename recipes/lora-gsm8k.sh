@@ -34,7 +34,7 @@ mkdir -p "$out"
 
 "$r2lm" plot "$out/run"
 "$r2lm" plot "$out/run" -o "$out/run.svg" --metric loss --metric validation_loss --metric lr
-question='A farmer has 12 hens. Each hen lays 5 eggs a week. He sells the eggs for $2 a dozen. How much does he earn in a week?'
+question='A farmer has 12 hens. Each hen lays 5 eggs a week. He sells the eggs for 2 dollars a dozen. How much does he earn in a week?'
 echo "--- without the adapter"
 "$r2lm" run "$model" -p "$question" -n 200 --temp 0
 echo "--- with it"
