@@ -1,6 +1,7 @@
 #include "train/distill_run.h"
 
 #include "base/failure.h"
+#include "base/hash.h"
 #include "base/random.h"
 #include "train/own_answers.h"
 #include "train/teacher.h"
@@ -64,12 +65,24 @@ void r2i_distill_close(r2i_distill *d) {
     r2i_heap_give(d->heap, d, sizeof *d);
 }
 
+uint64_t r2i_distill_identity(const r2i_distill *d) {
+    if (d == NULL) return 0;
+    const r2_distill_options *o = d->options;
+    const float numbers[] = { o->how.temperature, o->how.beta, o->how.share,
+                              o->own_share,       o->own_beta, o->own_temperature };
+    const int32_t counts[] = { o->how.n_tokens, (int32_t)o->how.arithmetic, o->own_samples,
+                               o->own_tokens,   o->prompt_tokens,           0 };
+    const uint64_t hash =
+        r2i_hash_bytes(r2i_teacher_fingerprint(d->teacher), numbers, sizeof numbers);
+    return r2i_hash_bytes(hash, counts, sizeof counts);
+}
+
 int64_t r2i_distill_bytes(const r2i_distill *d) {
     return d != NULL ? r2i_teacher_bytes(d->teacher) : 0;
 }
 
 r2_status r2i_distill_choose(r2i_distill *d, const r2i_batch_data **data, r2_error *err) {
-    const uint64_t place = (uint64_t)(*data)->after.n_drawn;
+    const uint64_t place = r2i_own_place(*data);
     d->is_own = d->own != NULL &&
                 r2i_random_unit(d->seed, OWN_STREAM, place) < (double)d->options->own_share;
     return d->is_own ? r2i_own_answers_write(d->own, *data, data, err) : R2_OK;

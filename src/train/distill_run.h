@@ -20,6 +20,8 @@ R2_CHECKED r2_status r2i_distill_choose(r2i_distill *distill, const r2i_batch_da
 /* Gives the batch its soft targets; they are valid until the next call. */
 R2_CHECKED r2_status r2i_distill_soften(r2i_distill *distill, r2_training_batch *batch,
                                         r2_error *err);
+/* Of the teacher and of how it is learnt from; 0 without. */
+uint64_t r2i_distill_identity(const r2i_distill *distill);
 /* Memory of the teacher. */
 int64_t r2i_distill_bytes(const r2i_distill *distill);
 #endif

@@ -88,7 +88,7 @@ static r2_status next_job(void *user, r2i_rollout_job *job, bool *has, r2_error 
                               .n_prompt = prompt_of(own, own->run),
                               .seed = r2i_random_u64(own->rules.seed + (uint64_t)own->sample,
                                                      SEED_STREAM + (uint64_t)own->run,
-                                                     (uint64_t)p->after.n_drawn),
+                                                     r2i_own_place(p)),
                               .id = own->n_jobs };
     own->n_prompt[own->n_jobs++] = job->n_prompt;
     if (++own->sample == own->rules.n_samples) {

@@ -19,6 +19,11 @@ typedef struct {
     uint64_t seed;
 } r2i_own_rules;
 
+/* A batch's place in its stream as a number: random ones are keyed by it. */
+static inline uint64_t r2i_own_place(const r2i_batch_data *data) {
+    return (uint64_t)data->after.n_drawn ^ (uint64_t)data->after.offset << 32;
+}
+
 typedef struct r2i_own_answers r2i_own_answers;
 
 /* R2_E_NOMEM, R2_E_RANGE as r2_engine_create. */

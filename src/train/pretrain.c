@@ -319,7 +319,8 @@ static r2_status open_all(train_run *r) {
     if (r->o->distill != NULL)
         R2I_TRY(r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->o->seed, r->heap,
                                  r->err));
-    const r2i_run_identity identity = { r->o, r->trainer, r->sets };
+    const r2i_run_identity identity = { r->o, r->trainer, r->sets,
+                                        r2i_distill_identity(r->distill) };
     R2I_TRY(
         r2i_run_saver_open(&r->saver, &identity, r2i_trainer_adamw(r->trainer), r->heap, r->err));
     R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, batches_of(r), &r->saver.totals.place, &r->stream));

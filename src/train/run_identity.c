@@ -50,14 +50,14 @@ json_t *r2i_run_identity_make(const r2i_run_identity *id) {
     const r2i_config *c = p->config;
     char key[32];
     json_t *out = json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i}", "architecture",
+        "{s:s, s:i, s:i, s:i, s:i, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:o}", "architecture",
         c->architecture, "layers", c->n_layers, "width", c->d_model, "vocabulary", c->n_vocab,
         "tensors", p->n, "names and sizes of tensors", hex_of(hash_parameters(p)), "optimizer",
         o->trainer.optimizer == R2_OPTIMIZER_MUON ? "muon" : "adamw", "arithmetic",
         o->trainer.arithmetic == R2_ARITHMETIC_F32 ? "f32" : "fast", "seed", (json_int_t)o->seed,
         "tokens of a batch", limits.batch_tokens, "tokens of a document's part",
         limits.document_tokens, "batches of a step", o->step_batches > 0 ? o->step_batches : 1,
-        "folders of data", o->n_data);
+        "folders of data", o->n_data, "teacher and how it teaches", hex_of(id->teacher));
     for (int32_t i = 0; out != NULL && i < o->n_data; i++) {
         (void)snprintf(key, sizeof key, "data %" PRId32, i + 1);
         if (json_object_set_new(out, key, source_of(id, i)) == 0) continue;

@@ -12,6 +12,7 @@ typedef struct {
     const r2_train_options *options;
     r2_trainer *trainer;
     const r2i_data_set *sets; /* [options->n_data] */
+    uint64_t teacher;         /* r2i_distill_identity; 0: none */
 } r2i_run_identity;
 
 /* An object of texts and numbers, the caller's; NULL: no memory. */

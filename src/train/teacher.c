@@ -125,6 +125,10 @@ r2_status r2_teacher_open(r2_teacher **out, const char *path, r2_trainer *traine
     return status;
 }
 
+uint64_t r2i_teacher_fingerprint(const r2_teacher *teacher) {
+    return teacher->model->fingerprint;
+}
+
 int64_t r2i_teacher_bytes(const r2_teacher *teacher) {
     return (int64_t)teacher->model->heap.used_bytes;
 }

@@ -153,3 +153,16 @@ def test_traces_and_training_in_one():
                "-o", "run", "--steps", 3, "--batch-tokens", 128)
     assert {"data", "metrics.jsonl", "model", "traces.jsonl"} <= set(os.listdir("run"))
     assert len(read("run/traces.jsonl")) == 9 and "9 answers of 9 samples" in out.err and "teacher_loss" not in metrics("run")[0]
+
+
+def test_a_run_goes_on_bit_by_bit():
+    """Half of the batches are the student's own answers: which ones, and what it says, depends on the place in the data alone."""
+    model = small_model()
+    data = texts(model)
+    flags = ("--own-share", 0.5, "--samples", 2, "-n", 12, "--prompt-part", 8, "--schedule", "constant", "--checkpoint-every", 3)
+    distill(data, model, model, "whole", *flags, "--steps", 6)
+    distill(data, model, model, "parts", *flags, "--steps", 3, "-t", 1)
+    distill(data, model, model, "parts", *flags, "--steps", 6, "--resume")
+    assert digest("whole/model") == digest("parts/model")
+    distill(data, model, model, "other", *flags, "--steps", 3)
+    assert "teacher" in distill(data, model, model, "other", *flags, "--steps", 6, "--resume", "--beta", 0.5, code=DATA).err
