@@ -157,6 +157,7 @@ static void take_workers(r2i_taker *t, r2i_forward *f, const needs *need, uint8_
     for (int32_t i = 0; i < f->n_workers && !t->has_failed; i++) {
         r2i_worker_scratch *w = &f->workers[i];
         w->panels = r2i_take(t, R2I_TILE_PANELS, need->panel_bytes);
+        w->panels2 = r2i_take(t, R2I_TILE_PANELS, need->panel_bytes);
         w->row = r2i_take_floats(t, 1, (size_t)need->widest);
         w->gate = r2i_take_floats(t, rows, tile_cols);
         w->up = r2i_take_floats(t, rows, tile_cols);

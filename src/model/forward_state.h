@@ -13,6 +13,7 @@ typedef struct {
 /* Scratch of one worker. */
 typedef struct {
     uint8_t *panels;  /* R2I_TILE_PANELS of the widest matrix */
+    uint8_t *panels2; /* as many, of the second of two matrices */
     float *row;       /* [widest row] */
     float *gate, *up; /* [cap_rows, R2I_TILE_PANELS * 16] */
     float *q;         /* [R2I_ATTEND_ROWS, width of a cached or an expanded key] */

@@ -32,28 +32,27 @@ static void report_portion(const r2i_linear_context *context, const r2i_matrix *
                     r2i_min_i32(end * R2I_PANEL_ROWS, m->n_rows) - first_row);
 }
 
-/* Panels [begin, end), wherever they are or can be made. */
-static const uint8_t *get_panels(const r2i_linear_context *context, const r2i_matrix *m,
-                                 int32_t begin, int32_t end, bool is_kept, int32_t worker) {
+const uint8_t *r2i_linear_panels(const r2i_linear_context *context, const r2i_matrix *m,
+                                 int32_t begin, int32_t end, bool is_kept, uint8_t *scratch) {
     const size_t offset = (size_t)begin * m->panel_bytes;
     const bool is_packed =
         atomic_load_explicit(&m->pack_state, memory_order_acquire) == R2I_PACK_DONE;
     if (is_packed) return m->panels + offset;
-    uint8_t *target = is_kept ? m->panels + offset : context->scratch[worker];
+    uint8_t *target = is_kept ? m->panels + offset : scratch;
     r2i_matrix_pack(m, context->kernels, begin, end, target);
     if (is_kept) report_portion(context, m, begin, end);
     return target;
 }
 
-void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output,
-                     const uint8_t *act, size_t act_stride, int32_t n_tokens, int32_t begin,
-                     int32_t end, bool is_kept, int32_t worker) {
+void r2i_linear_rows(const r2i_linear_context *context, const r2i_linear_output *output,
+                     const uint8_t *panels, const uint8_t *act, size_t act_stride, int32_t n_tokens,
+                     int32_t begin, int32_t end) {
     const r2i_matrix *m = output->matrix;
     const int32_t first_row = begin * R2I_PANEL_ROWS;
     if (context->observe != NULL && begin == 0)
         context->observe(context->observe_user, m, act, act_stride, n_tokens);
     const r2i_matmul_job job = {
-        .panels = get_panels(context, m, begin, end, is_kept, worker),
+        .panels = panels,
         .n_panels = end - begin,
         .n_rows = r2i_min_i32(end * R2I_PANEL_ROWS, m->n_rows) - first_row,
         .n_cols = m->n_cols,
@@ -66,6 +65,14 @@ void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output 
         .is_added = output->is_added,
     };
     context->kernels->matmul[m->layout](&job);
+}
+
+void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output,
+                     const uint8_t *act, size_t act_stride, int32_t n_tokens, int32_t begin,
+                     int32_t end, bool is_kept, int32_t worker) {
+    const uint8_t *panels =
+        r2i_linear_panels(context, output->matrix, begin, end, is_kept, context->scratch[worker]);
+    r2i_linear_rows(context, output, panels, act, act_stride, n_tokens, begin, end);
 }
 
 /* The tiles of all outputs, one after the other. */

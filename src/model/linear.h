@@ -68,6 +68,13 @@ void r2i_linear_run_each(r2i_linear_context *context, const r2i_linear_each *eac
 void r2i_linear_tile(const r2i_linear_context *context, const r2i_linear_output *output,
                      const uint8_t *act, size_t act_stride, int32_t n_tokens, int32_t begin,
                      int32_t end, bool is_kept, int32_t worker);
+/* The same in two steps, for rows that come part by part: the panels, in `scratch` (of R2I_TILE_PANELS)
+ * where they are not kept; then products of n_tokens rows with them. */
+const uint8_t *r2i_linear_panels(const r2i_linear_context *context, const r2i_matrix *m,
+                                 int32_t begin, int32_t end, bool is_kept, uint8_t *scratch);
+void r2i_linear_rows(const r2i_linear_context *context, const r2i_linear_output *output,
+                     const uint8_t *panels, const uint8_t *act, size_t act_stride, int32_t n_tokens,
+                     int32_t begin, int32_t end);
 /* Before and after a region that visits all panels of m: claims the right to pack it for good, if the
  * budget allows, and publishes the panels when the claim was given. */
 bool r2i_matrix_claim(r2i_linear_context *context, r2i_matrix *m);

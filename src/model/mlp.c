@@ -7,6 +7,8 @@
 #include "base/checked.h"
 #include "model/forward_state.h"
 
+enum { PART_ROWS = 256 };
+
 /* Forms in which `down`, and its adapter, want a row. */
 static unsigned inner_mask(const r2i_forward *f, const r2i_gated_job *job, int32_t row) {
     const bool has_lora = job->has_lora && r2i_lora_has_row(&f->lora, row);
@@ -23,42 +25,76 @@ static void keep_gated(const r2i_gated_job *job, const float *gate, const float 
     memcpy(job->saved->up + at, up, n_bytes);
 }
 
+/* Rows [first, first + n) of a tile whose panels are there. */
+typedef struct {
+    int32_t begin, end; /* panels */
+    int32_t first, n, worker;
+    const uint8_t *gate_panels, *up_panels;
+} gated_part;
+
+static void multiply_part(const r2i_forward *f, const r2i_gated_job *job, const gated_part *at) {
+    const r2i_worker_scratch *scratch = &f->workers[at->worker];
+    const int32_t width = R2I_TILE_PANELS * R2I_PANEL_ROWS;
+    const r2i_act_kind gate_kind = r2i_act_kind_of(job->gate->layout),
+                       up_kind = r2i_act_kind_of(job->up->layout);
+    const r2i_linear_output gate = { .matrix = job->gate,
+                                     .y = scratch->gate,
+                                     .y_stride = (size_t)width,
+                                     .first_row = at->begin * R2I_PANEL_ROWS },
+                            up = { .matrix = job->up,
+                                   .y = scratch->up,
+                                   .y_stride = (size_t)width,
+                                   .first_row = at->begin * R2I_PANEL_ROWS };
+    const size_t gate_stride = job->x->stride[gate_kind], up_stride = job->x->stride[up_kind],
+                 row = (size_t)(job->first_x_row + at->first);
+    r2i_linear_rows(&f->linear, &gate, at->gate_panels, job->x->rows[gate_kind] + row * gate_stride,
+                    gate_stride, at->n, at->begin, at->end);
+    r2i_linear_rows(&f->linear, &up, at->up_panels, job->x->rows[up_kind] + row * up_stride,
+                    up_stride, at->n, at->begin, at->end);
+    if (job->has_lora) {
+        r2i_lora_raise(&f->linear, 0, &gate, at->begin, at->end);
+        r2i_lora_raise(&f->linear, 1, &up, at->begin, at->end);
+    }
+}
+
+static void finish_part(const r2i_forward *f, const r2i_gated_job *job, const gated_part *at) {
+    const r2i_worker_scratch *scratch = &f->workers[at->worker];
+    const r2i_kernels *kernels = f->parts.kernels;
+    const size_t width = R2I_TILE_PANELS * R2I_PANEL_ROWS;
+    const int32_t column = at->begin * R2I_PANEL_ROWS,
+                  column_end = r2i_min_i32(at->end * R2I_PANEL_ROWS, job->gate->n_rows);
+    for (int32_t i = 0; i < at->n; i++) {
+        float *g = scratch->gate + (size_t)i * width, *u = scratch->up + (size_t)i * width;
+        const int32_t row = at->first + i;
+        if (job->saved != NULL) keep_gated(job, g, u, row, column, column_end);
+        kernels->silu_mul(g, g, u, column_end - column);
+        const unsigned mask = inner_mask(f, job, row);
+        for (int kind = 0; kind < 3; kind++) {
+            if ((mask >> kind & 1u) == 0) continue;
+            uint8_t *to =
+                job->inner->rows[kind] + (size_t)(job->first_row + row) * job->inner->stride[kind];
+            kernels->act[kind](to, g, job->gate->n_rows, column, column_end);
+        }
+    }
+}
+
+/* Few rows at a time, whose products stay in the cache; with adapters, whose rows are not parted, all. */
 void r2i_gated_tile(const r2i_forward *f, const r2i_gated_job *job, int32_t begin, int32_t end,
                     int32_t worker) {
     const r2i_worker_scratch *scratch = &f->workers[worker];
-    const r2i_kernels *kernels = f->parts.kernels;
-    const int32_t width = R2I_TILE_PANELS * R2I_PANEL_ROWS, column = begin * R2I_PANEL_ROWS;
-    const int32_t column_end = r2i_min_i32(end * R2I_PANEL_ROWS, job->gate->n_rows);
-    const r2i_act_kind gate_kind = r2i_act_kind_of(job->gate->layout),
-                       up_kind = r2i_act_kind_of(job->up->layout);
-    const r2i_linear_output gate = {
-        .matrix = job->gate, .y = scratch->gate, .y_stride = (size_t)width, .first_row = column
-    };
-    const r2i_linear_output up = {
-        .matrix = job->up, .y = scratch->up, .y_stride = (size_t)width, .first_row = column
-    };
-    const size_t gate_stride = job->x->stride[gate_kind], up_stride = job->x->stride[up_kind];
-    r2i_linear_tile(&f->linear, &gate,
-                    job->x->rows[gate_kind] + (size_t)job->first_x_row * gate_stride, gate_stride,
-                    job->n_rows, begin, end, job->is_gate_kept, worker);
-    r2i_linear_tile(&f->linear, &up, job->x->rows[up_kind] + (size_t)job->first_x_row * up_stride,
-                    up_stride, job->n_rows, begin, end, job->is_up_kept, worker);
-    if (job->has_lora) {
-        r2i_lora_raise(&f->linear, 0, &gate, begin, end);
-        r2i_lora_raise(&f->linear, 1, &up, begin, end);
-    }
-    for (int32_t i = 0; i < job->n_rows; i++) {
-        float *g = scratch->gate + (size_t)i * (size_t)width;
-        if (job->saved != NULL)
-            keep_gated(job, g, scratch->up + (size_t)i * (size_t)width, i, column, column_end);
-        kernels->silu_mul(g, g, scratch->up + (size_t)i * (size_t)width, column_end - column);
-        const unsigned mask = inner_mask(f, job, i);
-        for (int kind = 0; kind < 3; kind++) {
-            if ((mask >> kind & 1u) == 0) continue;
-            uint8_t *row =
-                job->inner->rows[kind] + (size_t)(job->first_row + i) * job->inner->stride[kind];
-            kernels->act[kind](row, g, job->gate->n_rows, column, column_end);
-        }
+    const bool is_whole = job->has_lora && f->linear.lora != NULL && f->linear.lora->n_spans > 0;
+    const int32_t most = is_whole ? job->n_rows : PART_ROWS;
+    gated_part at = { .begin = begin,
+                      .end = end,
+                      .worker = worker,
+                      .gate_panels = r2i_linear_panels(&f->linear, job->gate, begin, end,
+                                                       job->is_gate_kept, scratch->panels),
+                      .up_panels = r2i_linear_panels(&f->linear, job->up, begin, end,
+                                                     job->is_up_kept, scratch->panels2) };
+    for (at.first = 0; at.first < job->n_rows; at.first += at.n) {
+        at.n = r2i_min_i32(most, job->n_rows - at.first);
+        multiply_part(f, job, &at);
+        finish_part(f, job, &at);
     }
 }
 
