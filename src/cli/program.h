@@ -79,6 +79,7 @@ int r2i_verify_command(r2i_program *program);
 int r2i_tokenizer_command(r2i_program *program);
 int r2i_data_command(r2i_program *program);
 int r2i_train_command(r2i_program *program);
+int r2i_runs_command(r2i_program *program);
 int r2i_plot_command(r2i_program *program);
 int r2i_exec_command(r2i_program *program);
 int r2i_config_command(r2i_program *program);

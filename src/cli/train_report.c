@@ -166,6 +166,7 @@ bool r2i_train_progress_step(void *user, const r2_train_report *r) {
         w->validation_bpb = r->validation_bpb;
     }
     write_metrics(w, r);
+    if (w->record != NULL) r2i_run_record_step(w->record, r, r2i_train_progress_cost(w));
     if (is_tty || r->step % every == 0 || r->step == 1 || !isnan(r->validation_loss))
         print_line(w, r);
     return r2i_signals_pending() == 0 && !w->is_write_failed;
