@@ -29,6 +29,7 @@ typedef struct {
     r2_train_options options;
     r2i_train_forecast forecast;
     r2i_train_progress progress;
+    r2i_run_record record;
     r2_ranks *ranks;          /* NULL: this process alone */
     bool is_new, was_stopped; /* RUN was made for this run */
     char model[PATH_BYTES];   /* RUN/model or RUN/adapter; "" unless this is a run */
@@ -198,6 +199,8 @@ static r2_status train_run(train_work *w, r2_error *err) {
     r2i_train_progress_init(&w->progress, p, &w->options, &w->forecast);
     R2I_TRY(r2i_run_config_write(&w->progress.config, w->kind, &w->flags, &w->options, err));
     w->progress.is_silent = !is_first(w);
+    w->progress.record = &w->record;
+    if (is_first(w)) r2i_run_record_begin(&w->record, p, w->kind, &w->options, &w->progress.config);
     const r2_status status = r2_train(&w->options, err);
     w->was_stopped = r2i_signals_pending() != 0;
     r2i_signals_clear();
@@ -269,6 +272,7 @@ int r2i_train_command(r2i_program *p) {
                           "train: expected init, pretrain, sft or distill, found %.60s", what);
     const int code = status != R2_OK ? fail(&w, status, &err) : print_result(&w);
     r2i_train_progress_close(&w.progress);
+    r2i_run_record_end(&w.record, status, w.was_stopped, err.text);
     if (status != R2_OK) withdraw_run(&w);
     r2i_ranks_leave(w.ranks, code);
     return code;

@@ -261,6 +261,17 @@ static r2_status pick(const char **path, const r2i_found_models *f, const char *
     return R2_OK;
 }
 
+/* A training run is no model, but has one. */
+static r2_status check_no_run(r2i_program *p, const char *path, r2_error *err) {
+    const char *own = keep(p, "%s/config.json", path), *made = keep(p, "%s/model/config.json", path);
+    const bool is_run =
+        own != NULL && made != NULL && file_bytes(own) < 0 && file_bytes(made) >= 0;
+    if (!is_run) return R2_OK;
+    return r2i_fail(err, R2_E_MISMATCH,
+                    "%.100s: expected a model, found a training run; its model is %.100s/model", path,
+                    path);
+}
+
 r2_status r2i_model_resolve(const char **path, r2i_program *p, const char *text, r2_error *err) {
     const bool is_default = text == NULL || text[0] == '\0';
     struct stat info;
@@ -269,7 +280,7 @@ r2_status r2i_model_resolve(const char **path, r2i_program *p, const char *text,
     if (!is_default &&
         (strchr(text, '/') != NULL || ends_with(text, ".gguf") || stat(text, &info) == 0)) {
         *path = text; /* a path, or an "org/name" of the Hugging Face cache */
-        if (stat(text, &info) == 0) return R2_OK;
+        if (stat(text, &info) == 0) return check_no_run(p, text, err);
     }
     R2I_TRY(r2i_models_find(&found, p, err));
     if (pick(path, &found, is_default ? r2i_default_model : text, err) == R2_OK) return R2_OK;

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "cli/program.h"
+#include "cli/run_record.h"
 #include "cli/train_forecast.h"
 #include "r2lm/train.h"
 
@@ -13,12 +14,12 @@ typedef struct {
     r2i_program *program; /* whose --output is the run's folder */
     FILE *metrics;        /* RUN/metrics.jsonl, from the first step on */
     int32_t run_tokens;
-    bool is_silent;   /* set by the caller: another process tells of this run */
-    bool is_resuming; /* numbers of the steps before the first one told of are kept */
-    r2i_buffer
-        config; /* filled by the caller: text of RUN/config.ini, written with the first step */
-    int64_t first_step;             /* of this process */
-    double seconds_before;          /* of the processes before */
+    bool is_silent;         /* set by the caller: another process tells of this run */
+    bool is_resuming;       /* numbers of the steps before the first one told of are kept */
+    r2i_run_record *record; /* set by the caller; NULL: none */
+    r2i_buffer config;      /* RUN/config.ini, filled by the caller, written with the first step */
+    int64_t first_step;     /* of this process */
+    double seconds_before;  /* of the processes before */
     double token_flops, peak_flops; /* per token; per second, 0: unknown */
     double price;                   /* of an hour; 0: none */
     int64_t saved_step;             /* of the newest checkpoint; 0: none was written */
