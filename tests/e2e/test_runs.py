@@ -1,5 +1,5 @@
 """Runs of r2lm train as things that one plans, repeats and finds again: --dry-run, config files, how long, the list of runs."""
-import json, os, re, resource, signal, sqlite3, subprocess, time
+import json, os, re, signal, sqlite3, subprocess, time
 import pytest
 from cli_client import DATA, MEMORY, NUMBERS, OK, PROGRAM, USAGE, here, home, one_line, r2lm, refused   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts, train
@@ -31,12 +31,11 @@ def test_a_plan_says_what_the_run_takes(flags):
 def test_a_plan_is_near_the_peak_of_the_process():
     model = small_model(**WIDE)
     data = texts(model)
-    flags = ("--batch-tokens", 16384, "--run-tokens", 128, "--steps", 1)
+    flags = ("--batch-tokens", 8192, "--run-tokens", 128, "--steps", 1)
     said = plan(data, model, *flags)
-    before = subprocess.run(["/bin/true"]) and resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     pid = subprocess.Popen([PROGRAM, "train", "pretrain", data, "-m", model, "-o", "run", "-q", *map(str, flags)], stdout=subprocess.DEVNULL)
     peak = os.wait4(pid.pid, 0)[2].ru_maxrss * 1024
-    assert said["memory_bytes"] > 100e6, (said, before)
+    assert said["memory_bytes"] > 80e6, said
     assert peak == pytest.approx(said["memory_bytes"], rel=0.1)
 
 
@@ -51,7 +50,7 @@ def test_price_and_memory():
     line = refused("train", "pretrain", data, "-m", model, "-o", "run", "--memory", 0.001, code=MEMORY, says="--batch-tokens")
     assert "available are 1.00 MB" in line
     # More than any machine has is planned as well, and refused.
-    refused("train", "pretrain", data, "-m", model, "-o", "run", "--batch-tokens", 1 << 22, "--accumulate", 1, "--memory", 1, code=MEMORY, says="--recompute")
+    refused("train", "pretrain", data, "-m", model, "-o", "run", "--batch-tokens", 1 << 22, "--memory", 1, code=MEMORY, says="available are 1.00 GB")
     done = train(data, model, "run", "--steps", 2, "--price", 3600)
     assert metrics("run")[-1]["cost"] == pytest.approx(metrics("run")[-1]["seconds_all"]) and "% of peak" in done.err and "$" in done.err
     assert all(0 < l["peak_share"] < 2 and l["seconds_left"] >= 0 for l in metrics("run"))
