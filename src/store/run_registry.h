@@ -25,8 +25,8 @@ typedef struct {
     const char *message; /* why it failed; "" otherwise */
 } r2i_run_entry;
 
-/* Makes file and folders that are not there, for the owner alone, unless only_read (R2_E_NOT_FOUND).  R2_E_FORMAT: no database
- * or a damaged one; R2_E_IO; R2_E_UNSUPPORTED. */
+/* Makes file and folders that are not there, for the owner alone, unless only_read
+ * (R2_E_NOT_FOUND).  R2_E_FORMAT: no database or a damaged one; R2_E_IO; R2_E_UNSUPPORTED. */
 R2_CHECKED r2_status r2i_registry_open(r2i_registry **out, const char *path, bool only_read,
                                        r2i_heap *heap, r2_error *err);
 /* NULL is allowed. */

@@ -4,6 +4,7 @@ import pytest
 from cli_client import DATA, MEMORY, NUMBERS, OK, PROGRAM, USAGE, here, home, one_line, r2lm, refused   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts, train
 
+with open(PROGRAM, "rb") as program: IS_SANITIZED = b"__asan_init" in program.read()
 WIDE = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=3, head_dim=32)
 
 
@@ -27,7 +28,7 @@ def test_a_plan_says_what_the_run_takes(flags):
     assert said["flops_per_token"] > 6 * said["active_parameters"]
 
 
-@pytest.mark.skipif(bool(os.environ.get("R2LM_SANITIZE")), reason="sanitizers take memory of their own")
+@pytest.mark.skipif(IS_SANITIZED, reason="sanitizers take memory of their own")
 def test_a_plan_is_near_the_peak_of_the_process():
     model = small_model(**WIDE)
     data = texts(model)
