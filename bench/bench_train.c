@@ -1,8 +1,9 @@
 /* bench_train.c - seconds and memory of a training step (forward, backward, AdamW) on random tokens; JSON.
  *
  *   bench_train MODEL_FOLDER [--tokens 4096] [--document 256] [--threads N] [--steps 5] [--cpu LEVEL]
- *               [--arithmetic fast|f32] [--mtp WEIGHT] [--recompute] [--muon]
+ *               [--arithmetic fast|f32] [--mtp WEIGHT] [--recompute] [--muon] [--lora RANK]
  *
+ * With --lora an adapter of all linear layers is trained, and the model may be a GGUF file.
  * A folder with random weights comes from r2_model_init (`r2lm train init`); with a folder that holds a
  * configuration alone, one is made in --init DIR first.  gflops = 6 * active parameters * tokens /
  * seconds of the best step, attention's own products not counted.  cpu_seconds is the processor time of the
@@ -18,7 +19,7 @@
 
 typedef struct {
     const char *folder, *init, *cpu;
-    int32_t n_tokens, n_document, n_threads, n_steps;
+    int32_t n_tokens, n_document, n_threads, n_steps, lora_rank;
     double mtp;
     bool is_f32, is_recomputing, has_muon;
 } options;
@@ -73,6 +74,7 @@ static options read_options(int argc, char **argv) {
         if (strcmp(name, "--document") == 0) o.n_document = n;
         if (strcmp(name, "--threads") == 0) o.n_threads = n;
         if (strcmp(name, "--steps") == 0) o.n_steps = n;
+        if (strcmp(name, "--lora") == 0) o.lora_rank = n;
         if (strcmp(name, "--cpu") == 0) o.cpu = value;
         if (strcmp(name, "--init") == 0) o.init = value;
         if (strcmp(name, "--mtp") == 0) o.mtp = strtod(value, NULL);
@@ -171,6 +173,7 @@ int main(int argc, char **argv) {
                                      .optimizer =
                                          o.has_muon ? R2_OPTIMIZER_MUON : R2_OPTIMIZER_ADAMW,
                                      .is_recomputing = o.is_recomputing,
+                                     .lora = { .rank = o.lora_rank },
                                      .cpu = o.cpu };
     const char *folder = o.init != NULL ? o.init : o.folder;
     r2_error err;
