@@ -116,6 +116,15 @@ typedef struct {
 } r2i_attend_job;
 enum { R2I_ATTEND_ROWS = 64 };
 
+/* g[r][j] += sum_t c[t][r] x[t][j], j < n_cols: each output one chain over the tokens in order. */
+typedef struct {
+    const float *c; /* [n_tokens, c_stride] */
+    const float *x; /* [n_tokens, x_stride] */
+    float *g;       /* [n_ranks, g_stride] */
+    size_t c_stride, x_stride, g_stride;
+    int32_t n_tokens, n_ranks, n_cols;
+} r2i_outer_job;
+
 typedef struct r2i_kernels {
     r2i_level level;
     uint32_t features; /* R2I_CPU_* bits in use */
@@ -186,8 +195,9 @@ typedef struct r2i_kernels {
                          int32_t n_rows, int32_t n_cols);
     /* Products of two such operands; NULL where a level does not have it. */
     void (*matmul_paired[R2I_TYPE_LIMIT])(const r2i_paired_job *job);
+    void (*add_outer)(const r2i_outer_job *job);
     /* inner = silu(gate) * up, and from g_inner, the gradient of inner:  g_gate = g_inner up silu'(gate),
-     * g_up = g_inner silu(gate).  g_inner may be any of the outputs. */
+     * g_up = g_inner silu(gate).  g_inner may be any of the outputs, gate inner, up g_up. */
     void (*silu_mul_backward)(float *inner, float *g_gate, float *g_up, const float *gate, const float *up,
                               const float *g_inner, int32_t n);
 } r2i_kernels;

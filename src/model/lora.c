@@ -1,5 +1,7 @@
 #include "model/lora.h"
 
+#include <string.h>
+
 #include "base/checked.h"
 
 enum {
@@ -48,6 +50,9 @@ static void lower_piece(const lower_region *region, int32_t i, const r2i_lora_sp
         float *low = y + (size_t)t * LOW_RANKS;
         for (int32_t r = 0; r < n_ranks; r++)
             low[r] *= scale;
+        if (pair->kept != NULL)
+            memcpy(pair->kept + (size_t)(row + t) * (size_t)pair->rank + rank, low,
+                   (size_t)n_ranks * sizeof *low);
         kernels->act[kind](work->low[i] + (size_t)(row + t) * work->stride[i], low, pair->rank,
                            rank, rank + n_ranks);
     }

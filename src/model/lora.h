@@ -17,6 +17,7 @@ typedef struct {
     int32_t n_rows, n_cols; /* of the matrix */
     float scale;
     const uint8_t *a, *b; /* panels of A [rank, n_cols] and of B [n_rows, rank] */
+    float *kept; /* training: low of the last product's rows [rows, rank]; otherwise NULL */
 } r2i_lora_pair;
 
 /* Rows [first_row, first_row + n_rows) of a product's x and y that use one adapter. */

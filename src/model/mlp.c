@@ -16,11 +16,20 @@ static unsigned inner_mask(const r2i_forward *f, const r2i_gated_job *job, int32
 }
 
 /* Columns [begin, end) of both products of a row. */
-static void keep_gated(const r2i_gated_job *job, const float *gate, const float *up, int32_t i,
-                       int32_t begin, int32_t end) {
-    const size_t n_bytes = (size_t)(end - begin) * sizeof *gate;
-    const size_t at = (size_t)(job->first_row + i) * (size_t)job->gate->n_rows + (size_t)begin;
+static void keep_gated(const r2i_forward *f, const r2i_gated_job *job, const float *gate,
+                       const float *up, int32_t i, int32_t begin, int32_t end) {
+    const size_t n_bytes = (size_t)(end - begin) * sizeof *gate, row = (size_t)(job->first_row + i);
+    const int32_t width = job->gate->n_rows;
     if (job->saved->gate == NULL) return;
+    if (job->saved->is_rounded) {
+        const size_t stride = r2i_act_row_bytes(R2I_ACT_BF16, width);
+        const r2i_kernels *kernels = f->parts.kernels;
+        kernels->act[R2I_ACT_BF16]((uint8_t *)job->saved->gate + row * stride, gate, width, begin,
+                                   end);
+        kernels->act[R2I_ACT_BF16]((uint8_t *)job->saved->up + row * stride, up, width, begin, end);
+        return;
+    }
+    const size_t at = row * (size_t)width + (size_t)begin;
     memcpy(job->saved->gate + at, gate, n_bytes);
     memcpy(job->saved->up + at, up, n_bytes);
 }
@@ -66,7 +75,7 @@ static void finish_part(const r2i_forward *f, const r2i_gated_job *job, const ga
     for (int32_t i = 0; i < at->n; i++) {
         float *g = scratch->gate + (size_t)i * width, *u = scratch->up + (size_t)i * width;
         const int32_t row = at->first + i;
-        if (job->saved != NULL) keep_gated(job, g, u, row, column, column_end);
+        if (job->saved != NULL) keep_gated(f, job, g, u, row, column, column_end);
         kernels->silu_mul(g, g, u, column_end - column);
         const unsigned mask = inner_mask(f, job, row);
         for (int kind = 0; kind < 3; kind++) {

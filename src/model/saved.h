@@ -4,6 +4,7 @@
  * one behind the other.  In inference there is no saved layer at all. */
 #ifndef R2I_SAVED_H
 #define R2I_SAVED_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -23,6 +24,7 @@ typedef struct {
 
 typedef struct {
     float *gate, *up; /* [n_rows or entries, width of the inner layer] */
+    bool is_rounded;  /* both are prepared BF16 rows (act_rows.h) instead */
 } r2i_gated_saved;
 
 typedef struct {

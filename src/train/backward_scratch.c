@@ -36,6 +36,18 @@ static void take_gated_saved(r2i_taker *t, size_t rows, int32_t width, r2i_gated
     s->up = take_floats(t, rows, width);
 }
 
+/* Of a frozen model's MLP, where most of what is kept lies, half of it. */
+static void take_mlp_saved(r2i_taker *t, const r2i_backward *b, r2i_gated_saved *s) {
+    const size_t rows = (size_t)b->limits.cap_rows;
+    s->is_rounded = b->parameters->lora != NULL && b->layout == R2I_TYPE_BF16;
+    if (!s->is_rounded) {
+        take_gated_saved(t, rows, b->config->d_ffn, s);
+        return;
+    }
+    s->gate = r2i_take(t, rows, r2i_act_row_bytes(R2I_ACT_BF16, b->config->d_ffn));
+    s->up = r2i_take(t, rows, r2i_act_row_bytes(R2I_ACT_BF16, b->config->d_ffn));
+}
+
 static void take_moe_saved(r2i_taker *t, const r2i_config *c, size_t rows, r2i_moe_saved *s) {
     const size_t entries = rows * (size_t)c->n_active;
     s->scores = take_floats(t, rows, c->n_experts);
@@ -65,7 +77,7 @@ static void take_saved(r2i_taker *t, r2i_backward *b, int32_t n_layers) {
         b->whole = r2i_take(t, n, sizeof *b->whole);
         shared.x_ffn = take_floats(t, rows, c->d_model);
         take_attention_saved(t, c, rows, &shared);
-        if (has_ffn(c, n_layers, R2I_FFN_DENSE)) take_gated_saved(t, rows, c->d_ffn, &shared.mlp);
+        if (has_ffn(c, n_layers, R2I_FFN_DENSE)) take_mlp_saved(t, b, &shared.mlp);
         if (has_ffn(c, n_layers, R2I_FFN_MOE)) take_moe_saved(t, c, rows, &shared.moe);
     }
     for (int32_t i = 0; !t->has_failed && i < n_layers; i++) {
@@ -80,7 +92,7 @@ static void take_saved(r2i_taker *t, r2i_backward *b, int32_t n_layers) {
         if (c->layers[i].ffn == R2I_FFN_MOE)
             take_moe_saved(t, c, rows, &s->moe);
         else
-            take_gated_saved(t, rows, c->d_ffn, &s->mlp);
+            take_mlp_saved(t, b, &s->mlp);
     }
 }
 

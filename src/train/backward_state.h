@@ -37,9 +37,10 @@ typedef struct {
 
 /* Low-rank pairs. */
 typedef struct {
-    float *low, *g_low; /* [cap_rows, rank] */
-    float *turned;      /* [rank, widest output] gradient of B, transposed */
-    r2i_matrix kv_b;    /* of one layer, and its values [n_heads, d_nope + d_value, kv_rank]: */
+    float *g_low;    /* [cap_rows, rank] */
+    const float *g_low_of; /* the gradient that it was made of, where the pair's own are to follow */
+    float **turned;  /* [n_threads] of [rank, 256] gradient of B, transposed */
+    r2i_matrix kv_b; /* of one layer, and its values [n_heads, d_nope + d_value, kv_rank]: */
     float *kv_b_values;
 } r2i_lora_backward_scratch;
 

@@ -135,10 +135,23 @@ typedef struct {
     int32_t width;
 } gated_region;
 
+/* gate and up are widened to where inner and g_up come. */
+static void rounded_row(const gated_region *r, size_t row) {
+    const r2i_kernels *kernels = r->b->kernels;
+    const size_t at = row * (size_t)r->width,
+                 byte = row * r2i_act_row_bytes(R2I_ACT_BF16, r->width);
+    float *inner = r->b->inner + at, *g_gate = r->b->g_gate + at, *g_up = r->b->g_up + at;
+    kernels->dequantize[R2I_TYPE_BF16](inner, (const uint8_t *)r->saved->gate + byte, r->width);
+    kernels->dequantize[R2I_TYPE_BF16](g_up, (const uint8_t *)r->saved->up + byte, r->width);
+    kernels->silu_mul_backward(inner, g_gate, g_up, inner, g_up, g_gate, r->width);
+}
+
 static void gated_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const gated_region *r = argument;
     (void)worker;
-    for (int32_t row = begin; row < end; row++) {
+    for (int32_t row = begin; r->saved->is_rounded && row < end; row++)
+        rounded_row(r, (size_t)row);
+    for (int32_t row = begin; !r->saved->is_rounded && row < end; row++) {
         const size_t at = (size_t)row * (size_t)r->width;
         r->b->kernels->silu_mul_backward(r->b->inner + at, r->b->g_gate + at, r->b->g_up + at,
                                          r->saved->gate + at, r->saved->up + at, r->b->g_gate + at,

@@ -4,8 +4,10 @@
 #include "base/failure.h"
 
 enum {
-    TILE_COLS = 64,    /* columns of dx computed at a time: four panels */
-    ROW_BLOCK = 2048,  /* rows of dx that share a tile's panels */
+    TILE_COLS = 64,   /* columns of dx computed at a time: four panels */
+    ROW_BLOCK = 2048, /* rows of dx that share a tile's panels, or where tiles are few: */
+    FEW_TILES = 4,
+    FEW_ROWS = 128,
     PREPARE_ROWS = 32, /* rows of dy, or of W, made ready at a time */
     PART_COLS = 256,   /* columns of W turned at a time: whole blocks of every type */
     ROOM_BYTES = 16 << 20
@@ -34,6 +36,7 @@ typedef struct {
     size_t dy_stride, low_stride; /* of prepared rows */
     uint8_t *dy, *low;            /* prepared rows [n_rows] */
     int32_t first, end;           /* rows of W whose panels are in the room */
+    int32_t row_block;            /* rows of a tile of dx */
 } frozen_region;
 
 static int32_t n_panels_of(const r2i_frozen_product *p) {
@@ -50,8 +53,9 @@ static void prepare_rows(void *argument, int32_t begin, int32_t end, int32_t wor
     const r2i_kernels *kernels = region->context->products->kernels;
     (void)worker;
     for (size_t row = (size_t)begin; row < (size_t)end; row++) {
-        kernels->act[kind](region->dy + row * region->dy_stride, p->dy + row * (size_t)n_out, n_out,
-                           0, n_out);
+        if (!p->is_prepared)
+            kernels->act[kind](region->dy + row * region->dy_stride, p->dy + row * (size_t)n_out,
+                               n_out, 0, n_out);
         if (p->rank > 0)
             kernels->act[kind](region->low + row * region->low_stride,
                                p->g_low + row * (size_t)p->rank, p->rank, 0, p->rank);
@@ -118,7 +122,7 @@ static void multiply_tile(const frozen_region *region, int32_t row, int32_t colu
     const r2i_frozen_product *p = region->p;
     const size_t n_in = (size_t)p->matrix->n_cols, element = p->layout == R2I_TYPE_F32 ? 4 : 2;
     const int32_t n_cols = r2i_min_i32(TILE_COLS, p->matrix->n_cols - column),
-                  n_rows = r2i_min_i32(ROW_BLOCK, p->n_rows - row);
+                  n_rows = r2i_min_i32(region->row_block, p->n_rows - row);
     for (int32_t o = region->first; o < region->end; o += R2I_PRODUCT_PIECE) {
         const r2i_matmul_job job = { .panels = panel_at(region, o, column),
                                      .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
@@ -141,7 +145,8 @@ static void multiply_tiles(void *argument, int32_t begin, int32_t end, int32_t w
     const frozen_region *region = argument;
     const int32_t n_tiles = r2i_div_up_i32(region->p->matrix->n_cols, TILE_COLS);
     for (int32_t item = begin; item < end; item++)
-        multiply_tile(region, item / n_tiles * ROW_BLOCK, item % n_tiles * TILE_COLS, worker);
+        multiply_tile(region, item / n_tiles * region->row_block, item % n_tiles * TILE_COLS,
+                      worker);
 }
 
 /* ---- all of it ---- */
@@ -159,12 +164,14 @@ void r2i_frozen_inputs(const r2i_frozen_products *context, const r2i_frozen_prod
                              .low = products->rows + n_rows * dy_stride };
     if (p->n_rows == 0) return;
     R2I_ASSERT(n_rows * (dy_stride + region.low_stride) <= products->rows_bytes);
-    r2i_pool_run(products->pool, p->n_rows, PREPARE_ROWS, prepare_rows, &region);
+    if (!p->is_prepared || p->rank > 0)
+        r2i_pool_run(products->pool, p->n_rows, PREPARE_ROWS, prepare_rows, &region);
     const size_t piece_bytes =
         (size_t)n_panels_of(p) * r2i_panel_bytes(p->layout, R2I_PRODUCT_PIECE);
     const int32_t group = (int32_t)(context->panels_bytes / piece_bytes) * R2I_PRODUCT_PIECE;
-    const int32_t n_tiles =
-        r2i_div_up_i32(m->n_cols, TILE_COLS) * r2i_div_up_i32(p->n_rows, ROW_BLOCK);
+    const int32_t n_across = r2i_div_up_i32(m->n_cols, TILE_COLS);
+    region.row_block = n_across < FEW_TILES ? FEW_ROWS : ROW_BLOCK;
+    const int32_t n_tiles = n_across * r2i_div_up_i32(p->n_rows, region.row_block);
     for (region.first = 0; region.first < m->n_rows; region.first = region.end) {
         region.end = r2i_min_i32(region.first + group, m->n_rows);
         r2i_pool_run(products->pool,

@@ -15,6 +15,7 @@ typedef struct {
     const float *dy;          /* [n_rows, n_out] */
     float *dx;                /* [n_rows, n_in] */
     bool is_added;            /* dx += instead of dx = */
+    bool is_prepared;         /* dy, n_rows and layout are those of the last call */
     /* Of the matrix's low-rank pair; rank 0: there is none. */
     int32_t rank;
     const float *g_low; /* [n_rows, rank] */

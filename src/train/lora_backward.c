@@ -10,18 +10,11 @@
 #include "train/backward_state.h"
 #include "train/lora_parameters.h"
 
-enum { GRAIN_ROWS = 64 };
-
-/* Rows [n] of `rank` numbers times the pairs' scale. */
-static void scale_rows(const r2i_backward *b, float *rows, int32_t n) {
-    const float scale = b->parameters->lora->scale;
-    const size_t n_floats = (size_t)n * (size_t)b->parameters->lora->rules.rank;
-    for (size_t i = 0; i < n_floats; i++)
-        rows[i] *= scale;
-}
+enum { COLUMNS = 256 /* of a gradient, made together */ };
 
 typedef struct {
-    const float *a, *b;
+    int32_t rank;
+    const float *a, *b, *low; /* low: of the forward pass, scaled */
     float *g_a, *g_b;
 } pair_values;
 
@@ -29,62 +22,89 @@ static pair_values values_of(const r2i_backward *b, const r2i_adapted_matrix *ad
     const r2i_parameters *p = b->parameters;
     const size_t a = p->list[adapted->parameter].first,
                  b_first = p->list[adapted->parameter + 1].first;
-    return (pair_values){ p->values + a, p->values + b_first, p->gradients + a,
-                          p->gradients + b_first };
+    return (pair_values){ p->lora->rules.rank, p->values + a,
+                          p->values + b_first, p->lora->pairs[adapted->matrix->index].kept,
+                          p->gradients + a,    p->gradients + b_first };
 }
 
-static void find_g_low(r2i_backward *b, const r2i_adapted_matrix *adapted, const float *g_y,
-                       int32_t n_rows) {
-    const pair_values pair = values_of(b, adapted);
-    const r2i_product product = { .layout = b->layout,
-                                  .n_rows = n_rows,
-                                  .n_out = adapted->matrix->n_rows,
-                                  .n_in = b->parameters->lora->rules.rank,
-                                  .dy = g_y,
-                                  .weights = pair.b,
-                                  .dx = b->lora.g_low };
-    r2i_products_inputs(&b->products, &product, 1);
-    scale_rows(b, b->lora.g_low, n_rows);
+/* ---- g_low = s g_y B ---- */
+
+static void find_g_low(r2i_backward *b, const pair_values *pair,
+                       const r2i_frozen_product *product) {
+    const r2i_matrix rows = { .n_rows = product->matrix->n_rows,
+                              .n_cols = pair->rank,
+                              .type = R2I_TYPE_F32,
+                              .stored = (const uint8_t *)pair->b,
+                              .row_bytes = (size_t)pair->rank * sizeof(float) };
+    r2i_frozen_product low = *product;
+    low.matrix = &rows;
+    low.dx = b->lora.g_low;
+    low.is_added = false;
+    r2i_frozen_inputs(&b->frozen, &low);
+    const float scale = b->parameters->lora->scale;
+    const size_t n = (size_t)product->n_rows * (size_t)pair->rank;
+    for (size_t i = 0; i < n; i++)
+        b->lora.g_low[i] *= scale;
 }
 
-/* The gradient of B comes transposed out of the product, whose rows are few then. */
-static void pair_gradients(r2i_backward *b, const r2i_adapted_matrix *adapted, const float *g_y,
-                           const float *x, int32_t n_rows) {
-    const int32_t rank = b->parameters->lora->rules.rank, n_out = adapted->matrix->n_rows,
-                  n_in = adapted->matrix->n_cols;
-    const pair_values pair = values_of(b, adapted);
-    const r2i_product low = { .layout = b->layout,
-                              .n_rows = n_rows,
-                              .n_out = rank,
-                              .n_in = n_in,
-                              .x = x,
-                              .weights = pair.a,
-                              .y = b->lora.low };
-    r2i_products_outputs(&b->products, &low);
-    scale_rows(b, b->lora.low, n_rows);
-    const r2i_product of_a = { .layout = b->layout,
-                               .n_rows = n_rows,
-                               .n_out = rank,
-                               .n_in = n_in,
-                               .dy = b->lora.g_low,
-                               .x = x,
-                               .gradient = pair.g_a };
-    r2i_products_weights(&b->products, &of_a, 1);
-    const r2i_product of_b = { .layout = b->layout,
-                               .n_rows = n_rows,
-                               .n_out = rank,
-                               .n_in = n_out,
-                               .dy = b->lora.low,
-                               .x = g_y,
-                               .gradient = b->lora.turned };
-    memset(b->lora.turned, 0, (size_t)rank * (size_t)n_out * sizeof(float));
-    r2i_products_weights(&b->products, &of_b, 1);
-    for (int32_t o = 0; o < n_out; o++) {
-        for (int32_t r = 0; r < rank; r++)
-            pair.g_b[(size_t)o * (size_t)rank + (size_t)r] +=
-                b->lora.turned[(size_t)r * (size_t)n_out + (size_t)o];
+/* ---- gradients of A and B: item = 256 columns of either ---- */
+
+typedef struct {
+    r2i_backward *b;
+    const pair_values *pair;
+    const float *x, *g_y;
+    int32_t n_rows, n_in, n_out;
+} gradient_region;
+
+static void add_to_a(const gradient_region *region, int32_t column) {
+    const pair_values *pair = region->pair;
+    const r2i_outer_job job = { .c = region->b->lora.g_low,
+                                .x = region->x + column,
+                                .g = pair->g_a + column,
+                                .c_stride = (size_t)pair->rank,
+                                .x_stride = (size_t)region->n_in,
+                                .g_stride = (size_t)region->n_in,
+                                .n_tokens = region->n_rows,
+                                .n_ranks = pair->rank,
+                                .n_cols = r2i_min_i32(COLUMNS, region->n_in - column) };
+    region->b->kernels->add_outer(&job);
+}
+
+/* Rows [column, ...) of B's gradient, which come transposed. */
+static void add_to_b(const gradient_region *region, int32_t column, float *turned) {
+    const pair_values *pair = region->pair;
+    const int32_t n = r2i_min_i32(COLUMNS, region->n_out - column);
+    const size_t rank = (size_t)pair->rank;
+    const r2i_outer_job job = { .c = pair->low,
+                                .x = region->g_y + column,
+                                .g = turned,
+                                .c_stride = rank,
+                                .x_stride = (size_t)region->n_out,
+                                .g_stride = COLUMNS,
+                                .n_tokens = region->n_rows,
+                                .n_ranks = pair->rank,
+                                .n_cols = n };
+    memset(turned, 0, rank * COLUMNS * sizeof *turned);
+    region->b->kernels->add_outer(&job);
+    for (size_t o = 0; o < (size_t)n; o++) {
+        float *g = pair->g_b + ((size_t)column + o) * rank;
+        for (size_t r = 0; r < rank; r++)
+            g[r] += turned[r * COLUMNS + o];
     }
 }
+
+static void add_gradients(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const gradient_region *region = argument;
+    const int32_t n_of_a = r2i_div_up_i32(region->n_in, COLUMNS);
+    for (int32_t item = begin; item < end; item++) {
+        if (item < n_of_a)
+            add_to_a(region, item * COLUMNS);
+        else
+            add_to_b(region, (item - n_of_a) * COLUMNS, region->b->lora.turned[worker]);
+    }
+}
+
+/* ---- a layer's product ---- */
 
 void r2i_lora_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
                        float *g_x, bool is_added, int32_t n_rows) {
@@ -95,12 +115,21 @@ void r2i_lora_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, c
                                   .dy = g_y,
                                   .dx = g_x,
                                   .is_added = is_added };
-    if (adapted != NULL && n_rows > 0) {
-        find_g_low(b, adapted, g_y, n_rows);
-        if (x != NULL) pair_gradients(b, adapted, g_y, x, n_rows);
-        frozen.rank = b->parameters->lora->rules.rank;
+    if (adapted != NULL) {
+        const pair_values pair = values_of(b, adapted);
+        gradient_region region = { b, &pair, x, g_y, n_rows, m->n_cols, m->n_rows };
+        /* The way through `down` comes before its gradients: g_low is there already. */
+        const bool is_there = b->lora.g_low_of == g_y && g_x == NULL;
+        if (!is_there) find_g_low(b, &pair, &frozen);
+        b->lora.g_low_of = x == NULL ? g_y : NULL;
+        if (x != NULL)
+            r2i_pool_run(b->pool,
+                         r2i_div_up_i32(m->n_cols, COLUMNS) + r2i_div_up_i32(m->n_rows, COLUMNS), 1,
+                         add_gradients, &region);
+        frozen.is_prepared = true;
+        frozen.rank = pair.rank;
         frozen.g_low = b->lora.g_low;
-        frozen.a = values_of(b, adapted).a;
+        frozen.a = pair.a;
     }
     if (g_x != NULL) r2i_frozen_inputs(&b->frozen, &frozen);
 }
@@ -144,28 +173,33 @@ static void take_kv_b(r2i_taker *t, r2i_backward *b) {
                                  .index = -1 };
 }
 
-static int32_t widest_output(const r2i_parameters *p) {
-    int32_t n = 1;
-    for (int32_t i = 0; i < p->lora->n; i++)
-        n = r2i_max_i32(n, p->lora->adapted[i].matrix->n_rows);
-    return n;
-}
-
 static void widen(void *user, r2i_matrix *m) {
     int32_t *n = user;
     *n = r2i_max_i32(*n, m->n_cols);
 }
 
+/* Rows of a pair's low: those of a batch, or of a chunk of the head. */
+static void take_kept(r2i_taker *t, r2i_backward *b) {
+    const r2i_lora_parameters *lora = b->parameters->lora;
+    for (int32_t i = 0; i < lora->n; i++) {
+        const r2i_adapted_matrix *adapted = &lora->adapted[i];
+        const int32_t n = adapted->layer < 0 ? b->limits.cap_logits : b->limits.cap_rows;
+        lora->pairs[adapted->matrix->index].kept =
+            r2i_take_floats(t, (size_t)n, (size_t)lora->rules.rank);
+    }
+}
+
 r2_status r2i_lora_backward_create(r2i_backward *b, r2i_arena *arena, r2_error *err) {
-    const r2i_parameters *p = b->parameters;
-    const int32_t rank = p->lora->rules.rank;
+    const int32_t rank = b->parameters->lora->rules.rank, n_threads = r2i_pool_threads(b->pool);
     int32_t n_wide = b->config->kv_rank;
     r2i_taker t = { arena, false };
     r2i_weights_visit(b->weights, b->config, widen, &n_wide);
     R2I_TRY(r2i_frozen_products_create(&b->frozen, &b->products, n_wide, arena, err));
-    b->lora.low = r2i_take_floats(&t, (size_t)b->limits.cap_rows, (size_t)rank);
     b->lora.g_low = r2i_take_floats(&t, (size_t)b->limits.cap_rows, (size_t)rank);
-    b->lora.turned = r2i_take_floats(&t, (size_t)rank, (size_t)widest_output(p));
+    b->lora.turned = r2i_take(&t, (size_t)n_threads, sizeof *b->lora.turned);
+    for (int32_t i = 0; !t.has_failed && i < n_threads; i++)
+        b->lora.turned[i] = r2i_take_floats(&t, (size_t)rank, COLUMNS);
+    take_kept(&t, b);
     if (b->config->kv_rank > 0) take_kv_b(&t, b);
     return t.has_failed ? r2i_fail(err, R2_E_NOMEM, "no memory for the gradients of adapters")
                         : R2_OK;

@@ -231,9 +231,55 @@ static void test_silu(void **state) {
     }
 }
 
+static void check_outer(const char *name, const r2i_kernels *k, int32_t n_tokens, int32_t n_ranks,
+                        int32_t n_cols) {
+    check_random random = { (uint64_t)(n_tokens * 1000 + n_ranks * 10 + n_cols) };
+    const size_t c_stride = (size_t)n_ranks + 3, x_stride = (size_t)n_cols + 5,
+                 g_stride = (size_t)n_cols + 1, tokens = (size_t)n_tokens;
+    const size_t n_g = (size_t)(n_ranks - 1) * g_stride + (size_t)n_cols;
+    float *c = check_take(4 * ((tokens - 1) * c_stride + (size_t)n_ranks), true),
+          *x = check_take(4 * ((tokens - 1) * x_stride + (size_t)n_cols), true),
+          *g = check_take(4 * n_g, true), *before = check_take(4 * n_g, true);
+    check_case("%s: outer products, %d tokens, %d ranks, %d columns", name, (int)n_tokens,
+               (int)n_ranks, (int)n_cols);
+    check_fill(&random, c, (tokens - 1) * c_stride + (size_t)n_ranks, 1.0F);
+    check_fill(&random, x, (tokens - 1) * x_stride + (size_t)n_cols, 1.0F);
+    check_fill(&random, g, n_g, 1.0F);
+    memcpy(before, g, 4 * n_g);
+    const r2i_outer_job job = { c, x, g, c_stride, x_stride, g_stride, n_tokens, n_ranks, n_cols };
+    k->add_outer(&job);
+    for (size_t i = 0; i < n_g; i++) {
+        const size_t r = i / g_stride, j = i % g_stride;
+        double sum = (double)before[i], size = fabs(sum);
+        for (size_t t = 0; t < tokens && j < (size_t)n_cols; t++) {
+            const double part = (double)c[t * c_stride + r] * (double)x[t * x_stride + j];
+            sum += part;
+            size += fabs(part);
+        }
+        CHECK(check_near(g[i], sum, size, 1e-5), "rank %d, column %d", (int)r, (int)j);
+    }
+    check_release();
+}
+
+static void test_outer(void **state) {
+    static const int32_t ranks[] = { 1, 5, 8, 11, 24 };
+    const check_table *tables;
+    const int n_tables = check_tables(&tables);
+    (void)state;
+    for (int a = 0; a < N_SIZES; a++) {
+        for (int b = 0; b < 5; b++) {
+            const int32_t n_cols = sizes[(3 * a + b) % N_SIZES] + (a == 7 ? 250 : 0);
+            check_outer("ref", check_ref(), sizes[a], ranks[b], n_cols);
+            for (int i = 0; i < n_tables; i++)
+                check_outer(tables[i].name, &tables[i].kernels, sizes[a], ranks[b], n_cols);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_turns),
                                         cmocka_unit_test(test_paired_products),
-                                        cmocka_unit_test(test_silu) };
+                                        cmocka_unit_test(test_silu),
+                                        cmocka_unit_test(test_outer) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

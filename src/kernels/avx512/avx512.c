@@ -9,6 +9,8 @@ void r2i_kernels_add_avx512(r2i_kernels *kernels) {
     r2i_avx512_add_attend(kernels);
     r2i_avx512_add_pages(kernels);
     r2i_avx512_add_turn(kernels);
+    r2i_avx512_add_dequantize(kernels);
+    r2i_avx512_add_outer(kernels);
     r2i_avx512_add_quantized(kernels);
     if (kernels->features & R2I_CPU_AVX512_BF16) {
         r2i_avx512_add_dense_bf16(kernels);

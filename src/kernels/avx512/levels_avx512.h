@@ -10,6 +10,8 @@ void r2i_avx512_add_dense(r2i_kernels *kernels);
 void r2i_avx512_add_attend(r2i_kernels *kernels);
 void r2i_avx512_add_pages(r2i_kernels *kernels);
 void r2i_avx512_add_turn(r2i_kernels *kernels);
+void r2i_avx512_add_dequantize(r2i_kernels *kernels);
+void r2i_avx512_add_outer(r2i_kernels *kernels);
 void r2i_avx512_add_dense_bf16(r2i_kernels *kernels);
 void r2i_avx512_add_attend_bf16(r2i_kernels *kernels);
 void r2i_avx512_add_pages_bf16(r2i_kernels *kernels);

@@ -96,10 +96,22 @@ static void silu_mul_backward(float *inner, float *g_gate, float *g_up, const fl
     }
 }
 
+/* Token by token: the loop over columns becomes vectors. */
+static void add_outer(const r2i_outer_job *job) {
+    for (int32_t r = 0; r < job->n_ranks; r++) {
+        float *g = job->g + (size_t)r * job->g_stride;
+        for (int32_t t = 0; t < job->n_tokens; t++) {
+            const float c = job->c[(size_t)t * job->c_stride + (size_t)r], *x = job->x + (size_t)t * job->x_stride;
+            for (int32_t i = 0; i < job->n_cols; i++) g[i] += c * x[i];
+        }
+    }
+}
+
 void r2i_portable_add_turn(r2i_kernels *kernels) {
     kernels->turn_panels[R2I_TYPE_F32] = turn_panels_f32;
     kernels->turn_panels[R2I_TYPE_BF16] = turn_panels_bf16;
     kernels->turn_rows[R2I_ACT_F32] = turn_rows_f32;
     kernels->turn_rows[R2I_ACT_BF16] = turn_rows_bf16;
     kernels->silu_mul_backward = silu_mul_backward;
+    kernels->add_outer = add_outer;
 }

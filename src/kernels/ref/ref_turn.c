@@ -35,8 +35,22 @@ static void silu_mul_backward(float *inner, float *g_gate, float *g_up, const fl
     }
 }
 
+static void add_outer(const r2i_outer_job *job) {
+    for (int32_t r = 0; r < job->n_ranks; r++) {
+        for (int32_t i = 0; i < job->n_cols; i++) {
+            float *g = job->g + (size_t)r * job->g_stride + (size_t)i;
+            double sum = 0;
+            for (int32_t t = 0; t < job->n_tokens; t++)
+                sum += (double)job->c[(size_t)t * job->c_stride + (size_t)r] *
+                       (double)job->x[(size_t)t * job->x_stride + (size_t)i];
+            *g = (float)((double)*g + sum);
+        }
+    }
+}
+
 void r2i_ref_add_turn(r2i_kernels *kernels) {
     kernels->turn_panels[R2I_TYPE_F32] = turn_panels_f32;
     kernels->turn_rows[R2I_ACT_F32] = turn_rows_f32;
     kernels->silu_mul_backward = silu_mul_backward;
+    kernels->add_outer = add_outer;
 }
