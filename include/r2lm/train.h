@@ -285,10 +285,15 @@ R2_API R2_CHECKED r2_status r2_trainer_step(r2_trainer *trainer, const r2_step_o
 
 /* Writes the folder `out`: config.json and tokenizer files of the model that was opened, and its
  * weights as they are now, in BF16 or in F32.  Any engine or transformers can open it.
- * R2_E_UNSUPPORTED: the model came from a GGUF file, or an adapter is trained; R2_E_ARGUMENT: `out`
- * exists (is_forced: and is no model folder); R2_E_FULL, R2_E_IO, R2_E_NOMEM. */
+ * R2_E_UNSUPPORTED: an adapter is trained; R2_E_ARGUMENT: `out` exists (is_forced: and is no model
+ * folder); R2_E_FULL, R2_E_IO, R2_E_NOMEM; of a GGUF file also as r2_convert. */
 R2_API R2_CHECKED r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32,
                                             bool is_forced, r2_error *err);
+/* Takes weights and moments from a checkpoint of r2_train (r2_train_options.checkpoints): that of a step,
+ * or of the newest that is whole (0).  R2_E_NOT_FOUND, R2_E_CHECKSUM, R2_E_FORMAT: there is none;
+ * R2_E_MISMATCH: of another model or optimizer, and weights may have changed in part. */
+R2_API R2_CHECKED r2_status r2_trainer_restore(r2_trainer *trainer, const char *checkpoints,
+                                               int64_t step, r2_error *err);
 /* Writes the adapter that is trained (r2_lora_options): a file for llama.cpp's programs and ours if
  * `out` ends in ".gguf", otherwise a folder as the PEFT library writes them.  An engine opens either with
  * r2_adapter_open.  R2_E_UNSUPPORTED: no adapter is trained; otherwise as r2_trainer_save. */

@@ -138,8 +138,9 @@ const r2i_command r2i_command_table[] = {
       "`train distill\n"
       "DATA... -m MODEL --teacher MODEL -o RUN` learns what a teacher would say at each place.  "
       "Ctrl-C\n"
-      "ends the run with the step at work and saves.  Exit code 7: loss or gradient became no "
-      "number." },
+      "ends the run with the step at work and saves; `train pretrain --resume -o RUN` goes on.  "
+      "`train export\n"
+      "RUN -o OUT` makes a model of a checkpoint.  Exit code 7: loss or gradient became no number." },
     { "exec", "sandbox", "-- PROGRAM ...", "run a program that nobody trusts", R2I_FOR_EXEC,
       r2i_exec_command,
       "The program runs without network, sees /usr and the like to read and one folder to write, "

@@ -13,6 +13,7 @@
 #include "cli/model_find.h"
 #include "cli/rank_choice.h"
 #include "cli/run_config.h"
+#include "cli/train_export.h"
 #include "cli/train_forecast.h"
 #include "cli/train_options.h"
 #include "cli/train_report.h"
@@ -249,8 +250,11 @@ static int fail(train_work *w, r2_status status, const r2_error *err) {
     if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
     if (status != R2_E_RANGE) return code;
     r2i_program_hint(p,
-                     "      a lower --lr or more --warmup may help; `r2lm plot %s` shows "
+                     "      a lower --lr or more --warmup may help%s; `r2lm plot %s` shows "
                      "how it went",
+                     w->progress.saved_step > 0 || p->options->is_resuming
+                         ? ", with --resume from that checkpoint on"
+                         : "",
                      p->options->output);
     return R2I_EXIT_NUMBERS;
 }
@@ -265,11 +269,13 @@ int r2i_train_command(r2i_program *p) {
                                             : R2I_TRAIN_PRETRAIN;
     if (strcmp(what, "init") == 0)
         status = init(&w, &err);
+    else if (strcmp(what, "export") == 0)
+        status = r2i_train_export(p, &err);
     else if (strcmp(what, "pretrain") == 0 || w.kind != R2I_TRAIN_PRETRAIN)
         status = train_run(&w, &err);
     else
         status = r2i_fail(&err, R2_E_ARGUMENT,
-                          "train: expected init, pretrain, sft or distill, found %.60s", what);
+                          "train: expected init, pretrain, sft, distill or export, found %.60s", what);
     const int code = status != R2_OK ? fail(&w, status, &err) : print_result(&w);
     r2i_train_progress_close(&w.progress);
     r2i_run_record_end(&w.record, status, w.was_stopped, err.text);

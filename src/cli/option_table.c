@@ -261,6 +261,8 @@ const r2i_option r2i_option_table[] = {
     { "keep-last", NULL, 0, R2I_OPTION_COUNT, AT(keep_last), "2", 1, 1 << 20, NULL, "N",
       "of these, keep so many, and the one with the lowest validation loss", R2I_FOR_TRAIN, false,
       false },
+    { "step", NULL, 0, R2I_OPTION_COUNT, AT(step), "0", 0, 1 << 30, NULL, "N",
+      "export: the checkpoint of step N; 0: the newest", R2I_FOR_TRAIN, false, false },
     { "resume", NULL, 0, R2I_OPTION_SWITCH, AT(is_resuming), "0", 0, 0, NULL, NULL,
       "go on with the run that OUTPUT is, from its newest checkpoint", R2I_FOR_TRAIN, true, true },
     { "lora-rank", NULL, 0, R2I_OPTION_COUNT, AT(lora_rank), "0", 0, 512, NULL, "N",

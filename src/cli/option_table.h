@@ -95,7 +95,7 @@ typedef struct {
     int32_t processes;
     bool checks, uses_landlock;
     bool recomputes, is_resuming;
-    int32_t checkpoint_every, keep_last;
+    int32_t checkpoint_every, keep_last, step;
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */
     bool is_packed, is_raw, shows_timings, is_verbose, is_quiet, wants_json, wants_jsonl;

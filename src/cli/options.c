@@ -314,11 +314,14 @@ static r2_status read_words(reader *r, r2_error *err) {
 }
 
 /* What --config names; a run that is gone on with has its own.  NULL: none. */
-static const char *file_of(const r2i_options *values, r2i_arena *arena) {
+static const char *file_of(const r2i_arguments *a, unsigned command, r2i_arena *arena) {
+    const r2i_options *values = &a->values;
+    const bool is_export =
+        command == R2I_FOR_TRAIN && a->n_words == 2 && strcmp(a->words[0], "export") == 0;
+    const char *run = is_export ? a->words[1] : values->is_resuming ? values->output : NULL;
     char path[PATH_BYTES];
-    if (values->config != NULL || !values->is_resuming || values->output == NULL)
-        return values->config;
-    const int n = snprintf(path, sizeof path, "%.4000s/config.ini", values->output);
+    if (values->config != NULL || run == NULL) return values->config;
+    const int n = snprintf(path, sizeof path, "%.4000s/config.ini", run);
     return access(path, F_OK) == 0 ? r2i_arena_copy_text(arena, path, (size_t)n) : NULL;
 }
 
@@ -330,7 +333,7 @@ r2_status r2i_arguments_parse(r2i_arguments *out, unsigned command, const char *
     out->n_file_data = 0;
     R2I_TRY(set_defaults(&out->values, command, name, settings, err));
     R2I_TRY(read_words(&r, err));
-    const char *path = file_of(&out->values, arena);
+    const char *path = file_of(out, command, arena);
     if (path == NULL || out->values.wants_help) return R2_OK;
     /* Flags are stronger than the file that one of them names. */
     R2I_TRY(r2i_settings_read(&config, path, arena, err));

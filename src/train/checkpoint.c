@@ -4,8 +4,10 @@
 
 #include "base/failure.h"
 #include "files/json_read.h"
+#include "model/model.h"
 #include "train/run_identity.h"
 #include "train/run_ranks.h"
+#include "train/trainer_model.h"
 
 enum { BLOCK_BYTES = 1 << 16 };
 
@@ -195,5 +197,22 @@ r2_status r2i_checkpoint_resume(const r2i_checkpoint *c, r2i_run_totals *totals,
     if (status == R2_OK) status = r2i_trainer_restore(c->adamw, state, err);
     r2i_state_close(state);
     if (status == R2_OK) c->adamw->n_steps = n_optimizer_steps;
+    return status;
+}
+
+r2_status r2_trainer_restore(r2_trainer *trainer, const char *checkpoints, int64_t step,
+                             r2_error *err) {
+    r2i_adamw *adamw = r2i_trainer_adamw(trainer);
+    r2i_heap *heap = &r2i_trainer_model(trainer)->heap;
+    int64_t n_steps = 0;
+    r2i_state *state;
+    if (err != NULL) *err = (r2_error){ R2_OK, "" };
+    R2I_TRY(step > 0 ? r2i_state_open(&state, checkpoints, step, heap, err)
+                     : r2i_state_open_newest(&state, checkpoints, heap, err));
+    r2_status status = r2i_json_get_i64(r2i_state_get_manifest(state)->state, "checkpoint",
+                                        "optimizer_steps", 0, INT64_MAX, &n_steps, err);
+    if (status == R2_OK) status = r2i_trainer_restore(adamw, state, err);
+    r2i_state_close(state);
+    if (status == R2_OK) adamw->n_steps = n_steps;
     return status;
 }

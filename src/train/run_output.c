@@ -25,11 +25,6 @@ r2_status r2i_run_output_check(const r2_train_options *o, r2_trainer *trainer, r
     r2_model *model = r2i_trainer_model(trainer);
     if (o->out == NULL || r2_ranks_index(o->trainer.ranks) > 0) return R2_OK;
     if (o->trainer.lora.rank > 0) return check_folder(o, "adapter_config.json", &model->heap, err);
-    if (!model->has_folder)
-        return r2i_fail(err, R2_E_UNSUPPORTED,
-                        "%.150s: expected a model folder to train, found a GGUF file; convert it "
-                        "first, or train an adapter for it",
-                        o->model);
     return check_folder(o, "config.json", &model->heap, err);
 }
 

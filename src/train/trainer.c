@@ -8,7 +8,9 @@
 #include "base/failure.h"
 #include "base/hash.h"
 #include "base/utf8_valid.h"
+#include "files/atomic_folder.h"
 #include "model/model.h"
+#include "r2lm/convert.h"
 #include "r2lm/train.h"
 #include "train/adapter_write.h"
 #include "train/backward.h"
@@ -427,20 +429,10 @@ static void copy_row(void *user, int32_t i, int64_t r, float *row) {
            (size_t)p->n_cols * sizeof *row);
 }
 
-r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32, bool is_forced,
-                          r2_error *err) {
-    if (err != NULL) *err = (r2_error){ R2_OK, "" };
-    if (trainer->parameters.lora != NULL)
-        return r2i_fail(err, R2_E_UNSUPPORTED,
-                        "%.150s: an adapter is trained, the model stays as it is: save the adapter",
-                        trainer->path);
-    if (!trainer->model->has_folder)
-        return r2i_fail(
-            err, R2_E_UNSUPPORTED,
-            "%.150s: a model that was opened as a GGUF file cannot be saved as a folder; "
-            "convert it first",
-            trainer->path);
-    const r2i_weights_folder files = { .source = trainer->path,
+/* `source`: the folder that configuration and tokenizer are copied from. */
+static r2_status save_with(r2_trainer *trainer, const char *source, const char *out, bool is_f32,
+                           bool is_forced, r2_error *err) {
+    const r2i_weights_folder files = { .source = source,
                                        .out = out,
                                        .is_forced = is_forced,
                                        .is_bf16 = !is_f32,
@@ -450,6 +442,36 @@ r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32, boo
                                        .make_row = copy_row,
                                        .user = trainer };
     return r2i_weights_folder_write(&files, err);
+}
+
+/* A GGUF file has configuration and tokenizer in a form of its own: they come from a folder that is
+ * made of it beside `out` and goes again. */
+static r2_status save_beside_converted(r2_trainer *trainer, const char *out, bool is_f32,
+                                       bool is_forced, r2_error *err) {
+    char beside[PATH_BYTES + 16];
+    r2i_atomic_folder *folder = NULL;
+    const r2_convert_options options = { .is_forced = true,
+                                         .n_threads = r2i_pool_threads(trainer->pool) };
+    (void)snprintf(beside, sizeof beside, "%.4000s.converted", out);
+    R2I_TRY(r2i_atomic_folder_begin(&folder, beside, true, "config.json", &trainer->model->heap,
+                                    err));
+    const char *source = r2i_atomic_folder_path(folder);
+    r2_status status = r2_convert(trainer->path, source, &options, err);
+    if (status == R2_OK) status = save_with(trainer, source, out, is_f32, is_forced, err);
+    r2i_atomic_folder_abandon(folder);
+    return status;
+}
+
+r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32, bool is_forced,
+                          r2_error *err) {
+    if (err != NULL) *err = (r2_error){ R2_OK, "" };
+    if (trainer->parameters.lora != NULL)
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%.150s: an adapter is trained, the model stays as it is: save the adapter",
+                        trainer->path);
+    if (!trainer->model->has_folder)
+        return save_beside_converted(trainer, out, is_f32, is_forced, err);
+    return save_with(trainer, trainer->path, out, is_f32, is_forced, err);
 }
 
 r2_status r2_trainer_save_adapter(r2_trainer *trainer, const char *out, bool is_forced,

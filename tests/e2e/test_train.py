@@ -127,10 +127,9 @@ def test_refusals_come_before_the_first_step():
     assert "--force" in train(data, model, "run", "--steps", 1, code=USAGE).err
     refused("train", "pretrain", "txt", "-m", model, "-o", "run", "--force", says="manifest.json")
     assert len(metrics("run")) == 1                                # what was there stays
-    refused("train", "pretrain", data, "-m", TOY, "-o", "gguf", says="GGUF")
     refused("train", "pretrain", "txt", "-m", model, "-o", "no-data", says="manifest.json")
     refused("train", "pretrain", data, "-m", model, "-o", "warm", "--steps", 3, "--warmup", 3, code=USAGE, says="warm-up")
-    refused("train", "walk", code=USAGE, says="init, pretrain, sft or distill")
+    refused("train", "walk", code=USAGE, says="init, pretrain, sft, distill or export")
     refused("train", "pretrain", "-m", model, "-o", "x", code=USAGE, says="data prep")
     shard = next(f for f in os.listdir(data) if f not in ("manifest.json", "DATA.md"))
     raw = bytearray(open(f"{data}/{shard}", "rb").read()); raw[20] ^= 1
