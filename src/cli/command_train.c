@@ -59,6 +59,14 @@ static bool is_first(const train_work *w) {
     return r2_ranks_index(w->ranks) == 0;
 }
 
+/* Ended while its teacher was still answering (--traces): the same command goes on. */
+static bool is_answering(const r2i_options *o) {
+    char done[PATH_BYTES + 32], metrics[PATH_BYTES + 32];
+    (void)snprintf(done, sizeof done, "%.4000s/traces.jsonl.done", o->output);
+    (void)snprintf(metrics, sizeof metrics, "%.4000s/metrics.jsonl", o->output);
+    return o->has_traces && access(done, F_OK) == 0 && access(metrics, F_OK) != 0;
+}
+
 static r2_status open_run(train_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
     if (o->is_dry) return R2_OK;
@@ -69,6 +77,7 @@ static r2_status open_run(train_work *w, r2_error *err) {
     if (o->is_resuming && access(o->output, F_OK) != 0)
         return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no such run to go on with", o->output);
     w->is_new = mkdir(o->output, 0777) == 0;
+    if (!w->is_new && errno == EEXIST && is_answering(o)) return R2_OK;
     if (!w->is_new && !o->is_resuming && (errno != EEXIST || !o->is_forced))
         return r2i_fail(err, errno == EEXIST ? R2_E_ARGUMENT : R2_E_IO, "%.150s: %s", o->output,
                         errno == EEXIST ? "exists already" : strerror(errno));

@@ -59,6 +59,9 @@ static r2_status write_traces(r2_traces_result *result, r2i_program *p, const ch
     const r2_status status = r2_traces_write(result, model, out, &options, err);
     r2i_terminal_clear_progress(&p->terminal);
     r2_model_close(model);
+    if (status == R2_E_CANCELED)
+        r2i_program_note(p, "%s has %" PRId64 " answers; the same command goes on", out,
+                         result->n_kept);
     return status;
 }
 
@@ -101,9 +104,6 @@ r2_status r2i_traces_print(r2i_program *p, r2_error *err) {
     R2I_TRY(r2i_model_resolve(&path, p, p->options->model, err));
     const r2_status status =
         write_traces(&result, p, path, p->arguments.words + 1, p->arguments.n_words - 1, out, err);
-    if (status == R2_E_CANCELED)
-        r2i_program_note(p, "%s has %" PRId64 " answers; the same command goes on", out,
-                         result.n_kept);
     return status == R2_OK ? print_result(p, out, &result, err) : status;
 }
 

@@ -37,7 +37,7 @@ r2_status r2i_own_answers_open(r2i_own_answers **out, r2_trainer *trainer,
     if (own->rules.n_parallel < 1) own->rules.n_parallel = DEFAULT_PARALLEL;
     r2_model_get_info(model, &info);
     const int64_t pages =
-        (int64_t)own->rules.n_parallel * (rules->run_tokens / R2I_PAGE_TOKENS + 2);
+        (int64_t)own->rules.n_parallel * (rules->run_tokens / R2I_PAGE_TOKENS + 1);
     const r2_engine_options options = { .n_threads = rules->n_threads,
                                         .n_context = rules->run_tokens,
                                         .n_sequences = own->rules.n_parallel,

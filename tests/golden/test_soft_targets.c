@@ -206,6 +206,13 @@ static void check_scores(const json_t *file, const json_t *way) {
     }
     printf("teacher: log-probabilities within %.2g\n", worst);
     assert_true(worst <= log_tolerance);
+    /* More tokens than either model knows. */
+    const r2_teacher_options greedy = { .n_tokens = 150, .share = 1 };
+    r2_teacher *none;
+    assert_int_equal(
+        r2_teacher_open(&none, case_path(file, "teacher", path), trainer, &greedy, &err),
+        R2_E_ARGUMENT);
+    assert_null(none);
     /* A batch with soft targets needs a trainer that is opened for them. */
     r2_training_batch softened = batch;
     r2_training_loss loss;
