@@ -3,10 +3,11 @@
  *   AdamW and Muon, dense, experts with balancing and a prediction module, two weighted sources, batches
  *   that make one step; interrupted behind any step; resumed with another number of threads
  *   adapters: their numbers alone are kept
+ *   batches that make one step: as one large batch
  *   another model, optimizer, data, batch: refused, with what differs
  *   which checkpoints are kept */
 #define _XOPEN_SOURCE 700
-#include <dirent.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -103,6 +104,37 @@ static void test_byte_for_byte(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof varieties / sizeof *varieties; i++)
         check_variety(&varieties[i]);
+}
+
+/* ---- batches of one step ---- */
+
+/* Two batches of one run with 12 and 3 targets are a batch of two runs: the loss is the mean over 15. */
+static void test_accumulated(void **state) {
+    (void)state;
+    tiny_place place;
+    tiny_log logs[2];
+    tiny_place_make(&place, "llama");
+    for (int32_t i = 0; i < 2; i++) {
+        char paths[2][TINY_PATH];
+        r2_train_options o;
+        r2_error err;
+        const char *data = place.even;
+        tiny_run_options(&o, &place, i == 0 ? "one" : "two", paths, &logs[i]);
+        o.data = &data;
+        o.shares = NULL;
+        o.n_data = 1;
+        o.validate_every = 0;
+        o.checkpoint_every = 0;
+        o.trainer.batch_tokens = i == 0 ? 24 : 12;
+        o.step_batches = 1 + i;
+        must(r2_train(&o, &err), &err);
+    }
+    for (int step = 1; step <= 8; step++) {
+        const double one = logs[0].losses[step], two = logs[1].losses[step];
+        if (!(fabs(one - two) < 1e-5 * one)) fail_msg("step %d: %.9g and %.9g", step, one, two);
+    }
+    assert_true(logs[0].losses[8] < 0.99 * logs[0].losses[1]);
+    tiny_place_remove(&place);
 }
 
 /* ---- which are kept ---- */
@@ -217,6 +249,7 @@ static void test_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_byte_for_byte),
+        cmocka_unit_test(test_accumulated),
         cmocka_unit_test(test_kept),
         cmocka_unit_test(test_refused),
     };

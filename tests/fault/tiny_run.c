@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "files/mapping.h"
 #include "train/data_manifest.h"
+#include "train/training_tokens.h"
 
 enum { N_VOCAB = 120, N_DOCUMENTS = 16, BATCH = 24, RUN = 12 };
 
@@ -36,6 +37,17 @@ void tiny_remove(const char *path) {
     (void)nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Document d of a set.  The last set's fill a run each, and of every second one most is not learnt. */
+static uint32_t make_document(uint32_t set, uint32_t split, uint32_t d, uint32_t tokens[40]) {
+    const bool is_even = set == TINY_SETS;
+    const uint32_t n = is_even ? RUN + 1 : 3 + d * 7 % 37;
+    for (uint32_t i = 0; i < n; i++) {
+        tokens[i] = (uint32_t)(r2i_random_u64(set * 2 + split, d, i) % 7 + i * 3) % N_VOCAB;
+        if (is_even && d % 2 == 1 && i > 3) tokens[i] |= R2I_NO_TARGET;
+    }
+    return n;
+}
+
 static void add_shard(r2i_data_manifest *m, const char *folder, r2i_split split, uint32_t set,
                       r2i_heap *heap) {
     r2_error err;
@@ -48,9 +60,7 @@ static void add_shard(r2i_data_manifest *m, const char *folder, r2i_split split,
     must(r2i_shard_begin(&w, path, heap, &err), &err);
     for (uint32_t d = 0; d < N_DOCUMENTS; d++) {
         uint32_t tokens[40];
-        const uint32_t n = 3 + d * 7 % 37;
-        for (uint32_t i = 0; i < n; i++)
-            tokens[i] = (uint32_t)(r2i_random_u64(set * 2 + split, d, i) % 7 + i * 3) % N_VOCAB;
+        const uint32_t n = make_document(set, (uint32_t)split, d, tokens);
         must(r2i_shard_add(&w, tokens, n, &err), &err);
     }
     must(r2i_shard_finish(&w, &err), &err);
@@ -82,6 +92,8 @@ void tiny_place_make(tiny_place *place, const char *golden_case) {
     snprintf(from, sizeof from, "%.400s/%s",
              golden != NULL && golden[0] != '\0' ? golden : R2LM_DEFAULT_GOLDEN_DIR, golden_case);
     must(r2_model_init(from, place->model, &options, &err), &err);
+    snprintf(place->even, TINY_PATH, "%s/even", place->folder);
+    make_set(place->even, TINY_SETS);
     for (uint32_t i = 0; i < TINY_SETS; i++) {
         snprintf(place->data[i], TINY_PATH, "%s/data%u", place->folder, i);
         make_set(place->data[i], i);

@@ -11,6 +11,7 @@ typedef struct {
     char folder[64]; /* beneath /tmp */
     char model[TINY_PATH], data[TINY_SETS][TINY_PATH];
     const char *sets[TINY_SETS];
+    char even[TINY_PATH]; /* data whose documents are a run each, with few and with many targets */
 } tiny_place;
 
 /* What a run told. */
