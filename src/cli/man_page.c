@@ -88,6 +88,7 @@ static void print_end(void) {
         "instead of the last)\n"
         ".TP\n.I $XDG_CACHE_HOME/r2lm/models\nmodels\n"
         ".TP\n.I $XDG_STATE_HOME/r2lm/history\nlines typed in r2lm chat\n"
+        ".TP\n.I $XDG_STATE_HOME/r2lm/runs.db\nthe list of training runs\n"
         ".SH EXIT STATUS\n.TP\n.B 0\nsuccess\n.TP\n.B 1\nfailure\n.TP\n.B 2\nwrong usage\n"
         ".TP\n.B 3\na model or file is missing or corrupt, or not supported\n.TP\n.B 4\nmemory "
         "or context is full\n"
