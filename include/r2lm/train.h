@@ -159,6 +159,9 @@ typedef struct {
     /* NULL, or the processes that train together: each adds batches of its own, and all take each
      * step at once.  Gradients are summed; moments are kept by parts. */
     r2_ranks *ranks;
+    /* With ranks: a routed expert lives on one of them alone, and rows travel to it; memory falls by what
+     * the others hold.  r2_trainer_add, _evaluate and _save are then called by all ranks at once. */
+    bool divides_experts;
 } r2_trainer_options;
 
 typedef struct {

@@ -275,6 +275,8 @@ const r2i_option r2i_option_table[] = {
       R2I_FOR_TRAIN, false, false },
     { "recompute", NULL, 0, R2I_OPTION_SWITCH, AT(recomputes), "0", 0, 0, NULL, NULL,
       "keep less and compute it twice: less memory, slower", R2I_FOR_TRAIN, true, false },
+    { "expert-parallel", NULL, 0, R2I_OPTION_SWITCH, AT(divides_experts), "0", 0, 0, NULL, NULL,
+      "under mpirun: each expert in one process only", R2I_FOR_TRAIN, true, false },
     { "type", NULL, 0, R2I_OPTION_CHOICE, AT(type), "bf16", 0, 0, "f32|bf16", "TYPE",
       "element type of the saved weights", R2I_FOR_TRAIN, true, false },
     { "seed", NULL, 0, R2I_OPTION_SEED, AT(seed), "1", 0, 9007199254740991.0, NULL, "N",

@@ -94,7 +94,7 @@ typedef struct {
     double wall_s, cpu_s, memory_mib, disk_mib, output_mib;
     int32_t processes;
     bool checks, uses_landlock;
-    bool recomputes, is_resuming;
+    bool recomputes, divides_experts, is_resuming;
     int32_t checkpoint_every, keep_last, step;
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int64_t seed; /* -1: another one every time */

@@ -76,6 +76,7 @@ void r2i_train_options_read(r2_train_options *out, const r2i_options *o) {
                      .arithmetic =
                          strcmp(o->arithmetic, "f32") == 0 ? R2_ARITHMETIC_F32 : R2_ARITHMETIC_FAST,
                      .is_recomputing = o->recomputes,
+                     .divides_experts = o->divides_experts,
                      .optimizer =
                          strcmp(o->optimizer, "muon") == 0 ? R2_OPTIMIZER_MUON : R2_OPTIMIZER_ADAMW,
                      .lora = { .rank = o->lora_rank,

@@ -128,7 +128,8 @@ static r2_status create_parts(r2_engine *e, const r2_engine_options *o, r2_error
     R2I_TRY(r2i_pages_create(&e->pages, n_pages, e->cache.page_bytes, &e->arena, err));
     const r2i_forward_parts parts = { c,       &e->model->weights, &e->model->kernels,
                                       e->pool, &e->cache,          r2i_model_on_packed,
-                                      e->model };
+                                      e->model,
+                                      NULL };
     const r2i_forward_limits limits = { e->cap_rows, e->cap_logits, e->n_context,
                                         e->model->is_expanding };
     R2I_TRY(r2i_forward_create(&e->forward, &parts, &limits, &e->arena, err));

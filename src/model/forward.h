@@ -7,6 +7,7 @@
 #ifndef R2I_FORWARD_H
 #define R2I_FORWARD_H
 #include "base/arena.h"
+#include "model/expert_exchange.h"
 #include "model/lora.h"
 #include "model/saved.h"
 #include "model/weights.h"
@@ -75,6 +76,7 @@ typedef struct {
     void (*packed)(void *user, const r2i_matrix *m, int32_t first_row,
                    int32_t n_rows); /* r2i_linear_context */
     void *packed_user;
+    const r2i_expert_exchange *exchange; /* NULL: all experts are here */
 } r2i_forward_parts;
 
 /* Takes all scratch from `arena`.  The parts are borrowed.  R2_E_NOMEM. */

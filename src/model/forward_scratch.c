@@ -94,8 +94,14 @@ static void take_moe(r2i_taker *t, r2i_forward *f) {
     f->moe.first_tile = r2i_take(t, experts + 1, sizeof(int32_t));
     f->moe.is_kept = r2i_take(t, 3 * experts, sizeof(bool));
     take_prepared(t, &f->moe.x, expert_mask(f, false), rows * active, c->d_model);
-    take_prepared(t, &f->moe.inner, expert_mask(f, true), rows * active, c->d_expert);
     f->moe.y = r2i_take_floats(t, rows * active, (size_t)c->d_model);
+    size_t entries = rows * active;
+    if (f->parts.exchange != NULL) {
+        entries = (size_t)f->parts.exchange->cap_entries;
+        take_prepared(t, &f->moe.here.x, expert_mask(f, false), entries, c->d_model);
+        f->moe.here.y = r2i_take_floats(t, entries, (size_t)c->d_model);
+    }
+    take_prepared(t, &f->moe.inner, expert_mask(f, true), entries, c->d_expert);
 }
 
 static void take_expanded(r2i_taker *t, r2i_forward *f, const needs *need) {
@@ -152,8 +158,10 @@ static void take_workers(r2i_taker *t, r2i_forward *f, const needs *need, uint8_
                  d_q = r2i_max_size(cached_key_width(c), d_head),
                  d_out = r2i_max_size(cached_value_width(c), d_value);
     const size_t tile_cols = R2I_TILE_PANELS * R2I_PANEL_ROWS;
-    /* An expert can be chosen by every row once, so its tile never has more rows than the batch. */
-    const size_t rows = (size_t)f->limits.cap_rows;
+    /* An expert can be chosen by every row once, so its tile never has more rows than the batch; with
+     * an exchange than all that may come. */
+    const size_t rows = f->parts.exchange != NULL ? (size_t)f->parts.exchange->cap_entries
+                                                  : (size_t)f->limits.cap_rows;
     for (int32_t i = 0; i < f->n_workers && !t->has_failed; i++) {
         r2i_worker_scratch *w = &f->workers[i];
         w->panels = r2i_take(t, R2I_TILE_PANELS, need->panel_bytes);

@@ -36,6 +36,10 @@ typedef struct {
     r2i_prepared x;       /* [cap_entries]; a single row stays in f->input */
     r2i_prepared inner;   /* [cap_entries] of d_expert columns */
     float *y;             /* [cap_entries, d_model] */
+    struct {              /* rows that came to the experts here, with an exchange */
+        r2i_prepared x;
+        float *y;
+    } here;
 } r2i_moe_scratch;
 
 /* Latent attention. */

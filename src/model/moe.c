@@ -83,11 +83,16 @@ static int32_t find_expert(const r2i_forward *f, int32_t tile) {
     return e;
 }
 
+/* A single row goes to its experts from where it is. */
+static bool is_in_place(const r2i_forward *f) {
+    return f->batch.n_rows == 1 && f->parts.exchange == NULL;
+}
+
 static void run_expert_gated(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const expert_region *region = argument;
     r2i_forward *f = region->f;
     const int32_t n_experts = f->parts.config->n_experts;
-    const bool is_single = f->batch.n_rows == 1;
+    const bool is_single = is_in_place(f);
     int32_t e = find_expert(f, begin);
     for (int32_t tile = begin; tile < end; tile++) {
         while (tile >= f->moe.first_tile[e + 1])
@@ -199,7 +204,41 @@ static void route(expert_region *region) {
     r2i_pool_run(f->parts.pool, n_rows, GRAIN_ROWS, choose_experts, region);
     sort_entries(f);
     if (f->saved != NULL && f->saved->moe.scores != NULL) keep_routes(f, &f->saved->moe);
-    if (n_rows > 1) r2i_pool_run(f->parts.pool, n_rows, GRAIN_ROWS, copy_entries, region);
+    if (!is_in_place(f)) r2i_pool_run(f->parts.pool, n_rows, GRAIN_ROWS, copy_entries, region);
+}
+
+static void run_experts(expert_region *region) {
+    r2i_forward *f = region->f;
+    r2i_layer *layer = region->layer;
+    claim_all(f, layer->expert_gate, 0);
+    claim_all(f, layer->expert_up, 1);
+    run_region(region, layer->expert_gate, run_expert_gated);
+    publish_all(f, layer->expert_gate, 0);
+    publish_all(f, layer->expert_up, 1);
+    claim_all(f, layer->expert_down, 2);
+    run_region(region, layer->expert_down, run_expert_down);
+    publish_all(f, layer->expert_down, 2);
+}
+
+/* The experts compute with all rows that come to them, and give the results back. */
+static void run_experts_elsewhere(expert_region *region) {
+    r2i_forward *f = region->f;
+    const r2i_expert_exchange *exchange = f->parts.exchange;
+    const r2i_moe_scratch own = f->moe;
+    const int32_t *first_here = exchange->plan(exchange->user, own.first_entry);
+    for (int kind = 0; kind < 3; kind++) {
+        if ((region->mask >> kind & 1u) != 0)
+            exchange->give(exchange->user, own.x.rows[kind], own.x.stride[kind],
+                           own.here.x.rows[kind]);
+    }
+    /* Read alone while the experts run. */
+    f->moe.first_entry = (int32_t *)(uintptr_t)first_here;
+    f->moe.x = own.here.x;
+    f->moe.y = own.here.y;
+    run_experts(region);
+    f->moe = own;
+    exchange->take_back(exchange->user, own.here.y,
+                        (size_t)f->parts.config->d_model * sizeof *own.y, own.y);
 }
 
 void r2i_moe_run(r2i_forward *f, int32_t i) {
@@ -208,14 +247,10 @@ void r2i_moe_run(r2i_forward *f, int32_t i) {
                              r2i_matrix_act_mask(&layer->expert_gate[0]) |
                                  r2i_matrix_act_mask(&layer->expert_up[0]) };
     route(&region);
-    claim_all(f, layer->expert_gate, 0);
-    claim_all(f, layer->expert_up, 1);
-    run_region(&region, layer->expert_gate, run_expert_gated);
-    publish_all(f, layer->expert_gate, 0);
-    publish_all(f, layer->expert_up, 1);
-    claim_all(f, layer->expert_down, 2);
-    run_region(&region, layer->expert_down, run_expert_down);
-    publish_all(f, layer->expert_down, 2);
+    if (f->parts.exchange != NULL)
+        run_experts_elsewhere(&region);
+    else
+        run_experts(&region);
     r2i_pool_run(f->parts.pool, f->batch.n_rows, GRAIN_ROWS, add_results, f);
     if (f->parts.config->n_shared_experts > 0)
         r2i_mlp(f, &layer->shared_gate, &layer->shared_up, &layer->shared_down,

@@ -17,6 +17,7 @@ typedef struct {
     bool is_f32;         /* F32 throughout, as the parameters were made; otherwise BF16 products */
     bool is_recomputing; /* keep only each layer's input and compute the rest again */
     bool is_soft;        /* batches may have soft targets */
+    const r2i_expert_exchange *exchange; /* NULL: all experts are here */
 } r2i_backward_limits;
 
 /* Documents one after the other; each attends to itself alone. */

@@ -48,14 +48,15 @@ static void take_mlp_saved(r2i_taker *t, const r2i_backward *b, r2i_gated_saved 
     s->up = r2i_take(t, rows, r2i_act_row_bytes(R2I_ACT_BF16, b->config->d_ffn));
 }
 
-static void take_moe_saved(r2i_taker *t, const r2i_config *c, size_t rows, r2i_moe_saved *s) {
-    const size_t entries = rows * (size_t)c->n_active;
+static void take_moe_saved(r2i_taker *t, const r2i_backward *b, r2i_moe_saved *s) {
+    const r2i_config *c = b->config;
+    const size_t rows = (size_t)b->limits.cap_rows, entries = rows * (size_t)c->n_active;
     s->scores = take_floats(t, rows, c->n_experts);
     s->chosen = r2i_take(t, entries, sizeof(int32_t));
     s->weights = take_floats(t, entries, 1);
     s->entry_of = r2i_take(t, entries, sizeof(int32_t));
     s->first_entry = r2i_take(t, (size_t)c->n_experts + 1, sizeof(int32_t));
-    take_gated_saved(t, entries, c->d_expert, &s->experts);
+    take_gated_saved(t, (size_t)r2i_experts_cap(b), c->d_expert, &s->experts);
     if (c->n_shared_experts > 0)
         take_gated_saved(t, rows, c->n_shared_experts * c->d_expert, &s->shared);
 }
@@ -78,7 +79,7 @@ static void take_saved(r2i_taker *t, r2i_backward *b, int32_t n_layers) {
         shared.x_ffn = take_floats(t, rows, c->d_model);
         take_attention_saved(t, c, rows, &shared);
         if (has_ffn(c, n_layers, R2I_FFN_DENSE)) take_mlp_saved(t, b, &shared.mlp);
-        if (has_ffn(c, n_layers, R2I_FFN_MOE)) take_moe_saved(t, c, rows, &shared.moe);
+        if (has_ffn(c, n_layers, R2I_FFN_MOE)) take_moe_saved(t, b, &shared.moe);
     }
     for (int32_t i = 0; !t->has_failed && i < n_layers; i++) {
         r2i_layer_saved *s = &b->saved[i];
@@ -90,7 +91,7 @@ static void take_saved(r2i_taker *t, r2i_backward *b, int32_t n_layers) {
         s->x_ffn = take_floats(t, rows, c->d_model);
         take_attention_saved(t, c, rows, s);
         if (c->layers[i].ffn == R2I_FFN_MOE)
-            take_moe_saved(t, c, rows, &s->moe);
+            take_moe_saved(t, b, &s->moe);
         else
             take_mlp_saved(t, b, &s->mlp);
     }
@@ -230,7 +231,8 @@ static r2_status create_parts(r2i_backward *b, r2i_arena *arena, r2_error *err) 
                                       .weights = b->weights,
                                       .kernels = b->kernels,
                                       .pool = b->pool,
-                                      .cache = &b->pages.cache };
+                                      .cache = &b->pages.cache,
+                                      .exchange = b->limits.exchange };
     const r2i_forward_limits limits = { b->limits.cap_rows, b->limits.cap_logits,
                                         b->limits.cap_document, false };
     return r2i_forward_create(&b->forward, &parts, &limits, arena, err);

@@ -29,6 +29,11 @@ typedef struct {
     uint8_t *packed;       /* all matrices of a layer's experts, as panels of what dx sums over */
     uint8_t *operands[5];  /* of the sums over rows, as panels */
     r2i_expert_worker *workers; /* [n_threads] */
+    float *leaving;        /* [entries, d_model] own rows on their way to experts elsewhere, and: */
+    struct {               /* rows that came to the experts here; [cap] of backward_limits.exchange */
+        int32_t *row_of;   /* each its own */
+        float *x, *g_y, *g_x, *weight_of, *g_weights;
+    } here;
     float *g_scores;       /* [cap_rows, n_experts] before the score function */
     int64_t *counts;       /* [n_layers + n_mtp, n_experts] rows since the last balancing */
     float *fractions;      /* [n_runs, n_experts] f of the balance loss */
@@ -149,6 +154,8 @@ void r2i_gated_backward(r2i_backward *b, const r2i_matrix *gate, const r2i_matri
  * of the normed rows (b->moe.g_x), from b->g_x and b->normed. */
 void r2i_experts_backward(r2i_backward *b, const r2i_layer *layer, const r2i_moe_saved *saved);
 void r2i_experts_take(r2i_taker *t, r2i_backward *b);
+/* Most rows that the experts here are given. */
+int32_t r2i_experts_cap(const r2i_backward *b);
 /* inner, g_gate, g_up of n_rows rows from b->g_gate, which holds the gradient of inner. */
 void r2i_gated_rows_backward(r2i_backward *b, const r2i_gated_saved *saved, int32_t n_rows,
                              int32_t width);

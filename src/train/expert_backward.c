@@ -73,7 +73,7 @@ static int32_t operand_cols(const r2i_config *c, int operand) {
 /* An expert's panels have an even number of rows: all of them lie one behind the other, each expert's
  * from its first row plus its number on. */
 static size_t operand_bytes(const r2i_backward *b, int operand) {
-    const size_t entries = (size_t)b->limits.cap_rows * (size_t)b->config->n_active,
+    const size_t entries = (size_t)r2i_experts_cap(b),
                  row = panels_of(operand_cols(b->config, operand)) * R2I_PANEL_ROWS * element_of(b);
     return (entries + 2 * (size_t)b->config->n_experts) * row;
 }
@@ -90,6 +90,25 @@ static void take_worker(r2i_taker *t, const r2i_backward *b, r2i_expert_worker *
     w->turned = r2i_take(t, UNPAIRED_ROWS * stride_of(b, PIECE_STEPS), 1);
 }
 
+int32_t r2i_experts_cap(const r2i_backward *b) {
+    return b->limits.exchange != NULL ? b->limits.exchange->cap_entries
+                                      : b->limits.cap_rows * b->config->n_active;
+}
+
+static void take_here(r2i_taker *t, r2i_backward *b) {
+    const size_t cap = (size_t)r2i_experts_cap(b), d = (size_t)b->config->d_model;
+    b->moe.leaving =
+        r2i_take_floats(t, (size_t)b->limits.cap_rows * (size_t)b->config->n_active, d);
+    b->moe.here.row_of = r2i_take(t, cap, sizeof(int32_t));
+    b->moe.here.x = r2i_take_floats(t, cap, d);
+    b->moe.here.g_y = r2i_take_floats(t, cap, d);
+    b->moe.here.g_x = r2i_take_floats(t, cap, d);
+    b->moe.here.weight_of = r2i_take_floats(t, cap, 1);
+    b->moe.here.g_weights = r2i_take_floats(t, cap, 1);
+    for (size_t i = 0; !t->has_failed && i < cap; i++)
+        b->moe.here.row_of[i] = (int32_t)i;
+}
+
 void r2i_experts_take(r2i_taker *t, r2i_backward *b) {
     const r2i_config *c = b->config;
     const size_t rows = (size_t)b->limits.cap_rows, entries = rows * (size_t)c->n_active,
@@ -98,6 +117,7 @@ void r2i_experts_take(r2i_taker *t, r2i_backward *b) {
     b->moe.g_weights = r2i_take_floats(t, entries, 1);
     b->moe.weight_of = r2i_take_floats(t, entries, 1);
     b->moe.g_x = r2i_take_floats(t, entries, (size_t)c->d_model);
+    if (b->limits.exchange != NULL) take_here(t, b);
     b->moe.first_item = r2i_take(t, (size_t)c->n_experts + 1, sizeof(int32_t));
     b->moe.packed = r2i_take(t, (size_t)c->n_experts * packed_bytes(b), 1);
     for (int i = 0; b->parameters->lora == NULL && i < N_OPERANDS; i++)
@@ -368,13 +388,73 @@ static void plan_blocks(r2i_backward *b, const r2i_moe_saved *saved) {
             b->moe.first_item[e] + r2i_div_up_i32(rows_of(saved, e), BLOCK_ROWS);
 }
 
-void r2i_experts_backward(r2i_backward *b, const r2i_layer *layer, const r2i_moe_saved *saved) {
+static void run_experts(r2i_backward *b, const r2i_layer *layer, const r2i_moe_saved *saved) {
     const r2i_config *c = b->config;
     const int32_t n_sums = c->n_experts * (tiles_of(c->d_model) + tiles_of(c->d_expert));
     expert_region region = { b, layer, saved };
-    find_entries(b, saved);
     plan_blocks(b, saved);
     r2i_pool_run(b->pool, c->n_experts, 1, pack_expert, &region);
     r2i_pool_run(b->pool, b->moe.first_item[c->n_experts], 1, run_blocks, &region);
     if (b->parameters->lora == NULL) r2i_pool_run(b->pool, n_sums, 1, run_sums, &region);
+}
+
+/* ---- experts elsewhere ---- */
+
+typedef struct {
+    const r2i_backward *b;
+    const float *rows;
+} leaving_region;
+
+static void gather_leaving(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const leaving_region *region = argument;
+    const r2i_backward *b = region->b;
+    const size_t d = (size_t)b->config->d_model;
+    (void)worker;
+    for (size_t entry = (size_t)begin; entry < (size_t)end; entry++)
+        memcpy(b->moe.leaving + entry * d, region->rows + (size_t)b->moe.row_of[entry] * d,
+               d * sizeof(float));
+}
+
+/* Rows [n_rows, d_model] go to their experts, in the experts' order. */
+static void give_rows(r2i_backward *b, const float *rows, float *here) {
+    leaving_region region = { b, rows };
+    const r2i_expert_exchange *exchange = b->limits.exchange;
+    r2i_pool_run(b->pool, b->batch.n_rows * b->config->n_active, 16, gather_leaving, &region);
+    exchange->give(exchange->user, b->moe.leaving, (size_t)b->config->d_model * sizeof(float),
+                   here);
+}
+
+/* With the rows that came here in place of the own ones. */
+static void run_experts_elsewhere(r2i_backward *b, const r2i_layer *layer,
+                                  const r2i_moe_saved *saved) {
+    const r2i_expert_exchange *exchange = b->limits.exchange;
+    const r2i_moe_backward_scratch own = b->moe;
+    float *normed = b->normed, *g_x = b->g_x;
+    r2i_moe_saved came = *saved;
+    /* Read alone while the experts run. */
+    came.first_entry = (int32_t *)(uintptr_t)exchange->plan(exchange->user, saved->first_entry);
+    give_rows(b, b->normed, own.here.x);
+    give_rows(b, b->g_x, own.here.g_y);
+    exchange->give(exchange->user, own.weight_of, sizeof(float), own.here.weight_of);
+    b->normed = own.here.x;
+    b->g_x = own.here.g_y;
+    b->moe.row_of = own.here.row_of;
+    b->moe.weight_of = own.here.weight_of;
+    b->moe.g_x = own.here.g_x;
+    b->moe.g_weights = own.here.g_weights;
+    run_experts(b, layer, &came);
+    b->moe = own;
+    b->normed = normed;
+    b->g_x = g_x;
+    exchange->take_back(exchange->user, own.here.g_x, (size_t)b->config->d_model * sizeof(float),
+                        own.g_x);
+    exchange->take_back(exchange->user, own.here.g_weights, sizeof(float), own.g_weights);
+}
+
+void r2i_experts_backward(r2i_backward *b, const r2i_layer *layer, const r2i_moe_saved *saved) {
+    find_entries(b, saved);
+    if (b->limits.exchange != NULL)
+        run_experts_elsewhere(b, layer, saved);
+    else
+        run_experts(b, layer, saved);
 }

@@ -146,6 +146,7 @@ static void add_module(void *user, const char *name, r2i_role role, int32_t laye
                                     .n_cols = n_cols,
                                     .is_hidden = true,
                                     .layer = layer >= 0 ? layer : p->config->n_layers,
+                                    .expert = -1,
                                     .first = p->n_values };
             (void)snprintf(out->name, sizeof out->name, "base_model.model.%.62s.lora_%s.weight",
                            name, half == 0 ? "A" : "B");

@@ -18,6 +18,7 @@ typedef struct {
     int32_t n;
     int32_t layer;
     bool is_copying;
+    int32_t first_expert, end_expert; /* that are copied */
 } builder;
 
 static bool is_counting(const builder *b) {
@@ -41,6 +42,7 @@ static float *add(builder *b, r2i_role role, bool is_bias, int32_t expert, int32
                                          role != R2I_ROLE_EMBEDDING && role != R2I_ROLE_OUTPUT &&
                                          role != R2I_ROLE_ROUTER,
                             .layer = b->layer,
+                            .expert = is_bias ? -1 : expert,
                             .first = first };
     if (is_bias)
         r2i_role_bias_name(out->name, R2I_NAMES_HF, role, b->layer);
@@ -82,7 +84,8 @@ static void read_rows(const r2i_kernels *kernels, const r2i_matrix *m, float *ou
 static void add_matrix(builder *b, r2i_role role, int32_t expert, r2i_matrix *m) {
     float *values = add(b, role, false, expert, m->n_rows, m->n_cols);
     if (values != NULL) {
-        if (b->is_copying) read_rows(b->kernels, m, values);
+        const bool is_here = expert < 0 || (expert >= b->first_expert && expert < b->end_expert);
+        if (b->is_copying && is_here) read_rows(b->kernels, m, values);
         point_at(b, m, values, m->n_rows, m->n_cols,
                  role == R2I_ROLE_ROUTER ? R2I_TYPE_F32 : b->layout);
     }
@@ -226,11 +229,21 @@ static void add_all(builder *b) {
 r2_status r2i_parameters_create(r2i_parameters *out, const r2i_config *config, r2i_weights *weights,
                                 const r2i_kernels *kernels, bool is_f32, bool is_copying,
                                 r2i_arena *arena, r2_error *err) {
+    return r2i_parameters_create_part(out, config, weights, kernels, is_f32, is_copying, 0,
+                                      config->n_experts, arena, err);
+}
+
+r2_status r2i_parameters_create_part(r2i_parameters *out, const r2i_config *config,
+                                     r2i_weights *weights, const r2i_kernels *kernels, bool is_f32,
+                                     bool is_copying, int32_t first_expert, int32_t end_expert,
+                                     r2i_arena *arena, r2_error *err) {
     *out = (r2i_parameters){ .config = config, .weights = weights };
     const size_t n_layers = (size_t)(config->n_layers + (weights->has_mtp ? 1 : 0));
     builder b = { .p = out,
                   .kernels = kernels,
                   .is_copying = is_copying,
+                  .first_expert = first_expert,
+                  .end_expert = end_expert,
                   .layout = is_f32 || kernels->matmul[R2I_TYPE_BF16] == NULL ? R2I_TYPE_F32
                                                                              : R2I_TYPE_BF16 };
     add_all(&b);

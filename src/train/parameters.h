@@ -21,6 +21,7 @@ typedef struct {
     bool is_fixed;                    /* no gradient: the routers' score bias */
     bool is_hidden; /* a matrix between hidden states: not embedding, head, router */
     int32_t layer;  /* -1: embedding; n_layers: behind the last one */
+    int32_t expert; /* of a routed expert; -1: of none */
     size_t first;   /* its place in values and gradients; a multiple of 16 */
 } r2i_parameter;
 
@@ -33,8 +34,9 @@ typedef struct {
     float *turned;    /* transposes of the heads' expand_k, that the model's absorb_k are made of */
     const r2i_config *config;
     r2i_weights *weights;
-    int32_t first_layer;       /* below it nothing is trained */
-    r2i_lora_parameters *lora; /* low-rank pairs alone are trained (lora_parameters.h); otherwise NULL */
+    int32_t first_layer; /* below it nothing is trained */
+    r2i_lora_parameters
+        *lora; /* low-rank pairs alone are trained (lora_parameters.h); otherwise NULL */
 } r2i_parameters;
 
 /* Takes the model's weights over; they point into `arena` from then on.  Without is_copying (a plan) the
@@ -44,6 +46,13 @@ R2_CHECKED r2_status r2i_parameters_create(r2i_parameters *out, const r2i_config
                                            r2i_weights *weights, const r2i_kernels *kernels,
                                            bool is_f32, bool is_copying, r2i_arena *arena,
                                            r2_error *err);
+/* The same with the routed experts [first_expert, end_expert) of each layer alone: values of others have
+ * their places, but are zeros that nothing touches. */
+R2_CHECKED r2_status r2i_parameters_create_part(r2i_parameters *out, const r2i_config *config,
+                                                r2i_weights *weights, const r2i_kernels *kernels,
+                                                bool is_f32, bool is_copying, int32_t first_expert,
+                                                int32_t end_expert, r2i_arena *arena,
+                                                r2_error *err);
 /* After `values` has changed: remakes what is kept of them in another form. */
 void r2i_parameters_refresh(r2i_parameters *parameters);
 /* Where the gradient of a value goes; NULL for numbers that are not trained. */

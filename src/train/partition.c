@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
+#include "train/expert_ranks.h"
 
 enum {
     ALIGN_FLOATS = 16,
@@ -63,6 +64,21 @@ static void own(const builder *b, int32_t i, size_t begin, size_t end, int32_t o
     b->out->own_end[i] = end;
 }
 
+static bool is_own_expert(const r2i_partition *p, const r2i_parameter *one) {
+    return p->has_own_experts && one->expert >= 0;
+}
+
+/* An expert is stepped where it lives, and nobody else needs it. */
+static void leave_expert(const builder *b, int32_t i) {
+    const r2i_parameter *p = &b->p->list[i];
+    own(b, i, 0, r2i_parameter_size(p),
+        r2i_expert_owner(b->p->config->n_experts, p->expert, b->out->n_ranks));
+}
+
+bool r2i_partition_has_values(const r2i_partition *p, const r2i_parameters *parameters, int32_t i) {
+    return !is_own_expert(p, &parameters->list[i]) || p->own_begin[i] < p->own_end[i];
+}
+
 static void deal_whole(builder *b, int32_t i, int32_t first_of_bucket) {
     const r2i_parameter *p = &b->p->list[i];
     const int32_t owner = least_busy(b);
@@ -92,11 +108,16 @@ static void add_bucket(builder *b, int32_t begin, int32_t end) {
     size_t n_all = 0, at = 0;
     for (int32_t i = begin; i < end; i++) {
         const r2i_parameter *p = &b->p->list[i];
-        if (!p->is_fixed && !is_dealt_whole(b, p)) n_all += r2i_parameter_size(p);
+        if (!p->is_fixed && !is_dealt_whole(b, p) && !is_own_expert(b->out, p))
+            n_all += r2i_parameter_size(p);
     }
     for (int32_t i = begin; i < end; i++) {
         const r2i_parameter *p = &b->p->list[i];
         if (p->is_fixed) continue;
+        if (is_own_expert(b->out, p)) {
+            leave_expert(b, i);
+            continue;
+        }
         if (is_dealt_whole(b, p)) {
             deal_whole(b, i, first_of_bucket);
             continue;
@@ -124,12 +145,14 @@ static void add_all(builder *b) {
     if (!b->is_counting) out->first_span[out->n_buckets] = out->n_spans;
 }
 
-r2_status r2i_partition_create(r2i_partition *out, const r2i_parameters *parameters, int32_t rank,
-                               int32_t n_ranks, bool is_whole, r2i_arena *arena, r2_error *err) {
+r2_status r2i_partition_create(r2i_partition *out, const r2i_parameters *parameters,
+                               const r2i_partition_rules *rules, r2i_arena *arena, r2_error *err) {
+    const int32_t n_ranks = rules->n_ranks;
     r2i_taker t = { arena, false };
-    builder b = { .out = out, .p = parameters, .is_whole = is_whole, .is_counting = true };
+    builder b = { .out = out, .p = parameters, .is_whole = rules->is_whole, .is_counting = true };
     *out = (r2i_partition){ .n_ranks = n_ranks,
-                            .rank = rank,
+                            .rank = rules->rank,
+                            .has_own_experts = rules->has_own_experts,
                             .n_buckets = r2i_bucket_of(parameters->config->n_layers) + 1 };
     b.work = r2i_take(&t, (size_t)n_ranks, sizeof *b.work);
     out->own_begin = r2i_take(&t, (size_t)parameters->n, sizeof *out->own_begin);

@@ -20,15 +20,26 @@ typedef struct {
     int32_t n_ranks, rank;
     r2i_span *spans; /* [n_spans] in order of `first`; numbers without a gradient are in none */
     int32_t n_spans;
-    int32_t *first_span;         /* [n_buckets + 1] */
-    int32_t n_buckets;           /* 2 + layers, a prediction module's not counted */
+    int32_t *first_span;  /* [n_buckets + 1] */
+    int32_t n_buckets;    /* 2 + layers, a prediction module's not counted */
+    bool has_own_experts; /* a routed expert is stepped where it lives, and its values stay there */
     size_t *own_begin, *own_end; /* [parameters] the part of a parameter that this rank steps */
 } r2i_partition;
 
-/* is_whole: hidden matrices are not divided.  R2_E_NOMEM. */
+/* What decides the division. */
+typedef struct {
+    int32_t rank, n_ranks;
+    bool is_whole;        /* hidden matrices are not divided */
+    bool has_own_experts; /* as r2i_first_expert divides them (expert_ranks.h) */
+} r2i_partition_rules;
+
+/* R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_partition_create(r2i_partition *out, const r2i_parameters *parameters,
-                                          int32_t rank, int32_t n_ranks, bool is_whole,
-                                          r2i_arena *arena, r2_error *err);
+                                          const r2i_partition_rules *rules, r2i_arena *arena,
+                                          r2_error *err);
+/* Values of other ranks' experts are not here. */
+bool r2i_partition_has_values(const r2i_partition *partition, const r2i_parameters *parameters,
+                              int32_t i);
 /* The bucket of a layer; -1: of the embedding, n_layers: of what lies behind the last one. */
 static inline int32_t r2i_bucket_of(int32_t layer) {
     return layer + 1;

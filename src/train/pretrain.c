@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/failure.h"
 #include "model/model.h"
@@ -61,6 +62,9 @@ static r2_status check_options(const r2_train_options *o, r2_error *err) {
     if (o->n_steps < 1)
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected at least one step, found %d",
                         o->n_steps);
+    if (o->trainer.divides_experts && o->distill != NULL)
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "training: a teacher and experts divided among ranks do not go together");
     if (o->n_data < 1 || o->n_data > R2I_MAX_SOURCES)
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected 1 to %d folders of data, found %d",
                         R2I_MAX_SOURCES, o->n_data);
@@ -175,12 +179,31 @@ static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale
     return R2_OK;
 }
 
+/* With divided experts the ranks make their passes together: n_made of n_most that one of them makes. */
+static r2_status make_rest(train_run *r, int32_t n_made, int32_t n_most, bool is_training) {
+    const float mtp = is_training ? (float)r->o->mtp_weight : 1; /* as r2_trainer_evaluate has it */
+    if (!r2i_trainer_divides_experts(r->trainer)) return R2_OK;
+    for (; n_made < n_most; n_made++)
+        R2I_TRY(r2i_trainer_pass_nothing(r->trainer, mtp, is_training, r->err));
+    return R2_OK;
+}
+
+static int32_t passes_of(const train_run *r, const r2i_batch_data *data) {
+    return r2i_div_up_i32(data->n_runs, r2i_trainer_documents(r->trainer));
+}
+
+/* Batch i is the last one of a round, in which every rank has one. */
+static bool is_round_over(const train_run *r, int32_t i) {
+    return (i + 1) % r2_ranks_count(r->o->trainer.ranks) == 0;
+}
+
 static r2_status validate(train_run *r) {
     r2_ranks *ranks = r->o->trainer.ranks;
     r2i_data_stream *stream;
     r2_status status = R2_OK;
     double loss = 0;
     int64_t n_targets = 0, n_bytes = 0;
+    int32_t n_made = 0, n_most = 0; /* passes since the last round */
     R2I_TRY(open_stream(r, R2I_SPLIT_VALIDATION, 1, NULL, &stream));
     if (stream == NULL) return R2_OK;
     for (int32_t i = 0;
@@ -190,9 +213,18 @@ static r2_status validate(train_run *r) {
         if (data->n_tokens == 0) break;
         n_targets += data->n_targets;
         n_bytes += r2i_target_bytes(r2i_trainer_model(r->trainer), data->targets, data->n_tokens);
-        if (r2i_run_is_mine(ranks, i)) status = run_batch(r, data, 0, false, &sum);
+        n_most = r2i_max_i32(n_most, passes_of(r, data));
+        if (r2i_run_is_mine(ranks, i)) {
+            n_made = passes_of(r, data);
+            status = run_batch(r, data, 0, false, &sum);
+        }
         loss += sum.loss;
+        if (status == R2_OK && is_round_over(r, i)) {
+            status = make_rest(r, n_made, n_most, false);
+            n_made = n_most = 0;
+        }
     }
+    if (status == R2_OK) status = make_rest(r, n_made, n_most, false);
     r2i_data_stream_close(stream);
     R2I_TRY(r2_ranks_agree(ranks, status, r->err));
     R2I_TRY(r2i_run_sum(ranks, &loss, 1, r->err));
@@ -230,12 +262,20 @@ static r2_status run_batches(train_run *r, step_losses *losses) {
     const int32_t n_batches = batches_of(r);
     const r2_ranks *ranks = r->o->trainer.ranks;
     const double n_targets = (double)take_batches(r);
+    const bool is_together = r2i_trainer_divides_experts(r->trainer);
+    int32_t n_made = 0, n_most = 0; /* passes since the last round */
     for (int32_t i = 0; i < n_batches; i++) {
         const r2i_batch_data *data = r->batches[i];
-        const bool is_last = i + r2_ranks_count(ranks) >= n_batches;
+        const bool is_last = i + r2_ranks_count(ranks) >= n_batches && !is_together;
         const bool is_mine = r2i_run_is_mine(ranks, i);
         r2_training_loss sum = { 0 };
+        if (i > 0 && is_round_over(r, i - 1)) {
+            R2I_TRY(make_rest(r, n_made, n_most, true));
+            n_made = n_most = 0;
+        }
+        if (data->n_targets > 0) n_most = r2i_max_i32(n_most, passes_of(r, data));
         if (data->n_targets == 0 || !is_mine) continue;
+        n_made = passes_of(r, data);
         const double share = data->n_targets / n_targets;
         if (r->distill != NULL) R2I_TRY(r2i_distill_choose(r->distill, &data, r->err));
         if (data->n_targets == 0) continue;
@@ -245,7 +285,7 @@ static r2_status run_batches(train_run *r, step_losses *losses) {
         losses->soft += sum.soft_loss * scale;
         losses->module += sum.mtp_loss * scale;
     }
-    return R2_OK;
+    return make_rest(r, n_made, n_most, true);
 }
 
 /* The losses of all ranks, or what failed on one of them. */
@@ -333,7 +373,7 @@ static r2_status open_all(train_run *r) {
 static r2_status save(train_run *r) {
     r2_ranks *ranks = r->o->trainer.ranks;
     r2_status status = R2_OK;
-    if (r2_ranks_index(ranks) == 0)
+    if (r2_ranks_index(ranks) == 0 || r2i_trainer_divides_experts(r->trainer))
         status = r2i_run_output_write(r->o, r->trainer, r->err);
     return r2_ranks_agree(ranks, status, r->err);
 }

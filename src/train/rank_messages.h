@@ -13,7 +13,13 @@
 #include "train/ranks_plugin.h"
 
 /* Tags of messages; of numbered ones the first. */
-enum { R2I_TAG_GATHER = 1, R2I_TAG_NUMBERED = 16, R2I_MOST_MESSAGE_BYTES = 1 << 30 };
+enum {
+    R2I_TAG_GATHER = 1,
+    R2I_TAG_EXPERTS,
+    R2I_TAG_LENDING,
+    R2I_TAG_NUMBERED = 16,
+    R2I_MOST_MESSAGE_BYTES = 1 << 30
+};
 
 typedef struct {
     r2i_ranks_request request;

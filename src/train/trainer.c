@@ -14,7 +14,9 @@
 #include "r2lm/train.h"
 #include "train/adapter_write.h"
 #include "train/backward.h"
+#include "train/expert_ranks.h"
 #include "train/gradient_exchange.h"
+#include "train/lent_values.h"
 #include "train/lora_parameters.h"
 #include "train/muon.h"
 #include "train/soft_targets.h"
@@ -35,9 +37,11 @@ struct r2_trainer {
     r2_ranks *ranks; /* NULL: alone; otherwise with the next three */
     r2i_partition partition;
     r2i_exchange exchange;
-    int64_t *counts;  /* [n_ranks, n] rows of experts */
-    int32_t *targets; /* [cap_rows], -1 replaced */
-    float *weights;   /* [cap_rows] */
+    r2i_expert_ranks experts; /* of a partition with own experts */
+    r2i_lent_values lent;     /* while the model is written */
+    int64_t *counts;          /* [n_ranks, n] rows of experts */
+    int32_t *targets;         /* [cap_rows], -1 replaced */
+    float *weights;           /* [cap_rows] */
     size_t masters_bytes, gradients_bytes, moments_bytes, activations_bytes;
     char path[PATH_BYTES];
 };
@@ -80,10 +84,34 @@ static r2_status divide_work(r2_trainer *t, const r2_trainer_options *o, r2_erro
     const int32_t n = r2_ranks_count(o->ranks);
     if (n == 1) return R2_OK;
     t->ranks = o->ranks;
-    R2I_TRY(r2i_partition_create(&t->partition, &t->parameters, r2_ranks_index(o->ranks), n,
-                                 o->optimizer == R2_OPTIMIZER_MUON, arena, err));
-    return r2i_exchange_create(&t->exchange, t->ranks, &t->parameters, &t->partition, t->pool,
-                               arena, err);
+    const r2i_partition_rules rules = { r2_ranks_index(o->ranks), n,
+                                        o->optimizer == R2_OPTIMIZER_MUON, o->divides_experts };
+    R2I_TRY(r2i_partition_create(&t->partition, &t->parameters, &rules, arena, err));
+    R2I_TRY(r2i_exchange_create(&t->exchange, t->ranks, &t->parameters, &t->partition, t->pool,
+                                arena, err));
+    if (!o->divides_experts) return R2_OK;
+    const r2i_config *c = &t->model->config;
+    R2I_TRY(r2i_expert_ranks_create(&t->experts, t->ranks, c->n_experts, c->n_active,
+                                    t->limits.cap_rows, (size_t)c->d_model * sizeof(float), arena,
+                                    err));
+    t->limits.exchange = &t->experts.calls;
+    return R2_OK;
+}
+
+/* Which experts live here: [*first, *end). */
+static r2_status divide_experts(const r2_trainer *t, const r2_trainer_options *o, int32_t *first,
+                                int32_t *end, r2_error *err) {
+    const int32_t n_experts = t->model->config.n_experts, n = r2_ranks_count(o->ranks),
+                  rank = r2_ranks_index(o->ranks);
+    const bool is_divided = o->divides_experts && n > 1;
+    *first = is_divided ? r2i_first_expert(n_experts, rank, n) : 0;
+    *end = is_divided ? r2i_first_expert(n_experts, rank + 1, n) : n_experts;
+    if (o->divides_experts && n_experts == 0)
+        return r2i_fail(err, R2_E_ARGUMENT, "%.150s: expected experts to divide, found none",
+                        t->path);
+    if (is_divided && o->lora.rank > 0)
+        return r2i_fail(err, R2_E_UNSUPPORTED, "adapters are trained with all experts everywhere");
+    return R2_OK;
 }
 
 /* Gradients of a layer leave for their owners as soon as its backward pass is over. */
@@ -112,9 +140,12 @@ static r2_status create_parameters(r2_trainer *t, const r2_trainer_options *o, b
                                    r2_error *err) {
     r2_model *m = t->model;
     const r2_lora_options *lora = &o->lora;
+    int32_t first_expert, end_expert;
+    R2I_TRY(divide_experts(t, o, &first_expert, &end_expert, err));
     if (lora->rank == 0)
-        return r2i_parameters_create(&t->parameters, &m->config, &m->weights, &m->kernels,
-                                     m->is_f32, is_copying, &m->arena, err);
+        return r2i_parameters_create_part(&t->parameters, &m->config, &m->weights, &m->kernels,
+                                          m->is_f32, is_copying, first_expert, end_expert,
+                                          &m->arena, err);
     const r2i_lora_rules rules = { .rank = lora->rank,
                                    .alpha =
                                        lora->alpha != 0 ? lora->alpha : (float)(2 * lora->rank),
@@ -262,8 +293,36 @@ uint64_t r2i_trainer_hash_layout(const r2_trainer *t) {
 }
 
 uint64_t r2i_trainer_hash_values(const r2_trainer *t) {
-    return r2i_hash_bytes(R2I_HASH_SEED, t->parameters.values,
-                          t->parameters.n_values * sizeof *t->parameters.values);
+    uint64_t hash = R2I_HASH_SEED;
+    for (int32_t i = 0; i < t->parameters.n; i++) {
+        const r2i_parameter *p = &t->parameters.list[i];
+        if (t->ranks != NULL && t->partition.has_own_experts && p->expert >= 0) continue;
+        hash = r2i_hash_bytes(hash, t->parameters.values + p->first,
+                              r2i_parameter_size(p) * sizeof *t->parameters.values);
+    }
+    return hash;
+}
+
+bool r2i_trainer_divides_experts(const r2_trainer *t) {
+    return t->ranks != NULL && t->partition.has_own_experts;
+}
+
+r2_status r2i_trainer_pass_nothing(r2_trainer *t, float mtp_weight, bool is_training,
+                                   r2_error *err) {
+    static const r2_token tokens[2] = { 0, 0 }, targets[2] = { -1, -1 };
+    static const int32_t length = 2;
+    const r2_training_batch batch = {
+        .tokens = tokens, .targets = targets, .n_tokens = 2, .lengths = &length, .n_documents = 1
+    };
+    const r2_loss_weights weights = { .scale = 1, .mtp = mtp_weight };
+    r2_training_loss loss;
+    int32_t n;
+    int64_t *counts = r2i_backward_counts(t->backward, &n);
+    if (n > 0) memcpy(t->counts, counts, (size_t)n * sizeof *counts);
+    const r2_status status = is_training ? r2_trainer_add(t, &batch, &weights, &loss, err)
+                                         : r2_trainer_evaluate(t, &batch, &loss, err);
+    if (n > 0) memcpy(counts, t->counts, (size_t)n * sizeof *counts);
+    return status;
 }
 
 /* ---- batches ---- */
@@ -423,10 +482,15 @@ static void describe_parameter(void *user, int32_t i, r2i_made_tensor *out) {
 }
 
 static void copy_row(void *user, int32_t i, int64_t r, float *row) {
-    const r2_trainer *t = user;
+    r2_trainer *t = user;
     const r2i_parameter *p = &t->parameters.list[i];
-    memcpy(row, t->parameters.values + p->first + (size_t)r * (size_t)p->n_cols,
+    memcpy(row, r2i_lent_values_of(&t->lent, i) + (size_t)r * (size_t)p->n_cols,
            (size_t)p->n_cols * sizeof *row);
+}
+
+static r2_status check_rows(void *user, r2_error *err) {
+    const r2_trainer *t = user;
+    return r2i_ranks_check(t->ranks, err);
 }
 
 /* `source`: the folder that configuration and tokenizer are copied from. */
@@ -440,6 +504,7 @@ static r2_status save_with(r2_trainer *trainer, const char *source, const char *
                                        .n = trainer->parameters.n,
                                        .describe = describe_parameter,
                                        .make_row = copy_row,
+                                       .check = check_rows,
                                        .user = trainer };
     return r2i_weights_folder_write(&files, err);
 }
@@ -469,9 +534,18 @@ r2_status r2_trainer_save(r2_trainer *trainer, const char *out, bool is_f32, boo
         return r2i_fail(err, R2_E_UNSUPPORTED,
                         "%.150s: an adapter is trained, the model stays as it is: save the adapter",
                         trainer->path);
-    if (!trainer->model->has_folder)
-        return save_beside_converted(trainer, out, is_f32, is_forced, err);
-    return save_with(trainer, trainer->path, out, is_f32, is_forced, err);
+    if (r2i_trainer_divides_experts(trainer) && trainer->partition.rank > 0) {
+        r2i_lend_values(trainer->ranks, &trainer->parameters);
+        return r2i_ranks_check(trainer->ranks, err);
+    }
+    R2I_TRY(r2i_lent_values_open(&trainer->lent, trainer->ranks, &trainer->parameters,
+                                 &trainer->partition, &trainer->model->heap, err));
+    const r2_status status =
+        trainer->model->has_folder
+            ? save_with(trainer, trainer->path, out, is_f32, is_forced, err)
+            : save_beside_converted(trainer, out, is_f32, is_forced, err);
+    r2i_lent_values_close(&trainer->lent);
+    return status;
 }
 
 r2_status r2_trainer_save_adapter(r2_trainer *trainer, const char *out, bool is_forced,

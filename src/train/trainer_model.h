@@ -27,6 +27,11 @@ uint64_t r2i_trainer_hash_layout(const r2_trainer *trainer);
 uint64_t r2i_trainer_hash_values(const r2_trainer *trainer);
 /* NULL: it trains the model's own numbers. */
 const r2i_lora_parameters *r2i_trainer_lora(const r2_trainer *trainer);
+/* With divided experts all ranks make passes together: who has no batch left makes an empty one.  It
+ * changes nothing. */
+bool r2i_trainer_divides_experts(const r2_trainer *trainer);
+R2_CHECKED r2_status r2i_trainer_pass_nothing(r2_trainer *trainer, float mtp_weight,
+                                              bool is_training, r2_error *err);
 /* Most documents of a batch. */
 int32_t r2i_trainer_documents(const r2_trainer *trainer);
 /* Its parameters and moments, whichever optimizer. */

@@ -81,6 +81,7 @@ r2_status r2i_trainer_restore(r2i_adamw *a, const r2i_state *state, r2_error *er
     for (int32_t i = 0; i < p->n; i++) {
         char name[NAME_BYTES];
         const size_t n = r2i_parameter_size(&p->list[i]);
+        if (a->partition != NULL && !r2i_partition_has_values(a->partition, p, i)) continue;
         set_name(name, 0, &p->list[i]);
         R2I_TRY(r2i_state_read(state, name, 0, n, n, p->values + p->list[i].first, err));
         R2I_TRY(restore_moments(a, state, i, err));

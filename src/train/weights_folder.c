@@ -132,6 +132,7 @@ r2_status r2i_weights_folder_write(const r2i_weights_folder *f, r2_error *err) {
     const char *to = r2i_atomic_folder_path(folder);
     r2_status status = write_files(f, to, err);
     if (status == R2_OK) status = write_weights(f, to, err);
+    if (status == R2_OK && f->check != NULL) status = f->check(f->user, err);
     if (status == R2_OK) return r2i_atomic_folder_commit(folder, err);
     r2i_atomic_folder_abandon(folder);
     return status;

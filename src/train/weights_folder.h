@@ -27,6 +27,8 @@ typedef struct {
     /* Tensor i, and row r of it as F32 [n_cols]. */
     void (*describe)(void *user, int32_t i, r2i_made_tensor *tensor);
     void (*make_row)(void *user, int32_t i, int64_t r, float *row);
+    /* Were all rows what they should be?  NULL: they were. */
+    r2_status (*check)(void *user, r2_error *err);
     void *user;
 } r2i_weights_folder;
 

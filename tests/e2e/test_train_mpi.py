@@ -1,5 +1,5 @@
 """mpirun r2lm train from outside: several processes learn what one does, the same every time, and end together when one cannot go on."""
-import json, os, shutil, signal, subprocess, time
+import json, os, shutil, signal, struct, subprocess, time
 import pytest
 from cli_client import DATA, NUMBERS, OK, PROGRAM, SOURCE, USAGE, here, home, one_line, r2lm   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts
@@ -176,3 +176,42 @@ def test_a_signal_to_one_rank_stops_all_and_saves():
     assert run.wait(timeout=60) == 0, open("said.txt").read()
     r2lm("verify", "run/model")
     mpirun(2, *pretrain(model, "run", "--steps", len(metrics("run")) + 1, "--resume"))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_experts_divided_among_ranks(optimizer):
+    model = moe_model()
+    texts(model)
+    # Five batches of a step: not all ranks have as many.
+    flags = ["--accumulate", 5, "--lr", 0.003, "--warmup", 1, "--validate-every", 2, "--optimizer", optimizer, "--mtp-weight", 0.3, "--balance-rate", 0.001,
+             "--balance", 0.001, "--checkpoint-every", 2]
+    r2lm(*pretrain(model, "one", *flags, "--steps", 4))
+    mpirun(2, *pretrain(model, "two", *flags, "--steps", 4, "--expert-parallel"))
+    assert_same_numbers("one", "two")
+    mpirun(2, *pretrain(model, "again", *flags, "--steps", 4, "--expert-parallel", "-t", 2, "--recompute"))
+    assert digest("again/model") == digest("two/model")
+    mpirun(3, *pretrain(model, "two", *flags, "--steps", 6, "--expert-parallel", "--resume"))
+    r2lm(*pretrain(model, "one", *flags, "--steps", 6, "--resume"))
+    assert_same_numbers("one", "two")
+    # What was written holds the experts of all ranks.
+    values = [weights(f"{run}/model") for run in ("one", "two")]
+    assert values[0].keys() == values[1].keys() and all(abs(x - y) < 1e-3 for name in values[0] for x, y in zip(values[0][name], values[1][name]))
+
+
+def weights(folder):
+    """Every hundredth number of each tensor of a model in F32."""
+    raw = open(f"{folder}/model.safetensors", "rb").read()
+    n = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:8 + n])
+    found = {}
+    for name, t in header.items():
+        if name == "__metadata__": continue
+        first, end = (8 + n + x for x in t["data_offsets"])
+        found[name] = [struct.unpack_from("<f", raw, at)[0] for at in range(first, end, 400)]
+    return found
+
+
+def test_a_model_without_experts_has_none_to_divide():
+    model = small_model()
+    texts(model)
+    assert "experts to divide" in one_line(mpirun(2, *pretrain(model, "a", "--expert-parallel"), code=USAGE).stderr)
