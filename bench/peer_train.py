@@ -2,6 +2,7 @@
 """Training steps and matrix products by PyTorch and transformers, as their users would run them; JSON out.
 
   peer_train.py step  '{"config": FOLDER, "tokens": 4096, "document": 256, "threads": 2, "steps": 3, "is_compiled": false}'
+  peer_train.py lora  the same and {"rank": 8}: an adapter of all linear layers by PEFT, the base in BF16
   peer_train.py gemm  '{"threads": 2, "shapes": [[4096, 512, 1408], ...], "seconds": 0.5}'
 
 A step is forward, loss, backward, clipping, AdamW (fused).  Weights, gradients and moments are BF16 throughout: faster
@@ -19,7 +20,10 @@ def step(o):
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32 if is_autocast else torch.bfloat16,
                                                           attn_implementation=o.get("attention", "sdpa"))
     model.train()
-    n_parameters = sum(p.numel() for p in model.parameters())
+    if "rank" in o:
+        import peft
+        model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=o["rank"], lora_alpha=2 * o["rank"], target_modules="all-linear"))
+    n_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.1, fused=True)
     forward = torch.compile(model) if o.get("is_compiled") else model
@@ -55,7 +59,7 @@ def main():
     options = json.loads(sys.argv[2])
     torch.set_num_threads(options["threads"])
     torch.manual_seed(1)
-    said = dict(step=step, gemm=gemm)[sys.argv[1]](options)
+    said = dict(step=step, lora=step, gemm=gemm)[sys.argv[1]](options)
     said["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps(said))
 

@@ -624,7 +624,7 @@ def main():
     o = ap.parse_args()
     rows, groups = select(make_rows(), o.rows)
     b = Bench(o)
-    b.find_peers(["servers"] * ("serve" in groups) + ["torch"] * ("train" in groups))
+    b.find_peers(["servers"] * ("serve" in groups) + ["torch"] * ("train" in groups or "lora" in groups))
     try: run(["cmake", "--build", b.build, "--target", "bench_programs"])
     except Missing as why: b.lack("bench programs", why)
     if not os.path.exists(b.program): b.lack(OURS, f"no {b.program}")
@@ -636,7 +636,8 @@ def main():
     for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("vocabulary", vocabulary_row), ("memory", memory_rows),
                            ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
-                           ("structured", structured_rows), ("serve", serve_rows), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing))):
+                           ("structured", structured_rows), ("serve", serve_rows), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing)),
+                           ("lora", lambda b, table: train_rows.measure_lora(b, table, run, json_of, Missing))):
         if group not in groups: continue
         try: measure(b, table)
         except (Missing, KeyError, TypeError, ValueError) as why: b.lack(f"row {group}", why)

@@ -1,4 +1,4 @@
-"""Rows of `ROWS=train`: products and training steps beside PyTorch and transformers, in turns, in one run.
+"""Rows of `ROWS=train` and `ROWS=lora`: products and training steps beside PyTorch, transformers and PEFT, in turns, in one run.
 
 A step row is one entry of STEPS; what it needs beside: a folder with its config.json in bench/configs/.  `ours` are more
 arguments of bench_train, `peers` the peers' names and what each is told (peer_train.py; another program by "program")."""
@@ -131,3 +131,24 @@ def measure(b, table, run, json_of, Missing):
     if not wanted or "gemm" in wanted: gemm_rows(r, table)
     for row in STEPS:
         if not wanted or row["name"] in wanted: step_row(r, table, row)
+
+
+# An adapter of all linear layers; ours over the very file that one runs (Q4_K_M), theirs over BF16 weights.
+LORA = dict(rank=8, tokens=2048, document=256, steps=3)
+LORA_FASTER, LORA_MEMORY = 1.4, 0.25
+
+
+def measure_lora(b, table, run, json_of, Missing):
+    r, best, path = Runner(b, run, json_of, Missing), {}, b.model("q4km")
+    if not path: return
+    told = dict(LORA, config=os.path.join(HERE, "configs", "qwen2.5-coder-0.5b"))
+    ours = [path, "--lora", LORA["rank"], "--tokens", LORA["tokens"], "--document", LORA["document"], "--steps", LORA["steps"]]
+    for _ in range(min(b.o.rounds, 2)):
+        turns(r, "lora", [OURS, "peft"], lambda engine: r.ours(ours) if engine == OURS else r.peer("lora", told), best, "seconds")
+    print()
+    line("adapters", "peft", "", OURS, "of peft", "", "", "peak memory", "of peft", "goal")
+    if len(best) < 2: return
+    mine, theirs = best[OURS], best["peft"]
+    ratio, share = theirs["seconds"] / mine["seconds"], mine["peak_bytes"] / theirs["peak_bytes"]
+    line("LoRA step, Qwen2.5-Coder-0.5B, 8 x 256", f"{theirs['seconds']:.2f} s", "", f"{mine['seconds']:.2f} s", f"{ratio:.2f}x", "", "", f"{mine['peak_bytes'] / 2**30:.2f} GiB",
+         f"{100 * share:.0f} %", judge(table, [(f">= {LORA_FASTER}x", ratio >= LORA_FASTER), (f"<= {100 * LORA_MEMORY:.0f} %", share <= LORA_MEMORY)]))

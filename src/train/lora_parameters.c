@@ -229,6 +229,13 @@ static r2_status take_lists(const builder *b) {
                : r2i_fail(b->err, R2_E_NOMEM, "no memory for adapters of %zu numbers", p->n_values);
 }
 
+static void hash_matrix(void *user, r2i_matrix *m) {
+    uint64_t *hash = user;
+    const int32_t shape[] = { m->n_rows, m->n_cols, (int32_t)m->type };
+    *hash = r2i_hash_bytes(*hash, shape, sizeof shape);
+    *hash = r2i_hash_bytes(*hash, m->stored, r2i_min_size(64, (size_t)m->n_rows * m->row_bytes));
+}
+
 r2_status r2i_lora_parameters_create(r2i_parameters *out, const r2i_config *config,
                                      r2i_weights *weights, const r2i_kernels *kernels,
                                      const r2i_lora_rules *rules, r2i_arena *arena, r2_error *err) {
@@ -247,6 +254,8 @@ r2_status r2i_lora_parameters_create(r2i_parameters *out, const r2i_config *conf
     visit_modules(&b, add_module, &b);
     R2I_TRY(take_lists(&b));
     begin_values(out, rules->seed);
+    lora->fingerprint = R2I_HASH_SEED;
+    r2i_weights_visit(weights, config, hash_matrix, &lora->fingerprint);
     out->lora = lora;
     out->first_layer = lora->adapted[0].layer >= 0 ? lora->adapted[0].layer : config->n_layers;
     weights->has_mtp = false;

@@ -31,6 +31,7 @@ typedef struct {
 struct r2i_lora_parameters {
     r2i_lora_rules rules; /* `targets` is a copy */
     float scale;
+    uint64_t fingerprint; /* of the base's matrices */
     r2i_lora_pair *pairs;        /* [n_matrices] panels for the forward pass (r2i_run.lora) */
     r2i_adapted_matrix *adapted; /* [n] in order of the layers */
     int32_t n;

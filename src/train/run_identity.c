@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "base/hash.h"
 #include "files/json_read.h"
+#include "train/lora_parameters.h"
 
 /* Names and sizes of all that is trained. */
 static uint64_t hash_parameters(const r2i_parameters *p) {
@@ -17,6 +18,14 @@ static uint64_t hash_parameters(const r2i_parameters *p) {
         hash = r2i_hash_bytes(hash, sizes, sizeof sizes);
     }
     return hash;
+}
+
+/* What pairs count for, and which base they belong to; 0: all of the model is trained. */
+static uint64_t hash_adapter(const r2i_parameters *p) {
+    if (p->lora == NULL) return 0;
+    const uint64_t base = p->lora->fingerprint;
+    const uint64_t hash = r2i_hash_bytes(R2I_HASH_SEED, &base, sizeof base);
+    return r2i_hash_bytes(hash, &p->lora->scale, sizeof p->lora->scale);
 }
 
 static uint64_t hash_set(const r2i_data_set *set) {
@@ -50,9 +59,10 @@ json_t *r2i_run_identity_make(const r2i_run_identity *id) {
     const r2i_config *c = p->config;
     char key[32];
     json_t *out = json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:o}", "architecture",
-        c->architecture, "layers", c->n_layers, "width", c->d_model, "vocabulary", c->n_vocab,
-        "tensors", p->n, "names and sizes of tensors", hex_of(hash_parameters(p)), "optimizer",
+        "{s:s, s:i, s:i, s:i, s:i, s:o, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:o}",
+        "architecture", c->architecture, "layers", c->n_layers, "width", c->d_model, "vocabulary",
+        c->n_vocab, "tensors", p->n, "names and sizes of tensors", hex_of(hash_parameters(p)),
+        "adapter's base and scale", hex_of(hash_adapter(p)), "optimizer",
         o->trainer.optimizer == R2_OPTIMIZER_MUON ? "muon" : "adamw", "arithmetic",
         o->trainer.arithmetic == R2_ARITHMETIC_F32 ? "f32" : "fast", "seed", (json_int_t)o->seed,
         "tokens of a batch", limits.batch_tokens, "tokens of a document's part",

@@ -1,6 +1,6 @@
 """r2lm train --lora-rank from outside: an adapter for the quantized file that one runs, used by run, refused where it must be."""
 import json, os
-from cli_client import DATA, OK, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
+from cli_client import OK, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 
 
 def texts(name="data"):
@@ -32,7 +32,18 @@ def test_an_adapter_for_a_gguf_file():
     assert open("again/adapter.gguf", "rb").read() == open("run/adapter.gguf", "rb").read()
 
 
+def test_a_run_goes_on():
+    data = texts()
+    how = ("--lora-rank", 3, "--lr", 0.01, "--schedule", "constant", "--checkpoint-every", 3)
+    train(data, "whole", *how, "--steps", 6)
+    train(data, "parts", *how, "--steps", 3)
+    train(data, "parts", *how, "--steps", 6, "--resume")
+    assert open("whole/adapter.gguf", "rb").read() == open("parts/adapter.gguf", "rb").read()
+    line = refused("train", "pretrain", data, "-m", TOY, "-o", "parts", *how, "--lora-alpha", 1, "--steps", 9, "--resume", "--batch-tokens", 256, "--run-tokens", 64)
+    assert "scale" in line
+
+
 def test_refusals():
     data = texts()
-    for flags, says in ((["--lora-rank", 4, "--lora-targets", "q_prj"], "q_prj"), (["--lora-rank", 600], "lora-rank"), ([], "adapter")):
-        refused("train", "pretrain", data, "-m", TOY, "-o", "run", *flags, code=USAGE if flags else DATA, says=says)
+    for flags, says in ((["--lora-rank", 4, "--lora-targets", "q_prj"], "q_prj"), (["--lora-rank", 600], "lora-rank")):
+        refused("train", "pretrain", data, "-m", TOY, "-o", "run", *flags, code=USAGE, says=says)
