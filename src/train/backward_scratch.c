@@ -174,9 +174,11 @@ static void take_rows(r2i_taker *t, r2i_backward *b) {
     b->g_q = take_floats(t, rows, c->n_heads * c->d_head);
     b->g_k = take_floats(t, rows, d_kv * c->d_head);
     b->g_v = take_floats(t, rows, d_kv * c->d_value);
-    b->inner = take_floats(t, inner, 1);
     b->g_gate = take_floats(t, inner, 1);
-    b->g_up = take_floats(t, inner, 1);
+    if (r2i_gated_is_plain(b)) {
+        b->inner = take_floats(t, inner, 1);
+        b->g_up = take_floats(t, inner, 1);
+    }
     b->row_scales = take_floats(t, rows, c->n_heads);
 }
 
@@ -196,11 +198,17 @@ static size_t products_bytes(const r2i_backward *b) {
     int32_t widest = 0;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         widest = r2i_max_i32(widest, widths[i]);
-    const int64_t rows = b->limits.cap_rows;
-    const size_t dense = r2i_products_rows_bytes(3, rows, widest),
-                 head = r2i_products_rows_bytes(1, b->limits.cap_logits,
-                                                r2i_max_i32(c->n_vocab, c->d_model));
-    return r2i_max_size(dense, head);
+    const int32_t rows = b->limits.cap_rows, n_logits = b->limits.cap_logits,
+                  d_out = c->n_heads * c->d_value,
+                  d_in = r2i_max_i32(2 * c->d_model,
+                                     r2i_max_i32(r2i_max_i32(d_out, c->kv_rank), c->q_rank));
+    const size_t dense = r2i_products_rows_bytes(3, rows, widest) +
+                         r2i_operand_bytes(rows, d_in, R2I_OPERAND_PANELS),
+                 head = r2i_products_rows_bytes(1, n_logits, r2i_max_i32(c->n_vocab, c->d_model)) +
+                        r2i_operand_bytes(n_logits, c->d_model, R2I_OPERAND_PANELS);
+    const int32_t inner = r2i_max_i32(c->d_ffn, c->n_shared_experts * c->d_expert);
+    return r2i_max_size(r2i_max_size(dense, head),
+                        r2i_gated_operand_bytes(rows, c->d_model, inner));
 }
 
 /* Many, since the head is packed, and its gradient goes through the memory, once for each chunk; few enough

@@ -21,13 +21,13 @@ typedef struct r2i_expert_worker r2i_expert_worker; /* expert_backward.c */
 
 /* Experts. */
 typedef struct {
-    int32_t *row_of;       /* [entries] */
-    float *g_x;            /* [entries, d_model] */
-    float *g_weights;      /* [entries] by (row, choice) */
-    float *weight_of;      /* [entries] in the experts' order */
-    int32_t *first_item;   /* [n_experts + 1] of the blocks of rows */
-    uint8_t *packed;       /* all matrices of a layer's experts, as panels of what dx sums over */
-    uint8_t *operands[5];  /* of the sums over rows, as panels */
+    int32_t *row_of;      /* [entries] */
+    float *g_x;           /* [entries, d_model] */
+    float *g_weights;     /* [entries] by (row, choice) */
+    float *weight_of;     /* [entries] in the experts' order */
+    int32_t *first_item;  /* [n_experts + 1] of the blocks of rows */
+    uint8_t *packed;      /* all matrices of a layer's experts, as panels of what dx sums over */
+    uint8_t *operands[5]; /* of the sums over rows, as panels */
     r2i_expert_worker *workers; /* [n_threads] */
     float *leaving;        /* [entries, d_model] own rows on their way to experts elsewhere, and: */
     struct {               /* rows that came to the experts here; [cap] of backward_limits.exchange */
@@ -131,6 +131,13 @@ typedef struct {
 } r2i_linear_gradient;
 void r2i_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int32_t n,
                           const float *x, float *g_x, bool is_added, int32_t n_rows);
+/* The same with RMSNorm(x; norm) of residual rows as input; b->normed may be used. */
+void r2i_normed_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int32_t n,
+                                 const float *x, const float *norm, float *g_normed,
+                                 int32_t n_rows);
+/* A matrix without adapters in products backward. */
+r2i_product r2i_product_of(const r2i_backward *b, const r2i_matrix *m, const float *g_y,
+                           const float *x, float *g_x, int32_t n_rows);
 /* normed = RMSNorm(x; weight) of dense rows. */
 void r2i_norm_again(r2i_backward *b, float *normed, const float *x, const float *weight, float eps,
                     int32_t n_rows, int32_t n_cols);
@@ -146,19 +153,26 @@ void r2i_gqa_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *sav
 void r2i_mla_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved);
 void r2i_mlp_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved);
 void r2i_moe_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved);
-/* Of the gated MLP alone: g_normed += ..., from g_y and the normed rows in b->normed. */
-void r2i_gated_backward(r2i_backward *b, const r2i_matrix *gate, const r2i_matrix *up,
-                        const r2i_matrix *down, const r2i_gated_saved *saved, const float *g_y,
-                        bool is_added);
 /* The routed experts: gradients of their matrices, of the choices' weights (b->moe.g_weights) and, by entry,
  * of the normed rows (b->moe.g_x), from b->g_x and b->normed. */
 void r2i_experts_backward(r2i_backward *b, const r2i_layer *layer, const r2i_moe_saved *saved);
 void r2i_experts_take(r2i_taker *t, r2i_backward *b);
 /* Most rows that the experts here are given. */
 int32_t r2i_experts_cap(const r2i_backward *b);
-/* inner, g_gate, g_up of n_rows rows from b->g_gate, which holds the gradient of inner. */
-void r2i_gated_rows_backward(r2i_backward *b, const r2i_gated_saved *saved, int32_t n_rows,
-                             int32_t width);
+/* Of a gated MLP alone, gated_backward.c: gradients of its matrices, g_normed (+)= that of its input. */
+typedef struct {
+    const r2i_matrix *gate, *up, *down;
+    const r2i_gated_saved *saved;
+    const float *x;    /* [n_rows, d_model] its input */
+    const float *norm; /* not NULL: x are residual rows, the input is RMSNorm(x; norm) */
+    const float *g_y;
+    bool is_added;
+} r2i_gated_gradient;
+void r2i_gated_backward(r2i_backward *b, const r2i_gated_gradient *gated);
+/* Whether its inner rows' gradients are kept in F32: b->inner, b->g_up. */
+bool r2i_gated_is_plain(const r2i_backward *b);
+/* Bytes of b->products.rows that it needs otherwise. */
+size_t r2i_gated_operand_bytes(int32_t n_rows, int32_t d_model, int32_t width);
 
 typedef struct {
     const int32_t *targets;

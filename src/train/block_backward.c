@@ -1,13 +1,13 @@
-/* block_backward.c - what the backward twins share, and the dense blocks: linear layers, norms,
- * rotation, the gated MLP. */
+/* block_backward.c - what the backward twins share: linear layers, norms,
+ * rotation. */
 #include "base/checked.h"
 #include "base/failure.h"
 #include "train/backward_state.h"
 
 enum { GRAIN_ROWS = 8 };
 
-static r2i_product product_of(const r2i_backward *b, const r2i_matrix *m, const float *g_y,
-                              const float *x, float *g_x, int32_t n_rows) {
+r2i_product r2i_product_of(const r2i_backward *b, const r2i_matrix *m, const float *g_y,
+                           const float *x, float *g_x, int32_t n_rows) {
     return (r2i_product){ .layout = m->layout == R2I_TYPE_F32 ? R2I_TYPE_F32 : b->layout,
                           .n_rows = n_rows,
                           .n_out = m->n_rows,
@@ -19,24 +19,42 @@ static r2i_product product_of(const r2i_backward *b, const r2i_matrix *m, const 
                           .dx = g_x };
 }
 
-void r2i_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int32_t n,
-                          const float *x, float *g_x, bool is_added, int32_t n_rows) {
+/* The same without adapters; norm (not NULL, BF16 products): x is what RMSNorm makes of it. */
+static void plain_linears(r2i_backward *b, const r2i_linear_gradient *list, int32_t n,
+                          const float *x, const float *norm, float *g_x, bool is_added,
+                          int32_t n_rows) {
     r2i_product products[R2I_MAX_LINEAR] = { 0 };
     R2I_ASSERT(n <= R2I_MAX_LINEAR);
-    if (b->parameters->lora != NULL) {
-        for (int32_t i = 0; i < n; i++)
-            r2i_lora_backward(b, list[i].matrix, list[i].g_y, x, g_x, is_added || i > 0, n_rows);
-        return;
-    }
     for (int32_t i = 0; i < n; i++) {
-        products[i] = product_of(b, list[i].matrix, list[i].g_y, x, g_x, n_rows);
+        products[i] = r2i_product_of(b, list[i].matrix, list[i].g_y, x, g_x, n_rows);
         products[i].n_sharing = i == 0 ? n - 1 : R2I_SHARES_X;
         products[i].is_added = is_added;
         float *g_bias = r2i_gradient_of(b->parameters, list[i].matrix->bias);
         if (g_bias != NULL)
             r2i_add_column_sums(b->pool, g_bias, list[i].g_y, n_rows, list[i].matrix->n_rows);
     }
-    r2i_products_backward(&b->products, products, n);
+    r2i_products_backward(&b->products, products, n, norm, b->config->norm_eps);
+}
+
+void r2i_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int32_t n,
+                          const float *x, float *g_x, bool is_added, int32_t n_rows) {
+    if (b->parameters->lora == NULL) {
+        plain_linears(b, list, n, x, NULL, g_x, is_added, n_rows);
+        return;
+    }
+    for (int32_t i = 0; i < n; i++)
+        r2i_lora_backward(b, list[i].matrix, list[i].g_y, x, g_x, is_added || i > 0, n_rows);
+}
+
+void r2i_normed_linears_backward(r2i_backward *b, const r2i_linear_gradient *list, int32_t n,
+                                 const float *x, const float *norm, float *g_normed,
+                                 int32_t n_rows) {
+    if (b->parameters->lora == NULL && b->layout == R2I_TYPE_BF16) {
+        plain_linears(b, list, n, x, norm, g_normed, false, n_rows);
+        return;
+    }
+    r2i_norm_again(b, b->normed, x, norm, b->config->norm_eps, n_rows, b->config->d_model);
+    r2i_linears_backward(b, list, n, b->normed, g_normed, false, n_rows);
 }
 
 void r2i_linear_backward(r2i_backward *b, const r2i_matrix *m, const float *g_y, const float *x,
@@ -51,7 +69,7 @@ void r2i_linear_inputs(r2i_backward *b, const r2i_matrix *m, const float *g_y, f
         r2i_lora_backward(b, m, g_y, NULL, g_x, false, n_rows);
         return;
     }
-    const r2i_product product = product_of(b, m, g_y, NULL, g_x, n_rows);
+    const r2i_product product = r2i_product_of(b, m, g_y, NULL, g_x, n_rows);
     r2i_products_inputs(&b->products, &product, 1);
 }
 
@@ -125,63 +143,4 @@ void r2i_rotate_back(r2i_backward *b, float *first, int32_t n_parts, size_t stri
                      size_t row_stride, int32_t n_rows) {
     rotate_region region = { b, first, n_parts, stride, row_stride };
     r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, rotate_rows, &region);
-}
-
-/* ---- the gated MLP ---- */
-
-typedef struct {
-    r2i_backward *b;
-    const r2i_gated_saved *saved;
-    int32_t width;
-} gated_region;
-
-/* gate and up are widened to where inner and g_up come. */
-static void rounded_row(const gated_region *r, size_t row) {
-    const r2i_kernels *kernels = r->b->kernels;
-    const size_t at = row * (size_t)r->width,
-                 byte = row * r2i_act_row_bytes(R2I_ACT_BF16, r->width);
-    float *inner = r->b->inner + at, *g_gate = r->b->g_gate + at, *g_up = r->b->g_up + at;
-    kernels->dequantize[R2I_TYPE_BF16](inner, (const uint8_t *)r->saved->gate + byte, r->width);
-    kernels->dequantize[R2I_TYPE_BF16](g_up, (const uint8_t *)r->saved->up + byte, r->width);
-    kernels->silu_mul_backward(inner, g_gate, g_up, inner, g_up, g_gate, r->width);
-}
-
-static void gated_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
-    const gated_region *r = argument;
-    (void)worker;
-    for (int32_t row = begin; r->saved->is_rounded && row < end; row++)
-        rounded_row(r, (size_t)row);
-    for (int32_t row = begin; !r->saved->is_rounded && row < end; row++) {
-        const size_t at = (size_t)row * (size_t)r->width;
-        r->b->kernels->silu_mul_backward(r->b->inner + at, r->b->g_gate + at, r->b->g_up + at,
-                                         r->saved->gate + at, r->saved->up + at, r->b->g_gate + at,
-                                         r->width);
-    }
-}
-
-void r2i_gated_rows_backward(r2i_backward *b, const r2i_gated_saved *saved, int32_t n_rows,
-                             int32_t width) {
-    gated_region region = { b, saved, width };
-    r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, gated_rows, &region);
-}
-
-/* y = down(inner), inner = silu(gate n) * up n.  The gradient of inner goes through g_gate. */
-void r2i_gated_backward(r2i_backward *b, const r2i_matrix *gate, const r2i_matrix *up,
-                        const r2i_matrix *down, const r2i_gated_saved *saved, const float *g_y,
-                        bool is_added) {
-    const int32_t n_rows = b->batch.n_rows;
-    r2i_linear_inputs(b, down, g_y, b->g_gate, n_rows);
-    r2i_gated_rows_backward(b, saved, n_rows, down->n_cols);
-    r2i_linear_backward(b, down, g_y, b->inner, NULL, false, n_rows);
-    const r2i_linear_gradient both[] = { { gate, b->g_gate }, { up, b->g_up } };
-    r2i_linears_backward(b, both, 2, b->normed, b->g_normed, is_added, n_rows);
-}
-
-void r2i_mlp_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *saved) {
-    const r2i_layer *l = &b->weights->layers[layer];
-    const int32_t n_rows = b->batch.n_rows;
-    r2i_norm_again(b, b->normed, saved->x_ffn, l->ffn_norm, b->config->norm_eps, n_rows,
-                   b->config->d_model);
-    r2i_gated_backward(b, &l->gate, &l->up, &l->down, &saved->mlp, b->g_x, false);
-    r2i_block_norm_backward(b, saved->x_ffn, l->ffn_norm, b->g_normed, b->g_x, n_rows);
 }

@@ -49,8 +49,7 @@ void r2i_gqa_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *sav
     r2i_attention_run_backward(&b->attention, &attention, b->batch.runs, b->batch.n_runs);
     heads_backward(b, saved->gqa.q_raw, l->q_norm, b->g_q, c->n_heads);
     heads_backward(b, saved->gqa.k_raw, l->k_norm, b->g_k, c->n_kv_heads);
-    r2i_norm_again(b, b->normed, saved->x, l->attention_norm, c->norm_eps, n_rows, c->d_model);
     const r2i_linear_gradient qkv[] = { { &l->q, b->g_q }, { &l->k, b->g_k }, { &l->v, b->g_v } };
-    r2i_linears_backward(b, qkv, 3, b->normed, b->g_normed, false, n_rows);
+    r2i_normed_linears_backward(b, qkv, 3, saved->x, l->attention_norm, b->g_normed, n_rows);
     r2i_block_norm_backward(b, saved->x, l->attention_norm, b->g_normed, b->g_x, n_rows);
 }

@@ -181,7 +181,12 @@ void r2i_moe_backward(r2i_backward *b, int32_t layer, const r2i_layer_saved *sav
     r2i_pool_run(b->pool, n_rows, GRAIN_ROWS, router_rows, &region);
     r2i_linear_backward(b, &l->router, b->moe.g_scores, b->normed, b->g_normed, true, n_rows);
     if (b->config->n_shared_experts > 0)
-        r2i_gated_backward(b, &l->shared_gate, &l->shared_up, &l->shared_down, &saved->moe.shared,
-                           b->g_x, true);
+        r2i_gated_backward(b, &(r2i_gated_gradient){ .gate = &l->shared_gate,
+                                                     .up = &l->shared_up,
+                                                     .down = &l->shared_down,
+                                                     .saved = &saved->moe.shared,
+                                                     .x = b->normed,
+                                                     .g_y = b->g_x,
+                                                     .is_added = true });
     r2i_block_norm_backward(b, saved->x_ffn, l->ffn_norm, b->g_normed, b->g_x, n_rows);
 }

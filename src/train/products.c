@@ -8,7 +8,7 @@ enum {
      * of the kernel's tiles. */
     TILE_COLS = 128,
     ROW_BLOCK = 1024, /* rows of the result that share one turned tile */
-    PREPARE_ROWS = 32
+    PREPARE_ROWS = R2I_OPERAND_BLOCK
 };
 
 size_t r2i_products_rows_bytes(int32_t n_products, int64_t n_rows, int32_t n_wide) {
@@ -76,10 +76,8 @@ static void run_region(product_region *region) {
 
 /* ---- dx (+)= dy W ---- */
 
-/* Rows a power of two apart would fall into the same sets of a cache. */
 static size_t stride_of(const r2i_product *p, int32_t n_cols) {
-    const size_t n_bytes = r2i_act_row_bytes(r2i_act_kind_of(p->layout), n_cols);
-    return n_bytes % 1024 == 0 ? n_bytes + 64 : n_bytes;
+    return r2i_operand_stride(p->layout, n_cols);
 }
 
 static size_t element_bytes(const r2i_product *p) {
@@ -87,11 +85,11 @@ static size_t element_bytes(const r2i_product *p) {
 }
 
 static size_t input_bytes(const r2i_product *p) {
-    return (size_t)p->n_rows * stride_of(p, p->n_out);
+    return p->dy_made != NULL ? 0 : (size_t)p->n_rows * stride_of(p, p->n_out);
 }
 
 static int32_t prepare_items(const r2i_product *p) {
-    return r2i_div_up_i32(p->n_rows, PREPARE_ROWS);
+    return p->dy_made != NULL ? 0 : r2i_div_up_i32(p->n_rows, PREPARE_ROWS);
 }
 
 /* Rows [32 item, ..) of in [n_rows, n_cols], as the kernels take them. */
@@ -121,6 +119,7 @@ static void add_outputs(const r2i_products *context, const r2i_product *p, size_
                         int32_t row, int32_t column, bool is_added, uint8_t *panels) {
     const int32_t n_cols = r2i_min_i32(TILE_COLS, p->n_in - column);
     const size_t stride = stride_of(p, p->n_out), n_in = (size_t)p->n_in;
+    const uint8_t *rows = p->dy_made != NULL ? p->dy_made->rows : context->rows + first_byte;
     for (int32_t o = 0; o < p->n_out; o += R2I_PRODUCT_PIECE) {
         const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_out - o);
         context->kernels->turn_panels[p->layout](
@@ -129,8 +128,8 @@ static void add_outputs(const r2i_products *context, const r2i_product *p, size_
                                      .n_panels = r2i_div_up_i32(n_cols, R2I_PANEL_ROWS),
                                      .n_rows = n_cols,
                                      .n_cols = n,
-                                     .act = context->rows + first_byte + (size_t)row * stride +
-                                            (size_t)o * element_bytes(p),
+                                     .act =
+                                         rows + (size_t)row * stride + (size_t)o * element_bytes(p),
                                      .act_stride = stride,
                                      .n_tokens = r2i_min_i32(ROW_BLOCK, p->n_rows - row),
                                      .y = p->dx + (size_t)row * n_in + (size_t)column,
@@ -230,9 +229,12 @@ void r2i_products_outputs(const r2i_products *context, const r2i_product *produc
 
 /* ---- gradient += dy^T x ---- */
 
+static bool is_wanted(const r2i_product *p) {
+    return p->n_rows > 0 && p->gradient != NULL;
+}
+
 static size_t weight_bytes(const r2i_product *p) {
-    const bool is_wanted = p->n_rows > 0 && p->gradient != NULL;
-    return is_wanted ? (size_t)p->n_out * stride_of(p, p->n_rows) : 0;
+    return is_wanted(p) && p->dy_made == NULL ? (size_t)p->n_out * stride_of(p, p->n_rows) : 0;
 }
 
 static int32_t turn_items(const r2i_product *p) {
@@ -253,7 +255,7 @@ static void turn_item(const r2i_products *context, const r2i_product *p, size_t 
 static int32_t sharing_rows(const r2i_product *p) {
     int32_t n = 0;
     for (int32_t i = 0; i <= p->n_sharing; i++)
-        n += weight_bytes(&p[i]) > 0 ? p[i].n_out : 0;
+        n += is_wanted(&p[i]) ? p[i].n_out : 0;
     return n;
 }
 
@@ -270,11 +272,12 @@ typedef struct {
 static void add_tokens(const r2i_products *context, const r2i_product *p, const uint8_t *panels,
                        size_t first_byte, const gradient_tile *tile, int32_t t, int32_t n) {
     const size_t stride = stride_of(p, p->n_rows), n_in = (size_t)p->n_in;
+    const uint8_t *turned = p->dy_made != NULL ? p->dy_made->turned : context->rows + first_byte;
     const r2i_matmul_job job = { .panels = panels,
                                  .n_panels = r2i_div_up_i32(tile->n_cols, R2I_PANEL_ROWS),
                                  .n_rows = tile->n_cols,
                                  .n_cols = n,
-                                 .act = context->rows + first_byte + (size_t)tile->row * stride +
+                                 .act = turned + (size_t)tile->row * stride +
                                         (size_t)t * element_bytes(p),
                                  .act_stride = stride,
                                  .n_tokens = tile->n_rows,
@@ -282,6 +285,16 @@ static void add_tokens(const r2i_products *context, const r2i_product *p, const 
                                  .y_stride = n_in,
                                  .is_added = true };
     context->kernels->matmul[p->layout](&job);
+}
+
+/* Panels of a tile's columns of x, tokens [t, t + n). */
+static const uint8_t *x_panels(const r2i_products *context, const r2i_product *p,
+                               const gradient_tile *tile, int32_t t, int32_t n, int32_t worker) {
+    if (p->x_made != NULL) return r2i_operand_panels(p->x_made, t, n, tile->column);
+    context->kernels->turn_panels[p->layout](
+        context->panels[worker], p->x + (size_t)t * (size_t)p->n_in + (size_t)tile->column,
+        (size_t)p->n_in, n, tile->n_cols);
+    return context->panels[worker];
 }
 
 /* A tile of columns of a block of rows of the gradients that share x, one below the other; tokens piece
@@ -293,16 +306,13 @@ static void weight_item(const r2i_products *context, const r2i_product *p, size_
     tile.n_cols = r2i_min_i32(TILE_COLS, p->n_in - tile.column);
     for (int32_t t = 0; t < p->n_rows; t += R2I_PRODUCT_PIECE) {
         const int32_t n = r2i_min_i32(R2I_PRODUCT_PIECE, p->n_rows - t);
+        const uint8_t *panels = x_panels(context, p, &tile, t, n, worker);
         size_t at = first_byte;
-        context->kernels->turn_panels[p->layout](
-            context->panels[worker], p->x + (size_t)t * (size_t)p->n_in + (size_t)tile.column,
-            (size_t)p->n_in, n, tile.n_cols);
         for (int32_t i = 0, first = 0; i <= p->n_sharing; at += weight_bytes(&p[i++])) {
-            if (weight_bytes(&p[i]) == 0) continue;
+            if (!is_wanted(&p[i])) continue;
             tile.row = r2i_max_i32(0, begin - first);
             tile.n_rows = r2i_min_i32(p[i].n_out, begin + ROW_BLOCK - first) - tile.row;
-            if (tile.n_rows > 0)
-                add_tokens(context, &p[i], context->panels[worker], at, &tile, t, n);
+            if (tile.n_rows > 0) add_tokens(context, &p[i], panels, at, &tile, t, n);
             first += p[i].n_out;
         }
     }
@@ -323,61 +333,87 @@ void r2i_products_weights(const r2i_products *context, const r2i_product *produc
 
 /* ---- both, of one dy ---- */
 
+enum { SCRATCH_FLOATS = TILE_COLS * R2I_PRODUCT_PIECE }; /* of context->panels[worker], F32 */
+
+/* A few rows at a time: as many as the worker's memory takes, in pairs as panels do. */
+void r2i_products_take_x(const r2i_products *context, const r2i_operand *operand, const float *x,
+                         const float *norm, float eps, int32_t row, int32_t n, int32_t worker) {
+    const int32_t n_cols = operand->n_cols;
+    const size_t stride = (size_t)n_cols;
+    const int32_t n_fitting = r2i_min_i32(n, SCRATCH_FLOATS / n_cols / 2 * 2);
+    float *normed = (float *)(void *)context->panels[worker];
+    if (norm == NULL) {
+        r2i_operand_fill(context->kernels, operand, x + (size_t)row * stride, stride, row, n, 0,
+                         n_cols);
+        return;
+    }
+    for (int32_t first = 0; first < n; first += n_fitting) {
+        const int32_t m = r2i_min_i32(n_fitting, n - first);
+        for (int32_t i = 0; i < m; i++)
+            context->kernels->rmsnorm(normed + (size_t)i * stride,
+                                      x + (size_t)(row + first + i) * stride, norm, n_cols, eps);
+        r2i_operand_fill(context->kernels, operand, normed, stride, row + first, m, 0, n_cols);
+    }
+}
+
 typedef struct {
     const r2i_products *context;
     const r2i_product *products;
     int32_t n;
-    size_t first_turned; /* byte */
+    const r2i_operand *dy; /* [n] */
+    const r2i_operand *x;
+    const float *norm;
+    float eps;
 } both_region;
 
-/* Reads dy once: rows as the kernels take them and turned ones. */
-static void prepare_both(void *argument, int32_t begin, int32_t end, int32_t worker) {
+static void take_blocks(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const both_region *region = argument;
-    const r2i_products *context = region->context;
-    (void)worker;
-    for (int32_t item = begin; item < end; item++) {
-        const int32_t row = item * PREPARE_ROWS;
-        size_t first = 0, turned = region->first_turned;
+    for (int32_t block = begin; block < end; block++) {
+        const r2i_product *p = region->products;
+        const int32_t row = block * R2I_OPERAND_BLOCK,
+                      n = r2i_min_i32(R2I_OPERAND_BLOCK, p->n_rows - row);
         for (int32_t i = 0; i < region->n; i++) {
-            const r2i_product *p = &region->products[i];
-            const size_t n_out = (size_t)p->n_out;
-            prepare_rows(context, p, p->dy, p->n_out, first, item);
-            context->kernels->turn_rows[r2i_act_kind_of(p->layout)](
-                context->rows + turned + (size_t)row * element_bytes(p), stride_of(p, p->n_rows),
-                p->dy + (size_t)row * n_out, n_out, r2i_min_i32(PREPARE_ROWS, p->n_rows - row),
-                p->n_out);
-            first += input_bytes(p);
-            turned += weight_bytes(p);
+            const size_t n_out = (size_t)p[i].n_out;
+            r2i_operand_fill(region->context->kernels, &region->dy[i],
+                             p[i].dy + (size_t)row * n_out, n_out, row, n, 0, p[i].n_out);
         }
+        if (region->x->panels != NULL)
+            r2i_products_take_x(region->context, region->x, p->x, region->norm, region->eps, row, n,
+                                worker);
     }
 }
 
-void r2i_products_backward(const r2i_products *context, const r2i_product *products, int32_t n) {
-    size_t n_rows_bytes = 0, n_turned_bytes = 0;
-    bool is_both = true;
-    for (int32_t i = 0; i < n; i++) {
-        n_rows_bytes += input_bytes(&products[i]);
-        n_turned_bytes += weight_bytes(&products[i]);
-        is_both = is_both && products[i].dx != NULL && weight_bytes(&products[i]) > 0;
-    }
-    if (!is_both || n_rows_bytes + n_turned_bytes > context->rows_bytes) {
-        r2i_products_weights(context, products, n);
-        if (products->dx != NULL) r2i_products_inputs(context, products, n);
+static void backward_plain(const r2i_products *context, const r2i_product *products, int32_t n) {
+    r2i_products_weights(context, products, n);
+    if (products->dx != NULL) r2i_products_inputs(context, products, n);
+}
+
+void r2i_products_backward(const r2i_products *context, const r2i_product *products, int32_t n,
+                           const float *norm, float eps) {
+    r2i_product made[R2I_MAX_PRODUCTS];
+    r2i_operand dy[R2I_MAX_PRODUCTS], x;
+    uint8_t *at = context->rows;
+    bool has_weights = false;
+    R2I_ASSERT(n <= R2I_MAX_PRODUCTS && (norm == NULL || products->layout == R2I_TYPE_BF16));
+    if (products->layout != R2I_TYPE_BF16) {
+        backward_plain(context, products, n);
         return;
     }
-    both_region both = { context, products, n, n_rows_bytes };
-    r2i_pool_run(context->pool, prepare_items(products), 1, prepare_both, &both);
-    product_region region = { .context = context,
-                              .products = products,
-                              .n = n,
-                              .items_of = weight_items,
-                              .run_item = weight_item,
-                              .bytes_of = weight_bytes,
-                              .first_byte = n_rows_bytes };
-    run_region(&region);
-    region.items_of = input_items;
-    region.run_item = input_item;
-    region.bytes_of = input_bytes;
-    region.first_byte = 0;
-    run_region(&region);
+    for (int32_t i = 0; i < n; i++) {
+        const r2i_product *p = &products[i];
+        const unsigned forms =
+            (p->dx != NULL ? R2I_OPERAND_ROWS : 0u) | (is_wanted(p) ? R2I_OPERAND_TURNED : 0u);
+        dy[i] = r2i_operand_place(&at, p->n_rows, p->n_out, forms);
+        has_weights = has_weights || is_wanted(p);
+        made[i] = *p;
+        made[i].dy_made = &dy[i];
+        made[i].x_made = &x;
+    }
+    x = r2i_operand_place(&at, products->n_rows, products->n_in,
+                          has_weights ? R2I_OPERAND_PANELS : 0u);
+    R2I_ASSERT((size_t)(at - context->rows) <= context->rows_bytes);
+    both_region both = { context, products, n, dy, &x, norm, eps };
+    r2i_pool_run(context->pool, r2i_div_up_i32(products->n_rows, R2I_OPERAND_BLOCK), 1, take_blocks,
+                 &both);
+    backward_plain(context, made, n);
 }

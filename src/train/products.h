@@ -9,9 +9,7 @@
 #define R2I_PRODUCTS_H
 #include "base/arena.h"
 #include "base/pool.h"
-#include "kernels/kernels.h"
-
-enum { R2I_PRODUCT_PIECE = 1024 };
+#include "train/product_operands.h"
 
 typedef struct {
     const r2i_kernels *kernels;
@@ -20,6 +18,8 @@ typedef struct {
     uint8_t *rows;     /* prepared rows of one call */
     size_t rows_bytes; /* room there */
 } r2i_products;
+
+enum { R2I_MAX_PRODUCTS = 4 }; /* that share an input */
 
 typedef struct {
     r2i_type layout;      /* R2I_TYPE_F32 or R2I_TYPE_BF16 */
@@ -31,7 +31,9 @@ typedef struct {
     float *gradient;      /* [n_out, n_in]; NULL: frozen */
     float *dx;            /* [n_rows, n_in] */
     bool is_added;        /* dx += instead of dx = */
-    float *y;             /* [n_rows, n_out] */
+    const r2i_operand *dy_made,
+        *x_made; /* BF16: the forms of dy and x that are needed; NULL: made */
+    float *y;    /* [n_rows, n_out] */
     /* So many behind this one have the same x, dx, n_rows, n_in and layout and R2I_SHARES_X here: x is
      * turned once for all of them, and dx (+)= the sum of theirs. */
     int32_t n_sharing;
@@ -49,6 +51,11 @@ void r2i_products_outputs(const r2i_products *context, const r2i_product *produc
 void r2i_products_inputs(const r2i_products *context, const r2i_product *products, int32_t n);
 /* gradient += dy^T x of each. */
 void r2i_products_weights(const r2i_products *context, const r2i_product *products, int32_t n);
-/* Both, of products that all share x; dx may be NULL. */
-void r2i_products_backward(const r2i_products *context, const r2i_product *products, int32_t n);
+/* Both, of products that all share x; dx may be NULL.  BF16: norm (not NULL) says that x is what
+ * RMSNorm(x; norm, eps) makes of it.  context->rows needs room for the forms of all dy and of x. */
+void r2i_products_backward(const r2i_products *context, const r2i_product *products, int32_t n,
+                           const float *norm, float eps);
+/* Fills in panels of rows [row, row + n) of x [n_rows, n_cols], normed with a norm, on a worker. */
+void r2i_products_take_x(const r2i_products *context, const r2i_operand *operand, const float *x,
+                         const float *norm, float eps, int32_t row, int32_t n, int32_t worker);
 #endif
