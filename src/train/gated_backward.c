@@ -1,8 +1,9 @@
 /* gated_backward.c - backward twin of the gated MLP (model/mlp.c):  y = down(inner),
  * inner = silu(gate n) * up n.
  *
- * With BF16 products, and neither adapters nor biases, the gradients of gate and up, and inner computed again, exist as operands of products
- * alone: a block of rows goes from what was kept to all forms of all three while it is in the cache. */
+ * With BF16 products, and neither adapters nor biases, the gradients of gate and up, and inner computed
+ * again, exist as operands of products alone: a block of rows goes from what was kept to all forms of all
+ * three while it is in the cache. */
 #include "base/checked.h"
 #include "base/failure.h"
 #include "train/backward_state.h"
