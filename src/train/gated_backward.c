@@ -123,10 +123,8 @@ static void take_inner(void *argument, int32_t begin, int32_t end, int32_t worke
         for (int32_t c = 0; c < r->inner.n_cols; c += COLUMNS) {
             const int32_t n_cols = r2i_min_i32(COLUMNS, r->inner.n_cols - c);
             for (int32_t i = 0; i < n; i++) {
-                const size_t at = (size_t)(row + i) * width + (size_t)c, to = (size_t)i * COLUMNS;
-                kernels->silu_mul_backward(inner + to, g_gate + to, g_up + to,
-                                           r->g->saved->gate + at, r->g->saved->up + at,
-                                           r->b->g_gate + at, n_cols);
+                const size_t to = (size_t)i * COLUMNS;
+                inner_row(r, row + i, c, n_cols, inner + to, g_gate + to, g_up + to);
             }
             r2i_operand_fill(kernels, &r->inner, inner, COLUMNS, row, n, c, n_cols);
             r2i_operand_fill(kernels, &r->g_gate, g_gate, COLUMNS, row, n, c, n_cols);
