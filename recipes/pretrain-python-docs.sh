@@ -82,5 +82,5 @@ for run in r2-run dense-run; do
     printf '%-10s validation, bits per byte: ' $run
     grep -o '"validation_bpb":[0-9.]*' $run/metrics.jsonl | tail -n 1 | cut -d : -f 2
 done
-"$r2lm" run r2-run/model --raw -p 'def ' -n 60 --temp 0.5 --seed 1
+"$r2lm" run r2-run/model --raw -p 'The module provides' -n 60 --temp 0.7 --seed 1
 echo "$PWD/r2-run/model"
