@@ -36,10 +36,10 @@ static void take_gated_saved(r2i_taker *t, size_t rows, int32_t width, r2i_gated
     s->up = take_floats(t, rows, width);
 }
 
-/* Of a frozen model's MLP, where most of what is kept lies, half of it. */
+/* Of the MLP, where most of what is kept lies, half of it: products backward round it anyway. */
 static void take_mlp_saved(r2i_taker *t, const r2i_backward *b, r2i_gated_saved *s) {
     const size_t rows = (size_t)b->limits.cap_rows;
-    s->is_rounded = b->parameters->lora != NULL && b->layout == R2I_TYPE_BF16;
+    s->is_rounded = b->layout == R2I_TYPE_BF16;
     if (!s->is_rounded) {
         take_gated_saved(t, rows, b->config->d_ffn, s);
         return;
