@@ -10,6 +10,7 @@ the table.  Every single sample goes to the CSV file.
 """
 import argparse, csv, json, os, random, resource, shutil, signal, statistics, subprocess, sys, tempfile, time
 from gguf_facts import read_facts
+import mpi_rows
 import peer_servers, train_rows
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -64,7 +65,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train mpi".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -580,6 +581,14 @@ def structured_rows(b, table):
             table.row(f"JSON schema, {said['streams']} at once, {title} ({plain:.0f} free)", {OURS: value}, goal_value=0.95 * plain, unit=" tok/s")
 
 
+def mpi_row(b, table):
+    """Two ranks of one thread each; the goal is nine tenths of one process of two threads in the same rounds."""
+    one, two, ratios = mpi_rows.measure(b.program, ROOT, b.o.rounds, run, Missing)
+    b.note("train, one process of two threads", OURS, "tok_s", one)
+    b.note("train, two ranks of one thread", OURS, "tok_s", two)
+    table.row(f"train, 30M, two ranks of one thread (one process of two: {one:,.0f}; rounds {', '.join(f'{r:.2f}' for r in ratios)})", {OURS: two}, goal_value=0.9 * one, unit=" tok/s")
+
+
 def serve_rows(b, table):
     """Chats at once over HTTP: tokens of all together, the wait for the first one, pauses between them; 4 requests for one chat, two per chat for more."""
     folder, generator, logs = os.path.join(ROOT, "bench", "prompts"), os.path.join(b.build, "bench_serve"), os.path.join(CACHE, "bench")
@@ -636,7 +645,7 @@ def main():
     for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("vocabulary", vocabulary_row), ("memory", memory_rows),
                            ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
-                           ("structured", structured_rows), ("serve", serve_rows), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing)),
+                           ("structured", structured_rows), ("serve", serve_rows), ("mpi", mpi_row), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing)),
                            ("lora", lambda b, table: train_rows.measure_lora(b, table, run, json_of, Missing))):
         if group not in groups: continue
         try: measure(b, table)
