@@ -17,6 +17,8 @@ STEPS = [
          faster={EAGER: 1.5, COMPILED: 1.2}, share=0.65, bytes=20),
     dict(name="step135m", title="step, SmolLM2-135M, 8 x 256 tokens", config="smollm2-135m", tokens=2048, document=256, ours=[], peers=PEERS,
          faster={EAGER: 1.4, COMPILED: None}, share=None, bytes=20),
+    dict(name="stepr2", title="step, r2-22M, 16 x 512 tokens", config="r2-22m", tokens=8192, document=512, ours=[], peers=PEERS,
+         faster={EAGER: None, COMPILED: 2.2}, share=None, gflops=400, bytes=20),
     dict(name="step30m-muon", title="  the same by Muon, 30M", config="llama-30m", tokens=4096, document=256, ours=["--muon"], peers={}, faster={}, share=None, bytes=16),
 ]
 # rows, in, out: the linear layers of the models above and of Qwen2.5-Coder-0.5B
@@ -94,6 +96,7 @@ def step_row(r, table, row):
     kept = ours and (ours["memory_bytes"] - ours["activation_bytes"]) / ours["parameters"]
     goals = [(f">= {goal}x {e}", None if ratio(e) is None else ratio(e) >= goal) for e, goal in row["faster"].items() if goal]
     if row["share"]: goals.append((f">= {100 * row['share']:.0f} %", share and share >= row["share"]))
+    if row.get("gflops"): goals.append((f">= {row['gflops']} GFLOPS", ours and ours["gflops"] >= row["gflops"]))
     if row["bytes"]: goals.append((f"<= {row['bytes']} B", kept and kept <= row["bytes"]))
     names = [*row["peers"], "", ""]
     line(row["title"], seconds(names[0]), seconds(names[1]), seconds(OURS), show(names[0]), show(names[1]), f"{100 * share:.0f} %" if share else "-",
@@ -101,6 +104,21 @@ def step_row(r, table, row):
     if ours:
         memory = ", ".join(f"{k[:-6].replace('_', ' ')} {v / 1048576:.0f}" for k, v in ours.items() if k.endswith("_bytes") and v)
         print(f"    memory, MiB: {memory}" + "".join(f"; {e} {best[e]['peak_bytes'] / 1048576:.0f} peak" for e in row["peers"] if e in best))
+
+
+def expert_row(r, table):
+    """Experts, routing, gathering and adding up included, beside a dense layer of as many numbers per token: what r2-22M's step takes
+    longer than that of a model with 16 columns inside its layers, and what one with 640 (4 experts and the shared one) takes longer."""
+    best = {}
+    for _ in range(min(r.b.o.rounds, 3)):
+        for name in ("r2-22m", "r2-22m-dense", "r2-22m-thin"):
+            said = r.step(dict(name=name, config=name, tokens=8192, document=512, ours=[]), OURS)
+            best[name] = min(best.get(name, 1e9), said["seconds"] - said["optimizer_seconds"])
+    experts, dense = (best[name] - best["r2-22m-thin"] for name in ("r2-22m", "r2-22m-dense"))
+    for name, value in best.items(): r.b.note(f"experts {name}", OURS, "seconds", value)
+    # r2-22M's first layer is dense, and wider: 7 layers of 5 experts of 128 columns and one of 768, against 8 of 640.
+    share = dense / experts * (7 * 5 * 128 + 768 - 8 * 16) / (8 * (640 - 16))
+    line("  its experts, of a dense layer's speed", "", "", f"{experts:.3f} s", "", "", "", f"{100 * share:.0f} %", "", judge(table, [(">= 85 %", share >= 0.85)]))
 
 
 def gemm_rows(r, table):
@@ -131,6 +149,7 @@ def measure(b, table, run, json_of, Missing):
     if not wanted or "gemm" in wanted: gemm_rows(r, table)
     for row in STEPS:
         if not wanted or row["name"] in wanted: step_row(r, table, row)
+    if not wanted or "experts" in wanted: expert_row(r, table)
 
 
 # An adapter of all linear layers; ours over the very file that one runs (Q4_K_M), theirs over BF16 weights.

@@ -345,6 +345,10 @@ typedef struct {
     r2_schedule schedule;
     int32_t warmup_steps;
     double mtp_weight;         /* of the prediction module's loss */
+    /* Share of the steps, below 1, in which the module is left out; its weight falls to a third over the
+     * rest then.  Small models pay for a second loss with the first, early ones most (arXiv:2505.22757).
+     * 0: the weight is mtp_weight throughout. */
+    double mtp_from;
     double balance_weight;     /* of the experts' balance loss */
     const r2_distill_options *distill; /* distill.h; NULL: from the data alone */
     int32_t validate_every;    /* steps; 0: only behind the last one */

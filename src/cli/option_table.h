@@ -85,7 +85,7 @@ typedef struct {
     const char *check;
     bool has_traces, keeps_cut;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
-    double lr, weight_decay, clip, mtp_weight, balance, balance_rate;
+    double lr, weight_decay, clip, mtp_weight, mtp_from, balance, balance_rate;
     int32_t lora_rank;
     double lora_alpha;
     const char *lora_targets;

@@ -91,6 +91,7 @@ void r2i_train_options_read(r2_train_options *out, const r2i_options *o) {
         .schedule = schedule_of(o->schedule),
         .warmup_steps = o->warmup > 0 ? o->warmup : 0,
         .mtp_weight = o->mtp_weight,
+        .mtp_from = o->mtp_from,
         .balance_weight = o->balance,
         .validate_every = o->validate_every,
         .validate_batches = o->validate_batches,

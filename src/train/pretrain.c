@@ -56,6 +56,14 @@ static double rate_of(const r2_train_options *o, int64_t step) {
     }
 }
 
+/* Weight of the prediction module's loss (DeepSeek-V3 ends with a third of what it begins with). */
+static double mtp_weight_of(const r2_train_options *o, int64_t step) {
+    const double done = (double)(step - 1) / o->n_steps;
+    if (o->mtp_from == 0) return o->mtp_weight;
+    if (done < o->mtp_from) return 0;
+    return o->mtp_weight * (1 - (done - o->mtp_from) / (1 - o->mtp_from) * 2 / 3);
+}
+
 /* ---- opening ---- */
 
 static r2_status check_options(const r2_train_options *o, r2_error *err) {
@@ -75,7 +83,8 @@ static r2_status check_options(const r2_train_options *o, r2_error *err) {
                         "training: expected numbers from 0 on and fewer steps of warm-up (%d) than "
                         "steps (%d)",
                         o->warmup_steps, o->n_steps);
-    if (!(o->step.lr > 0 && isfinite(o->step.lr)) || !(o->mtp_weight >= 0))
+    if (!(o->step.lr > 0 && isfinite(o->step.lr)) || !(o->mtp_weight >= 0) ||
+        !(o->mtp_from >= 0 && o->mtp_from < 1))
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected a learning rate above 0");
     if (o->checkpoints == NULL && (o->is_resuming || o->checkpoint_every > 0))
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected a folder for checkpoints");
@@ -160,7 +169,8 @@ static r2_training_batch cut_batch(const train_run *r, const r2i_batch_data *dat
 /* Loss sums of a stream's batch; with scale > 0 its gradients are added.  is_last: of the step. */
 static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale, bool is_last,
                            r2_training_loss *sum) {
-    const r2_loss_weights weights = { scale, (float)r->o->mtp_weight, (float)r->o->balance_weight };
+    const r2_loss_weights weights = { scale, (float)mtp_weight_of(r->o, r->report.step),
+                                      (float)r->o->balance_weight };
     for (int32_t first = 0; first < data->n_runs;) {
         r2_training_batch batch = cut_batch(r, data, first);
         r2_training_loss loss;
@@ -357,8 +367,8 @@ static r2_status open_all(train_run *r) {
     R2I_TRY(r2i_run_output_check(r->o, r->trainer, r->err));
     R2I_TRY(open_sets(r));
     if (r->o->distill != NULL)
-        R2I_TRY(r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->o->seed, r->heap,
-                                 r->err));
+        R2I_TRY(
+            r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->o->seed, r->heap, r->err));
     const r2i_run_identity identity = { r->o, r->trainer, r->sets,
                                         r2i_distill_identity(r->distill) };
     R2I_TRY(

@@ -26,12 +26,13 @@ static uint64_t hash_options(const r2_train_options *o) {
     char text[TEXT_BYTES];
     (void)snprintf(
         text, sizeof text,
-        "%d %d %d %d %d %d %d %d %d %d %a %a %a %a %a %a %a %a %d %d %a %a %d %d %llu %d %d",
+        "%d %d %d %d %d %d %d %d %d %d %a %a %a %a %a %a %a %a %d %d %a %a %a %d %d %llu %d %d",
         o->n_data, o->n_steps, o->step_batches, o->run_tokens, o->trainer.batch_tokens,
         o->trainer.batch_documents, (int)o->trainer.arithmetic, (int)o->trainer.optimizer,
         o->trainer.is_recomputing, o->trainer.divides_experts, o->step.lr, o->step.beta1,
         o->step.beta2, o->step.eps, o->step.weight_decay, o->step.clip, o->step.momentum,
-        o->step.balance_rate, (int)o->schedule, o->warmup_steps, o->mtp_weight, o->balance_weight,
+        o->step.balance_rate, (int)o->schedule, o->warmup_steps, o->mtp_weight, o->mtp_from,
+        o->balance_weight,
         o->validate_every, o->validate_batches, (unsigned long long)o->seed, o->out != NULL,
         o->checkpoint_every);
     uint64_t hash = hash_text(text);

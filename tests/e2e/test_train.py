@@ -109,6 +109,8 @@ def test_a_depth_makes_our_own_architecture():
     train(data, "own", "run", "--steps", 30, "--lr", 0.01, "--warmup", 3)
     lines = metrics("run")
     assert lines[-1]["loss"] < 0.6 * lines[0]["loss"] and lines[-1]["mtp_loss"] < 0.8 * lines[0]["mtp_loss"]
+    train(data, "own", "late", "--steps", 10, "--mtp-from", 0.6)
+    assert ["mtp_loss" in l for l in metrics("late")] == 6 * [False] + 4 * [True]
     r2lm("convert", "run/model", "own.gguf")                       # with the prediction module, which drafts
     say = lambda model, *flags: r2lm("run", model, "--raw", "-p", "7 and 3 are", "-n", 24, "--temp", 0, "--ignore-eos", *flags).out
     assert say("run/model") == say("run/model", "--draft", "off") and say("own.gguf") == say("own.gguf", "--draft", "off")
