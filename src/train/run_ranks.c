@@ -32,9 +32,8 @@ static uint64_t hash_options(const r2_train_options *o) {
         o->trainer.is_recomputing, o->trainer.divides_experts, o->step.lr, o->step.beta1,
         o->step.beta2, o->step.eps, o->step.weight_decay, o->step.clip, o->step.momentum,
         o->step.balance_rate, (int)o->schedule, o->warmup_steps, o->mtp_weight, o->mtp_from,
-        o->balance_weight,
-        o->validate_every, o->validate_batches, (unsigned long long)o->seed, o->out != NULL,
-        o->checkpoint_every);
+        o->balance_weight, o->validate_every, o->validate_batches, (unsigned long long)o->seed,
+        o->out != NULL, o->checkpoint_every);
     uint64_t hash = hash_text(text);
     for (int32_t i = 0; o->shares != NULL && i < o->n_data; i++)
         hash = r2i_hash_bytes(hash, &o->shares[i], sizeof o->shares[i]);
