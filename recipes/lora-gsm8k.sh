@@ -6,8 +6,8 @@
 #                test set's kind of questions without and with the adapter.
 # Time           MINUTES (15), and 98 MB to fetch once
 # Memory         2 GB
-# Result         FOLDER/run/adapter, FOLDER/run.svg: the validation loss falls from the first steps on; docs/training.md has
-#                the figures of one run.  At this size it learns the form, not arithmetic: see there.
+# Result         FOLDER/run/adapter, FOLDER/run.svg: the validation loss falls from the first steps on; docs/training-runs.md
+#                has the figures of one run.  At this size it learns the form, not arithmetic: see there.
 # Needs          make; GSM8K's train.jsonl as it is published (github.com/openai/grade-school-math), and test.jsonl beside it,
 #                if it is there, so that nothing of the test is learnt
 #

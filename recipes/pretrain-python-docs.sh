@@ -7,7 +7,7 @@
 #                steps, and shows both side by side; with torch and transformers in PYTHON also PyTorch's losses.
 # Time           MINUTES (15) for r2, about two thirds of that for the dense one, some minutes for PyTorch's 20 steps
 # Memory         1 GB; 150 MB of disk in FOLDER (build/recipes/python-docs)
-# Result         validation loss of both in bits per byte; FOLDER/runs.svg; docs/training.md has the figures of one run
+# Result         validation loss of both in bits per byte; FOLDER/runs.svg; docs/training-runs.md has the figures of one run
 # Needs          make; apt install python3-doc
 #
 # MINUTES=1, or STEPS=100, for a shorter run; R2LM for another program; PYTHON for the one that has torch.
