@@ -32,6 +32,10 @@ typedef struct {
     int64_t shard_bytes;  /* most bytes of a safetensors file; 0: 5 * 10^9 */
     bool is_forced;       /* replace what has the name of the output */
     bool drops_mtp;       /* leave multi-token prediction modules out */
+    struct {
+        const char *path; /* a PEFT folder or a GGUF file, as r2_adapter_open reads; NULL: none */
+        float scale;      /* times the adapter's own; 0: 1 */
+    } adapter; /* merged: W + scale s B A in place of W, in the type that W would be written in */
     r2_convert_progress progress; /* may be NULL */
     r2_host host;                 /* memory; `log` receives notes; `user` is given to `progress` too */
 } r2_convert_options;
@@ -39,8 +43,10 @@ typedef struct {
 /* Writes the model `in` as `out`: a Hugging Face folder becomes a GGUF file, a GGUF file (or the
  * first shard of several) a folder with safetensors, config.json and tokenizer files.  `options` may
  * be NULL.  Families: llama, qwen2, qwen3, qwen3_moe, deepseek_v2, deepseek_v3.
- * R2_E_NOT_FOUND: no such input, a shard or tensor missing; R2_E_FORMAT, R2_E_MISMATCH: bad input;
- * R2_E_UNSUPPORTED: a family, element type, tokenizer or setting that the other side cannot hold;
+ * R2_E_NOT_FOUND: no such input, a shard or tensor missing; R2_E_FORMAT, R2_E_MISMATCH: bad input,
+ * an adapter of another model, a sum that its type cannot hold;
+ * R2_E_UNSUPPORTED: a family, element type, tokenizer or setting that the other side cannot hold,
+ * or an adapter of what engines adapt neither;
  * R2_E_ARGUMENT: `out` exists; R2_E_FULL: no room on the disk; R2_E_CANCELED, R2_E_NOMEM, R2_E_IO. */
 R2_API R2_CHECKED r2_status r2_convert(const char *in, const char *out,
                                        const r2_convert_options *options, r2_error *err);

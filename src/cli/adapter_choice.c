@@ -9,9 +9,8 @@
 
 #include "base/failure.h"
 
-/* PATH, or PATH:SCALE where that is no path itself.  The path is in the program's arena. */
-static r2_status split(r2i_program *p, const char *text, const char **path, float *scale,
-                       r2_error *err) {
+r2_status r2i_adapter_split(r2i_program *program, const char *text, const char **path, float *scale,
+                            r2_error *err) {
     const char *colon = strrchr(text, ':');
     char *end = NULL;
     *path = text;
@@ -22,7 +21,7 @@ static r2_status split(r2i_program *p, const char *text, const char **path, floa
     if (!(fabs(x) <= 1000))
         return r2i_fail(err, R2_E_ARGUMENT, "--lora: scale: expected -1000 to 1000, found %.40s",
                         colon + 1);
-    *path = r2i_arena_copy_text(&p->arena, text, (size_t)(colon - text));
+    *path = r2i_arena_copy_text(&program->arena, text, (size_t)(colon - text));
     *scale = (float)x;
     return *path != NULL ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory for a path");
 }
@@ -32,7 +31,7 @@ r2_status r2i_session_choose_adapter(r2i_session *s, const char *text, r2_error 
     const char *path;
     float scale = 1;
     if (text != NULL && text[0] != '\0') {
-        R2I_TRY(split(s->program, text, &path, &scale, err));
+        R2I_TRY(r2i_adapter_split(s->program, text, &path, &scale, err));
         r2i_signals_hold();
         const r2_status status = r2_adapter_open(&adapter, s->model, path, err);
         r2i_signals_release();

@@ -3,6 +3,9 @@
 #define R2I_ADAPTER_CHOICE_H
 #include "cli/session.h"
 
+/* PATH, or PATH:SCALE where that is no path itself; *path is `text` or in the program's arena. */
+R2_CHECKED r2_status r2i_adapter_split(r2i_program *program, const char *text, const char **path,
+                                       float *scale, r2_error *err);
 /* Opens what `text` names for the session's model in place of the adapter before; NULL or "": none.
  * No sequence of the session may be there.  On failure the one before stays. */
 R2_CHECKED r2_status r2i_session_choose_adapter(r2i_session *session, const char *text,

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "cli/adapter_choice.h"
 #include "cli/model_find.h"
 #include "r2lm/convert.h"
 
@@ -59,6 +60,15 @@ static r2_status check_output(const char *in, const char *out, r2_error *err) {
     return R2_OK;
 }
 
+/* --lora PATH[:SCALE] */
+static r2_status choose_adapter(r2i_program *p, r2_convert_options *out, r2_error *err) {
+    const char *text = p->options->lora;
+    if (text == NULL || text[0] == '\0') return R2_OK;
+    R2I_TRY(r2i_adapter_split(p, text, &out->adapter.path, &out->adapter.scale, err));
+    if (out->adapter.scale != 0) return R2_OK;
+    return r2i_fail(err, R2_E_ARGUMENT, "--lora: scale: 0 would add nothing");
+}
+
 int r2i_convert_command(r2i_program *p) {
     const r2i_options *o = p->options;
     const char *in = NULL;
@@ -70,16 +80,17 @@ int r2i_convert_command(r2i_program *p) {
     }
     const char *out = p->arguments.words[1];
     const int64_t start_ns = r2i_clock_ns();
-    const r2_convert_options options = { .type = type_of(o->type),
-                                         .n_threads = o->threads,
-                                         .shard_bytes = (int64_t)(o->shard_size * 1e9),
-                                         .is_forced = o->is_forced,
-                                         .drops_mtp = !o->keeps_mtp,
-                                         .progress = on_progress,
-                                         .host = { .log = on_log, .user = p } };
+    r2_convert_options options = { .type = type_of(o->type),
+                                   .n_threads = o->threads,
+                                   .shard_bytes = (int64_t)(o->shard_size * 1e9),
+                                   .is_forced = o->is_forced,
+                                   .drops_mtp = !o->keeps_mtp,
+                                   .progress = on_progress,
+                                   .host = { .log = on_log, .user = p } };
     r2i_signals_catch();
     r2_status status = r2i_model_resolve(&in, p, p->arguments.words[0], &err);
     if (status == R2_OK) status = check_output(in, out, &err);
+    if (status == R2_OK) status = choose_adapter(p, &options, &err);
     if (status == R2_OK) status = r2_convert(in, out, &options, &err);
     if (status != R2_OK) return fail(p, status, &err);
     r2i_terminal_clear_progress(&p->terminal);

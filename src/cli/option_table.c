@@ -394,6 +394,8 @@ const r2i_option r2i_option_table[] = {
     { "lora", NULL, 0, R2I_OPTION_TEXT, AT(lora), NULL, 0, 0, NULL, "PATH[:SCALE]",
       "use a LoRA adapter: a PEFT folder or a GGUF file, times SCALE", COMPUTES & ~R2I_FOR_QUANTIZE,
       true, false },
+    { "lora", NULL, 0, R2I_OPTION_TEXT, AT(lora), NULL, 0, 0, NULL, "PATH[:SCALE]",
+      "add a LoRA adapter to the weights, times SCALE", R2I_FOR_CONVERT, true, false },
     { "grammar-file", NULL, 0, R2I_OPTION_TEXT, AT(grammar_file), NULL, 0, 0, NULL, "FILE",
       "the answer follows the GBNF grammar in FILE; thoughts are free", R2I_FOR_RUN, true, false },
     { "json-schema", NULL, 0, R2I_OPTION_TEXT, AT(json_schema), NULL, 0, 0, NULL, "FILE|JSON",

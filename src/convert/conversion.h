@@ -22,6 +22,8 @@ typedef struct {
     size_t n_bytes;
 } r2i_written_tensor;
 
+typedef struct r2i_merged_matrix r2i_merged_matrix; /* adapter_merge.c */
+
 typedef struct {
     const r2_convert_options *options;
     r2i_heap heap;
@@ -35,6 +37,8 @@ typedef struct {
     r2i_config config;
     bool has_mtp;                   /* modules of the input are written too */
     int64_t block_rows, block_cols; /* of FP8 scales */
+    r2i_merged_matrix *merged;      /* [n_merged] that an adapter changes */
+    size_t n_merged;
     /* what will be written */
     r2i_written_tensor *tensors; /* [n_tensors] */
     size_t n_tensors, cap_tensors;

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
+#include "convert/adapter_merge.h"
 #include "convert/conversion.h"
 
 /* ---- what is stored ---- */
@@ -182,6 +183,7 @@ static r2_status plan_single(r2i_conversion *c, const r2i_listed_tensor *l, r2_e
     r2i_stored_rows *source = new_sources(c, 1, err);
     if (source == NULL) return R2_E_NOMEM;
     R2I_TRY(find_rows(c, from, l->n_rows, l->n_cols, source, err));
+    source->addition = r2i_merge_find(c, l);
     r2i_row_recipe recipe = { .order = R2I_ROWS_JOIN,
                               .sources = source,
                               .n_sources = 1,
@@ -361,6 +363,7 @@ r2_status r2i_conversion_plan(r2i_conversion *conversion, r2_error *err) {
     r2i_conversion *c = conversion;
     r2i_tensor_list list;
     R2I_TRY(r2i_tensor_list_make(&list, &c->config, c->has_mtp, &c->arena, err));
+    if (c->options->adapter.path != NULL) R2I_TRY(r2i_merge_open(c, &list, err));
     for (size_t i = 0; i < list.n; i++)
         R2I_TRY(plan_tensor(c, &list.tensors[i], err));
     find_main_type(c);

@@ -1,5 +1,6 @@
 /* convert_model.c - r2_convert: opens the input, plans, writes. */
 #define _GNU_SOURCE /* S_ISDIR, lstat, statvfs */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,8 +75,10 @@ r2_status r2_convert(const char *in, const char *out, const r2_convert_options *
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
     r2i_conversion c = { .options = options != NULL ? options : &defaults, .in = in, .out = out };
     if (c.options->type < R2_CONVERT_KEEP || c.options->type > R2_CONVERT_BF16 ||
-        c.options->shard_bytes < 0)
-        return r2i_fail(err, R2_E_ARGUMENT, "convert: unknown type, or a negative shard size");
+        c.options->shard_bytes < 0 || !isfinite(c.options->adapter.scale))
+        return r2i_fail(
+            err, R2_E_ARGUMENT,
+            "convert: unknown type, a negative shard size or a scale that is no number");
     r2i_heap_init_host(&c.heap, &c.options->host);
     r2i_arena_init(&c.arena, &c.heap, ARENA_BLOCK_BYTES, 0);
     r2i_cpu_detect(&cpu);

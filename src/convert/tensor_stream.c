@@ -1,4 +1,6 @@
 /* tensor_stream.c - makes tensors chunk by chunk on all threads and hands them on in order. */
+#include <stdatomic.h>
+
 #include "base/checked.h"
 #include "base/cpu.h"
 #include "base/failure.h"
@@ -44,15 +46,17 @@ typedef struct {
     const r2i_row_recipe *recipe;
     int64_t first_chunk;
     size_t chunk_bytes;
+    atomic_bool is_spoiled; /* by what was added: a value is no finite number */
 } batch_work;
 
 static void make_chunks(void *context, int32_t begin, int32_t end, int32_t worker) {
-    const batch_work *w = context;
+    batch_work *w = context;
     const r2i_conversion *c = w->conversion;
     uint8_t *scratch = c->scratch + (size_t)worker * c->scratch_bytes;
     for (int32_t i = begin; i < end; i++) {
-        r2i_recipe_make(w->recipe, &c->kernels, w->first_chunk + i,
-                        c->batch + (size_t)i * w->chunk_bytes, (float *)(void *)scratch);
+        if (!r2i_recipe_make(w->recipe, &c->kernels, w->first_chunk + i,
+                             c->batch + (size_t)i * w->chunk_bytes, (float *)(void *)scratch))
+            atomic_store(&w->is_spoiled, true);
     }
 }
 
@@ -83,7 +87,7 @@ r2_status r2i_stream_tensor(r2i_conversion *conversion, const r2i_written_tensor
     const r2i_row_recipe *recipe = &tensor->recipe;
     const int64_t chunk_rows = r2i_recipe_chunk_rows(recipe),
                   n_chunks = (recipe->n_rows + chunk_rows - 1) / chunk_rows;
-    batch_work work = { c, recipe, 0, chunk_bytes(recipe) };
+    batch_work work = { c, recipe, 0, chunk_bytes(recipe), false };
     const int64_t cap_chunks = (int64_t)(c->batch_bytes / work.chunk_bytes);
     size_t n_left = tensor->n_bytes;
     while (work.first_chunk < n_chunks) {
@@ -91,6 +95,11 @@ r2_status r2i_stream_tensor(r2i_conversion *conversion, const r2i_written_tensor
                       n = n_open < cap_chunks ? n_open : cap_chunks;
         R2I_TRY(check_input(c, err));
         r2i_pool_run(c->pool, (int32_t)n, 1, make_chunks, &work);
+        if (atomic_load(&work.is_spoiled)) {
+            return r2i_fail(err, R2_E_FORMAT,
+                            "%s: %s: with the adapter, a weight is no finite number of its type",
+                            c->label, tensor->name);
+        }
         const size_t n_bytes = r2i_min_size((size_t)n * work.chunk_bytes, n_left);
         R2I_TRY(write(user, c->batch, n_bytes, err));
         n_left -= n_bytes;

@@ -1,5 +1,6 @@
 #include "convert/weight_rows.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -25,6 +26,20 @@ static const uint8_t *row_at(const r2i_stored_rows *s, int64_t row) {
     return s->bytes + (size_t)row * s->row_bytes;
 }
 
+/* The sum over the ranks first, from the first to the last: what it comes to is small beside W. */
+static void add_product(float *out, const r2i_row_addition *x, int64_t row, int64_t n_cols,
+                        float *sum) {
+    const float *b = x->b + row * x->rank;
+    memset(sum, 0, (size_t)n_cols * sizeof *sum);
+    for (int32_t r = 0; r < x->rank; r++) {
+        const float *a = x->a + r * n_cols;
+        for (int64_t c = 0; c < n_cols; c++)
+            sum[c] += b[r] * a[c];
+    }
+    for (int64_t c = 0; c < n_cols; c++)
+        out[c] += sum[c];
+}
+
 static void read_row(float *out, const r2i_stored_rows *s, int64_t row, const r2i_kernels *k) {
     if (s->is_fp8)
         read_fp8_row(out, s, row);
@@ -45,15 +60,28 @@ static void write_row(uint8_t *out, r2i_type type, const float *x, int64_t n) {
     }
 }
 
-/* One stored row as one written row. */
-static void convert_row(const r2i_row_recipe *r, const r2i_stored_rows *s, int64_t row,
+/* As numbers of the type that is written? */
+static bool are_finite(const float *x, int64_t n, r2i_type type) {
+    const float end = type == R2I_TYPE_F16    ? 65520.0f /* from here on it rounds to infinity */
+                      : type == R2I_TYPE_BF16 ? 0x1.ffp127f
+                                              : INFINITY;
+    bool are = true;
+    for (int64_t i = 0; i < n; i++)
+        are &= fabsf(x[i]) < end; /* not of NaN */
+    return are;
+}
+
+/* One stored row as one written row.  False: with the addition a value is no finite number. */
+static bool convert_row(const r2i_row_recipe *r, const r2i_stored_rows *s, int64_t row,
                         const r2i_kernels *k, uint8_t *out, float *scratch) {
-    if (!s->is_fp8 && s->type == r->type) {
+    if (!s->is_fp8 && s->type == r->type && s->addition == NULL) {
         memcpy(out, row_at(s, row), s->row_bytes);
-        return;
+        return true;
     }
     read_row(scratch, s, row, k);
+    if (s->addition != NULL) add_product(scratch, s->addition, row, r->n_cols, scratch + r->n_cols);
     write_row(out, r->type, scratch, r->n_cols);
+    return s->addition == NULL || are_finite(scratch, r->n_cols, r->type);
 }
 
 static int64_t rows_per_part(const r2i_row_recipe *r) {
@@ -75,18 +103,20 @@ static int64_t stored_row(const r2i_row_recipe *r, int64_t row) {
     }
 }
 
-static void make_rows(const r2i_row_recipe *r, const r2i_kernels *k, int64_t first, int64_t end,
+static bool make_rows(const r2i_row_recipe *r, const r2i_kernels *k, int64_t first, int64_t end,
                       uint8_t *out, float *scratch) {
     const size_t row_bytes = r2i_type_row_bytes(r->type, (size_t)r->n_cols);
+    bool is_good = true;
     for (int64_t row = first; row < end; row++, out += row_bytes) {
         const int64_t at = stored_row(r, row);
         const r2i_stored_rows *s = r->sources;
         if (r->order == R2I_ROWS_JOIN) {
-            convert_row(r, &s[at / s->n_rows], at % s->n_rows, k, out, scratch);
+            is_good &= convert_row(r, &s[at / s->n_rows], at % s->n_rows, k, out, scratch);
         } else {
-            convert_row(r, s, at, k, out, scratch);
+            is_good &= convert_row(r, s, at, k, out, scratch);
         }
     }
+    return is_good;
 }
 
 static bool is_transposed(r2i_row_order order) {
@@ -120,7 +150,7 @@ static void make_head(const r2i_row_recipe *r, const r2i_kernels *k, int64_t hea
     make_columns(r, keys, head * r->n_cols, r->n_cols, k, out, scratch);
     out += (size_t)r->d_nope * row_bytes;
     for (int64_t i = 0; i < n_values; i++, out += row_bytes)
-        convert_row(r, values, head * n_values + i, k, out, scratch);
+        (void)convert_row(r, values, head * n_values + i, k, out, scratch);
 }
 
 int64_t r2i_recipe_chunk_rows(const r2i_row_recipe *recipe) {
@@ -133,7 +163,7 @@ int64_t r2i_recipe_chunk_rows(const r2i_row_recipe *recipe) {
 
 size_t r2i_recipe_scratch_bytes(const r2i_row_recipe *recipe) {
     const r2i_row_recipe *r = recipe;
-    int64_t n = r->n_cols;
+    int64_t n = r->sources[0].addition != NULL ? 2 * r->n_cols : r->n_cols;
     if (is_transposed(r->order)) {
         const int64_t n_rows = r->order == R2I_ROWS_KEYS ? r->d_nope : r->n_cols,
                       n_cols = r->sources[0].n_cols;
@@ -142,12 +172,11 @@ size_t r2i_recipe_scratch_bytes(const r2i_row_recipe *recipe) {
     return (size_t)n * sizeof(float);
 }
 
-void r2i_recipe_make(const r2i_row_recipe *recipe, const r2i_kernels *kernels, int64_t chunk,
+bool r2i_recipe_make(const r2i_row_recipe *recipe, const r2i_kernels *kernels, int64_t chunk,
                      uint8_t *out, float *scratch) {
     const int64_t n = r2i_recipe_chunk_rows(recipe), first = chunk * n,
                   end = first + n < recipe->n_rows ? first + n : recipe->n_rows;
-    if (is_transposed(recipe->order))
-        make_head(recipe, kernels, chunk, out, scratch);
-    else
-        make_rows(recipe, kernels, first, end, out, scratch);
+    if (!is_transposed(recipe->order)) return make_rows(recipe, kernels, first, end, out, scratch);
+    make_head(recipe, kernels, chunk, out, scratch); /* nothing is added to these */
+    return true;
 }

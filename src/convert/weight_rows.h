@@ -10,6 +10,13 @@
 #include "files/safetensors.h"
 #include "kernels/kernels.h"
 
+/* s B A of an adapter, which is added to stored rows. */
+typedef struct {
+    int32_t rank;
+    const float *a; /* [rank, n_cols] */
+    const float *b; /* [n_rows, rank], s times B, by stored rows */
+} r2i_row_addition;
+
 /* A matrix as it lies in a file, outermost dimensions joined. */
 typedef struct {
     const uint8_t *bytes; /* any alignment */
@@ -20,6 +27,7 @@ typedef struct {
     const uint8_t *scales; /* FP8: F32 [ceil(n_rows/block_rows), ceil(n_cols/block_cols)] */
     int64_t block_rows, block_cols;
     int32_t shard;
+    const r2i_row_addition *addition; /* NULL: none */
 } r2i_stored_rows;
 
 typedef enum {
@@ -46,7 +54,7 @@ int64_t r2i_recipe_chunk_rows(const r2i_row_recipe *recipe);
 /* Bytes of scratch memory that a thread needs for making a chunk. */
 size_t r2i_recipe_scratch_bytes(const r2i_row_recipe *recipe);
 /* Writes rows of chunk i, row after row; `dequantize` is that of a kernel table.  Rows that need no
- * conversion are copied bit by bit. */
-void r2i_recipe_make(const r2i_row_recipe *recipe, const r2i_kernels *kernels, int64_t chunk,
+ * conversion are copied bit by bit.  False: with what is added, a value is no finite number of the type. */
+bool r2i_recipe_make(const r2i_row_recipe *recipe, const r2i_kernels *kernels, int64_t chunk,
                      uint8_t *out, float *scratch);
 #endif

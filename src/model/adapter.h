@@ -15,7 +15,7 @@
 #include "model/model.h"
 #include "model/tensor_roles.h"
 
-/* What an adapter must fit.  weights NULL: the file alone is looked at. */
+/* What an adapter must fit.  config NULL: the file alone is looked at; weights NULL: nothing is bound. */
 typedef struct {
     const r2i_config *config;
     const r2i_weights *weights;
@@ -42,6 +42,14 @@ typedef struct {
     const json_t *targets;       /* names that must occur, or NULL */
 } r2i_adapter_source;
 
+/* An adapter's files while they are open: the source borrows from them. */
+typedef struct {
+    json_t *config; /* a PEFT folder's, with */
+    r2i_safetensors *tensors;
+    r2i_gguf *gguf; /* or a GGUF file */
+    r2i_adapter_source source;
+} r2i_adapter_file;
+
 /* What the file holds, bound to a model if there is one. */
 typedef struct {
     r2i_lora_pair *pairs; /* [n_matrices]; NULL without a model */
@@ -63,15 +71,35 @@ struct r2_adapter {
     r2i_adapter_content content;
 };
 
+/* Opens `path` and reads what it says; memory comes from `arena`, which must not go before the file is
+ * closed.  Close it also after a failure. */
+R2_CHECKED r2_status r2i_adapter_file_open(r2i_adapter_file *out, const char *path,
+                                           const r2i_adapter_base *base, r2i_arena *arena,
+                                           r2_error *err);
+void r2i_adapter_file_close(r2i_adapter_file *file);
+
 /* The source's texts and trees are borrowed from `config`, `file`, `gguf`. */
 R2_CHECKED r2_status r2i_adapter_read_peft(r2i_adapter_source *out, const json_t *config,
                                            const r2i_safetensors *file, r2i_arena *arena,
                                            r2_error *err);
-/* `base` may be without a model; otherwise the architecture must be the model's. */
+/* `base` may be without a configuration; otherwise the architecture must be the model's. */
 R2_CHECKED r2_status r2i_adapter_read_gguf(r2i_adapter_source *out, const r2i_gguf *gguf,
                                            const r2i_adapter_base *base, r2i_arena *arena,
                                            r2_error *err);
-/* Sorts the source's halves, checks that they pair and fit, and packs them into `arena`. */
+/* Sorts the source's halves and checks that they pair: halves[2i] is A, halves[2i + 1] B of one
+ * matrix, their ranks are one and at most R2I_MAX_RANK. */
+R2_CHECKED r2_status r2i_adapter_pair_up(r2i_adapter_source *source, r2_error *err);
+/* Does a pair (A, then B) fit a matrix of this size?  n_rows 0: there is none that adapters change. */
+R2_CHECKED r2_status r2i_adapter_check_fit(const r2i_adapter_source *source,
+                                           const r2i_lora_half *pair, int64_t n_rows,
+                                           int64_t n_cols, r2_error *err);
+/* s of a pair, as the file says. */
+float r2i_adapter_scale(const r2i_adapter_source *source, const r2i_lora_half *pair);
+/* Row `row` of a half as F32; R2_E_FORMAT: a value in it is no number. */
+R2_CHECKED r2_status r2i_adapter_read_row(const r2i_adapter_source *source,
+                                          const r2i_lora_half *half, int32_t row,
+                                          const r2i_kernels *kernels, float *out, r2_error *err);
+/* Pairs the source's halves up, checks that they fit, and packs them into `arena`. */
 R2_CHECKED r2_status r2i_adapter_bind(r2i_adapter_content *out, r2i_adapter_source *source,
                                       const r2i_adapter_base *base, r2i_arena *arena,
                                       r2_error *err);

@@ -33,27 +33,26 @@ static const char *half_name(const r2i_adapter_source *source, bool is_b) {
     return is_b ? "lora_b" : "lora_a";
 }
 
-static r2_status check_halves(const binder *b, const r2i_lora_half *h, size_t n_left) {
-    const r2i_adapter_source *s = b->source;
+static r2_status check_halves(const r2i_adapter_source *s, const r2i_lora_half *h, size_t n_left,
+                              r2_error *err) {
     const bool is_pair = n_left >= 2 && strcmp(h[0].matrix, h[1].matrix) == 0;
     if (!is_pair || h[0].is_b == h[1].is_b) {
-        return r2i_fail(b->err, R2_E_FORMAT, "%s: %.100s: expected %s and %s, found %s only",
-                        s->label, h->matrix, half_name(s, false), half_name(s, true),
-                        half_name(s, h->is_b));
+        return r2i_fail(err, R2_E_FORMAT, "%s: %.100s: expected %s and %s, found %s only", s->label,
+                        h->matrix, half_name(s, false), half_name(s, true), half_name(s, h->is_b));
     }
     const r2i_stored_tensor *lower = &h[0].tensor, *upper = &h[1].tensor;
     for (int i = 0; i < 2; i++) {
         if (h[i].tensor.n_dims == 2) continue;
-        return r2i_fail(b->err, R2_E_FORMAT, "%s: %.100s: %s: expected 2 dimensions, found %d",
+        return r2i_fail(err, R2_E_FORMAT, "%s: %.100s: %s: expected 2 dimensions, found %d",
                         s->label, h->matrix, half_name(s, i == 1), h[i].tensor.n_dims);
     }
     if (lower->ne[1] != upper->ne[0]) {
-        return r2i_fail(b->err, R2_E_MISMATCH, "%s: %.100s: rank of %s is %lld, of %s is %lld",
+        return r2i_fail(err, R2_E_MISMATCH, "%s: %.100s: rank of %s is %lld, of %s is %lld",
                         s->label, h->matrix, half_name(s, false), (long long)lower->ne[1],
                         half_name(s, true), (long long)upper->ne[0]);
     }
     if (lower->ne[1] <= R2I_MAX_RANK) return R2_OK;
-    return r2i_fail(b->err, R2_E_UNSUPPORTED, "%s: %.100s: rank: expected 1 to %d, found %lld",
+    return r2i_fail(err, R2_E_UNSUPPORTED, "%s: %.100s: rank: expected 1 to %d, found %lld",
                     s->label, h->matrix, R2I_MAX_RANK, (long long)lower->ne[1]);
 }
 
@@ -65,8 +64,10 @@ static bool is_named(const char *matrix, const char *pattern) {
     return n == n_pattern || matrix[n - n_pattern - 1] == '.';
 }
 
-static float scale_of(const r2i_adapter_source *s, const char *matrix, int32_t rank) {
-    const char *name;
+float r2i_adapter_scale(const r2i_adapter_source *source, const r2i_lora_half *pair) {
+    const r2i_adapter_source *s = source;
+    const char *name, *matrix = pair->matrix;
+    const int64_t rank = pair->tensor.ne[1];
     json_t *value;
     json_t *tree = (json_t *)(uintptr_t)s->alpha_pattern; /* jansson's macro does not know const */
     if (s->names == R2I_NAMES_GGUF) return s->alpha != 0 ? s->alpha / (float)rank : 1;
@@ -79,10 +80,49 @@ static float scale_of(const r2i_adapter_source *s, const char *matrix, int32_t r
     return (float)(alpha / (s->has_root_scale ? sqrt((double)rank) : (double)rank));
 }
 
+/* Every module that the configuration names must be there: a cut file could lack one. */
+static r2_status check_targets(const r2i_adapter_source *s, r2_error *err) {
+    for (size_t i = 0; i < json_array_size(s->targets); i++) {
+        const char *name = json_string_value(json_array_get(s->targets, i));
+        bool is_there = false;
+        for (size_t h = 0; name != NULL && h < s->n_halves && !is_there; h++)
+            is_there = is_named(s->halves[h].matrix, name);
+        if (is_there) continue;
+        return r2i_fail(err, R2_E_FORMAT, "%s: target_modules: %.60s: no tensor of this module",
+                        s->label, name != NULL ? name : "not a name");
+    }
+    return R2_OK;
+}
+
+r2_status r2i_adapter_pair_up(r2i_adapter_source *source, r2_error *err) {
+    const r2i_adapter_source *s = source;
+    if (s->n_halves == 0)
+        return r2i_fail(err, R2_E_FORMAT, "%s: an adapter without tensors", s->label);
+    qsort(s->halves, s->n_halves, sizeof *s->halves, compare_halves);
+    R2I_TRY(check_targets(s, err));
+    for (size_t i = 0; i < s->n_halves; i += 2)
+        R2I_TRY(check_halves(s, &s->halves[i], s->n_halves - i, err));
+    return R2_OK;
+}
+
+r2_status r2i_adapter_read_row(const r2i_adapter_source *source, const r2i_lora_half *half,
+                               int32_t row, const r2i_kernels *kernels, float *out, r2_error *err) {
+    const r2i_stored_tensor *t = &half->tensor;
+    const int32_t n_cols = (int32_t)t->ne[0];
+    const size_t row_bytes = r2i_type_row_bytes(t->type, (size_t)n_cols);
+    kernels->dequantize[t->type](out, t->bytes + (size_t)row * row_bytes, n_cols);
+    for (int32_t c = 0; c < n_cols; c++) {
+        if (isfinite(out[c])) continue;
+        return r2i_fail(err, R2_E_FORMAT, "%s: %.100s: %s: row %d is not all numbers",
+                        source->label, half->matrix, half_name(source, half->is_b), row);
+    }
+    return R2_OK;
+}
+
 /* ---- with the model ---- */
 
 /* What cannot be changed by adapters is told apart from what is not there. */
-static r2_status fail_unknown(const binder *b, const char *matrix) {
+static r2_status fail_unknown(const r2i_adapter_source *s, const char *matrix, r2_error *err) {
     static const struct {
         const char *part, *what;
     } known[] = {
@@ -94,21 +134,21 @@ static r2_status fail_unknown(const binder *b, const char *matrix) {
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strstr(matrix, known[i].part) == NULL) continue;
-        return r2i_fail(b->err, R2_E_UNSUPPORTED, "%s: %.100s: adapters of %s are not supported",
-                        b->source->label, matrix, known[i].what);
+        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: %.100s: adapters of %s are not supported",
+                        s->label, matrix, known[i].what);
     }
-    return r2i_fail(b->err, R2_E_MISMATCH, "%s: %.120s: the model has no such matrix",
-                    b->source->label, matrix);
+    return r2i_fail(err, R2_E_MISMATCH, "%s: %.120s: the model has no such matrix", s->label,
+                    matrix);
 }
 
-static r2_status check_fit(const binder *b, const r2i_lora_half *h, const r2i_matrix *m) {
-    const r2i_adapter_source *s = b->source;
-    if (m == NULL) return fail_unknown(b, h->matrix);
-    if (h[0].tensor.ne[0] == m->n_cols && h[1].tensor.ne[1] == m->n_rows) return R2_OK;
-    return r2i_fail(b->err, R2_E_MISMATCH,
-                    "%s: %.100s: expected %d columns and %d rows, found %lld and %lld", s->label,
-                    h->matrix, m->n_cols, m->n_rows, (long long)h[0].tensor.ne[0],
-                    (long long)h[1].tensor.ne[1]);
+r2_status r2i_adapter_check_fit(const r2i_adapter_source *source, const r2i_lora_half *pair,
+                                int64_t n_rows, int64_t n_cols, r2_error *err) {
+    if (n_rows == 0) return fail_unknown(source, pair->matrix, err);
+    if (pair[0].tensor.ne[0] == n_cols && pair[1].tensor.ne[1] == n_rows) return R2_OK;
+    return r2i_fail(err, R2_E_MISMATCH,
+                    "%s: %.100s: expected %lld columns and %lld rows, found %lld and %lld",
+                    source->label, pair->matrix, (long long)n_cols, (long long)n_rows,
+                    (long long)pair[0].tensor.ne[0], (long long)pair[1].tensor.ne[1]);
 }
 
 /* A tensor as panels. */
@@ -125,14 +165,8 @@ static r2_status pack_half(const binder *b, const r2i_lora_half *h, int32_t n_sw
                            .row_bytes = r2i_type_row_bytes(t->type, (size_t)n_cols),
                            .panel_bytes = r2i_panel_bytes(b->base->weights->lora_layout, n_cols),
                            .n_swapped_heads = n_swapped_heads };
-    for (int32_t r = 0; r < n_rows; r++) {
-        b->base->kernels->dequantize[t->type](b->row, m.stored + (size_t)r * m.row_bytes, n_cols);
-        for (int32_t c = 0; c < n_cols; c++) {
-            if (isfinite(b->row[c])) continue;
-            return r2i_fail(b->err, R2_E_FORMAT, "%s: %.100s: %s: row %d is not all numbers",
-                            b->source->label, h->matrix, half_name(b->source, h->is_b), r);
-        }
-    }
+    for (int32_t r = 0; r < n_rows; r++)
+        R2I_TRY(r2i_adapter_read_row(b->source, h, r, b->base->kernels, b->row, b->err));
     uint8_t *panels = r2i_arena_push_array(b->arena, (size_t)m.n_panels, m.panel_bytes, 64);
     if (panels == NULL)
         return r2i_fail(b->err, R2_E_NOMEM, "%s: no memory for its panels", b->source->label);
@@ -146,7 +180,8 @@ static r2_status bind_pair(const binder *b, const r2i_lora_half *h, float scale)
     const r2i_adapter_base *base = b->base;
     const r2i_name_kind names = b->source->names;
     const r2i_matrix *m = r2i_adapter_find_matrix(base->weights, base->config, names, h->matrix);
-    R2I_TRY(check_fit(b, h, m));
+    R2I_TRY(r2i_adapter_check_fit(b->source, h, m != NULL ? m->n_rows : 0,
+                                  m != NULL ? m->n_cols : 0, b->err));
     r2i_lora_pair *pair = &b->out->pairs[m->index];
     const int32_t n_swapped = r2i_adapter_swapped_heads(base->config, names, h->matrix);
     R2I_TRY(pack_half(b, &h[0], 0, &pair->a));
@@ -189,21 +224,6 @@ static void count_pair(const binder *b, const r2i_lora_half *h, float scale) {
     note_target(b, h->matrix);
 }
 
-/* Every module that the configuration names must be there: a cut file could lack one. */
-static r2_status check_targets(const binder *b) {
-    const r2i_adapter_source *s = b->source;
-    for (size_t i = 0; i < json_array_size(s->targets); i++) {
-        const char *name = json_string_value(json_array_get(s->targets, i));
-        bool is_there = false;
-        for (size_t h = 0; name != NULL && h < s->n_halves && !is_there; h++)
-            is_there = is_named(s->halves[h].matrix, name);
-        if (is_there) continue;
-        return r2i_fail(b->err, R2_E_FORMAT, "%s: target_modules: %.60s: no tensor of this module",
-                        s->label, name != NULL ? name : "not a name");
-    }
-    return R2_OK;
-}
-
 static r2_status prepare(binder *b) {
     const r2i_adapter_source *s = b->source;
     int64_t widest = 1;
@@ -226,16 +246,11 @@ r2_status r2i_adapter_bind(r2i_adapter_content *out, r2i_adapter_source *source,
     *out = (r2i_adapter_content){ .base_name = source->base_name,
                                   .alpha = source->alpha,
                                   .fingerprint = R2I_HASH_SEED };
-    if (source->n_halves == 0)
-        return r2i_fail(err, R2_E_FORMAT, "%s: an adapter without tensors", source->label);
-    qsort(source->halves, source->n_halves, sizeof *source->halves, compare_halves);
-    R2I_TRY(check_targets(&b));
-    for (size_t i = 0; i < source->n_halves; i += 2)
-        R2I_TRY(check_halves(&b, &source->halves[i], source->n_halves - i));
+    R2I_TRY(r2i_adapter_pair_up(source, err));
     R2I_TRY(prepare(&b));
     for (size_t i = 0; i < source->n_halves; i += 2) {
         const r2i_lora_half *h = &source->halves[i];
-        const float scale = scale_of(source, h->matrix, (int32_t)h[0].tensor.ne[1]);
+        const float scale = r2i_adapter_scale(source, h);
         if (base->weights != NULL) R2I_TRY(bind_pair(&b, h, scale));
         count_pair(&b, h, scale);
     }

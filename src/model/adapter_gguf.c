@@ -31,8 +31,7 @@ static r2_status check_kind(const r2i_gguf *gguf, const r2i_adapter_base *base, 
         return r2i_fail(err, R2_E_UNSUPPORTED,
                         "%s: an adapter that tokens switch on (aLoRA) is not supported", label);
     }
-    if (base->weights == NULL || strcmp(architecture, base->config->architecture) == 0)
-        return R2_OK;
+    if (base->config == NULL || strcmp(architecture, base->config->architecture) == 0) return R2_OK;
     /* A folder's model has the name of its own configuration; a twin in GGUF is called so. */
     const bool is_deepseek = base->config->family == R2I_FAMILY_DEEPSEEK_V2 ||
                              base->config->family == R2I_FAMILY_DEEPSEEK_V3;

@@ -1,6 +1,6 @@
 """r2lm train --lora-rank from outside: an adapter for the quantized file that one runs, used by run, refused where it must be."""
-import json, os
-from cli_client import OK, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
+import json, os, shutil, struct
+from cli_client import DATA, OK, SOURCE, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 
 
 def texts(name="data"):
@@ -41,6 +41,35 @@ def test_a_run_goes_on():
     assert open("whole/adapter.gguf", "rb").read() == open("parts/adapter.gguf", "rb").read()
     line = refused("train", "pretrain", data, "-m", TOY, "-o", "parts", *how, "--lora-alpha", 1, "--steps", 9, "--resume", "--batch-tokens", 256, "--run-tokens", 64)
     assert "scale" in line
+
+
+def test_merged_into_the_weights():
+    data = texts()
+    r2lm("quantize", TOY, "q.gguf", "--type", "Q8_0")
+    r2lm("train", "pretrain", data, "-m", "q.gguf", "-o", "run", "--batch-tokens", 256, "--run-tokens", 64, "--lora-rank", 4, "--steps", 12, "--lr", 0.01)
+    ppl = lambda model, *more: json.loads(r2lm("ppl", model, "-f", "txt/3.txt", "-c", 128, "--arithmetic", "f32", "--cache-type", "f16", "--json", *more).out)["perplexity"]
+    for model, type, near in ((TOY, "f32", 1e-4), ("q.gguf", "keep", 0.02)):        # what was quantized becomes BF16
+        adapted, alone = ppl(model, "--lora", "run/adapter"), ppl(model)
+        assert adapted < 0.8 * alone
+        for adapter in ("run/adapter", "run/adapter.gguf"):
+            note = r2lm("convert", model, "merged", "--force", "--type", type, "--lora", adapter).err
+            assert "added to 14 matrices" in note
+            r2lm("convert", "merged", "merged.gguf", "--force")
+            for merged in ("merged", "merged.gguf"): assert abs(ppl(merged) / adapted - 1) < near
+    r2lm("convert", TOY, "minus", "--type", "f32", "--lora", "run/adapter:-1")
+    r2lm("convert", "minus", "none.gguf", "--lora", "run/adapter.gguf:1")
+    assert abs(ppl("none.gguf") / ppl(TOY) - 1) < 1e-4
+    # An adapter of another model, or none at all: nothing is left behind.
+    shutil.copytree("run/adapter", "deeper")
+    tensors = open("run/adapter/adapter_model.safetensors", "rb").read()
+    open("deeper/adapter_model.safetensors", "wb").write(tensors.replace(b".layers.1.", b".layers.7."))
+    shutil.copytree("run/adapter", "large")
+    start = 8 + struct.unpack("<Q", tensors[:8])[0]
+    open("large/adapter_model.safetensors", "wb").write(tensors[:start] + struct.pack("<f", 3e38) * ((len(tensors) - start) // 4))
+    golden = os.path.join(SOURCE, "tests", "golden")
+    for adapter, code, says in ((os.path.join(golden, "lora_llama"), DATA, "expected 64 columns and 32 rows"), (os.path.join(golden, "lora_deepseek_v3", "adapter.gguf"), DATA, "deepseek2"),
+                                ("deeper", DATA, "layers.7.mlp.down_proj: the model has no such matrix"), ("large", DATA, "no finite number"), ("run/adapter:0", USAGE, "scale"), (TOY, DATA, "adapter"), ("nowhere", DATA, "nowhere")):
+        refused("convert", TOY, "x", "--lora", adapter, code=code, says=says)
 
 
 def test_refusals():

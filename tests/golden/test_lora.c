@@ -1,11 +1,14 @@
 /* test_lora.c - adapters against logits that numpy computed from merged weights W + scale B A
  * (tools/make_lora_golden.py).
+ * - as an engine adds them, and as r2_convert merges them into the weights.
  *
  * Every folder lora_* of the golden directory: the last four logit rows of each prompt, at full and
  * at half scale, as a PEFT folder and as GGUF, on the model as a folder and as GGUF.  F32 within
  * 2e-4, as the models themselves (test_forward.c); the fast arithmetic within what BF16 products
  * differ on these models.  The plain model is nowhere near. */
+#define _GNU_SOURCE /* mkdtemp, nftw */
 #include <dirent.h>
+#include <ftw.h>
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
@@ -21,7 +24,7 @@
 #include <cmocka.h>
 
 #include "golden_cases.h"
-#include "r2lm/engine.h"
+#include "r2lm/convert.h"
 
 enum { PATH_BYTES = 1024, CAP_TOKENS = 256, LAST = 4 };
 static const double exact_tolerance = 2e-4;
@@ -115,6 +118,53 @@ static int check_case(const lora_case *c) {
     return is_good ? 0 : 1;
 }
 
+/* ---- merged: the model alone says what it said with the adapter ---- */
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *at) {
+    (void)info, (void)kind, (void)at;
+    return remove(path);
+}
+
+static void check_alone(const char *path, const json_t *prompts, const char *key, tally *t) {
+    r2_error err;
+    r2_model *model;
+    r2_engine *engine;
+    const r2_model_options options = { .cpu = "ref" };
+    const r2_engine_options engine_options = { .n_threads = 2, .n_batch_tokens = 24 };
+    must(r2_model_open(&model, path, &options, &err), &err);
+    must(r2_engine_create(&engine, model, &engine_options, &err), &err);
+    for (size_t p = 0; p < json_array_size(prompts); p++)
+        check_prompt(engine, NULL, 0, json_array_get(prompts, p), key, t);
+    r2_engine_destroy(engine);
+    r2_model_close(model);
+}
+
+static int n_merged;
+
+/* At full and at half scale; the other container comes out, of models that it can hold. */
+static int check_merged(const char *model, const char *adapter, const json_t *prompts) {
+    static const char *const keys[2] = { "logits_last4", "logits_last4_half" };
+    char folder[] = "/tmp/r2lm-lora-XXXXXX", path[PATH_BYTES];
+    tally t = { .tolerance = exact_tolerance };
+    r2_error err;
+    assert_non_null(mkdtemp(folder));
+    for (int i = 0; i < 2; i++) {
+        const r2_convert_options options = { .type = R2_CONVERT_F32,
+                                             .n_threads = 2,
+                                             .adapter = { adapter, i == 0 ? 0 : 0.5f } };
+        snprintf(path, sizeof path, "%s/%d", folder, i);
+        const r2_status status = r2_convert(model, path, &options, &err);
+        if (status == R2_E_UNSUPPORTED && strstr(err.text, "files of architecture") != NULL) break;
+        must(status, &err);
+        n_merged++;
+        check_alone(path, prompts, keys[i], &t);
+    }
+    assert_int_equal(nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+    printf("%-60.60s merged: %d of %d near, within %.2g%s\n", adapter + strlen(golden_folder()) + 1,
+           t.n_near, t.n_rows, t.worst, t.n_near < t.n_rows ? "  WRONG" : "");
+    return t.n_near == t.n_rows ? 0 : 1;
+}
+
 /* Both containers of model and adapter that there are. */
 static int check_containers(const char *folder, const char *base, const char *adapter,
                             const json_t *prompts) {
@@ -127,6 +177,7 @@ static int check_containers(const char *folder, const char *base, const char *ad
         snprintf(model_path, sizeof model_path, "%.500s/%.100s%s", folder, base, twins[i / 2]);
         snprintf(adapter_path, sizeof adapter_path, "%.500s/%.200s%s", folder, adapter, own[i % 2]);
         if (access(model_path, R_OK) != 0 || access(adapter_path, R_OK) != 0) continue;
+        n_bad += check_merged(model_path, adapter_path, prompts);
         for (int level = 0; level < 3; level++) {
             const lora_case c = { model_path,
                                   adapter_path,
@@ -157,6 +208,7 @@ static void test_all_adapters(void **state) {
         json_decref(expected);
     }
     closedir(listing);
+    assert_true(n_cases == 0 || n_merged > 0);
     if (n_cases == 0) skip(); /* a golden folder of one's own may have none */
     assert_int_equal(n_bad, 0);
 }
