@@ -1,5 +1,5 @@
 """mpirun r2lm train from outside: several processes learn what one does, the same every time, and end together when one cannot go on."""
-import json, os, shutil, signal, struct, subprocess, time
+import contextlib, json, os, shutil, signal, struct, subprocess, time
 import pytest
 from cli_client import DATA, NUMBERS, OK, PROGRAM, SOURCE, USAGE, here, home, one_line, r2lm   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts
@@ -12,11 +12,23 @@ ENVIRONMENT = dict(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1
 BATCHES = ["--batch-tokens", 256, "--run-tokens", 64, "--accumulate", 6, "--arithmetic", "f32", "--type", "f32", "--clip", 0.5, "-t", 1]
 
 
+@contextlib.contextmanager
+def started(command, **how):
+    """mpirun, which ends its ranks when it is told to end: at the block's end at the latest, and (setpriv) when this process is killed."""
+    run = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], env=dict(os.environ, **ENVIRONMENT), **how)
+    try: yield run
+    finally:
+        for end in (run.terminate, run.kill):
+            if run.poll() is None: end()
+            with contextlib.suppress(subprocess.TimeoutExpired): run.wait(timeout=10)
+
+
 def mpirun(n, *arguments, code=OK, program=PROGRAM, timeout=120):
     """n processes, or what each of several commands is given: [[...], [...]]."""
     parts = [["-n", "1", program, *map(str, a)] for a in n] if isinstance(n, list) else [["-n", str(n), program, *map(str, arguments)]]
     command = ["mpirun", *[word for i, part in enumerate(parts) for word in ([":"] if i else []) + part]]
-    done = subprocess.run(command, capture_output=True, timeout=timeout, env=dict(os.environ, **ENVIRONMENT), text=True, errors="replace")
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace") as run: said = run.communicate(timeout=timeout)
+    done = subprocess.CompletedProcess(command, run.returncode, *said)
     assert done.returncode == code, (command, done.returncode, done.stdout[-500:], done.stderr[-2000:])
     return done
 
@@ -151,14 +163,14 @@ def test_a_rank_that_dies_ends_the_run():
     texts(model)
     flags = ["--steps", 100000, "--checkpoint-every", 3, "--warmup", 0]
     command = ["mpirun", "-n", "2", PROGRAM, *map(str, pretrain(model, "run", *flags))]
-    with open("said.txt", "w") as said: run = subprocess.Popen(command, stdout=said, stderr=said, env=dict(os.environ, **ENVIRONMENT))
-    saved = "run/checkpoints/step-00000006/manifest.json"
-    wait_for(lambda: os.path.exists(saved) or run.poll() is not None)
-    ranks = {open(f"/proc/{pid}/environ").read().split("OMPI_COMM_WORLD_RANK=")[1][0]: pid for pid in children(run.pid)}
-    os.kill(ranks["1"], signal.SIGKILL)
-    assert run.wait(timeout=60) != 0                                # it ends, and names the rank
-    assert "process rank 1" in open("said.txt").read()
-    wait_for(lambda: all(state_of(pid)[0] == "Z" for pid in ranks.values()), 20)
+    with open("said.txt", "w") as said, started(command, stdout=said, stderr=said) as run:
+        saved = "run/checkpoints/step-00000006/manifest.json"
+        wait_for(lambda: os.path.exists(saved) or run.poll() is not None)
+        ranks = {open(f"/proc/{pid}/environ").read().split("OMPI_COMM_WORLD_RANK=")[1][0]: pid for pid in children(run.pid)}
+        os.kill(ranks["1"], signal.SIGKILL)
+        assert run.wait(timeout=60) != 0                                # it ends, and names the rank
+        assert "process rank 1" in open("said.txt").read()
+        wait_for(lambda: all(state_of(pid)[0] == "Z" for pid in ranks.values()), 20)
     n = len(metrics("run"))
     mpirun(2, *pretrain(model, "run", "--checkpoint-every", 3, "--steps", n + 3, "--resume"))   # what it left is whole
     assert [l["step"] for l in metrics("run")] == list(range(1, n + 4))
@@ -168,10 +180,10 @@ def test_a_signal_to_one_rank_stops_all_and_saves():
     model = small_model()
     texts(model)
     command = ["mpirun", "-n", "2", PROGRAM, *map(str, pretrain(model, "run", "--steps", 100000, "--warmup", 0))]
-    with open("said.txt", "w") as said: run = subprocess.Popen(command, stdout=said, stderr=said, env=dict(os.environ, **ENVIRONMENT))
-    wait_for(lambda: os.path.exists("run/metrics.jsonl") and len(metrics("run")) > 2 or run.poll() is not None)
-    os.kill(children(run.pid)[-1], signal.SIGTERM)
-    assert run.wait(timeout=60) == 0, open("said.txt").read()
+    with open("said.txt", "w") as said, started(command, stdout=said, stderr=said) as run:
+        wait_for(lambda: os.path.exists("run/metrics.jsonl") and len(metrics("run")) > 2 or run.poll() is not None)
+        os.kill(children(run.pid)[-1], signal.SIGTERM)
+        assert run.wait(timeout=60) == 0, open("said.txt").read()
     r2lm("verify", "run/model")
     mpirun(2, *pretrain(model, "run", "--steps", len(metrics("run")) + 1, "--resume"))
 
