@@ -10,6 +10,8 @@
 #include "train/trainer_model.h"
 
 enum { BLOCK_BYTES = 1 << 16 };
+/* Counts of a file: a run that goes on from them adds to them. */
+static const int64_t most = (int64_t)1 << 53;
 
 /* ---- totals ---- */
 
@@ -47,9 +49,9 @@ static r2_status read_place(r2i_data_place *out, const json_t *o, const char *la
                             r2_error *err) {
     const json_t *at;
     *out = (r2i_data_place){ .source = -1 };
-    R2I_TRY(r2i_json_get_i64(o, label, "drawn", 0, INT64_MAX, &out->n_drawn, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "drawn", 0, most, &out->n_drawn, err));
     R2I_TRY(r2i_json_get_i32(o, label, "source", -1, R2I_MAX_SOURCES - 1, &out->source, err));
-    R2I_TRY(r2i_json_get_i64(o, label, "offset", 0, INT64_MAX, &out->offset, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "offset", 0, most, &out->offset, err));
     R2I_TRY(r2i_json_get_tree(o, label, "at", JSON_ARRAY, &at, err));
     if (json_array_size(at) > R2I_MAX_SOURCES)
         return r2i_fail(err, R2_E_FORMAT, "%s: at: expected at most %d numbers, found %zu", label,
@@ -57,7 +59,7 @@ static r2_status read_place(r2i_data_place *out, const json_t *o, const char *la
     for (size_t i = 0; i < json_array_size(at); i++) {
         const json_t *value = json_array_get(at, i);
         out->at[i] = json_integer_value(value);
-        if (!json_is_integer(value) || out->at[i] < 0)
+        if (!json_is_integer(value) || out->at[i] < 0 || out->at[i] > most)
             return r2i_fail(err, R2_E_FORMAT, "%s: at: expected counts of documents", label);
     }
     return R2_OK;
@@ -68,10 +70,10 @@ static r2_status read_state(r2i_run_totals *out, int64_t *n_optimizer_steps, con
     static const char label[] = "checkpoint: state";
     const json_t *data;
     *out = (r2i_run_totals){ 0 };
-    R2I_TRY(r2i_json_get_i64(o, label, "step", 1, INT64_MAX, &out->step, err));
-    R2I_TRY(r2i_json_get_i64(o, label, "optimizer_steps", 0, INT64_MAX, n_optimizer_steps, err));
-    R2I_TRY(r2i_json_get_i64(o, label, "tokens", 0, INT64_MAX, &out->n_tokens, err));
-    R2I_TRY(r2i_json_get_i64(o, label, "targets", 0, INT64_MAX, &out->n_targets, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "step", 1, INT32_MAX, &out->step, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "optimizer_steps", 0, most, n_optimizer_steps, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "tokens", 0, most, &out->n_tokens, err));
+    R2I_TRY(r2i_json_get_i64(o, label, "targets", 0, most, &out->n_targets, err));
     R2I_TRY(r2i_json_get_i64(o, label, "best_step", 0, INT64_MAX, &out->best_step, err));
     R2I_TRY(r2i_json_get_tree(o, label, "data", JSON_OBJECT, &data, err));
     out->seconds = json_number_value(json_object_get(o, "seconds"));
@@ -210,7 +212,10 @@ r2_status r2_trainer_restore(r2_trainer *trainer, const char *checkpoints, int64
     R2I_TRY(step > 0 ? r2i_state_open(&state, checkpoints, step, heap, err)
                      : r2i_state_open_newest(&state, checkpoints, heap, err));
     r2_status status = r2i_json_get_i64(r2i_state_get_manifest(state)->state, "checkpoint",
-                                        "optimizer_steps", 0, INT64_MAX, &n_steps, err);
+                                        "optimizer_steps", 0, most, &n_steps, err);
+    if (status == R2_OK)
+        status = r2i_run_identity_check_adapter(
+            json_object_get(r2i_state_get_manifest(state)->state, "run"), adamw->parameters, err);
     if (status == R2_OK) status = r2i_trainer_restore(adamw, state, err);
     r2i_state_close(state);
     if (status == R2_OK) adamw->n_steps = n_steps;

@@ -8,6 +8,8 @@
 #include "files/json_read.h"
 #include "train/lora_parameters.h"
 
+static const char adapter_key[] = "adapter's base and scale";
+
 /* Names and sizes of all that is trained. */
 static uint64_t hash_parameters(const r2i_parameters *p) {
     uint64_t hash = R2I_HASH_SEED;
@@ -20,8 +22,7 @@ static uint64_t hash_parameters(const r2i_parameters *p) {
     return hash;
 }
 
-/* What pairs count for, and which base they belong to; 0: all of the model is trained. */
-static uint64_t hash_adapter(const r2i_parameters *p) {
+uint64_t r2i_run_identity_hash_adapter(const r2i_parameters *p) {
     if (p->lora == NULL) return 0;
     const uint64_t base = p->lora->fingerprint;
     const uint64_t hash = r2i_hash_bytes(R2I_HASH_SEED, &base, sizeof base);
@@ -62,7 +63,7 @@ json_t *r2i_run_identity_make(const r2i_run_identity *id) {
         "{s:s, s:i, s:i, s:i, s:i, s:o, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:o}",
         "architecture", c->architecture, "layers", c->n_layers, "width", c->d_model, "vocabulary",
         c->n_vocab, "tensors", p->n, "names and sizes of tensors", hex_of(hash_parameters(p)),
-        "adapter's base and scale", hex_of(hash_adapter(p)), "optimizer",
+        adapter_key, hex_of(r2i_run_identity_hash_adapter(p)), "optimizer",
         o->trainer.optimizer == R2_OPTIMIZER_MUON ? "muon" : "adamw", "arithmetic",
         o->trainer.arithmetic == R2_ARITHMETIC_F32 ? "f32" : "fast", "seed", (json_int_t)o->seed,
         "tokens of a batch", limits.batch_tokens, "tokens of a document's part",
@@ -77,23 +78,31 @@ json_t *r2i_run_identity_make(const r2i_run_identity *id) {
     return out;
 }
 
+static r2_status check(const json_t *of_checkpoint, const char *key, const json_t *value,
+                       r2_error *err) {
+    char wanted[64], found[64];
+    const json_t *other = json_object_get(of_checkpoint, key);
+    if (other != NULL && json_equal(other, value)) return R2_OK;
+    return r2i_fail(err, R2_E_MISMATCH, "checkpoint: %s: expected %s as in this run, found %s", key,
+                    r2i_json_describe(value, wanted), r2i_json_describe(other, found));
+}
+
+r2_status r2i_run_identity_check_adapter(const json_t *of_checkpoint,
+                                         const r2i_parameters *parameters, r2_error *err) {
+    json_t *value = hex_of(r2i_run_identity_hash_adapter(parameters));
+    const r2_status status = value != NULL ? check(of_checkpoint, adapter_key, value, err)
+                                           : r2i_fail(err, R2_E_NOMEM, "no memory to compare runs");
+    json_decref(value);
+    return status;
+}
+
 r2_status r2i_run_identity_compare(const json_t *of_checkpoint, const json_t *of_run,
                                    r2_error *err) {
-    const char *key;
-    const json_t *value;
     json_t *run = json_deep_copy(of_run); /* jansson's loop wants it writable */
     r2_status status = run != NULL ? R2_OK : r2i_fail(err, R2_E_NOMEM, "no memory to compare runs");
     for (void *at = json_object_iter(run); at != NULL && status == R2_OK;
-         at = json_object_iter_next(run, at)) {
-        char wanted[64], found[64];
-        key = json_object_iter_key(at);
-        value = json_object_iter_value(at);
-        const json_t *other = json_object_get(of_checkpoint, key);
-        if (other != NULL && json_equal(other, value)) continue;
-        status =
-            r2i_fail(err, R2_E_MISMATCH, "checkpoint: %s: expected %s as in this run, found %s",
-                     key, r2i_json_describe(value, wanted), r2i_json_describe(other, found));
-    }
+         at = json_object_iter_next(run, at))
+        status = check(of_checkpoint, json_object_iter_key(at), json_object_iter_value(at), err);
     json_decref(run);
     return status;
 }

@@ -15,9 +15,16 @@ typedef struct {
     uint64_t teacher;         /* r2i_distill_identity; 0: none */
 } r2i_run_identity;
 
+/* Which base an adapter belongs to, and what its pairs count for; 0: all of the model is trained. */
+uint64_t r2i_run_identity_hash_adapter(const r2i_parameters *parameters);
 /* An object of texts and numbers, the caller's; NULL: no memory. */
 json_t *r2i_run_identity_make(const r2i_run_identity *identity);
 /* R2_E_MISMATCH: the first thing that differs. */
 R2_CHECKED r2_status r2i_run_identity_compare(const json_t *of_checkpoint, const json_t *of_run,
                                               r2_error *err);
+/* R2_E_MISMATCH: adapters of a checkpoint belong to another base than those of `parameters`, or count
+ * for another scale. */
+R2_CHECKED r2_status r2i_run_identity_check_adapter(const json_t *of_checkpoint,
+                                                    const r2i_parameters *parameters,
+                                                    r2_error *err);
 #endif
