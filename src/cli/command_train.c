@@ -151,7 +151,7 @@ static void set_options(train_work *w, const char *model) {
     o->user = &w->progress;
 }
 
-/* Resolves what flags leave open, by a plan and where need be by a few steps on trial. */
+/* Resolves what flags leave open, by a plan. */
 static r2_status plan_run(train_work *w, const char *model, r2_error *err) {
     w->flags = *w->program->options;
     r2i_train_resolve_shape(&w->flags, w->kind);
@@ -162,12 +162,17 @@ static r2_status plan_run(train_work *w, const char *model, r2_error *err) {
         !w->forecast.plan.trainer.is_initial)
         r2i_program_note(w->program, "the model is trained already: --lr %g", w->flags.lr);
     set_options(w, model);
-    const bool has_time = w->flags.minutes > 0;
-    if (has_time && r2_ranks_count(w->ranks) > 1)
+    if (w->flags.minutes > 0 && r2_ranks_count(w->ranks) > 1)
         return r2i_fail(err, R2_E_ARGUMENT,
                         "--minutes: expected one process, found %d; --tokens or --steps say how "
                         "long",
                         r2_ranks_count(w->ranks));
+    return R2_OK;
+}
+
+/* What only a few steps on trial can tell.  The ranks make them together. */
+static r2_status try_run(train_work *w, const char *model, r2_error *err) {
+    const bool has_time = w->flags.minutes > 0;
     if (!has_time && !w->flags.is_dry) return R2_OK;
     R2I_TRY(r2i_train_try(&w->forecast, &w->options, err));
     if (has_time)
@@ -205,13 +210,16 @@ static r2_status train_run(train_work *w, r2_error *err) {
     R2I_TRY(prepare_run(w, &model, err));
     r2i_signals_catch();
     R2I_TRY(r2_ranks_agree(w->ranks, plan_run(w, model, err), err));
+    R2I_TRY(r2_ranks_agree(w->ranks, try_run(w, model, err), err));
     if (p->options->is_dry) return R2_OK;
     r2i_train_progress_init(&w->progress, p, &w->options, &w->forecast);
-    R2I_TRY(r2i_run_config_write(&w->progress.config, w->kind, &w->flags, &w->options, err));
+    r2_status status =
+        r2i_run_config_write(&w->progress.config, w->kind, &w->flags, &w->options, err);
+    R2I_TRY(r2_ranks_agree(w->ranks, status, err));
     w->progress.is_silent = !is_first(w);
     w->progress.record = &w->record;
     if (is_first(w)) r2i_run_record_begin(&w->record, p, w->kind, &w->options, &w->progress.config);
-    const r2_status status = r2_train(&w->options, err);
+    status = r2_train(&w->options, err);
     w->was_stopped = r2i_signals_pending() != 0;
     r2i_signals_clear();
     if (status == R2_OK && w->progress.is_write_failed)
@@ -242,11 +250,11 @@ static int print_result(const train_work *w) {
                   w->program->options->lora_rank > 0 ? "adapter" : "model", w->model, "steps",
                   (json_int_t)r->step, "tokens", (json_int_t)r->n_tokens, "loss", r->loss,
                   "validation_loss",
-                  isnan(w->progress.validation_loss) ? json_null()
-                                                     : json_real(w->progress.validation_loss),
+                  isfinite(w->progress.validation_loss) ? json_real(w->progress.validation_loss)
+                                                        : json_null(),
                   "validation_bpb",
-                  isnan(w->progress.validation_bpb) ? json_null()
-                                                    : json_real(w->progress.validation_bpb),
+                  isfinite(w->progress.validation_bpb) ? json_real(w->progress.validation_bpb)
+                                                       : json_null(),
                   "seconds", r->seconds_all));
 }
 
@@ -283,8 +291,9 @@ int r2i_train_command(r2i_program *p) {
     else if (strcmp(what, "pretrain") == 0 || w.kind != R2I_TRAIN_PRETRAIN)
         status = train_run(&w, &err);
     else
-        status = r2i_fail(&err, R2_E_ARGUMENT,
-                          "train: expected init, pretrain, sft, distill or export, found %.60s", what);
+        status =
+            r2i_fail(&err, R2_E_ARGUMENT,
+                     "train: expected init, pretrain, sft, distill or export, found %.60s", what);
     const int code = status != R2_OK ? fail(&w, status, &err) : print_result(&w);
     r2i_train_progress_close(&w.progress);
     r2i_run_record_end(&w.record, status, w.was_stopped, err.text);

@@ -71,7 +71,10 @@ r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options, 
     f->step_s = f->peak_flops > 0 ? f->plan.flops_per_token * (double)f->plan.step_tokens /
                                         (usual_share * f->peak_flops)
                                   : 0;
-    if (TRIAL_STEPS * f->step_s <= longest_trial_s) {
+    /* Ranks try together or not at all, though each has measured a peak of its own. */
+    const r2_status is_short =
+        TRIAL_STEPS * f->step_s <= longest_trial_s ? R2_OK : R2_E_UNSUPPORTED;
+    if (r2_ranks_agree(options->trainer.ranks, is_short, NULL) == R2_OK) {
         o.out = o.checkpoints = NULL;
         o.is_resuming = false;
         o.n_steps = TRIAL_STEPS + 1; /* it never comes to its end, where it would be validated */

@@ -36,6 +36,7 @@ typedef struct {
     const r2i_batch_data **batches; /* [step_batches] of the step */
     r2_train_report report;
     r2i_run_saver saver;
+    r2i_run_identity identity;
     r2_error *err;
 } train_run;
 
@@ -210,12 +211,13 @@ static bool is_round_over(const train_run *r, int32_t i) {
 static r2_status validate(train_run *r) {
     r2_ranks *ranks = r->o->trainer.ranks;
     r2i_data_stream *stream;
-    r2_status status = R2_OK;
     double loss = 0;
     int64_t n_targets = 0, n_bytes = 0;
     int32_t n_made = 0, n_most = 0; /* passes since the last round */
-    R2I_TRY(open_stream(r, R2I_SPLIT_VALIDATION, 1, NULL, &stream));
-    if (stream == NULL) return R2_OK;
+    r2_status status = open_stream(r, R2I_SPLIT_VALIDATION, 1, NULL, &stream);
+    status = r2_ranks_agree(ranks, status, r->err);
+    if (status != R2_OK) r2i_data_stream_close(stream);
+    if (status != R2_OK || stream == NULL) return status;
     for (int32_t i = 0;
          status == R2_OK && (r->o->validate_batches == 0 || i < r->o->validate_batches); i++) {
         const r2i_batch_data *data = r2i_data_stream_next(stream);
@@ -363,16 +365,16 @@ static r2_status run_steps(train_run *r) {
 }
 
 static r2_status open_all(train_run *r) {
+    R2I_TRY(check_options(r->o, r->err));
     R2I_TRY(open_trainer(r));
     R2I_TRY(r2i_run_output_check(r->o, r->trainer, r->err));
     R2I_TRY(open_sets(r));
     if (r->o->distill != NULL)
         R2I_TRY(
             r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->o->seed, r->heap, r->err));
-    const r2i_run_identity identity = { r->o, r->trainer, r->sets,
-                                        r2i_distill_identity(r->distill) };
-    R2I_TRY(
-        r2i_run_saver_open(&r->saver, &identity, r2i_trainer_adamw(r->trainer), r->heap, r->err));
+    r->identity = (r2i_run_identity){ r->o, r->trainer, r->sets, r2i_distill_identity(r->distill) };
+    R2I_TRY(r2i_run_saver_open(&r->saver, &r->identity, r2i_trainer_adamw(r->trainer), r->heap,
+                               r->err));
     R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, batches_of(r), &r->saver.totals.place, &r->stream));
     if (r->stream == NULL)
         return r2i_fail(r->err, R2_E_ARGUMENT, "%.150s: no documents to train on", r->o->data[0]);
@@ -390,7 +392,7 @@ static r2_status save(train_run *r) {
 
 static r2_status run_all(train_run *r) {
     R2I_TRY(r2_ranks_agree(r->o->trainer.ranks, open_all(r), r->err));
-    R2I_TRY(r2i_run_check_plan(r->o, r->trainer, r->sets, r->err));
+    R2I_TRY(r2i_run_check_plan(&r->identity, r->err));
     R2I_TRY(run_steps(r));
     return save(r);
 }
@@ -399,7 +401,6 @@ r2_status r2_train(const r2_train_options *options, r2_error *err) {
     r2_error own;
     train_run r = { .o = options, .err = err != NULL ? err : &own };
     *r.err = (r2_error){ R2_OK, "" };
-    R2I_TRY(check_options(options, r.err));
     const r2_status status = run_all(&r);
     r2i_data_stream_close(r.stream);
     r2i_distill_close(r.distill);

@@ -7,15 +7,19 @@
 #include "base/hash.h"
 #include "train/trainer_model.h"
 
-enum { N_FACTS = 5, TEXT_BYTES = 640 };
+enum { N_FACTS = 7, TEXT_BYTES = 640 };
 
 /* Hashes of what must be equal everywhere. */
 typedef struct {
     uint64_t facts[N_FACTS];
 } plan;
-static const char *const fact_names[N_FACTS] = { "version of r2lm", "options",
-                                                 "shapes of the model", "weights to begin with",
-                                                 "data" };
+static const char *const fact_names[N_FACTS] = { "version of r2lm",
+                                                 "options",
+                                                 "shapes of the model",
+                                                 "weights to begin with",
+                                                 "data",
+                                                 "base and scale of an adapter",
+                                                 "teacher" };
 
 static uint64_t hash_text(const char *text) {
     return r2i_hash_bytes(R2I_HASH_SEED, text, strlen(text));
@@ -66,8 +70,15 @@ static r2_status compare(const plan *all, int32_t n, r2_error *err) {
     return R2_OK;
 }
 
-r2_status r2i_run_check_plan(const r2_train_options *o, r2_trainer *trainer,
-                             const r2i_data_set *sets, r2_error *err) {
+/* The others wait for this rank's numbers: it is lost, and has to end them. */
+static r2_status lose_memory(r2_ranks *ranks, r2_error *err) {
+    (void)r2i_fail(&ranks->failure, R2_E_NOMEM, "no memory for the numbers of %d ranks", ranks->n);
+    return r2i_ranks_check(ranks, err);
+}
+
+r2_status r2i_run_check_plan(const r2i_run_identity *id, r2_error *err) {
+    const r2_train_options *o = id->options;
+    r2_trainer *trainer = id->trainer;
     r2_ranks *ranks = o->trainer.ranks;
     const int32_t n = r2i_ranks_count(ranks), n_batches = o->step_batches > 0 ? o->step_batches : 1;
     if (n == 1) return R2_OK;
@@ -77,9 +88,11 @@ r2_status r2i_run_check_plan(const r2_train_options *o, r2_trainer *trainer,
                         "%d",
                         n, n_batches);
     const plan own = { { hash_text(R2LM_VERSION), hash_options(o), r2i_trainer_hash_layout(trainer),
-                         r2i_trainer_hash_values(trainer), hash_data(sets, o->n_data) } };
+                         r2i_trainer_hash_values(trainer), hash_data(id->sets, o->n_data),
+                         r2i_run_identity_hash_adapter(r2i_trainer_adamw(trainer)->parameters),
+                         id->teacher } };
     plan *all = r2i_heap_take(&ranks->heap, (size_t)n * sizeof *all);
-    if (all == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for the plans of %d ranks", n);
+    if (all == NULL) return lose_memory(ranks, err);
     r2i_ranks_gather(ranks, &own, sizeof own, all);
     r2_status status = r2i_ranks_check(ranks, err);
     if (status == R2_OK) status = compare(all, n, err);
@@ -93,7 +106,7 @@ r2_status r2i_run_sum(r2_ranks *ranks, double *numbers, int32_t n, r2_error *err
     if (r2i_ranks_count(ranks) == 1) return R2_OK;
     R2I_ASSERT(n <= R2I_MOST_SUMS);
     double *all = r2i_heap_take(&ranks->heap, n_bytes * (size_t)ranks->n);
-    if (all == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for the numbers of %d ranks", n);
+    if (all == NULL) return lose_memory(ranks, err);
     memcpy(own, numbers, n_bytes);
     r2i_ranks_gather(ranks, own, n_bytes, all);
     memset(numbers, 0, n_bytes);
