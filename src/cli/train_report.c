@@ -103,8 +103,8 @@ static void write_metrics(r2i_train_progress *w, const r2_train_report *r) {
     } more[] = { { "teacher_loss", r->soft_loss, r->soft_loss > 0 },
                  { "mtp_loss", r->mtp_loss, r->mtp_loss > 0 },
                  { "expert_load", r->expert_load, r->expert_load > 0 },
-                 { "validation_loss", r->validation_loss, !isnan(r->validation_loss) },
-                 { "validation_bpb", r->validation_bpb, !isnan(r->validation_bpb) },
+                 { "validation_loss", r->validation_loss, isfinite(r->validation_loss) },
+                 { "validation_bpb", r->validation_bpb, isfinite(r->validation_bpb) },
                  { "peak_share", peak_share(w, r), w->peak_flops > 0 },
                  { "cost", r2i_train_progress_cost(w), w->price > 0 } };
     json_t *line = json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "step",
