@@ -207,6 +207,7 @@ static r2_status train_run(train_work *w, r2_error *err) {
     take_data(p);
     R2I_TRY(check_words(w, err));
     R2I_TRY(r2i_ranks_choose(&w->ranks, p, err));
+    r2i_train_note_ignored(p, w->kind, r2_ranks_count(w->ranks));
     R2I_TRY(prepare_run(w, &model, err));
     r2i_signals_catch();
     R2I_TRY(r2_ranks_agree(w->ranks, plan_run(w, model, err), err));

@@ -61,6 +61,29 @@ r2_status r2i_train_resolve_length(r2i_options *o, r2i_train_kind kind,
     return R2_OK;
 }
 
+void r2i_train_note_ignored(const r2i_program *p, r2i_train_kind kind, int32_t n_processes) {
+    const r2i_options *o = p->options;
+    const bool is_distill = kind == R2I_TRAIN_DISTILL, is_lora = o->lora_rank > 0;
+    const struct {
+        const char *flag;
+        bool is_ignored;
+        const char *why;
+    } list[] = { { "--teacher", !is_distill && o->teacher != NULL && o->teacher[0] != '\0',
+                   "`train distill` learns from it" },
+                 { "--traces", !is_distill && o->has_traces, "`train distill` takes it" },
+                 { "--own-share", o->own_share > 0 && (!is_distill || o->has_traces),
+                   "`train distill` without --traces takes it" },
+                 { "--lora-alpha", !is_lora && o->lora_alpha != 0, "it belongs to --lora-rank" },
+                 { "--lora-targets", !is_lora && strcmp(o->lora_targets, "all-linear") != 0,
+                   "it belongs to --lora-rank" },
+                 { "--expert-parallel", o->divides_experts && n_processes == 1,
+                   "all experts are in this one process" } };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        if (list[i].is_ignored)
+            r2i_program_note(p, "%s changes nothing here: %s", list[i].flag, list[i].why);
+    }
+}
+
 static r2_schedule schedule_of(const char *name) {
     if (strcmp(name, "cosine") == 0) return R2_SCHEDULE_COSINE;
     return strcmp(name, "constant") == 0 ? R2_SCHEDULE_CONSTANT : R2_SCHEDULE_WSD;

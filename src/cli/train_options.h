@@ -1,7 +1,7 @@
 /* train_options.h - from the flags of `r2lm train` to the options of a run. */
 #ifndef R2I_TRAIN_OPTIONS_H
 #define R2I_TRAIN_OPTIONS_H
-#include "cli/option_table.h"
+#include "cli/program.h"
 #include "r2lm/distill.h"
 
 typedef enum { R2I_TRAIN_PRETRAIN, R2I_TRAIN_SFT, R2I_TRAIN_DISTILL } r2i_train_kind;
@@ -15,6 +15,8 @@ void r2i_train_resolve_shape(r2i_options *flags, r2i_train_kind kind);
 R2_CHECKED r2_status r2i_train_resolve_length(r2i_options *flags, r2i_train_kind kind,
                                               const r2_train_plan_result *plan, r2_error *err);
 void r2i_train_set_steps(r2i_options *flags, int64_t n_steps);
+/* A line for each flag that the run, or so many processes, have no use for. */
+void r2i_train_note_ignored(const r2i_program *program, r2i_train_kind kind, int32_t n_processes);
 /* All that resolved flags say; model, data, output and report are the caller's. */
 void r2i_train_options_read(r2_train_options *out, const r2i_options *flags);
 /* How a run learns from the model at `teacher`. */

@@ -1,6 +1,7 @@
 """r2lm train --lora-rank from outside: an adapter for the quantized file that one runs, used by run, refused where it must be."""
 import json, os, shutil, struct
 from cli_client import DATA, OK, SOURCE, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
+import test_train
 
 
 def texts(name="data"):
@@ -70,6 +71,25 @@ def test_merged_into_the_weights():
     for adapter, code, says in ((os.path.join(golden, "lora_llama"), DATA, "expected 64 columns and 32 rows"), (os.path.join(golden, "lora_deepseek_v3", "adapter.gguf"), DATA, "deepseek2"),
                                 ("deeper", DATA, "layers.7.mlp.down_proj: the model has no such matrix"), ("large", DATA, "no finite number"), ("run/adapter:0", USAGE, "scale"), (TOY, DATA, "adapter"), ("nowhere", DATA, "nowhere")):
         refused("convert", TOY, "x", "--lora", adapter, code=code, says=says)
+
+
+def test_an_adapter_stays_with_its_base():
+    base = test_train.small_model()
+    test_train.texts(base)
+    r2lm("train", "init", "seed", "-o", "other", "--seed", 9)
+    how = ("--lora-rank", 3, "--checkpoint-every", 2, "--batch-tokens", 256, "--run-tokens", 64)
+    r2lm("train", "pretrain", "data", "-m", base, "-o", "run", *how, "--steps", 2)
+    refused("train", "pretrain", "data", "-m", "other", "-o", "run", *how, "--steps", 4, "--resume", code=DATA, says="base and scale")
+    refused("train", "export", "run", "-m", "other", "-o", "out", code=DATA, says="base and scale")
+    refused("train", "export", "run", "--lora-alpha", 1, "-o", "out", code=DATA, says="base and scale")
+    assert not os.path.exists("out")
+    r2lm("train", "export", "run", "-o", "out")
+    assert open("out/adapter_model.safetensors", "rb").read() == open("run/adapter/adapter_model.safetensors", "rb").read()
+
+
+def test_flags_without_use_are_named():
+    said = train(texts(), "run", "--steps", 1, "--lora-alpha", 3, "--teacher", TOY, "--expert-parallel", code=USAGE).err
+    for flag in ("--lora-alpha", "--teacher", "--expert-parallel"): assert f"{flag} changes nothing here" in said
 
 
 def test_refusals():
