@@ -10,15 +10,15 @@ enum { MAX_BUCKETS = R2_MAX_SOFT_TOKENS + 1 };
 /* A student or teacher that rules out what the other expects: the loss stays a number. */
 static const double least_log = -60;
 
-/* ---- divergence of two distributions over buckets ---- */
+/* ---- divergence of two distributions over parts ---- */
 
 typedef struct {
     double log_p[MAX_BUCKETS], log_q[MAX_BUCKETS];
     double h[MAX_BUCKETS]; /* q dD/dq */
     int32_t n;
-} buckets;
+} parts;
 
-static void read_teacher(buckets *b, const r2i_soft_row *row) {
+static void read_teacher(parts *b, const r2i_soft_row *row) {
     double sum = 0;
     for (int32_t i = 0; i < b->n; i++)
         sum += exp((double)row->log_probs[i]);
@@ -29,7 +29,7 @@ static void read_teacher(buckets *b, const r2i_soft_row *row) {
     }
 }
 
-static double forward_divergence(buckets *b) {
+static double forward_divergence(parts *b) {
     double d = 0;
     for (int32_t i = 0; i < b->n; i++) {
         const double p = exp(b->log_p[i]);
@@ -39,7 +39,7 @@ static double forward_divergence(buckets *b) {
     return d;
 }
 
-static double reverse_divergence(buckets *b) {
+static double reverse_divergence(parts *b) {
     double d = 0;
     for (int32_t i = 0; i < b->n; i++) {
         b->h[i] = exp(b->log_q[i]) * (b->log_q[i] - b->log_p[i]);
@@ -48,7 +48,7 @@ static double reverse_divergence(buckets *b) {
     return d;
 }
 
-static double middle_divergence(buckets *b, double beta) {
+static double middle_divergence(parts *b, double beta) {
     double d = 0;
     for (int32_t i = 0; i < b->n; i++) {
         const double p = exp(b->log_p[i]), q = exp(b->log_q[i]);
@@ -59,7 +59,7 @@ static double middle_divergence(buckets *b, double beta) {
     return d;
 }
 
-static double divergence(buckets *b, double beta) {
+static double divergence(parts *b, double beta) {
     if (beta <= 0) return forward_divergence(b);
     return beta >= 1 ? reverse_divergence(b) : middle_divergence(b, beta);
 }
@@ -100,7 +100,7 @@ static const float *at_temperature(const float *logits, int32_t n_vocab, float t
 double r2i_soft_loss(const r2i_soft_row *row, const r2i_kernels *kernels, const float *logits,
                      int32_t n_vocab, bool wants_gradient, float *g) {
     const int32_t k = row->k;
-    buckets b = { .n = k + 1 };
+    parts b = { .n = k + 1 };
     double sum_h = 0;
     const float *scaled = at_temperature(logits, n_vocab, row->temperature, g);
     const double rest = split_row(kernels, scaled, n_vocab, row->tokens, k, g, b.log_q);

@@ -1,6 +1,6 @@
 /* soft_targets.h - the loss of a row of logits against a teacher's distribution.
  *
- * Of the teacher the k likeliest tokens are known and what all others have together: k + 1 buckets b with
+ * Of the teacher the k likeliest tokens are known and what all others have together: k + 1 parts b with
  * p_b, the teacher's, and q_b, the student's, both at temperature T (z = logits / T):
  *
  *     beta 0      D = KL(p || q)                      Hinton et al., arXiv:1503.02531
@@ -8,7 +8,7 @@
  *     between     D = beta KL(p || m) + (1 - beta) KL(q || m),  m = beta p + (1 - beta) q
  *                                                     GKD, arXiv:2306.13649, section 2
  *
- * No D of buckets is larger than that of whole distributions, and it is 0 where the student says of
+ * No D of parts is larger than that of whole distributions, and it is 0 where the student says of
  * the k tokens what the teacher does.  With h_b = q_b dD/dq_b (constants left out), H = sum h:
  *
  *     dD/dz_v = h_v - q_v H                    v one of the k tokens
