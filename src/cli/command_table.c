@@ -124,23 +124,19 @@ const r2i_command r2i_command_table[] = {
       "The same texts give the same files." },
     { "train", NULL, "init|pretrain|...", "make a model, teach it texts and chats",
       R2I_FOR_TRAIN, r2i_train_command,
-      "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds "
-      "config.json and the\n"
-      "tokenizer's files, or --depth makes the configuration.  `train pretrain DATA... -m FOLDER "
-      "-o RUN` trains\n"
-      "on folders of `r2lm data prep` and\n"
-      "writes RUN/model, a folder that every command opens, and RUN/metrics.jsonl, a line per "
-      "step.  `train sft\n"
-      "DATA... -m MODEL -o RUN` goes on with a trained model: DATA may also be JSONL of chats (or "
-      "of "
-      "questions and\n"
-      "answers), which are prepared into RUN/data first; what the assistant says is learnt.  "
-      "`train distill\n"
-      "DATA... -m MODEL --teacher MODEL -o RUN` learns what a teacher would say at each place.  "
-      "Ctrl-C\n"
-      "ends the run with the step at work and saves; `train pretrain --resume -o RUN` goes on.  "
-      "`train export\n"
-      "RUN -o OUT` makes a model of a checkpoint.  Exit code 7: loss or gradient became no number." },
+      "`train init FOLDER -o OUT` writes a model folder with random weights: FOLDER holds config.json "
+      "and the\ntokenizer's files, or --depth makes the configuration.\n"
+      "`train pretrain DATA... -m FOLDER -o RUN` trains on folders of `r2lm data prep` and writes "
+      "RUN/model,\na folder that every command opens, and RUN/metrics.jsonl, a line per step.\n"
+      "`train sft DATA... -m MODEL -o RUN` goes on with a trained model: DATA may also be JSONL of "
+      "chats (or of\nquestions and answers), which are prepared into RUN/data first; what the "
+      "assistant says is learnt.\n"
+      "`train distill DATA... -m MODEL --teacher MODEL -o RUN` learns what a teacher would say at "
+      "each place.\n"
+      "`train export RUN -o OUT` makes a model of a checkpoint.\n"
+      "Ctrl-C ends a run with the step at work and saves; `train pretrain --resume -o RUN` goes on.  "
+      "Exit code 7:\nloss or gradient became no number.  `r2lm help train sft` shows the flags of sft "
+      "alone, and so on." },
     { "exec", "sandbox", "-- PROGRAM ...", "run a program that nobody trusts", R2I_FOR_EXEC,
       r2i_exec_command,
       "The program runs without network, sees /usr and the like to read and one folder to write, "

@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "cli/man_page.h"
+#include "cli/option_groups.h"
 #include "cli/pager.h"
 
 void r2i_option_print_name(const r2i_option *o, char *out, size_t cap) {
@@ -48,38 +49,66 @@ static void print_program_help(void) {
         "examples:  r2lm run -p \"Why is the sky blue?\"      r2lm chat      r2lm bench --json\n");
 }
 
-void r2i_help_print(const r2i_command *command) {
+/* The flags of one group; NULL: those that no group has. */
+static void print_group(const r2i_command *command, const r2i_option_group *group) {
+    for (size_t i = 0; i < r2i_n_options; i++) {
+        const r2i_option *o = &r2i_option_table[i];
+        if ((o->commands & command->bit) != 0 && r2i_option_group_find(command->bit, o) == group)
+            print_option(o);
+    }
+}
+
+void r2i_help_print(const r2i_command *command, const char *subcommand) {
     if (command == NULL || strcmp(command->name, "help") == 0) {
         print_program_help();
         return;
     }
-    printf("usage: r2lm %s [FLAGS]%s%s\n\n%s%s", command->name,
-           command->arguments[0] != '\0' ? " " : "", command->arguments,
-           command->details != NULL ? command->details : command->help, "\n\n");
-    for (size_t i = 0; i < r2i_n_options; i++) {
-        if ((r2i_option_table[i].commands & command->bit) != 0) print_option(&r2i_option_table[i]);
+    const bool is_part = subcommand != NULL && r2i_option_groups_know(command->bit, subcommand);
+    if (is_part)
+        printf("usage: r2lm %s %s ... [FLAGS]\n\n", command->name, subcommand);
+    else
+        printf("usage: r2lm %s [FLAGS]%s%s\n\n", command->name,
+               command->arguments[0] != '\0' ? " " : "", command->arguments);
+    printf("%s\n\n", command->details != NULL ? command->details : command->help);
+    bool has_groups = false;
+    for (size_t i = 0; i < r2i_n_option_groups; i++) {
+        const r2i_option_group *g = &r2i_option_group_table[i];
+        if (!r2i_option_group_is_for(g, command->bit, is_part ? subcommand : NULL)) continue;
+        printf("%s%s%s%s:\n", has_groups ? "\n" : "", is_part ? "" : g->subcommands,
+               is_part ? "" : " - ", g->title);
+        print_group(command, g);
+        has_groups = true;
     }
+    if (has_groups) printf("\nalways:\n");
+    print_group(command, NULL);
 }
 
-static void print_man(const void *command) {
-    r2i_man_print(command);
+typedef struct {
+    const r2i_command *command;
+    const char *subcommand; /* NULL: none */
+} topic;
+
+static void print_man(const void *asked) {
+    const topic *t = asked;
+    r2i_man_print(t->command);
 }
 
-static void print_help(const void *command) {
-    r2i_help_print(command);
+static void print_help(const void *asked) {
+    const topic *t = asked;
+    r2i_help_print(t->command, t->subcommand);
 }
 
-/* On a terminal the man page, else the help through $PAGER, else as it is. */
-static void show(const r2i_program *p, const r2i_command *command) {
+/* On a terminal the man page (of a subcommand there is none), else the help through $PAGER, else as
+ * it is. */
+static void show(const r2i_program *p, const topic *t) {
     const char *const man[] = { "man", "-l", "-", NULL };
     const char *pager = getenv("PAGER");
     const char *const shell[] = { "sh", "-c", pager != NULL && pager[0] != '\0' ? pager : "less",
                                   NULL };
-    const bool is_paged = command != NULL && p->terminal.is_in_tty && p->terminal.is_out_tty;
-    if (is_paged &&
-        (r2i_pager_show(man, print_man, command) || r2i_pager_show(shell, print_help, command)))
-        return;
-    r2i_help_print(command);
+    const bool is_paged = t->command != NULL && p->terminal.is_in_tty && p->terminal.is_out_tty;
+    if (is_paged && t->subcommand == NULL && r2i_pager_show(man, print_man, t)) return;
+    if (is_paged && r2i_pager_show(shell, print_help, t)) return;
+    print_help(t);
 }
 
 int r2i_help_command(r2i_program *p) {
@@ -91,6 +120,16 @@ int r2i_help_command(r2i_program *p) {
             p,
             r2i_fail(&err, R2_E_ARGUMENT, "%.60s: no such command; `r2lm help` lists them", name),
             &err);
+    }
+    const topic asked = { command, p->arguments.n_words > 1 ? p->arguments.words[1] : NULL };
+    if (asked.subcommand != NULL && r2i_option_groups_know(command->bit, NULL) &&
+        !r2i_option_groups_know(command->bit, asked.subcommand)) {
+        r2_error err;
+        return r2i_program_fail(p,
+                                r2i_fail(&err, R2_E_ARGUMENT,
+                                         "%s %.60s: no such subcommand; `r2lm help %s` lists them",
+                                         name, asked.subcommand, name),
+                                &err);
     }
     if (p->options->wants_man) {
         r2i_man_print(command);
@@ -105,6 +144,6 @@ int r2i_help_command(r2i_program *p) {
         }
         return r2i_program_print_json(p, json_pack("{s:o}", "commands", names));
     }
-    show(p, command);
+    show(p, &asked);
     return R2I_EXIT_OK;
 }

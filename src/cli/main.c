@@ -57,7 +57,7 @@ static int run_command(r2i_program *p, int argc, char **argv) {
     if (status != R2_OK) return r2i_program_fail(p, status, &err);
     r2i_settings_warn(p);
     if (p->options->wants_help) {
-        r2i_help_print(p->command);
+        r2i_help_print(p->command, p->arguments.n_words > 0 ? p->arguments.words[0] : NULL);
         return R2I_EXIT_OK;
     }
     if (p->command->arguments[0] == '\0' && p->arguments.n_words > 0) {

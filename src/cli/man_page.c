@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/option_groups.h"
+
 /* Text for roff: no line may begin with a dot or quote, dashes and backslashes are escaped. */
 static void print_roff(const char *text) {
     bool is_start = true;
@@ -60,11 +62,28 @@ static void print_description(const r2i_command *c) {
     }
 }
 
-static void print_options(const r2i_command *c) {
+/* The flags of one group; NULL: those that no group has. */
+static void print_group(const r2i_command *c, const r2i_option_group *group) {
     for (size_t i = 0; i < r2i_n_options; i++) {
         const r2i_option *o = &r2i_option_table[i];
-        if ((o->commands & c->bit) != 0 && o->commands != R2I_FOR_ALL) print_roff_option(o);
+        if ((o->commands & c->bit) != 0 && o->commands != R2I_FOR_ALL &&
+            r2i_option_group_find(c->bit, o) == group)
+            print_roff_option(o);
     }
+}
+
+static void print_options(const r2i_command *c) {
+    for (size_t i = 0; i < r2i_n_option_groups; i++) {
+        const r2i_option_group *g = &r2i_option_group_table[i];
+        if (!r2i_option_group_is_for(g, c->bit, NULL)) continue;
+        printf(".PP\n.I ");
+        print_roff(g->subcommands);
+        printf(":\n");
+        print_roff(g->title);
+        printf("\n");
+        print_group(c, g);
+    }
+    print_group(c, NULL);
 }
 
 static void print_flags_of_all(void) {

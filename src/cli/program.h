@@ -17,7 +17,7 @@ enum {
     R2I_EXIT_DATA = 3,   /* a model or file is missing or corrupt */
     R2I_EXIT_MEMORY = 4, /* memory or context is full */
     R2I_EXIT_NETWORK = 5,
-    R2I_EXIT_NUMBERS = 7, /* a training run lost its numbers: loss or gradient is none */
+    R2I_EXIT_NUMBERS = 7,  /* a training run lost its numbers: loss or gradient is none */
     R2I_EXIT_SANDBOX = 77, /* what keeps a program in is missing: nothing has run */
     R2I_EXIT_TIMEOUT = 124,
     R2I_EXIT_SIGNAL = 128
@@ -92,6 +92,7 @@ int r2i_licenses_command(r2i_program *program);
 /* A line on standard error for each variable R2LM_* and each setting that no flag knows. */
 void r2i_settings_warn(const r2i_program *program);
 
-/* Help of one command, or of the program when `command` is NULL. */
-void r2i_help_print(const r2i_command *command);
+/* Help of one command, or of the program when `command` is NULL.  Where its flags have groups
+ * (option_groups.h) and know this subcommand, only those that the subcommand heeds. */
+void r2i_help_print(const r2i_command *command, const char *subcommand);
 #endif

@@ -458,6 +458,19 @@ def test_help_is_short_and_complete():
     r2lm("help", "nothing", code=USAGE)
 
 
+def test_help_of_a_subcommand_shows_what_it_heeds():
+    def flags(text): return set(re.findall(r"^ +(?:-\w, )?--(?:\[no-\])?([\w-]+)", text, flags=re.M))
+    every = r2lm("help", "train").out
+    always = every.split("\nalways:\n")[1]
+    assert flags(always) == {"json", "color", "verbose", "quiet", "help"}     # a flag of train stands in a group of option_groups.c
+    own = {name: r2lm("help", "train", name).out for name in ("init", "pretrain", "sft", "distill", "export")}
+    assert own["sft"] == r2lm("train", "sft", "--help").out and "usage: r2lm train sft" in own["sft"]
+    assert set.union(*map(flags, own.values())) == flags(every)
+    assert len(re.findall(r"^ +(?:-\w, )?--", every, flags=re.M)) == len(flags(every))   # each of them once
+    assert "teacher" in flags(own["distill"]) - flags(own["sft"]) and "lr" in flags(own["sft"]) - flags(own["init"])
+    assert "r2lm help train" in r2lm("help", "train", "nothing", code=USAGE).err
+
+
 def test_man_page():
     page = r2lm("help", "--man").out
     assert page.startswith(".TH R2LM 1")
