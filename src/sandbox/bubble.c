@@ -254,7 +254,7 @@ static r2_status let_go(builder *b) {
     const struct rlimit limit = { n, n };
     b->cage->inner = read_inner(b);
     if (b->cage->inner <= 0) return fail_start(b);
-    if (!b->launch.is_nobody && prlimit(b->cage->inner, RLIMIT_NPROC, &limit, NULL) != 0)
+    if (b->launch.user == 0 && prlimit(b->cage->inner, RLIMIT_NPROC, &limit, NULL) != 0)
         return fail_start(b);
     return write(b->block, "", 1) == 1 ? R2_OK : fail_start(b);
 }
@@ -271,12 +271,12 @@ static r2_status start(builder *b) {
     R2I_TRY(r2i_cage_open_streams(b->cage, l, b->err));
     l->arguments = b->arguments;
     l->environment = no_environment;
-    l->is_nobody = geteuid() == 0 && b->cage->options->work == NULL;
+    l->user = b->cage->options->work == NULL ? r2i_launch_new_user() : 0;
     l->cpu_seconds = limits->cpu_seconds;
     l->memory_bytes = limits->memory_bytes;
     l->file_bytes = limits->disk_bytes;
     l->max_open = MAX_OPEN;
-    if (l->is_nobody) l->max_processes = limits->max_processes + OWN_PROCESSES;
+    if (l->user != 0) l->max_processes = limits->max_processes + OWN_PROCESSES;
     l->landlock = -1;
     R2I_TRY(r2i_launch_start(&b->cage->pid, l, b->err));
     r2i_launch_close(l);

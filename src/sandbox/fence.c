@@ -18,6 +18,7 @@
 
 #include "base/failure.h"
 #include "sandbox/cage.h"
+#include "sandbox/process_tree.h"
 #include "sandbox/syscall_filter.h"
 
 /* Newer than the headers of this machine may be: values of the kernel's interface. */
@@ -125,7 +126,7 @@ static r2_status write_file(const builder *b, const r2_sandbox_file *file) {
     char path[PATH_BYTES + 256];
     size_t done = 0;
     (void)snprintf(path, sizeof path, "%s/%.255s", b->work, file->name);
-    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     while (fd >= 0 && done < file->n_bytes) {
         const ssize_t n = write(fd, (const char *)file->bytes + done, file->n_bytes - done);
         if (n <= 0) break;
@@ -146,13 +147,15 @@ static r2_status make_work(builder *b) {
         if (mkdtemp(b->work) == NULL)
             return r2i_fail(b->err, R2_E_IO, "%s: %s", b->work, strerror(errno));
         b->cage->owns_folder = true;
+        b->launch.user = r2i_launch_new_user();
     }
     kept = r2i_arena_copy_text(b->cage->arena, b->work, strlen(b->work));
     if (kept == NULL) return r2i_fail(b->err, R2_E_NOMEM, "sandbox: no memory");
     b->cage->folder = kept;
     for (int32_t i = 0; o->work == NULL && i < o->n_files; i++)
         R2I_TRY(write_file(b, &o->files[i]));
-    return R2_OK;
+    if (b->launch.user == 0 || chown(b->work, b->launch.user, b->launch.user) == 0) return R2_OK;
+    return r2i_fail(b->err, R2_E_IO, "%s: %s", b->work, strerror(errno));
 }
 
 static r2_status make_environment(builder *b) {
@@ -223,6 +226,7 @@ static r2_status start(builder *b) {
     l->memory_bytes = limits->memory_bytes;
     l->file_bytes = limits->disk_bytes;
     l->max_open = 256;
+    l->max_processes = limits->max_processes + (l->user != 0 ? 0 : r2i_user_tasks());
     const r2_status status = r2i_launch_start(&b->cage->pid, l, b->err);
     return status == R2_E_IO ? R2_E_UNSUPPORTED : status;
 }

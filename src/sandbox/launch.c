@@ -14,9 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/failure.h"
+#include "base/hash.h"
 
-enum { FIRST_USER = 0x70000000, N_SIGNALS = 65, EXIT_NOT_STARTED = 127 };
+enum { N_SIGNALS = 65, EXIT_NOT_STARTED = 127 };
 
 /* What the child tells: it writes to the caller's memory. */
 typedef struct {
@@ -53,13 +55,19 @@ static bool set_files(const r2i_launch *l) {
     return l->folder == NULL || chdir(l->folder) == 0;
 }
 
-/* A user that nobody else is: what is counted per user, and signals, then concern this program alone.
- * By the calls themselves: the C library's would change the caller's other threads too.  Who is root in a
- * namespace alone may have no such user, and stays. */
-static void become_nobody(void) {
-    const long user = FIRST_USER + syscall(SYS_getpid);
+/* What is counted per user, and signals, then concern this program alone.  By the calls themselves: the C
+ * library's would change the caller's other threads too.  Who is root in a namespace alone may have no
+ * such user, and stays. */
+static void become_user(uint32_t user) {
     if (syscall(SYS_setgroups, 0, NULL) == 0 && syscall(SYS_setresgid, user, user, user) == 0)
         (void)syscall(SYS_setresuid, user, user, user);
+}
+
+uint32_t r2i_launch_new_user(void) {
+    static const uint32_t first = 0x70000000, mask = 0x0fffffff;
+    const int64_t now = r2i_clock_ns();
+    if (geteuid() != 0) return 0;
+    return first + ((uint32_t)r2i_hash_mix((uint64_t)now ^ (uint64_t)gettid() << 40) & mask);
 }
 
 static void reset_signals(void) {
@@ -81,7 +89,7 @@ static const char *become(const r2i_launch *l) {
     reset_signals();
     if (l->has_session && setsid() < 0) return "session";
     if (!set_files(l)) return "files";
-    if (l->is_nobody) become_nobody();
+    if (l->user != 0) become_user(l->user);
     if (!set_limits(l)) return "limits";
     if (l->landlock >= 0 && !fence(l)) return "Landlock and seccomp";
     (void)execve(l->path, l->arguments, l->environment);

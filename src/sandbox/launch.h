@@ -20,7 +20,7 @@ typedef struct {
     int standard[3];           /* become 0, 1 and 2 */
     int kept[R2I_LAUNCH_KEPT]; /* stay open by their numbers; all others are closed */
     int n_kept;
-    bool is_nobody;     /* root becomes a user of its own first */
+    uint32_t user;      /* become this one first, and its group; 0: stay who one is */
     bool has_session;   /* in a session and process group of its own */
     double cpu_seconds; /* limits of each process */
     int64_t memory_bytes, file_bytes;
@@ -30,6 +30,8 @@ typedef struct {
     const void *filter;    /* struct sock_fprog */
 } r2i_launch;
 
+/* A user for one program that root starts, unlike any other; 0 where nobody is root. */
+uint32_t r2i_launch_new_user(void);
 /* Starts it.  R2_E_IO: the text says which step failed. */
 R2_CHECKED r2_status r2i_launch_start(pid_t *pid, const r2i_launch *launch, r2_error *err);
 #endif

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_DEPTH = 128, FILE_BYTES = 4096 };
@@ -94,4 +95,21 @@ void r2i_process_group_measure(r2i_process_tree *out, pid_t group, int32_t max_t
         if (pid > 0) add_process(out, (pid_t)pid, group);
     }
     (void)closedir(all);
+}
+
+int32_t r2i_user_tasks(void) {
+    const struct dirent *entry;
+    struct stat about;
+    char path[64];
+    r2i_process_tree tree = { 0 };
+    DIR *all = opendir("/proc");
+    if (all == NULL) return 0;
+    while ((entry = readdir(all)) != NULL) {
+        const long pid = strtol(entry->d_name, NULL, 10);
+        (void)snprintf(path, sizeof path, "/proc/%ld", pid);
+        if (pid > 0 && stat(path, &about) == 0 && about.st_uid == getuid())
+            add_process(&tree, (pid_t)pid, 0);
+    }
+    (void)closedir(all);
+    return tree.n_tasks;
 }

@@ -15,4 +15,6 @@ typedef struct {
 void r2i_process_tree_measure(r2i_process_tree *out, pid_t root, int32_t max_tasks);
 /* The same of a process group, whoever its members came from. */
 void r2i_process_group_measure(r2i_process_tree *out, pid_t group, int32_t max_tasks);
+/* Processes and threads that our user has now. */
+int32_t r2i_user_tasks(void);
 #endif
