@@ -192,7 +192,8 @@ static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale
 
 /* With divided experts the ranks make their passes together: n_made of n_most that one of them makes. */
 static r2_status make_rest(train_run *r, int32_t n_made, int32_t n_most, bool is_training) {
-    const float mtp = is_training ? (float)r->o->mtp_weight : 1; /* as r2_trainer_evaluate has it */
+    /* As in the passes of the others: r2_trainer_evaluate has 1. */
+    const float mtp = is_training ? (float)mtp_weight_of(r->o, r->report.step) : 1;
     if (!r2i_trainer_divides_experts(r->trainer)) return R2_OK;
     for (; n_made < n_most; n_made++)
         R2I_TRY(r2i_trainer_pass_nothing(r->trainer, mtp, is_training, r->err));

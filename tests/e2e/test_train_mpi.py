@@ -197,8 +197,8 @@ def test_experts_divided_among_ranks():
     model = moe_model()
     texts(model)
     # Five batches of a step: not all ranks have as many.
-    flags = ["--accumulate", 5, "--lr", 0.003, "--warmup", 1, "--validate-every", 2, "--optimizer", "muon", "--mtp-weight", 0.3, "--balance-rate", 0.001,
-             "--balance", 0.001, "--checkpoint-every", 2]
+    flags = ["--accumulate", 5, "--lr", 0.003, "--warmup", 1, "--validate-every", 2, "--optimizer", "muon", "--mtp-weight", 0.3, "--mtp-from", 0.5,
+             "--balance-rate", 0.001, "--balance", 0.001, "--checkpoint-every", 2]
     r2lm(*pretrain(model, "one", *flags, "--steps", 4))
     mpirun(2, *pretrain(model, "two", *flags, "--steps", 4, "--expert-parallel"))
     assert_same_numbers("one", "two")
