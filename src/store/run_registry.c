@@ -81,6 +81,19 @@ static r2_status make_file(char *path, r2_error *err) {
     return R2_OK;
 }
 
+/* SQLite is told to follow no links, so that the file is none; folders above it, the home itself, may be. */
+static r2_status resolve_folder(char path[PATH_BYTES], r2_error *err) {
+    char folder[PATH_BYTES], real[PATH_BYTES], name[64];
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path) return R2_OK;
+    (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+    (void)snprintf(name, sizeof name, "%s", slash);
+    if (realpath(folder, real) == NULL)
+        return r2i_fail(err, R2_E_IO, "%.150s: %s", folder, strerror(errno));
+    const int n = snprintf(path, PATH_BYTES, "%.4000s%s", real, name);
+    return n < PATH_BYTES ? R2_OK : r2i_fail(err, R2_E_IO, "%.150s: too long", folder);
+}
+
 static r2_status prepare(r2i_registry *r, r2_error *err) {
     (void)sqlite3_busy_timeout(r->db, BUSY_MS);
     const int code = sqlite3_exec(r->db, schema, NULL, NULL, NULL);
@@ -97,9 +110,10 @@ r2_status r2i_registry_open(r2i_registry **out, const char *path, bool only_read
     *r = (r2i_registry){ .heap = heap };
     (void)snprintf(r->path, sizeof r->path, "%s", path);
     r2_status status = only_read ? R2_OK : make_file(r->path, err);
+    if (status == R2_OK) status = resolve_folder(r->path, err);
     if (status == R2_OK) {
         const int code =
-            sqlite3_open_v2(path, &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL);
+            sqlite3_open_v2(r->path, &r->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL);
         status = code == SQLITE_OK ? prepare(r, err) : fail(r, code, err);
     }
     if (status != R2_OK)

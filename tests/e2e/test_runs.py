@@ -120,6 +120,9 @@ def test_runs_are_listed(home):
     refused("runs", "rm", code=USAGE, says="show RUN or rm RUN")
     state = home / ".local/state/r2lm"
     assert (state / "runs.db").stat().st_mode & 0o777 == 0o600 and state.stat().st_mode & 0o777 == 0o700
+    os.symlink(home, "elsewhere")                                   # a home that is a link, as on machines that keep homes elsewhere
+    r2lm("train", "pretrain", data, "-m", model, "-o", "linked", "--batch-tokens", 256, "--steps", 1, env=dict(HOME=os.path.abspath("elsewhere")))
+    assert [r["folder"] for r in runs()] == [os.path.realpath("linked"), one["folder"]]
 
 
 def test_runs_beside_each_other_and_ones_that_die():
