@@ -77,6 +77,8 @@ r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options, 
     if (r2_ranks_agree(options->trainer.ranks, is_short, NULL) == R2_OK) {
         o.out = o.checkpoints = NULL;
         o.is_resuming = false;
+        o.checkpoint_every = 0;
+        o.mtp_from = 0; /* the dearer steps */
         o.n_steps = TRIAL_STEPS + 1; /* it never comes to its end, where it would be validated */
         o.warmup_steps = 0;
         o.validate_every = 0;

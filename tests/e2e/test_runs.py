@@ -62,9 +62,9 @@ def test_how_long():
     data = texts(model)
     n = plan(data, model)["data_tokens"]
     assert plan(data, model, "--epochs", 2)["steps"] == -(-2 * n // 256)
-    assert plan(data, model, "--tokens", 2560)["steps"] == 10
+    assert plan(data, model, "--tokens", 2560, "--checkpoint-every", 2)["steps"] == 10
     refused("train", "pretrain", data, "-m", model, "-o", "x", "--steps", 3, "--epochs", 1, code=USAGE, says="one of --steps")
-    train(data, model, "timed", "--minutes", 0.01)
+    train(data, model, "timed", "--minutes", 0.01, "--checkpoint-every", 2)
     steps = int(re.search(r"^steps = (\d+)$", open("timed/config.ini").read(), flags=re.M)[1])
     assert steps == len(metrics("timed")) >= 1
     r2lm("train", "pretrain", "-c", "timed/config.ini", "-o", "again")
