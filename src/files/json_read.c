@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/failure.h"
@@ -138,7 +139,8 @@ const char *r2i_json_describe(const json_t *value, char room[64]) {
     case JSON_STRING: {
         const char *text = json_string_value(value);
         size_t n = json_string_length(value), cut = n < 40 ? n : 40;
-        while (cut < n && cut > 0 && ((unsigned char)text[cut] & 0xc0) == 0x80) cut--;
+        while (cut < n && cut > 0 && ((unsigned char)text[cut] & 0xc0) == 0x80)
+            cut--;
         (void)snprintf(room, 64, "\"%.*s%s\"", (int)cut, text, cut < n ? "..." : "");
         break;
     }
@@ -268,6 +270,31 @@ r2_status r2i_json_get_text(const json_t *object, const char *label, const char 
     *out = NULL;
     const r2_status status = require(object, label, key, "a string", err);
     return status != R2_OK ? status : r2i_json_try_text(object, label, key, out, err);
+}
+
+r2_status r2i_json_get_hash(const json_t *object, const char *label, const char *key, uint64_t *out,
+                            r2_error *err) {
+    enum { N_DIGITS = 16 };
+    const char *text;
+    *out = 0;
+    R2I_TRY(r2i_json_get_text(object, label, key, &text, err));
+    if (strlen(text) != N_DIGITS || strspn(text, "0123456789abcdef") != N_DIGITS)
+        return r2i_fail(err, R2_E_FORMAT,
+                        "%.150s: %s: expected 16 hexadecimal digits, found \"%.40s\"", label, key,
+                        text);
+    *out = strtoull(text, NULL, 16);
+    return R2_OK;
+}
+
+r2_status r2i_json_check_format(const json_t *object, const char *label, const char *format,
+                                int32_t version, r2_error *err) {
+    const char *found;
+    int32_t number;
+    R2I_TRY(r2i_json_get_text(object, label, "format", &found, err));
+    if (strcmp(found, format) != 0)
+        return r2i_fail(err, R2_E_FORMAT, "%.150s: format: expected \"%s\", found \"%.40s\"", label,
+                        format, found);
+    return r2i_json_get_i32(object, label, "version", version, version, &number, err);
 }
 
 r2_status r2i_json_get_tree(const json_t *object, const char *label, const char *key,

@@ -42,6 +42,12 @@ R2_CHECKED r2_status r2i_json_get_bool(const json_t *object, const char *label, 
                                        bool *out, r2_error *err);
 R2_CHECKED r2_status r2i_json_get_text(const json_t *object, const char *label, const char *key,
                                        const char **out, r2_error *err);
+/* A 64-bit hash: 16 hexadecimal digits, small letters. */
+R2_CHECKED r2_status r2i_json_get_hash(const json_t *object, const char *label, const char *key,
+                                       uint64_t *out, r2_error *err);
+/* What files of our own begin with: "format" is this text, and "version" this number. */
+R2_CHECKED r2_status r2i_json_check_format(const json_t *object, const char *label,
+                                           const char *format, int32_t version, r2_error *err);
 /* `type` is JSON_OBJECT or JSON_ARRAY. */
 R2_CHECKED r2_status r2i_json_get_tree(const json_t *object, const char *label, const char *key,
                                        json_type type, const json_t **out, r2_error *err);

@@ -107,22 +107,17 @@ static r2_status check_text(const char *label, const char *text, size_t n_bytes,
 
 static r2_status read_shard(r2i_state_shard *out, const json_t *o, const char *label, int32_t index,
                             int32_t n_shards, r2_error *err) {
-    const char *name, *hex;
+    const char *name;
     char expected[R2I_STATE_NAME_BYTES];
     int64_t n_bytes;
-    uint64_t checksum = 0;
+    uint64_t checksum;
     r2i_state_shard_name(expected, index, n_shards);
     R2I_TRY(r2i_json_get_text(o, label, "file", &name, err));
     R2I_TRY(r2i_json_get_i64(o, label, "bytes", 0, INT64_MAX, &n_bytes, err));
-    R2I_TRY(r2i_json_get_text(o, label, "checksum", &hex, err));
+    R2I_TRY(r2i_json_get_hash(o, label, "checksum", &checksum, err));
     if (strcmp(name, expected) != 0)
         return r2i_fail(err, R2_E_FORMAT, "%.150s: file: expected \"%s\", found \"%.40s\"", label,
                         expected, name);
-    if (strlen(hex) != HEX_DIGITS || strspn(hex, "0123456789abcdef") != HEX_DIGITS ||
-        sscanf(hex, "%" SCNx64, &checksum) != 1)
-        return r2i_fail(err, R2_E_FORMAT,
-                        "%.150s: checksum: expected 16 hexadecimal digits, found \"%.40s\"", label,
-                        hex);
     *out = (r2i_state_shard){ (uint64_t)n_bytes, checksum };
     return R2_OK;
 }
@@ -146,13 +141,8 @@ static r2_status read_shards(r2i_state_manifest *m, const json_t *o, const char 
 
 static r2_status from_json(r2i_state_manifest *m, const json_t *o, const char *label,
                            r2i_heap *heap, r2_error *err) {
-    const char *format;
     const json_t *state;
-    int32_t version;
-    R2I_TRY(r2i_json_get_text(o, label, "format", &format, err));
-    if (strcmp(format, FORMAT) != 0)
-        return r2i_fail(err, R2_E_FORMAT, "%.150s: format: expected \"" FORMAT "\"", label);
-    R2I_TRY(r2i_json_get_i32(o, label, "version", VERSION, VERSION, &version, err));
+    R2I_TRY(r2i_json_check_format(o, label, FORMAT, VERSION, err));
     R2I_TRY(r2i_json_get_i64(o, label, "step", 0, INT64_MAX, &m->step, err));
     R2I_TRY(r2i_json_get_tree(o, label, "state", JSON_OBJECT, &state, err));
     m->state = json_incref(json_object_get(o, "state"));

@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/failure.h"
@@ -120,17 +119,6 @@ r2_status r2i_manifest_write(const r2i_data_manifest *m, const char *folder, r2i
 
 /* ---- and back ---- */
 
-static r2_status get_hex(const json_t *o, const char *label, const char *key, uint64_t *out,
-                         r2_error *err) {
-    const char *text;
-    char *end;
-    R2I_TRY(r2i_json_get_text(o, label, key, &text, err));
-    *out = strtoull(text, &end, 16);
-    if (strlen(text) == HEX_BYTES - 1 && *end == '\0') return R2_OK;
-    return r2i_fail(err, R2_E_FORMAT, "%s: %s: expected 16 hexadecimal digits, found \"%.40s\"",
-                    label, key, text);
-}
-
 static r2_status read_shard_entry(r2i_shard_entry *s, const json_t *o, const char *label,
                                   r2_error *err) {
     const char *name, *split;
@@ -139,7 +127,7 @@ static r2_status read_shard_entry(r2i_shard_entry *s, const json_t *o, const cha
     R2I_TRY(r2i_json_get_text(o, label, "split", &split, err));
     R2I_TRY(r2i_json_get_i64(o, label, "documents", 0, INT64_MAX / 16, &n_documents, err));
     R2I_TRY(r2i_json_get_i64(o, label, "tokens", 0, INT64_MAX / 16, &n_tokens, err));
-    R2I_TRY(get_hex(o, label, "checksum", &s->checksum, err));
+    R2I_TRY(r2i_json_get_hash(o, label, "checksum", &s->checksum, err));
     if (strchr(name, '/') != NULL || strlen(name) >= sizeof s->name || name[0] == '.')
         return r2i_fail(err, R2_E_FORMAT,
                         "%s: file: expected a name in the folder, found \"%.40s\"", label, name);
@@ -196,16 +184,10 @@ static r2_status read_texts(r2i_data_manifest *m, const json_t *o, const char *l
 static r2_status from_json(r2i_data_manifest *m, const json_t *o, const char *label,
                            r2i_arena *arena, r2_error *err) {
     const json_t *counts;
-    const char *format;
-    int32_t version;
-    R2I_TRY(r2i_json_get_text(o, label, "format", &format, err));
-    if (strcmp(format, "r2lm data") != 0)
-        return r2i_fail(err, R2_E_FORMAT, "%s: format: expected \"r2lm data\", found \"%.40s\"",
-                        label, format);
-    R2I_TRY(r2i_json_get_i32(o, label, "version", FORMAT, FORMAT, &version, err));
+    R2I_TRY(r2i_json_check_format(o, label, "r2lm data", FORMAT, err));
     R2I_TRY(r2i_json_get_i32(o, label, "vocabulary", 1, R2I_MAX_TOKENS, &m->n_vocab, err));
     R2I_TRY(r2i_json_get_bool(o, label, "chats", &m->has_chats, err));
-    R2I_TRY(get_hex(o, label, "tokenizer", &m->tokenizer, err));
+    R2I_TRY(r2i_json_get_hash(o, label, "tokenizer", &m->tokenizer, err));
     R2I_TRY(r2i_json_get_tree(o, label, "counts", JSON_OBJECT, &counts, err));
     for (size_t i = 0; i < N_COUNTS; i++) {
         int64_t n;

@@ -182,6 +182,31 @@ static void test_getters(void **state) {
 }
 
 /* A long text is cut between characters, never inside one. */
+static void test_hashes_and_formats(void **state) {
+    (void)state;
+    static const char *const bad[] = { "x0123456789abcde",  "+123456789abcdef",
+                                       "0123456789abcde",   "0123456789ABCDEF",
+                                       "0x23456789abcdef",  " 123456789abcdef",
+                                       "0123456789abcdef0", "" };
+    json_t *root =
+        must_read("{\"h\": \"f123456789abcdef\", \"format\": \"a kind\", \"version\": 2}");
+    r2_error err = { 0 };
+    uint64_t hash = 0;
+    assert_int_equal(r2i_json_get_hash(root, "f", "h", &hash, &err), R2_OK);
+    assert_true(hash == 0xf123456789abcdef);
+    assert_int_equal(r2i_json_get_hash(root, "f", "none", &hash, &err), R2_E_NOT_FOUND);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(json_object_set_new(root, "h", json_string(bad[i])), 0);
+        assert_int_equal(r2i_json_get_hash(root, "f", "h", &hash, &err), R2_E_FORMAT);
+        assert_non_null(strstr(err.text, "f: h: expected 16 hexadecimal digits"));
+    }
+    assert_int_equal(r2i_json_check_format(root, "f", "a kind", 2, &err), R2_OK);
+    assert_int_equal(r2i_json_check_format(root, "f", "a kind", 1, &err), R2_E_RANGE);
+    assert_int_equal(r2i_json_check_format(root, "f", "another", 2, &err), R2_E_FORMAT);
+    assert_non_null(strstr(err.text, "format: expected \"another\", found \"a kind\""));
+    json_decref(root);
+}
+
 static void test_describe_cuts_long_texts(void **state) {
     (void)state;
     char room[64];
@@ -198,9 +223,12 @@ static void test_describe_cuts_long_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_malformed_text_is_refused),   cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_every_truncation_is_refused), cmocka_unit_test(test_getters),
+        cmocka_unit_test(test_malformed_text_is_refused),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_every_truncation_is_refused),
+        cmocka_unit_test(test_getters),
         cmocka_unit_test(test_describe_cuts_long_texts),
+        cmocka_unit_test(test_hashes_and_formats),
     };
     return cmocka_run_group_tests_name("json_read", tests, NULL, NULL);
 }
