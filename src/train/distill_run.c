@@ -88,6 +88,10 @@ r2_status r2i_distill_choose(r2i_distill *d, const r2i_batch_data **data, r2_err
     return d->is_own ? r2i_own_answers_write(d->own, *data, data, err) : R2_OK;
 }
 
+bool r2i_distill_is_own(const r2i_distill *d) {
+    return d != NULL && d->is_own;
+}
+
 r2_status r2i_distill_soften(r2i_distill *d, r2_training_batch *batch, r2_error *err) {
     const r2_soft_targets *found;
     R2I_TRY(r2_teacher_score(d->teacher, batch, &found, err));

@@ -17,6 +17,8 @@ void r2i_distill_close(r2i_distill *distill);
  * valid until the next call. */
 R2_CHECKED r2_status r2i_distill_choose(r2i_distill *distill, const r2i_batch_data **data,
                                         r2_error *err);
+/* Is the batch that was chosen last the student's own answers?  Its tokens are no targets then. */
+bool r2i_distill_is_own(const r2i_distill *distill);
 /* Gives the batch its soft targets; they are valid until the next call. */
 R2_CHECKED r2_status r2i_distill_soften(r2i_distill *distill, r2_training_batch *batch,
                                         r2_error *err);

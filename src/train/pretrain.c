@@ -170,8 +170,9 @@ static r2_training_batch cut_batch(const train_run *r, const r2i_batch_data *dat
 /* Loss sums of a stream's batch; with scale > 0 its gradients are added.  is_last: of the step. */
 static r2_status run_batch(train_run *r, const r2i_batch_data *data, float scale, bool is_last,
                            r2_training_loss *sum) {
-    const r2_loss_weights weights = { scale, (float)mtp_weight_of(r->o, r->report.step),
-                                      (float)r->o->balance_weight };
+    /* The teacher says nothing of tokens after next: of own answers the prediction module learns nothing. */
+    const double mtp = r2i_distill_is_own(r->distill) ? 0 : mtp_weight_of(r->o, r->report.step);
+    const r2_loss_weights weights = { scale, (float)mtp, (float)r->o->balance_weight };
     for (int32_t first = 0; first < data->n_runs;) {
         r2_training_batch batch = cut_batch(r, data, first);
         r2_training_loss loss;
