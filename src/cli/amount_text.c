@@ -23,7 +23,8 @@ const char *r2i_amount_count(char room[R2I_AMOUNT_BYTES], int64_t n) {
 }
 
 const char *r2i_amount_time(char room[R2I_AMOUNT_BYTES], double seconds) {
-    const int64_t s = (int64_t)(seconds + 0.5);
+    /* No number, or none that means a time, may come from a file. */
+    const int64_t s = seconds > 0 ? (int64_t)(seconds < 1e12 ? seconds + 0.5 : 1e12) : 0;
     if (s >= 3600)
         (void)snprintf(room, R2I_AMOUNT_BYTES, "%" PRId64 ":%02d:%02d", s / 3600,
                        (int)(s / 60 % 60), (int)(s % 60));

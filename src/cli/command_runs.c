@@ -35,17 +35,30 @@ static json_t *real_or_null(double x) {
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+/* null: no UTF-8 text, as names of files may be. */
+static json_t *text_or_null(const char *text) {
+    json_t *out = json_string(text);
+    return out != NULL ? out : json_null();
+}
+
 static json_t *describe(const r2i_run_entry *e) {
-    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, "
-                     "s:o, s:o, s:f, s:f, s:s}",
-                     "id", (json_int_t)e->id, "kind", e->kind, "state", e->state, "folder",
-                     e->folder, "model", e->model, "data", e->data, "config", e->config, "version",
-                     e->version, "message", e->message, "started", (json_int_t)e->started_s,
-                     "updated", (json_int_t)e->updated_s, "step", (json_int_t)e->step, "steps",
-                     (json_int_t)e->n_steps, "tokens", (json_int_t)e->n_tokens, "loss",
-                     real_or_null(e->loss), "validation_loss", real_or_null(e->validation_loss),
-                     "validation_bpb", real_or_null(e->validation_bpb), "seconds", e->seconds,
-                     "cost", e->cost, "currency", e->currency);
+    const struct {
+        const char *key, *text;
+    } texts[] = {
+        { "kind", e->kind },       { "state", e->state },     { "folder", e->folder },
+        { "model", e->model },     { "data", e->data },       { "config", e->config },
+        { "version", e->version }, { "message", e->message }, { "currency", e->currency }
+    };
+    json_t *out = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "id", (json_int_t)e->id,
+        "started", (json_int_t)e->started_s, "updated", (json_int_t)e->updated_s, "step",
+        (json_int_t)e->step, "steps", (json_int_t)e->n_steps, "tokens", (json_int_t)e->n_tokens,
+        "loss", real_or_null(e->loss), "validation_loss", real_or_null(e->validation_loss),
+        "validation_bpb", real_or_null(e->validation_bpb), "seconds", real_or_null(e->seconds),
+        "cost", real_or_null(e->cost));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        (void)json_object_set_new(out, texts[i].key, text_or_null(texts[i].text));
+    return out;
 }
 
 static const char *print_loss(char room[R2I_AMOUNT_BYTES], double x) {

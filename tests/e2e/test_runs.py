@@ -123,6 +123,8 @@ def test_runs_are_listed(home):
     os.symlink(home, "elsewhere")                                   # a home that is a link, as on machines that keep homes elsewhere
     r2lm("train", "pretrain", data, "-m", model, "-o", "linked", "--batch-tokens", 256, "--steps", 1, env=dict(HOME=os.path.abspath("elsewhere")))
     assert [r["folder"] for r in runs()] == [os.path.realpath("linked"), one["folder"]]
+    with sqlite3.connect(state / "runs.db") as db: db.execute("UPDATE runs SET seconds = 9e999, folder = CAST(x'ff41' AS TEXT) WHERE id = ?", (one["id"],))
+    assert [(r["folder"], r["seconds"]) for r in runs()][1:] == [(None, None)] and r2lm("runs").out    # no UTF-8, no number: shown none the less
 
 
 def test_runs_beside_each_other_and_ones_that_die():
