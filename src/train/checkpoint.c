@@ -214,8 +214,8 @@ r2_status r2_trainer_restore(r2_trainer *trainer, const char *checkpoints, int64
     r2_status status = r2i_json_get_i64(r2i_state_get_manifest(state)->state, "checkpoint",
                                         "optimizer_steps", 0, most, &n_steps, err);
     if (status == R2_OK)
-        status = r2i_run_identity_check_adapter(
-            json_object_get(r2i_state_get_manifest(state)->state, "run"), adamw->parameters, err);
+        status = r2i_run_identity_check_trainer(
+            json_object_get(r2i_state_get_manifest(state)->state, "run"), adamw, err);
     if (status == R2_OK) status = r2i_trainer_restore(adamw, state, err);
     r2i_state_close(state);
     if (status == R2_OK) adamw->n_steps = n_steps;

@@ -39,6 +39,10 @@ static uint64_t hash_set(const r2i_data_set *set) {
     return hash;
 }
 
+static const char *optimizer_name(bool is_muon) {
+    return is_muon ? "muon" : "adamw";
+}
+
 static json_t *hex_of(uint64_t hash) {
     char text[24];
     (void)snprintf(text, sizeof text, "%016" PRIx64, hash);
@@ -64,7 +68,7 @@ json_t *r2i_run_identity_make(const r2i_run_identity *id) {
         "architecture", c->architecture, "layers", c->n_layers, "width", c->d_model, "vocabulary",
         c->n_vocab, "tensors", p->n, "names and sizes of tensors", hex_of(hash_parameters(p)),
         adapter_key, hex_of(r2i_run_identity_hash_adapter(p)), "optimizer",
-        o->trainer.optimizer == R2_OPTIMIZER_MUON ? "muon" : "adamw", "arithmetic",
+        optimizer_name(o->trainer.optimizer == R2_OPTIMIZER_MUON), "arithmetic",
         o->trainer.arithmetic == R2_ARITHMETIC_F32 ? "f32" : "fast", "seed", (json_int_t)o->seed,
         "tokens of a batch", limits.batch_tokens, "tokens of a document's part",
         limits.document_tokens, "batches of a step", o->step_batches > 0 ? o->step_batches : 1,
@@ -87,12 +91,16 @@ static r2_status check(const json_t *of_checkpoint, const char *key, const json_
                     r2i_json_describe(value, wanted), r2i_json_describe(other, found));
 }
 
-r2_status r2i_run_identity_check_adapter(const json_t *of_checkpoint,
-                                         const r2i_parameters *parameters, r2_error *err) {
-    json_t *value = hex_of(r2i_run_identity_hash_adapter(parameters));
-    const r2_status status = value != NULL ? check(of_checkpoint, adapter_key, value, err)
-                                           : r2i_fail(err, R2_E_NOMEM, "no memory to compare runs");
-    json_decref(value);
+r2_status r2i_run_identity_check_trainer(const json_t *of_checkpoint, const r2i_adamw *adamw,
+                                         r2_error *err) {
+    json_t *adapter = hex_of(r2i_run_identity_hash_adapter(adamw->parameters)),
+           *optimizer = json_string(optimizer_name(adamw->leaves_hidden));
+    r2_status status = adapter != NULL && optimizer != NULL
+                           ? check(of_checkpoint, adapter_key, adapter, err)
+                           : r2i_fail(err, R2_E_NOMEM, "no memory to compare runs");
+    if (status == R2_OK) status = check(of_checkpoint, "optimizer", optimizer, err);
+    json_decref(adapter);
+    json_decref(optimizer);
     return status;
 }
 

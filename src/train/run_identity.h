@@ -22,9 +22,8 @@ json_t *r2i_run_identity_make(const r2i_run_identity *identity);
 /* R2_E_MISMATCH: the first thing that differs. */
 R2_CHECKED r2_status r2i_run_identity_compare(const json_t *of_checkpoint, const json_t *of_run,
                                               r2_error *err);
-/* R2_E_MISMATCH: adapters of a checkpoint belong to another base than those of `parameters`, or count
- * for another scale. */
-R2_CHECKED r2_status r2i_run_identity_check_adapter(const json_t *of_checkpoint,
-                                                    const r2i_parameters *parameters,
-                                                    r2_error *err);
+/* R2_E_MISMATCH: the checkpoint's moments are another optimizer's, or its adapters belong to another base
+ * than the trainer's, or count for another scale. */
+R2_CHECKED r2_status r2i_run_identity_check_trainer(const json_t *of_checkpoint,
+                                                    const r2i_adamw *adamw, r2_error *err);
 #endif

@@ -82,6 +82,7 @@ def test_an_adapter_stays_with_its_base():
     refused("train", "pretrain", "data", "-m", "other", "-o", "run", *how, "--steps", 4, "--resume", code=DATA, says="base and scale")
     refused("train", "export", "run", "-m", "other", "-o", "out", code=DATA, says="base and scale")
     refused("train", "export", "run", "--lora-alpha", 1, "-o", "out", code=DATA, says="base and scale")
+    refused("train", "export", "run", "--optimizer", "muon", "-o", "out", code=DATA, says='optimizer: expected "muon"')
     assert not os.path.exists("out")
     r2lm("train", "export", "run", "-o", "out")
     assert open("out/adapter_model.safetensors", "rb").read() == open("run/adapter/adapter_model.safetensors", "rb").read()
