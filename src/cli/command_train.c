@@ -13,6 +13,7 @@
 #include "cli/model_find.h"
 #include "cli/rank_choice.h"
 #include "cli/run_config.h"
+#include "cli/run_lock.h"
 #include "cli/train_export.h"
 #include "cli/train_forecast.h"
 #include "cli/train_options.h"
@@ -33,6 +34,7 @@ typedef struct {
     r2i_run_record record;
     r2_ranks *ranks;          /* NULL: this process alone */
     bool is_new, was_stopped; /* RUN was made for this run */
+    int lock;                 /* of RUN; -1: none */
     char model[PATH_BYTES];   /* RUN/model or RUN/adapter; "" unless this is a run */
     char checkpoints[PATH_BYTES];
 } train_work;
@@ -77,11 +79,12 @@ static r2_status open_run(train_work *w, r2_error *err) {
     if (o->is_resuming && access(o->output, F_OK) != 0)
         return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no such run to go on with", o->output);
     w->is_new = mkdir(o->output, 0777) == 0;
-    if (!w->is_new && errno == EEXIST && is_answering(o)) return R2_OK;
+    if (!w->is_new && errno == EEXIST && is_answering(o))
+        return r2i_run_lock(&w->lock, o->output, err);
     if (!w->is_new && !o->is_resuming && (errno != EEXIST || !o->is_forced))
         return r2i_fail(err, errno == EEXIST ? R2_E_ARGUMENT : R2_E_IO, "%.150s: %s", o->output,
                         errno == EEXIST ? "exists already" : strerror(errno));
-    return R2_OK;
+    return r2i_run_lock(&w->lock, o->output, err);
 }
 
 /* A run that was refused before its first step leaves nothing behind. */
@@ -278,7 +281,7 @@ static int fail(train_work *w, r2_status status, const r2_error *err) {
 }
 
 int r2i_train_command(r2i_program *p) {
-    train_work w = { .program = p };
+    train_work w = { .program = p, .lock = -1 };
     r2_error err = { R2_OK, "" };
     const char *what = p->arguments.n_words > 0 ? p->arguments.words[0] : "nothing";
     r2_status status;
@@ -299,6 +302,7 @@ int r2i_train_command(r2i_program *p) {
     r2i_train_progress_close(&w.progress);
     r2i_run_record_end(&w.record, status, w.was_stopped, err.text);
     if (status != R2_OK) withdraw_run(&w);
+    if (w.lock >= 0) (void)close(w.lock);
     r2i_ranks_leave(w.ranks, code);
     return code;
 }

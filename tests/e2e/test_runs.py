@@ -137,6 +137,8 @@ def test_runs_beside_each_other_and_ones_that_die():
         if all(os.path.exists(f"{n}/metrics.jsonl") and len(metrics(n)) >= 2 for n in "ab"): break
         time.sleep(0.1)
     assert sorted(os.path.basename(r["folder"]) for r in runs() if r["state"] == "running") == ["a", "b"]
+    for how in (["--resume"], [data, "-m", model, "--force"]):
+        refused("train", "pretrain", *how, "-o", "b", code=USAGE, says="another process is training there")
     both[0].kill()
     both[0].wait()
     both[1].send_signal(signal.SIGTERM)
