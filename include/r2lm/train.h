@@ -369,6 +369,8 @@ typedef struct {
     /* Told of every checkpoint: its folder, and with err->code not R2_OK why it could not be written.
      * Returning false ends the run with that error; true, or NULL: it goes on without. */
     bool (*checkpointed)(void *user, int64_t step, const char *folder, const r2_error *err);
+    /* Told when a run goes on from an earlier checkpoint than the newest: what is wrong with that. */
+    void (*passed_over)(void *user, const r2_error *why);
     /* Told of every step; returning false ends the run there, which saves as a finished one does.  With
      * trainer.ranks every rank is told and may end the run; the first one writes files. */
     bool (*report)(void *user, const r2_train_report *report);

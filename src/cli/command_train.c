@@ -150,6 +150,7 @@ static void set_options(train_work *w, const char *model) {
     o->trainer.ranks = w->ranks;
     o->checkpoints = w->checkpoints[0] != '\0' ? w->checkpoints : NULL;
     o->checkpointed = r2i_train_progress_saved;
+    o->passed_over = r2i_train_progress_passed_over;
     o->report = r2i_train_progress_step;
     o->user = &w->progress;
 }

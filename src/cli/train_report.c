@@ -186,6 +186,13 @@ bool r2i_train_progress_saved(void *user, int64_t step, const char *folder, cons
     return true;
 }
 
+void r2i_train_progress_passed_over(void *user, const r2_error *why) {
+    const r2i_train_progress *w = user;
+    r2i_program_note(w->program,
+                     "a checkpoint that is damaged is passed over for the one before: %s",
+                     why->text);
+}
+
 void r2i_train_progress_close(r2i_train_progress *w) {
     if (w->metrics != NULL) (void)fclose(w->metrics);
     w->metrics = NULL;

@@ -35,6 +35,7 @@ void r2i_train_progress_init(r2i_train_progress *progress, r2i_program *program,
 bool r2i_train_progress_step(void *user, const r2_train_report *report);
 /* As r2_train_options.checkpointed: says what went wrong; the run goes on. */
 bool r2i_train_progress_saved(void *user, int64_t step, const char *folder, const r2_error *err);
+void r2i_train_progress_passed_over(void *user, const r2_error *why);
 /* Money so far. */
 double r2i_train_progress_cost(const r2i_train_progress *progress);
 void r2i_train_progress_close(r2i_train_progress *progress);

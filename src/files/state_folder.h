@@ -50,9 +50,11 @@ typedef struct r2i_state r2i_state;
  * exist; R2_E_IO, R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_state_open(r2i_state **out, const char *folder, int64_t step,
                                     r2i_heap *heap, r2_error *err);
-/* The newest one that exists.  R2_E_NOT_FOUND: none, and why not of the newest folder. */
-R2_CHECKED r2_status r2i_state_open_newest(r2i_state **out, const char *folder, r2i_heap *heap,
-                                           r2_error *err);
+/* The newest one that exists; `skipped` (may be NULL) says what is wrong with the first folder that was
+ * passed over for it, R2_OK: none was.  R2_E_NOT_FOUND: none exists, and why not of the newest folder; any
+ * other failure is not the folder's, and ends the search. */
+R2_CHECKED r2_status r2i_state_open_newest(r2i_state **out, const char *folder, r2_error *skipped,
+                                           r2i_heap *heap, r2_error *err);
 /* NULL is allowed. */
 void r2i_state_close(r2i_state *state);
 const r2i_state_manifest *r2i_state_get_manifest(const r2i_state *state);

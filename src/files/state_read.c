@@ -174,18 +174,25 @@ r2_status r2i_state_open(r2i_state **out, const char *folder, int64_t step, r2i_
     return status;
 }
 
-r2_status r2i_state_open_newest(r2i_state **out, const char *folder, r2i_heap *heap,
-                                r2_error *err) {
+static bool is_of_the_folder(r2_status status) {
+    return status == R2_E_NOT_FOUND || status == R2_E_CHECKSUM || status == R2_E_FORMAT;
+}
+
+r2_status r2i_state_open_newest(r2i_state **out, const char *folder, r2_error *skipped,
+                                r2i_heap *heap, r2_error *err) {
     int64_t *steps;
     size_t n;
-    r2_error first = { R2_OK, "" };
+    r2_error first = { R2_OK, "" }, last = { R2_OK, "" };
     *out = NULL;
     R2I_TRY(r2i_state_list(&steps, &n, folder, heap, err));
     r2_status status = R2_E_NOT_FOUND;
-    for (size_t i = 0; i < n && status != R2_OK && status != R2_E_NOMEM; i++)
-        status = r2i_state_open(out, folder, steps[i], heap, i == 0 ? &first : err);
+    for (size_t i = 0; i < n && is_of_the_folder(status); i++)
+        status = r2i_state_open(out, folder, steps[i], heap, first.code == R2_OK ? &first : &last);
     if (steps != NULL) r2i_heap_give(heap, steps, n * sizeof *steps);
-    if (status == R2_OK || status == R2_E_NOMEM) return status;
+    if (skipped != NULL) *skipped = first;
+    if (status == R2_OK) return R2_OK;
+    if (!is_of_the_folder(status))
+        return r2i_fail(err, status, "%s", last.code != R2_OK ? last.text : first.text);
     if (n == 0) return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no checkpoint", folder);
     return r2i_fail(err, R2_E_NOT_FOUND, "no whole checkpoint among %zu: %s", n, first.text);
 }

@@ -189,10 +189,11 @@ r2_status r2i_checkpoint_write(const r2i_checkpoint *c, const r2i_run_totals *to
 
 /* ---- and back ---- */
 
-r2_status r2i_checkpoint_resume(const r2i_checkpoint *c, r2i_run_totals *totals, r2_error *err) {
+r2_status r2i_checkpoint_resume(const r2i_checkpoint *c, r2i_run_totals *totals, r2_error *skipped,
+                                r2_error *err) {
     r2i_state *state;
     int64_t n_optimizer_steps = 0;
-    R2I_TRY(r2i_state_open_newest(&state, c->folder, c->heap, err));
+    R2I_TRY(r2i_state_open_newest(&state, c->folder, skipped, c->heap, err));
     const json_t *o = r2i_state_get_manifest(state)->state;
     r2_status status = r2i_run_identity_compare(json_object_get(o, "run"), c->identity, err);
     if (status == R2_OK) status = read_state(totals, &n_optimizer_steps, o, err);
@@ -210,7 +211,7 @@ r2_status r2_trainer_restore(r2_trainer *trainer, const char *checkpoints, int64
     r2i_state *state;
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
     R2I_TRY(step > 0 ? r2i_state_open(&state, checkpoints, step, heap, err)
-                     : r2i_state_open_newest(&state, checkpoints, heap, err));
+                     : r2i_state_open_newest(&state, checkpoints, NULL, heap, err));
     r2_status status = r2i_json_get_i64(r2i_state_get_manifest(state)->state, "checkpoint",
                                         "optimizer_steps", 0, most, &n_steps, err);
     if (status == R2_OK)

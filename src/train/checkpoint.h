@@ -35,8 +35,8 @@ R2_CHECKED r2_status r2i_checkpoint_write(const r2i_checkpoint *checkpoint,
 /* Removes all checkpoints of steps from `first` on. */
 R2_CHECKED r2_status r2i_checkpoint_clear(const r2i_checkpoint *checkpoint, int64_t first,
                                           r2_error *err);
-/* Goes back to the newest one.  R2_E_NOT_FOUND; R2_E_MISMATCH: of another run (what differs is said);
- * R2_E_FORMAT. */
+/* Goes back to the newest one; `skipped` says why not to a newer one, R2_OK: there is none.
+ * R2_E_NOT_FOUND; R2_E_MISMATCH: of another run (what differs is said); R2_E_FORMAT. */
 R2_CHECKED r2_status r2i_checkpoint_resume(const r2i_checkpoint *checkpoint, r2i_run_totals *totals,
-                                           r2_error *err);
+                                           r2_error *skipped, r2_error *err);
 #endif

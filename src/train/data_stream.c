@@ -210,11 +210,26 @@ static r2_status check(const r2i_data_stream_options *o, const r2i_data_place *p
                    : r2i_fail(err, R2_E_ARGUMENT, "data: expected a place of these sources");
 }
 
+/* Those that are held, and as many that are being prepared. */
+static size_t slots_of(int32_t n_held) {
+    return 2 * (size_t)(n_held > 0 ? n_held : 1);
+}
+
+static size_t slot_numbers(int32_t batch_tokens) {
+    return 3 * (size_t)batch_tokens + 1;
+}
+
+int64_t r2i_data_stream_bytes(int32_t batch_tokens, int32_t n_held) {
+    const size_t one = sizeof(slot) + slot_numbers(batch_tokens) * sizeof(int32_t);
+    return (int64_t)(slots_of(n_held) * one);
+}
+
 static r2_status take_memory(r2i_data_stream *st, r2_error *err) {
-    const size_t n = (size_t)st->options.batch_tokens, n_slot = 3 * n + 1;
-    st->n_slots = 2 * (size_t)(st->options.n_held > 0 ? st->options.n_held : 1);
+    const size_t n = (size_t)st->options.batch_tokens,
+                 n_slot = slot_numbers(st->options.batch_tokens);
+    st->n_slots = slots_of(st->options.n_held);
     const size_t list_bytes = st->n_slots * sizeof *st->slots;
-    st->memory_bytes = list_bytes + st->n_slots * n_slot * sizeof(int32_t);
+    st->memory_bytes = (size_t)r2i_data_stream_bytes(st->options.batch_tokens, st->options.n_held);
     st->slots = st->memory = r2i_heap_take(st->heap, st->memory_bytes);
     if (st->memory == NULL)
         return r2i_fail(err, R2_E_NOMEM, "no memory for %zu batches of %zu tokens", st->n_slots, n);

@@ -53,6 +53,8 @@ R2_CHECKED r2_status r2i_data_stream_open(r2i_data_stream **out,
                                           r2_error *err);
 /* NULL is allowed. */
 void r2i_data_stream_close(r2i_data_stream *stream);
+/* Memory that a stream of such batches takes, its sources' parts not counted. */
+int64_t r2i_data_stream_bytes(int32_t batch_tokens, int32_t n_held);
 /* The next batch, valid until n_held calls after it; n_tokens is 0 at the end (is_once). */
 const r2i_batch_data *r2i_data_stream_next(r2i_data_stream *stream);
 #endif

@@ -69,7 +69,8 @@ static r2_status fill(r2_train_plan_result *out, const r2_train_options *o, r2_t
     r2_trainer_get_info(trainer, &out->trainer); /* before anything else is taken */
     R2I_TRY(count_data(counts, o, &model->arena, err));
     R2I_TRY(add_teacher(out, o, trainer, err));
-    out->memory_bytes = out->trainer.memory_bytes + out->trainer.file_bytes + out->teacher_bytes;
+    out->memory_bytes = out->trainer.memory_bytes + out->trainer.file_bytes + out->teacher_bytes +
+                        r2i_data_stream_bytes(options.batch_tokens, o->step_batches);
     out->n_parameters = model->weights.n_parameters;
     out->n_train_tokens = counts[R2I_SPLIT_TRAIN].n_tokens;
     out->n_validation_tokens = counts[R2I_SPLIT_VALIDATION].n_tokens;

@@ -22,7 +22,10 @@ r2_status r2i_run_saver_open(r2i_run_saver *out, const r2i_run_identity *identit
                                         .ranks = o->trainer.ranks,
                                         .heap = heap };
     if (!o->is_resuming) return R2_OK;
-    R2I_TRY(r2i_checkpoint_resume(&out->checkpoint, &out->totals, err));
+    r2_error skipped;
+    R2I_TRY(r2i_checkpoint_resume(&out->checkpoint, &out->totals, &skipped, err));
+    if (skipped.code != R2_OK && o->passed_over != NULL && r2_ranks_index(o->trainer.ranks) == 0)
+        o->passed_over(o->user, &skipped);
     out->saved_step = out->totals.step;
     return R2_OK;
 }

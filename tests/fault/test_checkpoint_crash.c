@@ -65,7 +65,7 @@ static int64_t newest(const char *run) {
     r2i_state *state;
     snprintf(folder, sizeof folder, "%s/%s/checkpoints", place.folder, run);
     r2i_heap_init(&heap);
-    if (r2i_state_open_newest(&state, folder, &heap, NULL) != R2_OK) return 0;
+    if (r2i_state_open_newest(&state, folder, NULL, &heap, NULL) != R2_OK) return 0;
     const int64_t step = r2i_state_get_manifest(state)->step;
     r2i_state_close(state);
     return step;

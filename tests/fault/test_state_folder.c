@@ -118,12 +118,12 @@ static void test_any_division(void **state) {
         assert_non_null(strstr(err.text, "weights/a: expected 8 numbers, found 7"));
         r2i_state_close(s);
     }
-    must(r2i_state_open_newest(&s, folder, &heap, &err), &err);
+    must(r2i_state_open_newest(&s, folder, NULL, &heap, &err), &err);
     assert_int_equal(r2i_state_get_manifest(s)->step, 7);
     r2i_state_close(s);
     must(r2i_state_remove(folder, 7, &err), &err);
     must(r2i_state_remove(folder, 7, &err), &err);
-    must(r2i_state_open_newest(&s, folder, &heap, &err), &err);
+    must(r2i_state_open_newest(&s, folder, NULL, &heap, &err), &err);
     assert_int_equal(r2i_state_get_manifest(s)->step, 4);
     r2i_state_close(s);
     assert_int_equal(heap.used_bytes, 0);
@@ -198,7 +198,7 @@ static void give(void *user, void *memory, size_t n_bytes) {
 static r2_status write_and_read(r2i_heap *heap, r2_error *err) {
     r2i_state *s;
     R2I_TRY(write_step(20, 3, heap, err));
-    R2I_TRY(r2i_state_open_newest(&s, folder, heap, err));
+    R2I_TRY(r2i_state_open_newest(&s, folder, NULL, heap, err));
     const bool right = is_right(s, 512);
     r2i_state_close(s);
     assert_true(right);
@@ -360,7 +360,7 @@ static void test_power(void **state) {
             done++;
         build_state(root, events, end, seed);
         int64_t found = 0;
-        if (r2i_state_open_newest(&s, root, &heap, &err) == R2_OK) {
+        if (r2i_state_open_newest(&s, root, NULL, &heap, &err) == R2_OK) {
             found = r2i_state_get_manifest(s)->step;
             if (!is_right(s, 5000))
                 fail_msg("state %d: checkpoint %d is wrong", (int)seed, (int)found);
