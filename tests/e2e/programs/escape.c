@@ -367,7 +367,7 @@ static void architectures(void) {
 static void flood(void) {
     static char piece[1 << 20];
     memset(piece, 'x', sizeof piece);
-    for (long i = 0; i < 2048; i++)
+    for (long i = 0; i < 512; i++)
         (void)!write(1, piece, sizeof piece);
 }
 
