@@ -34,7 +34,7 @@ export PKG_CONFIG_LIBDIR=$root/usr/lib/aarch64-linux-gnu/pkgconfig PKG_CONFIG_SY
 cmake -G Ninja -S . -B "$build" -DCMAKE_TOOLCHAIN_FILE="$build/toolchain.cmake" -DR2LM_WERROR=ON > "$build/configure.log" 2>&1 ||
     { cat "$build/configure.log"; exit 1; }
 cmake --build "$build"
-# Left out: two tests of the engine that take minutes when every instruction is translated (drafting more
-# than six).  What they watch is plain C above the kernels; unit/engine and unit/cache_rows run.
-slow='^unit/(drafting|latent_shapes)$'
+# Left out: tests that take minutes when every instruction is translated.  What they watch is plain C above
+# the kernels; unit/engine, unit/cache_rows and unit/backward run.
+slow='^unit/(drafting|latent_shapes|scheduling|trainer|lora_trainer|rollout)$'
 ctest --test-dir "$build" -j "$(nproc)" -E "$slow" --output-on-failure --no-tests=error -L "${AARCH64_LABELS:-unit|kernel|fuzz}" -LE real ${CTEST_FLAGS:-}
