@@ -51,6 +51,7 @@ pkg_check_modules(LIBEDIT IMPORTED_TARGET libedit) # the program only; without i
 pkg_check_modules(CRYPTO IMPORTED_TARGET libcrypto) # the program only; without it, no checksums in `r2lm verify`
 # The plugin only; without it, `mpirun r2lm train` says what is missing.
 pkg_check_modules(MPI IMPORTED_TARGET ompi-c)
+pkg_check_modules(ZLIB IMPORTED_TARGET zlib) # the program only; without it, `r2lm eval` takes no gzip
 pkg_check_modules(SQLITE IMPORTED_TARGET sqlite3) # the program only; without it, no `r2lm runs`
 # The program only; without them, no `r2lm serve`.
 pkg_check_modules(LIBEVENT IMPORTED_TARGET libevent_core libevent_extra libevent_openssl openssl)

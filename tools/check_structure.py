@@ -15,7 +15,7 @@
 import os, re, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RANK = dict(base=0, kernels=1, files=1, text=1, sampler=1, sandbox=1, model=2, task=2, engine=3, convert=3, train=4, server=5, store=5, cli=6)
+RANK = dict(base=0, kernels=1, files=1, text=1, sampler=1, sandbox=1, model=2, task=2, engine=3, convert=3, train=4, eval=4, server=5, store=5, cli=6)
 # Server and program are the library's first customers: they see the public headers and base/ only; the
 # program also the server's entry.
 SEES = dict(server={"base", "server"}, store={"base", "store"}, cli={"base", "cli", "store"})

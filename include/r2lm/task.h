@@ -32,6 +32,7 @@ typedef struct {
     r2_sandbox_limits limits; /* of programs; zeros: 10 s, 256 MiB, 1 MiB of output */
     const char *input;        /* R2_GRADE_STDOUT: standard input; may be NULL */
     r2_host host;
+    bool is_plain; /* the text is the answer, all of it: nothing is looked for in it */
 } r2_grade_options;
 
 enum { R2_GRADE_TEXT_BYTES = 240 };

@@ -137,6 +137,17 @@ const r2i_command r2i_command_table[] = {
       "Ctrl-C ends a run with the step at work and saves; `train pretrain --resume -o RUN` goes on.  "
       "Exit code 7:\nloss or gradient became no number.  `r2lm help train sft` shows the flags of sft "
       "alone, and so on." },
+    { "eval", NULL, "list|SUITE", "measure what a model can do", R2I_FOR_EVAL, r2i_eval_command,
+      "`eval list` shows the suites and where their data comes from; `eval SUITE --data PATH -m MODEL` "
+      "asks all\n"
+      "of one, many answers at once, and prints the share of right ones with its 95 % interval.  With -o "
+      "DIR every\n"
+      "answer is kept in DIR/samples.jsonl, the numbers in DIR/summary.json; a run that was interrupted "
+      "goes on.\n"
+      "The numbers depend on model, data and settings alone, not on --parallel or --threads.  Programs "
+      "that a model\n"
+      "writes run in the sandbox; exit code 77: there is none here and nothing has run; 8: the score is "
+      "below\n--min-score." },
     { "exec", "sandbox", "-- PROGRAM ...", "run a program that nobody trusts", R2I_FOR_EXEC,
       r2i_exec_command,
       "The program runs without network, sees /usr and the like to read and one folder to write, "

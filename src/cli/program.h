@@ -18,6 +18,7 @@ enum {
     R2I_EXIT_MEMORY = 4, /* memory or context is full */
     R2I_EXIT_NETWORK = 5,
     R2I_EXIT_NUMBERS = 7,  /* a training run lost its numbers: loss or gradient is none */
+    R2I_EXIT_SCORE = 8,    /* an evaluation's score is below --min-score */
     R2I_EXIT_SANDBOX = 77, /* what keeps a program in is missing: nothing has run */
     R2I_EXIT_TIMEOUT = 124,
     R2I_EXIT_SIGNAL = 128
@@ -82,6 +83,7 @@ int r2i_train_command(r2i_program *program);
 int r2i_runs_command(r2i_program *program);
 int r2i_plot_command(r2i_program *program);
 int r2i_exec_command(r2i_program *program);
+int r2i_eval_command(r2i_program *program);
 int r2i_config_command(r2i_program *program);
 int r2i_doctor_command(r2i_program *program);
 int r2i_version_command(r2i_program *program);

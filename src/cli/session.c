@@ -43,7 +43,8 @@ r2_status r2i_session_open_model(r2i_session *s, r2i_program *program, const cha
     return r2i_session_choose_adapter(s, o->lora, err);
 }
 
-static r2_cache_rows cache_rows_of(const char *type) {
+r2_cache_rows r2i_session_cache_rows(const r2i_session *session) {
+    const char *type = session->program->options->cache_type;
     if (type != NULL && strcmp(type, "f16") == 0) return R2_CACHE_F16;
     return type != NULL && strcmp(type, "q8") == 0 ? R2_CACHE_Q8 : R2_CACHE_BF16;
 }
@@ -51,7 +52,7 @@ static r2_cache_rows cache_rows_of(const char *type) {
 r2_status r2i_session_open_engine(r2i_session *s, const r2_engine_options *options, r2_error *err) {
     r2_engine_options all = *options;
     all.n_threads = s->program->options->threads;
-    all.cache_rows = cache_rows_of(s->program->options->cache_type);
+    all.cache_rows = r2i_session_cache_rows(s);
     if (all.n_context > s->info.n_context) {
         r2i_program_note(s->program,
                          "a context of %d tokens: the model was made for %d, expect less beyond",

@@ -23,6 +23,8 @@ R2_CHECKED r2_status r2i_session_open_model(r2i_session *out, r2i_program *progr
 R2_CHECKED r2_status r2i_session_open_engine(r2i_session *session, const r2_engine_options *options,
                                              r2_error *err);
 void r2i_session_close(r2i_session *session);
+/* As --cache-type says. */
+r2_cache_rows r2i_session_cache_rows(const r2i_session *session);
 
 typedef enum { R2I_PART_THINKING, R2I_PART_ANSWER } r2i_part;
 /* Receives text as it comes, complete characters only. */

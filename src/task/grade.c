@@ -49,7 +49,12 @@ r2_status r2_grade_answer(r2_grade *grade, const char *text, size_t n_bytes,
                         "grade: expected a kind of answer, and what to compare with");
     r2i_heap_init_host(&heap, &options->host);
     r2i_arena_init(&arena, &heap, ARENA_BYTES, 0);
-    r2i_answer_find(&job.found, text, n_bytes);
+    const r2i_span all = { text, n_bytes };
+    if (options->is_plain)
+        job.found =
+            (r2i_answer_text){ .visible = all, .answer = all, .code = all, .is_finished = true };
+    else
+        r2i_answer_find(&job.found, text, n_bytes);
     grade->has_form = job.found.has_form;
     grade->is_finished = job.found.is_finished;
     const r2_status status = judges[options->kind](&job);

@@ -15,6 +15,7 @@
 enum { TOKEN_BYTES = 40, OUTPUT_SHOWN = 160 };
 
 static const char driver[] = "import sys, os\n"
+                             "sys.path.pop(0)\n"
                              "def main():\n"
                              "    token = sys.stdin.readline()\n"
                              "    out = os.fdopen(os.dup(1), 'w')\n"
@@ -38,8 +39,11 @@ static r2_sandbox_limits limits_of(const r2_grade_options *o) {
 
 static r2_status run(const r2i_grade_job *j, const r2_sandbox_file *files, int32_t n_files,
                      const char *input, r2_sandbox_result *result) {
-    static const char *const arguments[] = { "python3", "-I", "main.py", NULL };
+    /* Sets and dictionaries of texts are gone through in the same order every time. */
+    static const char *const arguments[] = { "python3", "-s", "-B", "main.py", NULL };
+    static const char *const environment[] = { "PYTHONHASHSEED=0", NULL };
     const r2_sandbox_options options = { .arguments = arguments,
+                                         .environment = environment,
                                          .files = files,
                                          .n_files = n_files,
                                          .input = input,

@@ -1,0 +1,162 @@
+/* command_eval.c - `r2lm eval`: what a model can do, in numbers. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/failure.h"
+#include "cli/eval_data.h"
+#include "cli/model_find.h"
+#include "cli/session.h"
+
+typedef struct {
+    r2i_session session;
+    r2i_eval_files files;
+    r2_eval_result result;
+} eval_work;
+
+/* ---- eval list ---- */
+
+static int print_suites(r2i_program *p) {
+    json_t *list = json_array();
+    for (int32_t i = 0; i < r2_eval_suite_count(); i++) {
+        const r2_eval_suite *s = r2_eval_suite_at(i);
+        if (!p->options->wants_json)
+            printf("%-12s %s\n%-12s data: %s\n", s->name, s->about, "",
+                   s->origin[0] != '\0' ? s->origin : "none needed");
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:s, s:s, s:s, s:i, s:b}", "name", s->name, "about", s->about,
+                            "files", s->files, "origin", s->origin, "max_new_tokens",
+                            (int)s->max_new_tokens, "runs_programs", s->runs_programs));
+    }
+    if (p->options->wants_json)
+        return r2i_program_print_json(p, json_pack("{s:o}", "suites", list));
+    json_decref(list);
+    return R2I_EXIT_OK;
+}
+
+/* ---- a run ---- */
+
+static bool on_judged(void *user, const r2_eval_result *so_far) {
+    r2i_program *p = user;
+    r2i_terminal_progress(&p->terminal, "judged", so_far->n_done, so_far->n_answers);
+    return r2i_signals_pending() == 0;
+}
+
+static void read_options(r2_eval_options *out, eval_work *w, const char *suite) {
+    r2i_session *s = &w->session;
+    const r2i_options *o = s->program->options;
+    r2_sequence_options how;
+    r2i_session_sequence_options(s, &how);
+    *out = (r2_eval_options){ .suite = suite,
+                              .data = w->files.data,
+                              .n_data = w->files.n,
+                              .output = o->output,
+                              .is_forced = o->is_forced,
+                              .limit = o->limit,
+                              .n_samples = o->samples,
+                              .sampling = how.sampling,
+                              .max_new_tokens = o->predict,
+                              .think = how.think,
+                              .think_budget = how.think_budget,
+                              .system = o->system,
+                              .prompt = o->template,
+                              .is_raw = o->is_raw,
+                              .reads_on = o->reads_on,
+                              .n_judges = o->judges,
+                              .adapter = how.adapter,
+                              .adapter_scale = how.adapter_scale,
+                              .model_path = s->path,
+                              .adapter_path = o->lora,
+                              .engine = { .n_threads = o->threads,
+                                          .n_context = o->ctx_size,
+                                          .n_sequences = o->parallel,
+                                          .cache_rows = r2i_session_cache_rows(s) },
+                              .progress = on_judged,
+                              .user = s->program };
+}
+
+static void print_share(const char *name, r2_eval_share share, int32_t n_items) {
+    printf("%-10s %6.2f %%   (95 %%: %.1f to %.1f, %d items)\n", name, 100 * share.value,
+           100 * share.low, 100 * share.high, n_items);
+}
+
+static void print_numbers(const eval_work *w, const r2_eval_suite *suite) {
+    const r2_eval_result *r = &w->result;
+    print_share(suite->has_lenient ? "strict" : "pass@1", r->score, r->n_items);
+    if (suite->has_lenient) print_share("lenient", r->lenient, r->n_items);
+    r2i_program_note(w->session.program,
+                     "%d of %d answers right, %d in the form asked for, %d cut at the limit of "
+                     "tokens; %d were there before",
+                     r->n_right, r->n_answers, r->n_form, r->n_cut, r->n_before);
+    if (r->n_done > r->n_before)
+        r2i_program_note(w->session.program,
+                         "%lld tokens to %lld of prompts in %.1f s: %.0f tok/s; judged after %.1f "
+                         "s; %.1f s of processor time",
+                         (long long)r->n_tokens, (long long)r->n_prompt_tokens, r->answer_seconds,
+                         (double)r->n_tokens / r->answer_seconds, r->seconds, r->cpu_seconds);
+}
+
+static int finish(eval_work *w, const r2_eval_suite *suite) {
+    r2i_program *p = w->session.program;
+    const double score = 100 * w->result.score.value;
+    if (p->options->wants_json) {
+        const int code = r2i_program_print_json(p, json_loads(w->result.summary_json, 0, NULL));
+        if (code != R2I_EXIT_OK) return code;
+    } else {
+        print_numbers(w, suite);
+    }
+    if (score >= p->options->min_score) return R2I_EXIT_OK;
+    fprintf(stderr, "r2lm: %s: expected at least %g %%, found %.2f %%\n", suite->name,
+            p->options->min_score, score);
+    return R2I_EXIT_SCORE;
+}
+
+static r2_status run_suite(eval_work *w, const r2_eval_suite *suite, r2_error *err) {
+    r2i_program *p = w->session.program;
+    const char *path;
+    r2_eval_options options;
+    R2I_TRY(r2i_eval_files_read(&w->files, p, suite, err));
+    R2I_TRY(r2i_model_resolve(&path, p, p->options->model, err));
+    r2i_signals_catch();
+    R2I_TRY(r2i_session_open_model(&w->session, p, path, err));
+    read_options(&options, w, suite->name);
+    const r2_status status = r2_eval_run(&w->result, w->session.model, &options, err);
+    r2i_terminal_clear_progress(&p->terminal);
+    if (status == R2_E_CANCELED && options.output != NULL)
+        r2i_program_note(p, "%s has %d of %d answers; the same command goes on", options.output,
+                         w->result.n_done, w->result.n_answers);
+    return status;
+}
+
+static void print_hint(r2i_program *p, r2_status status) {
+    if (p->is_model_missing) r2i_models_hint(p);
+    if (status == R2_E_MISMATCH) r2i_program_hint(p, "      --force replaces them");
+    if (status == R2_E_UNSUPPORTED)
+        r2i_program_hint(p, "      `r2lm sandbox --check` shows what this machine has");
+}
+
+int r2i_eval_command(r2i_program *p) {
+    eval_work w = { .session = { .program = p } };
+    r2_error err = { R2_OK, "" };
+    const char *name = p->arguments.n_words > 0 ? p->arguments.words[0] : "";
+    if (strcmp(name, "list") == 0) return print_suites(p);
+    const r2_eval_suite *suite = r2_eval_suite_find(name);
+    r2_status status = R2_OK;
+    if (suite == NULL || p->arguments.n_words > 1)
+        status = r2i_fail(&err, R2_E_ARGUMENT,
+                          "eval: expected a suite of `r2lm eval list`, found \"%.60s\"",
+                          suite == NULL ? name : p->arguments.words[1]);
+    if (status == R2_OK) status = run_suite(&w, suite, &err);
+    int code;
+    if (status == R2_OK) {
+        code = finish(&w, suite);
+    } else {
+        code = r2i_program_fail(p, status, &err);
+        if (status == R2_E_UNSUPPORTED && w.session.model != NULL && suite->runs_programs)
+            code = R2I_EXIT_SANDBOX;
+        print_hint(p, status);
+    }
+    r2_eval_result_free(&w.result);
+    r2i_session_close(&w.session);
+    r2i_eval_files_free(&w.files);
+    return code;
+}

@@ -1,0 +1,66 @@
+/* eval_suite.h - what a suite is: items made of its data, and a judge of answers. */
+#ifndef R2I_EVAL_SUITE_H
+#define R2I_EVAL_SUITE_H
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "r2lm/eval.h"
+#include "r2lm/task.h"
+
+/* All texts are the arena's; those that a suite does not use are NULL. */
+typedef struct {
+    const char *id, *group; /* results are told by group too; NULL: none */
+    const char *question;
+    const char *prompt;   /* instead of the suite's */
+    const char *expected; /* what the judge compares with; shown */
+    const char *entry;    /* programs: the function that is called */
+} r2i_eval_item;
+
+typedef struct {
+    const r2_eval_options *options;
+    const r2_model *model;
+    r2i_arena *arena;
+    r2i_buffer items; /* r2i_eval_item */
+} r2i_eval_load;
+
+typedef struct {
+    r2_eval_suite about;
+    /* Adds items until options->limit of each group are there. */
+    r2_status (*load)(r2i_eval_load *load, r2_error *err);
+    /* Called from several threads.  R2_OK however wrong the answer is. */
+    r2_status (*judge)(r2_grade *grade, const r2i_eval_item *item, const char *text, size_t n_bytes,
+                       const r2_host *host, r2_error *err);
+    /* No text behind this one changes the judgement.  NULL: nothing is certain before the end. */
+    bool (*is_certain)(const r2i_eval_item *item, const char *text, size_t n_bytes);
+} r2i_eval_suite;
+
+extern const r2i_eval_suite *const r2i_eval_suites[];
+extern const int32_t r2i_n_eval_suites;
+const r2i_eval_suite *r2i_eval_suite_find(const char *name);
+
+extern const r2i_eval_suite r2i_suite_humaneval;
+
+/* ---- for load functions ---- */
+
+R2_CHECKED r2_status r2i_eval_add(r2i_eval_load *load, const r2i_eval_item *item, r2_error *err);
+/* A terminated copy in the arena; NULL: no memory. */
+const char *r2i_eval_copy(r2i_eval_load *load, const char *text);
+/* That and what follows it. */
+const char *r2i_eval_join(r2i_eval_load *load, const char *first, const char *second,
+                          const char *third);
+bool r2i_eval_is_full(const r2i_eval_load *load, int32_t n);
+
+typedef struct {
+    const r2_eval_data *data;
+    size_t at;
+    int64_t number;  /* of the line */
+    char place[160]; /* "file:line" */
+} r2i_data_lines;
+
+/* The next line that is not blank; false: no more. */
+bool r2i_data_line(r2i_data_lines *lines, const char **text, size_t *n_bytes);
+/* That line as an object, which the caller owns; NULL with R2_OK: no more.  R2_E_FORMAT. */
+struct json_t;
+R2_CHECKED r2_status r2i_data_object(struct json_t **out, r2i_data_lines *lines, r2_error *err);
+#endif

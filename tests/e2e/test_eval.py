@@ -1,0 +1,120 @@
+"""r2lm eval: suites end to end on a toy that is never right; files, numbers, going on, refusals.
+
+The same numbers must come out however requests fall into batches and wherever a run was interrupted.
+"""
+import gzip, json, os, subprocess
+import pytest
+from cli_client import DATA, OK, PROGRAM, TOY, USAGE, here, home, one_line, r2lm, refused   # noqa: F401  (fixtures)
+
+NO_SANDBOX, TOO_LOW = 77, 8
+PROBLEMS = [{"task_id": f"Toy/{i}", "prompt": f"def f{i}(x):\n    \"\"\"Returns x plus {i}.\"\"\"\n", "entry_point": f"f{i}",
+             "canonical_solution": f"    return x + {i}\n", "test": f"def check(candidate):\n    assert candidate(1) == {1 + i}\n"} for i in range(6)]
+
+
+def has_sandbox():
+    return subprocess.run([PROGRAM, "sandbox", "--check"], capture_output=True).returncode == 0
+
+
+needs_sandbox = pytest.mark.skipif(not has_sandbox(), reason="this machine has no sandbox")
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+@pytest.fixture
+def problems(here):
+    return write_lines(here / "HumanEval.jsonl", PROBLEMS)
+
+
+def human_eval(problems, *more, **how):
+    return r2lm("eval", "humaneval", "--data", problems, "-m", TOY, "--raw", "-n", 12, *more, **how)
+
+
+def lines(folder):
+    with open(os.path.join(folder, "samples.jsonl"), encoding="utf-8") as f: return [json.loads(l) for l in f]
+
+
+def test_list():
+    suites = {s["name"]: s for s in json.loads(r2lm("eval", "list", "--json").out)["suites"]}
+    assert suites["humaneval"]["runs_programs"] and "human-eval" in suites["humaneval"]["origin"]
+    assert "humaneval" in r2lm("eval", "list").out
+
+
+@needs_sandbox
+def test_answers_numbers_and_files(problems):
+    done = json.loads(human_eval(problems, "-o", "out", "--json").out)
+    assert done["items"] == 6 and done["pass@1"]["value"] == 0 and 0 < done["pass@1"]["high"] < 0.5 and done["cut"] == 6
+    head, *rest = lines("out")
+    assert head["format"] == "r2lm evaluation" and [l["item"] for l in rest] == list(range(6))
+    assert all(not l["right"] and l["stop"] == "length" and l["tokens"] == 12 and l["why"] for l in rest)
+    assert json.load(open("out/summary.json"))["pass@1"] == done["pass@1"]
+
+
+@needs_sandbox
+@pytest.mark.parametrize("temp", [0, 1])
+def test_batches_change_nothing(problems, temp):
+    for name, flags in (("one", ["--parallel", 1, "--judges", 1]), ("some", ["--parallel", 4, "-t", 1]), ("all", ["--parallel", 32])):
+        human_eval(problems, "-o", name, "--temp", temp, "--samples", 2, "--limit", 3, *flags)
+    samples = {open(f"{n}/samples.jsonl", "rb").read() for n in ("one", "some", "all")}
+    assert len(samples) == 1
+    assert (len({l["text"] for l in lines("one")[1:]}) > 1) == (temp > 0)
+
+
+@needs_sandbox
+def test_goes_on(problems):
+    human_eval(problems, "-o", "whole")
+    whole = open("whole/samples.jsonl", "rb").read()
+    human_eval(problems, "-o", "part", "--limit", 2)
+    with open("part/samples.jsonl", "ab") as f: f.write(b'{"item":2,"sam')     # killed while it wrote
+    done = json.loads(human_eval(problems, "-o", "part", "--json").out)
+    assert done["this_run"]["answers"] == 4 and open("part/samples.jsonl", "rb").read() == whole
+    assert json.loads(human_eval(problems, "-o", "part", "--json").out)["this_run"]["answers"] == 0
+    assert "other settings" in one_line(human_eval(problems, "-o", "part", "--temp", 1, code=DATA).err)
+    assert open("part/samples.jsonl", "rb").read() == whole
+    human_eval(problems, "-o", "part", "--temp", 1, "--force")
+    assert open("part/samples.jsonl", "rb").read() != whole
+    with open("part/samples.jsonl", "w") as f: f.write("no JSON\n")
+    human_eval(problems, "-o", "part", code=DATA)
+
+
+@needs_sandbox
+def test_min_score(problems):
+    human_eval(problems, "--limit", 1, "--min-score", 0)
+    assert "at least 10" in one_line(human_eval(problems, "--limit", 1, "--min-score", 10, code=TOO_LOW).err)
+
+
+@needs_sandbox
+def test_gzip(problems, here):
+    (here / "HumanEval.jsonl.gz").write_bytes(gzip.compress(problems.read_bytes()))
+    problems.unlink()
+    human_eval(here, "--limit", 1)                                               # a folder, packed
+    (here / "HumanEval.jsonl.gz").write_bytes(gzip.compress(PROBLEMS[0]["prompt"].encode() * 99)[:60])
+    human_eval(here, code=DATA)
+
+
+def test_refusals(problems, here):
+    refused("eval", "nosuch", "-m", TOY, code=USAGE, says="nosuch")
+    refused("eval", code=USAGE)
+    refused("eval", "humaneval", "-m", TOY, code=USAGE, says="human-eval")                     # where data comes from
+    refused("eval", "humaneval", "--data", "none.jsonl", "-m", TOY, says="none.jsonl")
+    refused("eval", "humaneval", "--data", problems, "-m", "none.gguf")
+    refused("eval", "humaneval", "--data", problems, "-m", TOY, "--template", "no place", code=USAGE, says="{question}")
+    (here / "empty").mkdir()
+    refused("eval", "humaneval", "--data", here / "empty", "-m", TOY, says="HumanEval.jsonl")
+
+
+@pytest.mark.parametrize("line", ["no JSON", "[]", "{}", '{"task_id": 1}', json.dumps(dict(PROBLEMS[0], entry_point="f(); import os")),
+                                  json.dumps(dict(PROBLEMS[0], entry_point=None)), "\x00", '{"a": 1, "a": 2}'])
+def test_malformed_lines(problems, line):
+    with open(problems, "a") as f: f.write(line + "\n")
+    refused("eval", "humaneval", "--data", problems, "-m", TOY, "--raw", says="HumanEval.jsonl:7")
+
+
+def test_no_sandbox(problems, here):
+    """Nothing is computed, nothing runs, and the exit code says why."""
+    empty = here / "empty"
+    empty.mkdir()
+    done = human_eval(problems, "-o", "out", env={"PATH": str(empty)}, code=NO_SANDBOX) if not has_sandbox() else None
+    if done is not None: assert not os.path.exists("out/summary.json")
