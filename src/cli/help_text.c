@@ -28,7 +28,7 @@ static void print_option(const r2i_option *o) {
 }
 
 static void print_program_help(void) {
-    printf("r2lm - language models on ordinary machines\n\nusage: r2lm COMMAND [FLAGS]\n\n");
+    printf("r2lm - language models on ordinary machines\nusage: r2lm COMMAND [FLAGS]\n\n");
     for (size_t i = 0; i < r2i_n_commands; i++) {
         const r2i_command *c = &r2i_command_table[i];
         const bool is_long = strlen(c->arguments) > 18; /* the column stays */

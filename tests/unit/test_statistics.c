@@ -10,7 +10,8 @@
 #include "r2lm/eval.h"
 
 static void assert_near(double found, double expected, double within) {
-    if (!(fabs(found - expected) <= within)) fail_msg("expected %.12g, found %.12g", expected, found);
+    if (!(fabs(found - expected) <= within))
+        fail_msg("expected %.12g, found %.12g", expected, found);
 }
 
 /* Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3; four digits. */
