@@ -124,6 +124,7 @@ R2_API R2_CHECKED r2_status r2_model_init(const char *folder, const char *out,
 
 typedef struct r2_trainer r2_trainer;
 typedef struct r2_distill_options r2_distill_options; /* distill.h */
+typedef struct r2_policy_targets r2_policy_targets;   /* reinforce.h */
 
 typedef enum {
     R2_OPTIMIZER_ADAMW,
@@ -215,6 +216,7 @@ typedef struct {
     const int32_t *lengths; /* [n_documents], each >= 1, n_tokens in all */
     int32_t n_documents;
     const r2_soft_targets *soft; /* NULL: none */
+    const r2_policy_targets *policy; /* reinforce.h: another loss; not with `soft`.  NULL: none */
 } r2_training_batch;
 
 /* Prepared data as batches, the very ones that r2_train draws with the same numbers. */

@@ -12,6 +12,11 @@ static const r2i_plot_panel usual_panels[] = {
     { "loss", "validation_loss", "loss (nats per token); dots: validation" },
     { "validation_bpb", NULL, "validation, bits per byte" },
     { "reward", NULL, "reward" },
+    { "pass_rate", NULL, "share of right answers" },
+    { "accuracy", NULL, "share of pairs in the right order" },
+    { "length", NULL, "tokens of an answer" },
+    { "entropy", NULL, "entropy, nats per token" },
+    { "kl", NULL, "divergence from the model as it was, nats per token" },
     { "gradient_norm", NULL, "gradient norm" },
     { "lr", NULL, "learning rate" },
     { "tok_s", NULL, "tokens per second" },
@@ -36,14 +41,26 @@ static r2_status read_runs(plot_work *w, r2_error *err) {
     return R2_OK;
 }
 
+/* Of each task the share of right answers. */
+static int32_t add_tasks(const r2i_run_metrics *run, r2i_plot_panel panels[R2I_LIST_TEXTS],
+                         int32_t n) {
+    for (int32_t i = 0; i < run->n_metrics && n < R2I_LIST_TEXTS; i++) {
+        const char *name = run->metrics[i].name;
+        if (strncmp(name, "pass_", 5) == 0 && strcmp(name, "pass_rate") != 0)
+            panels[n++] = (r2i_plot_panel){ name, NULL, name };
+    }
+    return n;
+}
+
 /* What --metric names, or what runs usually have. */
-static int32_t choose_panels(const r2i_program *p, r2i_plot_panel panels[R2I_LIST_TEXTS]) {
+static int32_t choose_panels(const r2i_program *p, const r2i_run_metrics *run,
+                             r2i_plot_panel panels[R2I_LIST_TEXTS]) {
     const r2i_text_list *names = &p->options->metrics;
     for (int32_t i = 0; i < names->n; i++)
         panels[i] = (r2i_plot_panel){ names->texts[i], NULL, names->texts[i] };
     if (names->n > 0) return names->n;
     memcpy(panels, usual_panels, sizeof usual_panels);
-    return N_USUAL;
+    return add_tasks(run, panels, N_USUAL);
 }
 
 static r2_status fail_empty(const plot_work *w, r2_error *err) {
@@ -60,7 +77,7 @@ static r2_status fail_empty(const plot_work *w, r2_error *err) {
 static r2_status draw(const plot_work *w, r2i_buffer *picture, r2_error *err) {
     r2i_plot_panel panels[R2I_LIST_TEXTS];
     int32_t n_drawn;
-    const int32_t n = choose_panels(w->program, panels);
+    const int32_t n = choose_panels(w->program, &w->runs[0], panels);
     R2I_TRY(r2i_plot_svg(picture, w->runs, w->n_runs, panels, n, &n_drawn, err));
     return n_drawn > 0 ? R2_OK : fail_empty(w, err);
 }
@@ -95,7 +112,7 @@ static r2_status print_metric(const plot_work *w, const r2i_run_metrics *run, co
 
 static r2_status print_runs(const plot_work *w, r2_error *err) {
     r2i_plot_panel panels[R2I_LIST_TEXTS];
-    const int32_t n_panels = choose_panels(w->program, panels);
+    const int32_t n_panels = choose_panels(w->program, &w->runs[0], panels);
     bool is_any = false;
     for (int32_t r = 0; r < w->n_runs; r++) {
         r2i_terminal_write(&w->program->terminal, false, w->runs[r].name);

@@ -133,6 +133,8 @@ const r2i_command r2i_command_table[] = {
       "assistant says is learnt.\n"
       "`train distill DATA... -m MODEL --teacher MODEL -o RUN` learns what a teacher would say at "
       "each place.\n"
+      "`train grpo --tasks LIST -m MODEL -o RUN` learns from its own answers, which are judged; `train dpo "
+      "PAIRS...\n-m MODEL -o RUN` from pairs of a better and a worse one (JSONL).\n"
       "`train export RUN -o OUT` makes a model of a checkpoint.\n"
       "Ctrl-C ends a run with the step at work and saves; `train pretrain --resume -o RUN` goes on.  "
       "Exit code 7:\nloss or gradient became no number.  `r2lm help train sft` shows the flags of sft "

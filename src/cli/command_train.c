@@ -12,6 +12,8 @@
 #include "cli/data_choice.h"
 #include "cli/model_find.h"
 #include "cli/rank_choice.h"
+#include "cli/reinforce_options.h"
+#include "cli/reinforce_report.h"
 #include "cli/run_config.h"
 #include "cli/run_lock.h"
 #include "cli/train_export.h"
@@ -31,6 +33,7 @@ typedef struct {
     r2_train_options options;
     r2i_train_forecast forecast;
     r2i_train_progress progress;
+    r2i_reinforce_progress judged; /* of grpo and dpo */
     r2i_run_record record;
     r2_ranks *ranks;          /* NULL: this process alone */
     bool is_new, was_stopped; /* RUN was made for this run */
@@ -112,7 +115,9 @@ static r2_status choose_data(train_work *w, const char *model, r2_error *err) {
     r2_status status = R2_OK;
     const char *traces;
     w->data = (r2i_data_choice){ .folders = p->arguments.words + 1, .n_folders = n_words };
-    if (w->kind == R2I_TRAIN_PRETRAIN || p->options->is_dry) return R2_OK;
+    if (w->kind == R2I_TRAIN_DPO) w->data.n_folders = 0; /* its words are pairs */
+    if (w->kind == R2I_TRAIN_PRETRAIN || r2i_train_is_judged(w->kind) || p->options->is_dry)
+        return R2_OK;
     if (w->kind == R2I_TRAIN_DISTILL && p->options->has_traces) {
         if (is_first(w))
             status = r2i_traces_choose(&traces, p, w->distill.teacher, words, n_words, err);
@@ -178,6 +183,10 @@ static r2_status plan_run(train_work *w, const char *model, r2_error *err) {
 static r2_status try_run(train_work *w, const char *model, r2_error *err) {
     const bool has_time = w->flags.minutes > 0;
     if (!has_time && !w->flags.is_dry) return R2_OK;
+    if (r2i_train_is_judged(w->kind))
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "train %s: --minutes and --dry-run try steps on data; --steps says how long",
+                        r2i_train_kind_name(w->kind));
     R2I_TRY(r2i_train_try(&w->forecast, &w->options, err));
     if (has_time)
         r2i_train_set_steps(&w->flags,
@@ -198,11 +207,26 @@ static void take_data(r2i_program *p) {
 
 static r2_status check_words(const train_work *w, r2_error *err) {
     const r2i_program *p = w->program;
+    if (w->kind == R2I_TRAIN_GRPO && p->options->output != NULL) return R2_OK;
     if (p->arguments.n_words > 1 && (p->options->output != NULL || p->options->is_dry))
         return R2_OK;
     return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
                     w->kind != R2I_TRAIN_PRETRAIN ? "chats (JSONL) or folders of `r2lm data prep`"
                                                   : "folders of `r2lm data prep`");
+}
+
+static r2_status run_judged(train_work *w, r2_error *err) {
+    w->judged = (r2i_reinforce_progress){ .progress = &w->progress };
+    w->options.user = &w->judged;
+    w->options.checkpointed = r2i_reinforce_saved;
+    w->options.passed_over = r2i_reinforce_passed_over;
+    r2_grpo_options options;
+    if (w->kind == R2I_TRAIN_DPO)
+        return r2i_fail(err, R2_E_UNSUPPORTED, "train dpo: not yet");
+    R2I_TRY(r2i_grpo_options_read(&options, w->program, err));
+    options.run = w->options;
+    options.report = r2i_reinforce_grpo_step;
+    return r2_grpo(&options, err);
 }
 
 static r2_status train_run(train_work *w, r2_error *err) {
@@ -224,7 +248,7 @@ static r2_status train_run(train_work *w, r2_error *err) {
     w->progress.is_silent = !is_first(w);
     w->progress.record = &w->record;
     if (is_first(w)) r2i_run_record_begin(&w->record, p, w->kind, &w->options, &w->progress.config);
-    status = r2_train(&w->options, err);
+    status = r2i_train_is_judged(w->kind) ? run_judged(w, err) : r2_train(&w->options, err);
     w->was_stopped = r2i_signals_pending() != 0;
     r2i_signals_clear();
     if (status == R2_OK && w->progress.is_write_failed)
@@ -286,20 +310,20 @@ int r2i_train_command(r2i_program *p) {
     r2_error err = { R2_OK, "" };
     const char *what = p->arguments.n_words > 0 ? p->arguments.words[0] : "nothing";
     r2_status status;
-    w.kind = strcmp(what, "sft") == 0       ? R2I_TRAIN_SFT
-             : strcmp(what, "distill") == 0 ? R2I_TRAIN_DISTILL
-                                            : R2I_TRAIN_PRETRAIN;
+    w.kind = r2i_train_kind_find(what);
     if (strcmp(what, "init") == 0)
         status = init(&w, &err);
     else if (strcmp(what, "export") == 0)
         status = r2i_train_export(p, &err);
-    else if (strcmp(what, "pretrain") == 0 || w.kind != R2I_TRAIN_PRETRAIN)
+    else if (w.kind != R2I_TRAIN_KINDS)
         status = train_run(&w, &err);
     else
         status =
             r2i_fail(&err, R2_E_ARGUMENT,
-                     "train: expected init, pretrain, sft, distill or export, found %.60s", what);
+                     "train: expected init, pretrain, sft, distill, grpo, dpo or export, found %.60s",
+                     what);
     const int code = status != R2_OK ? fail(&w, status, &err) : print_result(&w);
+    r2i_reinforce_close(&w.judged);
     r2i_train_progress_close(&w.progress);
     r2i_run_record_end(&w.record, status, w.was_stopped, err.text);
     if (status != R2_OK) withdraw_run(&w);

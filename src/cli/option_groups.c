@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-#define RUNS "pretrain sft distill"
+#define FROM_DATA "pretrain sft distill"
+#define RUNS FROM_DATA " grpo dpo"
 
 /* clang-format off */
 const r2i_option_group r2i_option_group_table[] = {
@@ -12,12 +13,19 @@ const r2i_option_group r2i_option_group_table[] = {
     { R2I_FOR_TRAIN, RUNS " export", "the model", "model models type cpu threads" },
     { R2I_FOR_TRAIN, "export", "which checkpoint", "step" },
     { R2I_FOR_TRAIN, RUNS, "how long (one of these)", "steps tokens epochs minutes" },
-    { R2I_FOR_TRAIN, RUNS, "batches", "batch-tokens accumulate run-tokens recompute" },
+    { R2I_FOR_TRAIN, "grpo", "questions and answers",
+      "tasks languages level questions answers rounds" },
+    { R2I_FOR_TRAIN, "grpo", "what is learnt from them",
+      "parts ratio clip-low clip-high loss-norm deviation kl kl-limit overlong language-weight "
+      "sft-share patience" },
+    { R2I_FOR_TRAIN, "dpo", "pairs", "step-pairs" },
+    { R2I_FOR_TRAIN, RUNS, "batches", "batch-tokens run-tokens recompute" },
+    { R2I_FOR_TRAIN, FROM_DATA, "more of them", "accumulate" },
     { R2I_FOR_TRAIN, RUNS, "optimizer",
       "optimizer lr schedule warmup weight-decay clip arithmetic" },
     { R2I_FOR_TRAIN, RUNS, "adapters", "lora-rank lora-alpha lora-targets" },
-    { R2I_FOR_TRAIN, RUNS, "validation and checkpoints",
-      "validate-every validate-batches checkpoint-every keep-last resume" },
+    { R2I_FOR_TRAIN, RUNS, "checkpoints", "checkpoint-every keep-last resume" },
+    { R2I_FOR_TRAIN, FROM_DATA, "validation", "validate-every validate-batches" },
     { R2I_FOR_TRAIN, RUNS, "experts and the prediction module",
       "balance balance-rate mtp-weight mtp-from expert-parallel" },
     { R2I_FOR_TRAIN, RUNS, "flags from files, forecasts, the list of runs",
@@ -25,10 +33,11 @@ const r2i_option_group r2i_option_group_table[] = {
     { R2I_FOR_TRAIN, "sft distill", "texts and chats that become data on the way",
       "validation held-out mark licence keep-copies learn-all" },
     { R2I_FOR_TRAIN, "distill", "the teacher",
-      "teacher teacher-tokens teacher-share teacher-temp beta" },
+      "teacher teacher-tokens teacher-share teacher-temp" },
+    { R2I_FOR_TRAIN, "distill dpo", "the loss", "beta" },
+    { R2I_FOR_TRAIN, "distill grpo", "answers", "own-temp parallel predict think budget" },
     { R2I_FOR_TRAIN, "distill", "own answers of the model, and answers of the teacher (--traces)",
-      "own-share own-temp prompt-part traces samples check keep-cut parallel predict temp top-k "
-      "top-p min-p think budget" },
+      "own-share prompt-part traces samples check keep-cut temp top-k top-p min-p" },
 };
 /* clang-format on */
 const size_t r2i_n_option_groups = sizeof r2i_option_group_table / sizeof *r2i_option_group_table;

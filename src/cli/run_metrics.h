@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "cli/program.h"
 
-enum { R2I_METRIC_NAME_BYTES = 48, R2I_RUN_METRICS = 32 };
+enum { R2I_METRIC_NAME_BYTES = 48, R2I_RUN_METRICS = 96 };
 
 typedef struct {
     double step, value;

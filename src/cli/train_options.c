@@ -11,22 +11,33 @@ enum { PRETRAIN_STEPS = 100, PRETRAIN_RUN_TOKENS = 512, SFT_EPOCHS = 2, WARMUP_P
 #define SFT_RATE 2e-5
 #define DISTILL_RATE 1e-4
 #define LORA_RATE 2e-4
+#define GRPO_RATE 5e-6 /* of an adapter ten times as much */
+#define DPO_RATE 1e-6
 
 const char *r2i_train_kind_name(r2i_train_kind kind) {
-    static const char *const names[] = { "pretrain", "sft", "distill" };
+    static const char *const names[] = { "pretrain", "sft", "distill", "grpo", "dpo" };
     return names[kind];
+}
+
+r2i_train_kind r2i_train_kind_find(const char *name) {
+    int kind = 0;
+    while (kind < R2I_TRAIN_KINDS &&
+           strcmp(name, r2i_train_kind_name((r2i_train_kind)kind)) != 0)
+        kind++;
+    return (r2i_train_kind)kind;
 }
 
 void r2i_train_resolve_shape(r2i_options *o, r2i_train_kind kind) {
     const bool is_pretrain = kind == R2I_TRAIN_PRETRAIN;
-    if (o->run_tokens == 0) o->run_tokens = is_pretrain ? PRETRAIN_RUN_TOKENS : o->batch_tokens;
+    const bool is_short = is_pretrain || kind == R2I_TRAIN_GRPO;
+    if (o->run_tokens == 0) o->run_tokens = is_short ? PRETRAIN_RUN_TOKENS : o->batch_tokens;
     if (o->run_tokens > o->batch_tokens) o->run_tokens = o->batch_tokens;
     if (strcmp(o->schedule, "auto") == 0) o->schedule = is_pretrain ? "wsd" : "cosine";
 }
 
 static double rate_of(r2i_train_kind kind, bool is_adapter, bool is_initial) {
-    static const double rates[] = { PRETRAIN_RATE, SFT_RATE, DISTILL_RATE };
-    if (is_adapter) return LORA_RATE;
+    static const double rates[] = { PRETRAIN_RATE, SFT_RATE, DISTILL_RATE, GRPO_RATE, DPO_RATE };
+    if (is_adapter) return r2i_train_is_judged(kind) ? 10 * rates[kind] : LORA_RATE;
     return kind == R2I_TRAIN_PRETRAIN && !is_initial ? TRAINED_RATE : rates[kind];
 }
 
@@ -52,7 +63,7 @@ r2_status r2i_train_resolve_length(r2i_options *o, r2i_train_kind kind,
     if (o->minutes > 0) return R2_OK;
     double tokens = o->tokens;
     if (o->epochs > 0) tokens = o->epochs * (double)plan->n_train_tokens;
-    if (tokens <= 0 && kind != R2I_TRAIN_PRETRAIN)
+    if (tokens <= 0 && (kind == R2I_TRAIN_SFT || kind == R2I_TRAIN_DISTILL))
         tokens = SFT_EPOCHS * (double)plan->n_train_tokens;
     const double steps = ceil(tokens / (double)plan->step_tokens);
     const int64_t by_tokens = steps < INT32_MAX ? (int64_t)steps : INT32_MAX;

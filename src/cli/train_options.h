@@ -4,10 +4,23 @@
 #include "cli/program.h"
 #include "r2lm/distill.h"
 
-typedef enum { R2I_TRAIN_PRETRAIN, R2I_TRAIN_SFT, R2I_TRAIN_DISTILL } r2i_train_kind;
+typedef enum {
+    R2I_TRAIN_PRETRAIN,
+    R2I_TRAIN_SFT,
+    R2I_TRAIN_DISTILL,
+    R2I_TRAIN_GRPO,
+    R2I_TRAIN_DPO,
+    R2I_TRAIN_KINDS
+} r2i_train_kind;
 
 /* "pretrain", ... */
 const char *r2i_train_kind_name(r2i_train_kind kind);
+/* R2I_TRAIN_KINDS: there is none of this name. */
+r2i_train_kind r2i_train_kind_find(const char *name);
+/* From answers or pairs, not from prepared data. */
+static inline bool r2i_train_is_judged(r2i_train_kind kind) {
+    return kind == R2I_TRAIN_GRPO || kind == R2I_TRAIN_DPO;
+}
 /* Flags that are left open get the values that suit the kind of run: first those that a plan needs. */
 void r2i_train_resolve_shape(r2i_options *flags, r2i_train_kind kind);
 /* Then, of the plan, the learning rate and the number of steps (with --minutes 0 stays: it has to be

@@ -1,14 +1,12 @@
-#define _POSIX_C_SOURCE 200809L /* getline, fileno, ftruncate */
 #include "cli/train_report.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/amount_text.h"
 #include "cli/run_config.h"
+#include "cli/step_lines.h"
 #include "cli/text_write.h"
 
 enum { PATH_BYTES = 4096, MAX_CONFIG_BYTES = 1 << 20, LINE_BYTES = 320 };
@@ -27,34 +25,6 @@ void r2i_train_progress_init(r2i_train_progress *w, r2i_program *program,
     r2i_buffer_init(&w->config, &program->heap, MAX_CONFIG_BYTES);
 }
 
-/* The file's bytes before the line of the first step from `step` on, or before one that is cut off. */
-static long lines_before(FILE *file, int64_t step) {
-    char *line = NULL;
-    size_t cap = 0;
-    long end = 0;
-    for (ssize_t n = getline(&line, &cap, file); n > 0 && line[n - 1] == '\n';
-         n = getline(&line, &cap, file)) {
-        json_t *o = json_loadb(line, (size_t)n, 0, NULL);
-        const json_t *number = json_object_get(o, "step");
-        const bool is_before = json_is_integer(number) && json_integer_value(number) < step;
-        json_decref(o);
-        if (!is_before) break;
-        end += (long)n;
-    }
-    free(line);
-    return end;
-}
-
-/* What the interrupted run told of steps that its checkpoint knows nothing of is told again. */
-static FILE *continue_metrics(const char *path, int64_t step) {
-    FILE *file = fopen(path, "r+");
-    if (file == NULL) return fopen(path, "w");
-    const long end = lines_before(file, step);
-    if (ftruncate(fileno(file), end) == 0 && fseek(file, 0, SEEK_END) == 0) return file;
-    (void)fclose(file);
-    return NULL;
-}
-
 static bool write_config(const r2i_train_progress *w) {
     char path[PATH_BYTES + 32];
     (void)snprintf(path, sizeof path, "%.4000s/" R2I_RUN_CONFIG_NAME, w->program->options->output);
@@ -69,8 +39,7 @@ static bool open_metrics(r2i_train_progress *w, const r2_train_report *r) {
     w->first_step = r->step;
     w->seconds_before = r->seconds_all - r->seconds;
     (void)snprintf(path, sizeof path, "%.4000s/metrics.jsonl", w->program->options->output);
-    if (write_config(w))
-        w->metrics = w->is_resuming ? continue_metrics(path, r->step) : fopen(path, "w");
+    if (write_config(w)) w->metrics = r2i_step_lines_open(path, w->is_resuming, r->step);
     w->is_write_failed = w->metrics == NULL;
     return !w->is_write_failed;
 }
@@ -86,7 +55,7 @@ static double peak_share(const r2i_train_progress *w, const r2_train_report *r) 
     return w->peak_flops > 0 ? tokens_per_second(r) * w->token_flops / w->peak_flops : 0;
 }
 
-static double seconds_left(const r2i_train_progress *w, const r2_train_report *r) {
+double r2i_train_progress_left(const r2i_train_progress *w, const r2_train_report *r) {
     const double n_done = (double)(r->step - w->first_step + 1);
     return (r->seconds_all - w->seconds_before) / n_done * (double)(r->n_steps - r->step);
 }
@@ -95,7 +64,7 @@ double r2i_train_progress_cost(const r2i_train_progress *w) {
     return w->price * w->last.seconds_all / 3600;
 }
 
-static void write_metrics(r2i_train_progress *w, const r2_train_report *r) {
+static void write_metrics(r2i_train_progress *w, const r2_train_report *r, const json_t *others) {
     const struct {
         const char *key;
         double value;
@@ -112,11 +81,13 @@ static void write_metrics(r2i_train_progress *w, const r2_train_report *r) {
                              (json_int_t)r->n_targets, "loss", r->loss, "lr", r->lr,
                              "gradient_norm", r->gradient_norm, "tok_s", tokens_per_second(r),
                              "seconds", r->seconds, "seconds_all", r->seconds_all, "seconds_left",
-                             seconds_left(w, r), "memory_bytes", (json_int_t)r->memory_bytes);
+                             r2i_train_progress_left(w, r), "memory_bytes", (json_int_t)r->memory_bytes);
     bool is_written = line != NULL;
     for (size_t i = 0; is_written && i < sizeof more / sizeof *more; i++)
         is_written = !more[i].is_known ||
                      json_object_set_new(line, more[i].key, json_real(more[i].value)) == 0;
+    if (is_written && others != NULL)
+        is_written = json_object_update(line, (json_t *)(uintptr_t)others) == 0;
     is_written = is_written && json_dumpf(line, w->metrics, JSON_COMPACT) == 0 &&
                  fputc('\n', w->metrics) != EOF && fflush(w->metrics) == 0;
     json_decref(line);
@@ -139,12 +110,22 @@ static void print_line(r2i_train_progress *w, const r2_train_report *r) {
                    "step %" PRId64 "/%" PRId64 "  loss %.4f%s  lr %.2e  gradient %.3g  %.0f tok/s%s"
                    "  %s left  %s%s%s",
                    r->step, r->n_steps, r->loss, validation, r->lr, r->gradient_norm,
-                   tokens_per_second(r), share, r2i_amount_time(left, seconds_left(w, r)),
+                   tokens_per_second(r), share, r2i_amount_time(left, r2i_train_progress_left(w, r)),
                    r2i_amount_bytes(memory, r->memory_bytes), has_price ? "  " : "",
                    has_price ? r2i_amount_money(money, r2i_train_progress_cost(w),
                                                 w->program->options->currency)
                              : "");
     r2i_terminal_line(&w->program->terminal, line);
+}
+
+bool r2i_train_progress_write(r2i_train_progress *w, const r2_train_report *r, json_t *more) {
+    w->last = *r;
+    const bool writes = !w->is_silent && open_metrics(w, r);
+    if (writes) write_metrics(w, r, more);
+    json_decref(more);
+    if (writes && w->record != NULL)
+        r2i_run_record_step(w->record, r, r2i_train_progress_cost(w));
+    return r2i_signals_pending() == 0 && !w->is_write_failed;
 }
 
 /* A line per step on a terminal, which overwrites the last one; elsewhere about twenty in all, and
@@ -153,9 +134,8 @@ bool r2i_train_progress_step(void *user, const r2_train_report *r) {
     r2i_train_progress *w = user;
     const int64_t every = r->n_steps / 20 > 0 ? r->n_steps / 20 : 1;
     const bool is_tty = w->program->terminal.is_err_tty;
-    w->last = *r;
-    if (w->is_silent) return r2i_signals_pending() == 0;
-    if (!open_metrics(w, r)) return false;
+    const bool goes_on = r2i_train_progress_write(w, r, NULL);
+    if (w->is_silent || w->is_write_failed) return goes_on;
     if (r->step == 1 && r->n_cut > 0)
         r2i_program_note(w->program,
                          "%" PRId64 " chats are longer than %d tokens (--run-tokens) and are read "
@@ -165,11 +145,9 @@ bool r2i_train_progress_step(void *user, const r2_train_report *r) {
         w->validation_loss = r->validation_loss;
         w->validation_bpb = r->validation_bpb;
     }
-    write_metrics(w, r);
-    if (w->record != NULL) r2i_run_record_step(w->record, r, r2i_train_progress_cost(w));
     if (is_tty || r->step % every == 0 || r->step == 1 || !isnan(r->validation_loss))
         print_line(w, r);
-    return r2i_signals_pending() == 0 && !w->is_write_failed;
+    return goes_on;
 }
 
 bool r2i_train_progress_saved(void *user, int64_t step, const char *folder, const r2_error *err) {

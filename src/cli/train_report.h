@@ -33,6 +33,12 @@ void r2i_train_progress_init(r2i_train_progress *progress, r2i_program *program,
 /* As r2_train_options.report, with an r2i_train_progress as `user`: false ends the run, after a signal
  * or when numbers cannot be written. */
 bool r2i_train_progress_step(void *user, const r2_train_report *report);
+/* What each step of any kind writes down: RUN/metrics.jsonl, with the members of `more` (taken, may be NULL),
+ * and the list of runs.  False: the run is to end. */
+bool r2i_train_progress_write(r2i_train_progress *progress, const r2_train_report *report,
+                              json_t *more);
+/* Of the steps of this process that are done. */
+double r2i_train_progress_left(const r2i_train_progress *progress, const r2_train_report *report);
 /* As r2_train_options.checkpointed: says what went wrong; the run goes on. */
 bool r2i_train_progress_saved(void *user, int64_t step, const char *folder, const r2_error *err);
 void r2i_train_progress_passed_over(void *user, const r2_error *why);

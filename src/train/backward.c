@@ -38,7 +38,7 @@ static void set_documents(r2i_backward *b, const r2i_train_batch *batch) {
     const int32_t n =
         r2i_document_pages_set(&b->pages, batch->lengths, batch->n_documents, b->runs);
     R2I_ASSERT(n == batch->n_rows && n <= b->limits.cap_rows);
-    for (int32_t doc = 0; lora != NULL && doc < batch->n_documents; doc++) {
+    for (int32_t doc = 0; lora != NULL && !batch->is_base && doc < batch->n_documents; doc++) {
         b->runs[doc].lora = lora->pairs;
         b->runs[doc].lora_scale = 1;
     }
@@ -136,6 +136,9 @@ static r2i_train_loss run(r2i_backward *b, const r2i_train_batch *batch, bool ha
                                      .scale = 1,
                                      .soft = batch->soft,
                                      .soft_loss = &out.soft_loss,
+                                     .policy = batch->policy,
+                                     .lengths = batch->lengths,
+                                     .n_documents = batch->n_documents,
                                      .g_x = has_gradients ? g_x : NULL };
     out.loss = r2i_head_loss(b, &head);
     if (has_mtp) out.mtp_loss = r2i_mtp_train(b, batch, has_gradients);

@@ -31,6 +31,8 @@ typedef struct {
     float balance_weight;   /* of a document's balance loss, times its tokens; 0: without */
     float mtp_weight;       /* times the loss of the prediction module; 0: it is left out */
     const r2_soft_targets *soft; /* of the rows; NULL: none */
+    const r2_policy_targets *policy; /* of the rows; NULL: none */
+    bool is_base; /* adapters are left out: what the model is without what is trained */
 } r2i_train_batch;
 
 typedef struct {

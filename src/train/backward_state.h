@@ -185,6 +185,9 @@ typedef struct {
     bool is_module;              /* logits come from r2i_mtp_logits */
     const r2_soft_targets *soft; /* NULL: none */
     double *soft_loss;           /* their loss is added to it */
+    const r2_policy_targets *policy; /* NULL: none; otherwise with the next two */
+    const int32_t *lengths;          /* [n_documents] */
+    int32_t n_documents;
     float *g_x;                  /* [n_rows, d_model] added to; NULL: loss alone */
 } r2i_head_loss_job;
 /* Sum of weights * cross entropy, in chunks of rows. */

@@ -38,7 +38,8 @@ static json_t *state_to_json(const r2i_checkpoint *c, const r2i_run_totals *t) {
                           place_to_json(&t->place));
     if (o == NULL) return NULL;
     if ((t->best_step > 0 && json_object_set_new(o, "best_loss", json_real(t->best_loss)) != 0) ||
-        json_object_set_new(o, "run", json_deep_copy(c->identity)) != 0) {
+        json_object_set_new(o, "run", json_deep_copy(c->identity)) != 0 ||
+        (c->kept != NULL && json_object_set_new(o, "kept", json_deep_copy(c->kept)) != 0)) {
         json_decref(o);
         return NULL;
     }
@@ -198,6 +199,8 @@ r2_status r2i_checkpoint_resume(const r2i_checkpoint *c, r2i_run_totals *totals,
     r2_status status = r2i_run_identity_compare(json_object_get(o, "run"), c->identity, err);
     if (status == R2_OK) status = read_state(totals, &n_optimizer_steps, o, err);
     if (status == R2_OK) status = r2i_trainer_restore(c->adamw, state, err);
+    if (status == R2_OK && c->kept != NULL)
+        (void)json_object_update(c->kept, json_object_get(o, "kept"));
     r2i_state_close(state);
     if (status == R2_OK) c->adamw->n_steps = n_optimizer_steps;
     return status;

@@ -22,6 +22,7 @@ typedef struct {
     const char *folder;
     r2i_adamw *adamw;
     const json_t *identity;
+    json_t *kept; /* r2i_run_identity.kept */
     int32_t keep_last;
     r2_ranks *ranks; /* each writes its part, the first one the manifest; NULL: alone */
     r2i_heap *heap;

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "train/backward_state.h"
+#include "train/policy_loss.h"
 #include "train/soft_targets.h"
 
 enum { GRAIN_ROWS = 4 };
@@ -42,7 +43,30 @@ static void add_soft(float *g_logits, const float *g, float scale, int32_t n_voc
         g_logits[v] += scale * g[v];
 }
 
-/* loss = w (log sum exp(l) - l[target]);   g_l = w scale (softmax(l) - [target]). */
+/* The row's loss; its gradient is *factor times that of -log p.  As a float log p is the engine's. */
+static double row_loss(const head_region *region, size_t row, const float *logits, float *factor) {
+    const r2i_backward *b = region->b;
+    const float target = logits[region->job->targets[row]],
+                total = b->kernels->log_sum_exp(logits, b->config->n_vocab);
+    *factor = 1;
+    if (region->job->policy == NULL) return (double)total - (double)target;
+    return r2i_policy_row(region->job->policy, row, target - total, factor);
+}
+
+static void read_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const head_region *region = argument;
+    const r2i_backward *b = region->b;
+    const int32_t n_vocab = b->config->n_vocab;
+    (void)worker;
+    for (int32_t i = begin; i < end; i++) {
+        const size_t row = (size_t)region->rows[i];
+        const float *logits = b->head.logits + (size_t)i * (size_t)n_vocab;
+        region->job->policy->logprobs[row] =
+            logits[region->job->targets[row]] - b->kernels->log_sum_exp(logits, n_vocab);
+    }
+}
+
+/* loss = w (log sum exp(l) - l[target]);   g_l = w scale factor (softmax(l) - [target]). */
 static void loss_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const head_region *region = argument;
     r2i_backward *b = region->b;
@@ -51,11 +75,10 @@ static void loss_rows(void *argument, int32_t begin, int32_t end, int32_t worker
     for (int32_t i = begin; i < end; i++) {
         const size_t row = (size_t)region->rows[i];
         const int32_t target = region->job->targets[row];
-        const float weight = region->job->weights[row], scale = weight * region->job->scale;
-        float *logits = b->head.logits + (size_t)i * (size_t)n_vocab;
-        const double nll =
-            (double)b->kernels->log_sum_exp(logits, n_vocab) - (double)logits[target];
-        b->head.losses[i] = (double)weight * nll;
+        const float weight = region->job->weights[row];
+        float *logits = b->head.logits + (size_t)i * (size_t)n_vocab, factor;
+        b->head.losses[i] = (double)weight * row_loss(region, row, logits, &factor);
+        const float scale = weight * region->job->scale * factor;
         float *soft = soften(region, i, worker);
         if (region->job->g_x == NULL) continue;
         const float hard_scale = soft != NULL ? scale * (1 - region->job->soft->share) : scale;
@@ -104,11 +127,31 @@ static double run_chunk(r2i_backward *b, const r2i_head_loss_job *job, const int
     return loss;
 }
 
+/* What losses of whole documents need first. */
+static double read_documents(r2i_backward *b, const r2i_head_loss_job *job, int32_t n) {
+    const r2i_policy_batch batch = { .policy = job->policy,
+                                     .targets = job->targets,
+                                     .lengths = job->lengths,
+                                     .weights = job->weights,
+                                     .n_documents = job->n_documents };
+    for (int32_t first = 0; first < n; first += b->limits.cap_logits) {
+        head_region region = { b, job, b->head.rows + first };
+        const int32_t n_chunk = r2i_min_i32(b->limits.cap_logits, n - first);
+        r2i_forward_logits(b->forward, region.rows, n_chunk, b->head.logits);
+        r2i_pool_run(b->pool, n_chunk, GRAIN_ROWS, read_rows, &region);
+    }
+    return r2i_policy_documents(&batch);
+}
+
 double r2i_head_loss(r2i_backward *b, const r2i_head_loss_job *job) {
     int32_t n = 0;
     double loss = 0;
     for (int32_t row = 0; row < job->n_rows; row++) {
         if (job->weights[row] != 0) b->head.rows[n++] = row;
+    }
+    if (r2i_policy_needs_documents(job->policy)) {
+        loss = read_documents(b, job, n);
+        if (job->g_x == NULL) return loss;
     }
     for (int32_t first = 0; first < n; first += b->limits.cap_logits)
         loss +=

@@ -16,10 +16,9 @@
 #include "train/run_plan.h"
 #include "train/run_ranks.h"
 #include "train/run_saver.h"
+#include "train/run_schedule.h"
 #include "train/target_bytes.h"
 #include "train/trainer_model.h"
-
-static const double pi = 3.141592653589793, decay_share = 0.25, cosine_end = 0.1;
 
 typedef struct {
     const r2_train_options *o;
@@ -41,21 +40,6 @@ typedef struct {
 } train_run;
 
 /* ---- schedule ---- */
-
-static double rate_of(const r2_train_options *o, int64_t step) {
-    const double done = (double)step / o->n_steps;
-    if (step <= o->warmup_steps) return o->step.lr * (double)step / o->warmup_steps;
-    switch (o->schedule) {
-    case R2_SCHEDULE_COSINE: {
-        const double at = (double)(step - o->warmup_steps) / (o->n_steps - o->warmup_steps);
-        return o->step.lr * (cosine_end + (1 - cosine_end) * (1 + cos(pi * at)) / 2);
-    }
-    case R2_SCHEDULE_CONSTANT:
-        return o->step.lr;
-    default:
-        return o->step.lr * fmin(1, (1 - done + 1.0 / o->n_steps) / decay_share);
-    }
-}
 
 /* Weight of the prediction module's loss (DeepSeek-V3 ends with a third of what it begins with). */
 static double mtp_weight_of(const r2_train_options *o, int64_t step) {
@@ -323,7 +307,7 @@ static r2_status run_step(train_run *r) {
     r2_step_result result;
     step_losses losses = { 0 };
     R2I_TRY(run_all_batches(r, &losses));
-    how.lr = r->report.lr = rate_of(o, r->report.step);
+    how.lr = r->report.lr = r2i_run_rate(o, r->report.step);
     R2I_TRY(r2_trainer_step(r->trainer, &how, &result, r->err));
     r->report.gradient_norm = result.gradient_norm;
     r->report.expert_load = result.expert_load;
@@ -374,7 +358,10 @@ static r2_status open_all(train_run *r) {
     if (r->o->distill != NULL)
         R2I_TRY(
             r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->o->seed, r->heap, r->err));
-    r->identity = (r2i_run_identity){ r->o, r->trainer, r->sets, r2i_distill_identity(r->distill) };
+    r->identity = (r2i_run_identity){ .options = r->o,
+                                      .trainer = r->trainer,
+                                      .sets = r->sets,
+                                      .teacher = r2i_distill_identity(r->distill) };
     R2I_TRY(r2i_run_saver_open(&r->saver, &r->identity, r2i_trainer_adamw(r->trainer), r->heap,
                                r->err));
     R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, batches_of(r), &r->saver.totals.place, &r->stream));

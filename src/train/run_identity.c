@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/failure.h"
 #include "base/hash.h"
@@ -27,6 +28,19 @@ uint64_t r2i_run_identity_hash_adapter(const r2i_parameters *p) {
     const uint64_t base = p->lora->fingerprint;
     const uint64_t hash = r2i_hash_bytes(R2I_HASH_SEED, &base, sizeof base);
     return r2i_hash_bytes(hash, &p->lora->scale, sizeof p->lora->scale);
+}
+
+uint64_t r2i_run_identity_hash_more(const r2i_run_identity *id) {
+    uint64_t hash = id->more != NULL ? R2I_HASH_SEED : 0;
+    for (void *at = json_object_iter(id->more); at != NULL;
+         at = json_object_iter_next(id->more, at)) {
+        const json_t *value = json_object_iter_value(at);
+        const json_int_t number = json_integer_value(value);
+        const char *text = json_string_value(value);
+        hash = r2i_hash_bytes(hash, &number, sizeof number);
+        if (text != NULL) hash = r2i_hash_bytes(hash, text, strlen(text));
+    }
+    return hash;
 }
 
 static uint64_t hash_set(const r2i_data_set *set) {
@@ -79,7 +93,9 @@ json_t *r2i_run_identity_make(const r2i_run_identity *id) {
         json_decref(out);
         out = NULL;
     }
-    return out;
+    if (out == NULL || id->more == NULL || json_object_update(out, id->more) == 0) return out;
+    json_decref(out);
+    return NULL;
 }
 
 static r2_status check(const json_t *of_checkpoint, const char *key, const json_t *value,

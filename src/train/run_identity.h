@@ -13,10 +13,14 @@ typedef struct {
     r2_trainer *trainer;
     const r2i_data_set *sets; /* [options->n_data] */
     uint64_t teacher;         /* r2i_distill_identity; 0: none */
+    json_t *more;             /* an object: what else must be the same; NULL: nothing */
+    json_t *kept; /* an object: what else checkpoints keep, and give back to it; NULL: nothing */
 } r2i_run_identity;
 
 /* Which base an adapter belongs to, and what its pairs count for; 0: all of the model is trained. */
 uint64_t r2i_run_identity_hash_adapter(const r2i_parameters *parameters);
+/* Of `more`; 0: there is none. */
+uint64_t r2i_run_identity_hash_more(const r2i_run_identity *identity);
 /* An object of texts and numbers, the caller's; NULL: no memory. */
 json_t *r2i_run_identity_make(const r2i_run_identity *identity);
 /* R2_E_MISMATCH: the first thing that differs. */

@@ -19,7 +19,7 @@ static const char *const fact_names[N_FACTS] = { "version of r2lm",
                                                  "weights to begin with",
                                                  "data",
                                                  "base and scale of an adapter",
-                                                 "teacher" };
+                                                 "teacher, or tasks and rewards" };
 
 static uint64_t hash_text(const char *text) {
     return r2i_hash_bytes(R2I_HASH_SEED, text, strlen(text));
@@ -90,7 +90,7 @@ r2_status r2i_run_check_plan(const r2i_run_identity *id, r2_error *err) {
     const plan own = { { hash_text(R2LM_VERSION), hash_options(o), r2i_trainer_hash_layout(trainer),
                          r2i_trainer_hash_values(trainer), hash_data(id->sets, o->n_data),
                          r2i_run_identity_hash_adapter(r2i_trainer_adamw(trainer)->parameters),
-                         id->teacher } };
+                         id->teacher ^ r2i_run_identity_hash_more(id) } };
     plan *all = r2i_heap_take(&ranks->heap, (size_t)n * sizeof *all);
     if (all == NULL) return lose_memory(ranks, err);
     r2i_ranks_gather(ranks, &own, sizeof own, all);

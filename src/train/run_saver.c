@@ -18,6 +18,7 @@ r2_status r2i_run_saver_open(r2i_run_saver *out, const r2i_run_identity *identit
     out->checkpoint = (r2i_checkpoint){ .folder = o->checkpoints,
                                         .adamw = adamw,
                                         .identity = out->identity,
+                                        .kept = identity->kept,
                                         .keep_last = o->keep_last > 0 ? o->keep_last : DEFAULT_KEPT,
                                         .ranks = o->trainer.ranks,
                                         .heap = heap };

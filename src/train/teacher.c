@@ -142,6 +142,8 @@ void r2_teacher_close(r2_teacher *teacher) {
 typedef struct {
     r2_teacher *t;
     const int32_t *rows; /* of the chunk */
+    const int32_t *targets;
+    float *logprobs;
 } score_region;
 
 static void score_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
@@ -173,10 +175,23 @@ static r2_status check_batch(const r2_teacher *t, const r2_training_batch *b, r2
                     t->model->name, t->n_known);
 }
 
-r2_status r2_teacher_score(r2_teacher *t, const r2_training_batch *batch,
-                           const r2_soft_targets **out, r2_error *err) {
+static void read_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const score_region *region = argument;
+    const r2_teacher *t = region->t;
+    const int32_t n_vocab = t->model->config.n_vocab;
+    (void)worker;
+    for (int32_t i = begin; i < end; i++) {
+        const float *logits = t->logits + (size_t)i * (size_t)n_vocab;
+        const int32_t row = region->rows[i];
+        region->logprobs[row] =
+            logits[region->targets[row]] - t->model->kernels.log_sum_exp(logits, n_vocab);
+    }
+}
+
+/* Logits of the rows with a target, in chunks that `work` is done with. */
+static r2_status read_batch(r2_teacher *t, const r2_training_batch *batch, r2i_pool_work work,
+                            float *logprobs, r2_error *err) {
     int32_t n = 0;
-    *out = NULL;
     R2I_TRY(check_batch(t, batch, err));
     R2I_TRY(r2i_model_check_intact(t->model, err));
     (void)r2i_document_pages_set(&t->pages, batch->lengths, batch->n_documents, t->runs);
@@ -188,10 +203,22 @@ r2_status r2_teacher_score(r2_teacher *t, const r2_training_batch *batch,
     }
     for (int32_t first = 0; first < n; first += t->cap_logits) {
         const int32_t n_chunk = r2i_min_i32(t->cap_logits, n - first);
-        score_region region = { t, t->rows + first };
+        score_region region = { t, t->rows + first, batch->targets, logprobs };
         r2i_forward_logits(t->forward, region.rows, n_chunk, t->logits);
-        r2i_pool_run(t->pool, n_chunk, GRAIN_ROWS, score_rows, &region);
+        r2i_pool_run(t->pool, n_chunk, GRAIN_ROWS, work, &region);
     }
+    return R2_OK;
+}
+
+r2_status r2_teacher_score(r2_teacher *t, const r2_training_batch *batch,
+                           const r2_soft_targets **out, r2_error *err) {
+    *out = NULL;
+    R2I_TRY(read_batch(t, batch, score_rows, NULL, err));
     *out = &t->soft;
     return R2_OK;
+}
+
+r2_status r2i_teacher_read(r2_teacher *t, const r2_training_batch *batch, float *logprobs,
+                           r2_error *err) {
+    return read_batch(t, batch, read_rows, logprobs, err);
 }

@@ -14,4 +14,8 @@ R2_CHECKED r2_status r2i_teacher_check_vocabulary(const r2_model *student, const
 uint64_t r2i_teacher_fingerprint(const r2_teacher *teacher);
 /* Memory that it has taken. */
 int64_t r2i_teacher_bytes(const r2_teacher *teacher);
+/* Log-probabilities of a batch's targets, [n_tokens]; those of rows without one stay as they are.  As
+ * r2_teacher_score. */
+R2_CHECKED r2_status r2i_teacher_read(r2_teacher *teacher, const r2_training_batch *batch,
+                                      float *logprobs, r2_error *err);
 #endif

@@ -19,6 +19,7 @@
 #include "train/lent_values.h"
 #include "train/lora_parameters.h"
 #include "train/muon.h"
+#include "train/policy_loss.h"
 #include "train/soft_targets.h"
 #include "train/trainer_model.h"
 #include "train/weights_folder.h"
@@ -362,6 +363,11 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_
     const int32_t n_vocab = t->model->config.n_vocab;
     R2I_TRY(check_sizes(t, b, err));
     R2I_TRY(check_soft(t, b, err));
+    if (b->policy != NULL) {
+        R2I_TRY(r2i_policy_check(b->policy, b->n_documents, err));
+        if (b->soft != NULL)
+            return r2i_fail(err, R2_E_ARGUMENT, "batch: expected soft targets or a policy");
+    }
     *n_targets = 0;
     for (int32_t i = 0; i < b->n_tokens; i++) {
         if (b->tokens[i] < 0 || b->tokens[i] >= n_vocab || b->targets[i] < -1 ||
@@ -381,6 +387,7 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_
                               .targets = t->targets,
                               .weights = t->weights,
                               .soft = b->soft,
+                              .policy = b->policy,
                               .balance_weight = w->scale * w->balance,
                               .mtp_weight = w->mtp };
     return R2_OK;
@@ -419,6 +426,17 @@ r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batc
     loss->loss = found.loss;
     loss->soft_loss = found.soft_loss;
     loss->mtp_loss = found.mtp_loss;
+    return R2_OK;
+}
+
+r2_status r2i_trainer_read_base(r2_trainer *trainer, const r2_training_batch *batch,
+                                r2_error *err) {
+    static const r2_loss_weights plain = { .scale = 1 };
+    r2i_train_batch b;
+    int32_t n_targets;
+    R2I_TRY(take_batch(trainer, batch, &plain, &b, &n_targets, err));
+    b.is_base = true;
+    (void)r2i_backward_evaluate(trainer->backward, &b);
     return R2_OK;
 }
 

@@ -463,7 +463,7 @@ def test_help_of_a_subcommand_shows_what_it_heeds():
     every = r2lm("help", "train").out
     always = every.split("\nalways:\n")[1]
     assert flags(always) == {"json", "color", "verbose", "quiet", "help"}     # a flag of train stands in a group of option_groups.c
-    own = {name: r2lm("help", "train", name).out for name in ("init", "pretrain", "sft", "distill", "export")}
+    own = {name: r2lm("help", "train", name).out for name in ("init", "pretrain", "sft", "distill", "grpo", "dpo", "export")}
     assert own["sft"] == r2lm("train", "sft", "--help").out and "usage: r2lm train sft" in own["sft"]
     assert set.union(*map(flags, own.values())) == flags(every)
     assert len(re.findall(r"^ +(?:-\w, )?--", every, flags=re.M)) == len(flags(every))   # each of them once

@@ -131,7 +131,7 @@ def test_refusals_come_before_the_first_step():
     assert len(metrics("run")) == 1                                # what was there stays
     refused("train", "pretrain", "txt", "-m", model, "-o", "no-data", says="manifest.json")
     refused("train", "pretrain", data, "-m", model, "-o", "warm", "--steps", 3, "--warmup", 3, code=USAGE, says="warm-up")
-    refused("train", "walk", code=USAGE, says="init, pretrain, sft, distill or export")
+    refused("train", "walk", code=USAGE, says="init, pretrain, sft, distill, grpo, dpo or export")
     refused("train", "pretrain", "-m", model, "-o", "x", code=USAGE, says="data prep")
     shard = next(f for f in os.listdir(data) if f not in ("manifest.json", "DATA.md"))
     raw = bytearray(open(f"{data}/{shard}", "rb").read()); raw[20] ^= 1

@@ -229,3 +229,22 @@ def test_a_model_without_experts_has_none_to_divide():
     model = small_model()
     texts(model)
     assert "experts to divide" in one_line(mpirun(2, *pretrain(model, "a", "--expert-parallel"), code=USAGE).stderr)
+
+
+def test_rewards_on_two_ranks():
+    """Each rank asks questions of its own; both hold the same model after each step, killed and resumed or not."""
+    small_model()
+    how = ["train", "grpo", "-m", "start", "--overlong", 0.99, "--tasks", "sum", "--level", 1, "-n", 16, "--questions", 4, "--answers", 6, "--run-tokens", 128,
+           "--batch-tokens", 512, "--type", "f32", "--lr", 0.01, "--schedule", "constant", "--warmup", 0, "-t", 1, "--parts", 2, "--steps", 4]
+    mpirun(2, *how, "-o", "whole")
+    lines = metrics("whole")
+    assert len(lines) == 4 and all(l["questions"] == 4 and l["answers"] == 24 for l in lines) and any(l["mixed_share"] > 0 for l in lines)
+    mpirun(2, *how, "-o", "parts", "--checkpoint-every", 2)
+    newest = max(os.listdir("parts/checkpoints"))
+    shutil.rmtree(f"parts/checkpoints/{newest}")
+    mpirun(2, *how, "-o", "parts", "--checkpoint-every", 2, "--resume")
+    assert digest("whole/model") == digest("parts/model") and [l["reward"] for l in metrics("parts")] == [l["reward"] for l in lines]
+    # One process asks the same questions and gets the same answers to the first ones.
+    r2lm(*how, "-o", "alone")
+    assert metrics("alone")[0]["reward"] == pytest.approx(lines[0]["reward"], abs=1e-9)
+    assert "tasks and rewards" in mpirun([[*how, "-o", "run"], [*how, "-o", "run", "--kl", 0.1]], code=DATA).stderr

@@ -1,0 +1,56 @@
+#include "cli/reinforce_options.h"
+
+#include <string.h>
+
+#include "base/failure.h"
+#include "cli/session.h"
+
+/* "a,b" as names of the arena's. */
+static r2_status split_names(const char **names, int32_t cap, int32_t *n, r2i_program *p,
+                             const char *list, const char *flag, r2_error *err) {
+    *n = 0;
+    for (const char *at = list != NULL ? list : ""; *at != '\0'; at += *at == ',') {
+        const size_t width = strcspn(at, ",");
+        if (*n == cap)
+            return r2i_fail(err, R2_E_ARGUMENT, "%s: expected at most %d names", flag, cap);
+        if (width > 0) {
+            names[*n] = r2i_arena_copy_text(&p->arena, at, width);
+            if (names[(*n)++] == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for names");
+        }
+        at += width;
+    }
+    if (*n > 0) return R2_OK;
+    return r2i_fail(err, R2_E_ARGUMENT, "train grpo: expected %s", flag);
+}
+
+r2_status r2i_grpo_options_read(r2_grpo_options *out, r2i_program *p, r2_error *err) {
+    const r2i_options *o = p->options;
+    const bool is_off = o->think == R2I_EFFORT_OFF;
+    *out = (r2_grpo_options){ .level = o->level,
+                              .n_questions = o->questions,
+                              .n_samples = o->answers,
+                              .new_tokens = o->predict,
+                              .n_parallel = o->parallel,
+                              .temperature = (float)o->own_temp,
+                              .think = is_off ? R2_THINK_OFF : R2_THINK_AUTO,
+                              .think_budget =
+                                  is_off ? 0 : r2i_think_budget((r2i_effort)o->think, o->budget),
+                              .n_rounds = o->rounds,
+                              .n_minibatches = o->parts,
+                              .clip_low = (float)o->clip_low,
+                              .clip_high = (float)o->clip_high,
+                              .has_sequence_ratio = strcmp(o->ratio, "sequence") == 0,
+                              .divides_by_deviation = o->divides_by_deviation,
+                              .norm = strcmp(o->loss_norm, "tokens") == 0    ? R2_NORM_TOKENS
+                                      : strcmp(o->loss_norm, "answers") == 0 ? R2_NORM_ANSWERS
+                                                                             : R2_NORM_CONSTANT,
+                              .kl = (float)o->kl,
+                              .kl_limit = (float)o->kl_limit,
+                              .overlong = (float)o->overlong,
+                              .language_weight = (float)o->language_weight,
+                              .sft_share = (float)o->sft_share,
+                              .patience = o->patience };
+    R2I_TRY(split_names(out->tasks, R2_MAX_RUN_TASKS, &out->n_tasks, p, o->tasks, "--tasks", err));
+    return split_names(out->languages, R2_MAX_RUN_LANGUAGES, &out->n_languages, p, o->languages,
+                       "--languages", err);
+}

@@ -1,0 +1,54 @@
+/* grpo_batch.h - the questions of a step, the model's answers to them, and what they are worth.
+ *
+ *     draw (task, language, level, place) -> chat template -> rollout, all at once -> judges -> rewards
+ *
+ * Which questions a step asks, and how each answer is drawn, follows from seed, step and the levels alone. */
+#ifndef R2I_GRPO_BATCH_H
+#define R2I_GRPO_BATCH_H
+#include "base/arena.h"
+#include "r2lm/reinforce.h"
+
+typedef struct {
+    const char *task, *language, *text, *expected;
+    int32_t level, task_index;
+    int64_t number; /* within the run */
+    int32_t first;  /* of its answers; n_samples follow */
+    bool is_mixed;  /* not all are worth the same */
+} r2i_grpo_question;
+
+typedef struct {
+    int32_t question;
+    const r2_token *tokens; /* [n_tokens] question and answer */
+    int32_t n_tokens, n_prompt;
+    const float *logprobs; /* [n_tokens - n_prompt] */
+    int32_t n_forced;      /* position of the token that a budget put there; -1: none */
+    bool has_end;
+    const char *text;
+    size_t n_bytes;
+    r2_grade grade;
+    r2_status judged; /* not R2_OK: nobody knows whether it is right */
+    bool is_right;    /* in the form asked for */
+    double reward, advantage;
+} r2i_grpo_answer;
+
+typedef struct {
+    r2i_grpo_question *questions;
+    r2i_grpo_answer *answers; /* [n_questions * n_samples] */
+    int32_t n_questions, n_answers;
+    int64_t n_new_tokens;
+    double rollout_seconds, grade_seconds;
+} r2i_grpo_batch;
+
+typedef struct r2i_grpo_maker r2i_grpo_maker;
+
+/* `options` without zeros that stand for something else; kept.  R2_E_NOT_FOUND: no such task; R2_E_ARGUMENT,
+ * R2_E_UNSUPPORTED (no chat template), R2_E_NOMEM. */
+R2_CHECKED r2_status r2i_grpo_maker_open(r2i_grpo_maker **out, r2_trainer *trainer,
+                                         const r2_grpo_options *options, r2_error *err);
+/* NULL is allowed. */
+void r2i_grpo_maker_close(r2i_grpo_maker *maker);
+/* The questions of a step that are this rank's, answered and judged; valid until the next call.  `levels`
+ * [options->n_tasks].  R2_E_UNSUPPORTED: no sandbox; R2_E_RANGE: the model's numbers are none. */
+R2_CHECKED r2_status r2i_grpo_make(r2i_grpo_maker *maker, int64_t step, const int32_t *levels,
+                                   r2i_grpo_batch *batch, r2_error *err);
+#endif

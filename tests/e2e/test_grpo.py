@@ -1,0 +1,114 @@
+"""r2lm train grpo from outside: a reward that a small model finds, the same again, what is kept, what is refused.
+
+The toy's questions are nothing for a model with random weights, so the reward is that of length alone (--overlong): the sooner
+an answer ends the better.
+"""
+import json, os, shutil, signal, subprocess, time
+import pytest
+from cli_client import DATA, OK, PROGRAM, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
+from test_train import digest, metrics, small_model, texts
+
+SHORT = ("--overlong", 0.99, "--tasks", "sum", "--level", 1, "-n", 24, "--questions", 4, "--answers", 8, "--run-tokens", 160, "--batch-tokens", 1024, "--type", "f32",
+         "--lr", 0.01, "--schedule", "constant", "--warmup", 0, "--clip", 0.5)
+
+
+def grpo(run, *flags, model="start", code=OK):
+    return r2lm("train", "grpo", "-m", model, "-o", run, *SHORT, *flags, code=code)
+
+
+def samples(run): return [json.loads(line) for line in open(f"{run}/samples.jsonl")]
+
+
+def test_it_learns_what_is_rewarded():
+    small_model()
+    said = json.loads(grpo("run", "--steps", 30, "--json").out)
+    lines = metrics("run")
+    mean = lambda key, part: sum(l[key] for l in part) / len(part)
+    assert mean("reward", lines[-4:]) > mean("reward", lines[:4]) + 0.4, [l["reward"] for l in lines]
+    assert mean("length", lines[-4:]) < 0.5 * mean("length", lines[:4])
+    assert said["steps"] == 30 and os.path.isdir("run/model")
+    first = lines[0]
+    assert first["answers"] == 32 and first["clipped_share"] == 0 and first["pass_sum"] == 0 and first["entropy"] > 4
+    # Every answer with its question, and what it was worth.
+    kept = samples("run")
+    assert len(kept) == 30 * 32 and {s["step"] for s in kept} == set(range(1, 31))
+    of_first = [s for s in kept if s["step"] == 1]
+    assert len({s["question"] for s in of_first}) == 4 and all("answer" in s["prompt"] for s in of_first)
+    assert sum(s["reward"] for s in of_first) / 32 == pytest.approx(first["reward"])
+    for q in {s["question"] for s in of_first}: assert abs(sum(s["advantage"] for s in of_first if s["question"] == q)) < 1e-6
+    drawn = r2lm("plot", "run").out
+    for name in ("reward", "pass_rate", "length", "entropy", "pass_sum"): assert f"\n  {name} " in drawn, drawn
+
+
+def test_the_same_again_and_gone_on():
+    small_model()
+    grpo("whole", "--steps", 6, "-t", 1)
+    grpo("again", "--steps", 6, "-t", 2)
+    assert digest("whole/model") == digest("again/model") and samples("whole") == samples("again")
+    grpo("parts", "--steps", 6, "--checkpoint-every", 2, "-q", "-t", 2)
+    # As if it had been killed behind step 6: the checkpoint of step 4, and lines of steps that it knows nothing of.
+    newest = max(os.listdir("parts/checkpoints"))
+    assert newest.endswith("6")
+    shutil.rmtree(f"parts/checkpoints/{newest}")
+    shutil.rmtree("parts/model")
+    grpo("parts", "--steps", 6, "--checkpoint-every", 2, "--resume")
+    assert digest("whole/model") == digest("parts/model") and samples("whole") == samples("parts")
+    numbers = lambda run: [(l["step"], l["reward"], l["loss"], l["entropy"]) for l in metrics(run)]
+    assert numbers("whole") == numbers("parts")
+    assert "batches of a step" in grpo("parts", "--questions", 8, "--steps", 9, "--resume", code=DATA).err
+    assert "tasks" in grpo("parts", "--tasks", "sort", "--steps", 9, "--resume", code=DATA).err
+
+
+def test_killed_and_gone_on():
+    small_model()
+    grpo("whole", "--steps", 8)
+    run = [PROGRAM, "train", "grpo", "-m", "start", "-o", "run", *map(str, SHORT), "--steps", "8", "--checkpoint-every", "1", "-q"]
+    child = subprocess.Popen(run)
+    while not (os.path.exists("run/metrics.jsonl") and len(metrics("run")) >= 3) and child.poll() is None: time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    subprocess.run([*run, "--resume"], check=True)
+    assert digest("whole/model") == digest("run/model") and samples("whole") == samples("run")
+
+
+def test_other_ways_to_learn():
+    small_model()
+    data = texts("start")
+    ways = {"plain": (), "parts": ("--parts", 2), "sequence": ("--parts", 2, "--ratio", "sequence", "--clip-high", 0.001, "--clip-low", 0.001),
+            "kl": ("--kl", 0.1), "rounds": ("--rounds", 1), "norm": ("--loss-norm", "answers", "--deviation"), "mean": ("--loss-norm", "tokens"),
+            "recomputed": ("--recompute",)}
+    seen = set()
+    for name, flags in ways.items():
+        grpo(name, "--steps", 3, *flags)
+        seen.add(digest(f"{name}/model"))
+        if name == "sequence": assert max(l["clipped_share"] for l in metrics(name)) > 0
+        if name == "kl": assert [l["kl"] for l in metrics(name)][0] == pytest.approx(0, abs=1e-3) and abs(metrics(name)[-1]["kl"]) > 0
+    assert digest("recomputed/model") == digest("plain/model") and len(seen) == len(ways) - 1 - (digest("rounds/model") == digest("plain/model"))
+    r2lm("train", "grpo", data, "-m", "start", "-o", "mixed", *SHORT, "--steps", 3, "--sft-share", 0.1)
+    assert digest("mixed/model") not in seen
+    # An adapter on the quantized model.
+    r2lm("convert", "start", "start.gguf")
+    r2lm("quantize", "start.gguf", "q8.gguf", "--type", "Q8_0", "--no-measure")
+    grpo("adapter", "--steps", 6, "--lora-rank", 4, "--kl", 0.01, "--lr", 0.03, model="q8.gguf")
+    assert os.path.exists("adapter/adapter.gguf") and metrics("adapter")[0]["kl"] == 0 and metrics("adapter")[-1]["kl"] != 0
+
+
+def test_nothing_to_learn_from():
+    small_model()
+    flags = ("-m", "start", "--tasks", "sum", "--level", 1, "-n", 6, "--run-tokens", 160, "--questions", 2, "--answers", 2, "--patience", 3, "--steps", 9)
+    err = r2lm("train", "grpo", "-o", "run", *flags, "--own-temp", 0.01, code=1).err
+    assert "for 3 steps" in err and ("cut off at 6 tokens" in err or "equally bad" in err), err
+    assert len(metrics("run")) == 3
+    assert "kl-limit" in r2lm("train", "grpo", "-o", "far", "-m", "start", *SHORT, "--steps", 9, "--kl", 0.001, "--kl-limit", 0.00001, code=1).err
+
+
+def test_refusals():
+    small_model()
+    refused("train", "grpo", "-m", "start", "-o", "run", code=USAGE, says="--tasks")
+    refused("train", "grpo", "-m", "start", "--tasks", "sum", code=USAGE, says="-o RUN")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum,soup", says="soup")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--level", 40, code=USAGE, says="level")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--languages", "en,xx", code=USAGE, says="xx")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "-n", 600, code=USAGE, says="run-tokens")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--minutes", 3, code=USAGE, says="--steps")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--sft-share", 1, code=USAGE, says="data")
