@@ -42,7 +42,8 @@ typedef struct {
         is_right; /* where it was asked for: behind </think>, in <answer> or \boxed{} if there is one */
     bool is_found; /* right wherever it stands: the last number, the last letter, the last code */
     bool has_form; /* the answer stands in <answer> or \boxed{}, code in a block */
-    bool is_finished;              /* thoughts that began have ended */
+    bool is_finished; /* thoughts that began have ended */
+    double score; /* 1 if is_right, otherwise 0; what a program of r2lm/verifier.h says: 0 to 1 */
     char why[R2_GRADE_TEXT_BYTES]; /* a right one: ""; otherwise what was found, in a line */
 } r2_grade;
 
@@ -78,7 +79,8 @@ typedef struct {
 typedef struct {
     const char *prompt;   /* the question, which says in what form to answer */
     const char *trace;    /* thoughts that lead to the answer, for <think> */
-    const char *answer;   /* for <answer> */
+    const char *answer;   /* the bare answer, or code */
+    const char *reply;    /* what stands behind </think>: the answer in <answer>, code in a block */
     const char *expected; /* for r2_task_grade */
     uint64_t key;         /* of what it is about */
 } r2_task_item;
@@ -90,6 +92,8 @@ R2_API int32_t r2_task_count(void);
 R2_API const char *r2_task_name(int32_t i);
 R2_API const char *r2_task_about(int32_t i);
 R2_API int32_t r2_task_levels(int32_t i);
+/* How its answers are judged.  Those of R2_GRADE_STDOUT and R2_GRADE_PYTHON need a sandbox. */
+R2_API r2_grade_kind r2_task_kind(int32_t i);
 
 /* `host` may be NULL.  R2_E_NOMEM. */
 R2_API R2_CHECKED r2_status r2_task_maker_create(r2_task_maker **out, const r2_host *host,
@@ -105,6 +109,24 @@ R2_API R2_CHECKED r2_status r2_task_make(r2_task_maker *maker, r2_task_item *ite
 R2_API R2_CHECKED r2_status r2_task_grade(r2_grade *grade, const char *task, const char *expected,
                                           const char *text, size_t n_bytes, const r2_host *host,
                                           r2_error *err);
+
+/* ---- curriculum: which level comes next ---- */
+
+/* One per task: four whole numbers, which a checkpoint keeps as they are.  What comes next follows from
+ * them alone. */
+typedef struct {
+    int32_t n_levels;
+    int32_t place; /* in quarters of a level: 4 is level 1, 6 is half of 1, half of 2 */
+    int32_t n_right, n_samples; /* answers since the place changed; halved when they are many */
+} r2_curriculum;
+
+/* Begins at a level, 1 to n_levels (what is outside becomes the nearest). */
+R2_API void r2_curriculum_begin(r2_curriculum *curriculum, int32_t n_levels, int32_t level);
+/* The level of prompt `index`: between two levels, each as often as the place says. */
+R2_API int32_t r2_curriculum_level(const r2_curriculum *curriculum, uint64_t seed, uint64_t index);
+/* Takes in how answers to its prompts did, in any portions.  Above 80 % right of at least 64 it goes half
+ * a level up, below 20 % half a level down, and counts anew.  True: it moved. */
+R2_API bool r2_curriculum_note(r2_curriculum *curriculum, int32_t n_right, int32_t n_samples);
 
 /* ---- languages ---- */
 

@@ -63,6 +63,7 @@ r2_status r2_grade_answer(r2_grade *grade, const char *text, size_t n_bytes,
         *grade = (r2_grade){ 0 };
         return status;
     }
+    grade->score = grade->is_right ? 1 : 0;
     if (!grade->is_right) say_found(&job);
     make_printable(grade->why);
     return R2_OK;

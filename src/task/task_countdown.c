@@ -10,31 +10,17 @@
 
 enum { MAX_NUMBERS = 5, MAX_LINES = 40, MAX_TARGET = 200, TEXT_BYTES = 96, MAX_DEPTH = 32 };
 
-static const char *const prompts[R2I_N_LANGUAGES][R2I_ALL_PHRASINGS] = {
-    { "Use {0} to make {1}.", "Make {1} from the numbers {0}.",
-      "Combine {0} with + - * / to get {1}.", "Reach {1} with {0}.",
-      "Find an expression of {0} that equals {1}.", "With {0}, each used once, make {1}.",
-      "Write {1} by using {0} once each.", "How can {0} give {1}?", "Build {1} out of {0}.",
-      "Numbers: {0}. Target: {1}.", "Get to {1} from {0}." },
-    { "用 {0} 算出 {1}。", "用数字 {0} 得到 {1}。", "用加减乘除把 {0} 组成 {1}。",
-      "用 {0} 凑出 {1}。", "写一个由 {0} 组成、等于 {1} 的算式。", "{0} 每个数用一次，得到 {1}。",
-      "每个数只用一次，用 {0} 写出 {1}。", "{0} 怎样得到 {1}？", "由 {0} 构造 {1}。",
-      "数字：{0}。目标：{1}。", "从 {0} 得出 {1}。" },
-    { "Usa {0} para obtener {1}.", "Forma {1} con los números {0}.",
-      "Combina {0} con + - * / para llegar a {1}.", "Llega a {1} con {0}.",
-      "Encuentra una expresión de {0} que valga {1}.", "Con {0}, cada uno una vez, forma {1}.",
-      "Escribe {1} usando {0} una vez cada uno.", "¿Cómo pueden {0} dar {1}?",
-      "Construye {1} a partir de {0}.", "Números: {0}. Objetivo: {1}.", "Obtén {1} de {0}." },
-    { "Utilise {0} pour obtenir {1}.", "Forme {1} avec les nombres {0}.",
-      "Combine {0} avec + - * / pour arriver à {1}.", "Atteins {1} avec {0}.",
-      "Trouve une expression de {0} qui vaut {1}.", "Avec {0}, chacun une fois, forme {1}.",
-      "Écris {1} en utilisant {0} une fois chacun.", "Comment {0} peuvent-ils donner {1} ?",
-      "Construis {1} à partir de {0}.", "Nombres : {0}. Cible : {1}.", "Arrive à {1} depuis {0}." },
-    { "Bilde {1} aus {0}.", "Mache {1} aus den Zahlen {0}.", "Verbinde {0} mit + - * / zu {1}.",
-      "Erreiche {1} mit {0}.", "Finde einen Ausdruck aus {0}, der {1} ergibt.",
-      "Bilde {1} mit {0}, jede Zahl einmal.", "Schreibe {1} und nutze {0} je einmal.",
-      "Wie ergeben {0} zusammen {1}?", "Baue {1} aus {0}.", "Zahlen: {0}. Ziel: {1}.",
-      "Komm mit {0} auf {1}." },
+static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
+    { "Use {0} to make {1}.", "Combine {0}, each once, with + - * / to get {1}.",
+      "Numbers: {0}. Target: {1}." },
+    { "用 {0} 算出 {1}。", "用加减乘除把 {0} 组成 {1}，每个数用一次。", "数字：{0}。目标：{1}。" },
+    { "Usa {0} para obtener {1}.", "Combina {0}, cada uno una vez, con + - * / para llegar a {1}.",
+      "Números: {0}. Objetivo: {1}." },
+    { "Utilise {0} pour obtenir {1}.",
+      "Combine {0}, chacun une fois, avec + - * / pour arriver à {1}.",
+      "Nombres : {0}. Cible : {1}." },
+    { "Bilde {1} aus {0}.", "Verbinde {0}, jede Zahl einmal, mit + - * / zu {1}.",
+      "Zahlen: {0}. Ziel: {1}." },
 };
 
 typedef struct {
@@ -261,7 +247,7 @@ const r2i_task r2i_task_countdown = {
     .about = "three to five numbers joined by + - * / to a target, each once",
     .n_levels = 4,
     .kind = R2_GRADE_EXACT,
-    .prompts = prompts,
+    .questions = questions,
     .make = make,
     .is_right = is_right
 };

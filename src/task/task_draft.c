@@ -33,6 +33,10 @@ void r2i_key_add(r2i_task_draft *d, int64_t value) {
     d->key = r2i_hash_bytes(d->key, &value, sizeof value);
 }
 
+void r2i_key_add_text(r2i_task_draft *d, const char *text) {
+    d->key = r2i_hash_bytes(d->key, text, strlen(text));
+}
+
 void r2i_fill(r2i_task_draft *d, int i, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -48,17 +52,45 @@ static void append(r2i_task_draft *d, r2i_buffer *to, const char *text, size_t n
     if (d->status == R2_OK) d->status = status;
 }
 
-void r2i_say(r2i_task_draft *d, r2i_buffer *to, const char *format, ...) {
+static void say(r2i_task_draft *d, r2i_buffer *to, const char *format, va_list args) {
     char line[R2I_FILL_BYTES];
-    va_list args;
-    va_start(args, format);
     const int n = vsnprintf(line, sizeof line, format, args);
-    va_end(args);
     if (n >= 0 && n < R2I_FILL_BYTES)
         append(d, to, line, (size_t)n);
     else if (d->status == R2_OK)
         d->status =
             r2i_fail(d->err, R2_E_LIMIT, "task: a line is longer than %d bytes", R2I_FILL_BYTES);
+}
+
+void r2i_say(r2i_task_draft *d, r2i_buffer *to, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(d, to, format, args);
+    va_end(args);
+}
+
+void r2i_say_all(r2i_task_draft *d, r2i_buffer *to, const r2i_buffer *from) {
+    if (from->n_bytes > 0) append(d, to, from->bytes, from->n_bytes);
+}
+
+void r2i_think(r2i_task_draft *d, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(d, &d->trace, format, args);
+    va_end(args);
+}
+
+void r2i_conclude(r2i_task_draft *d, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(d, &d->answer, format, args);
+    va_end(args);
+}
+
+void r2i_doubt(r2i_task_draft *d, int64_t wrong) {
+    enum { ONCE_IN = 16 };
+    static const char *const no[R2I_N_LANGUAGES] = { "no,", "不对，", "no,", "non,", "nein," };
+    if (r2i_draw_once_in(d, ONCE_IN)) r2i_think(d, "%lld? %s ", (long long)wrong, no[d->language]);
 }
 
 void r2i_say_filled(r2i_task_draft *d, r2i_buffer *to, const char *phrase) {

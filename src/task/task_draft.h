@@ -8,10 +8,10 @@
 
 enum { R2I_EN, R2I_ZH, R2I_ES, R2I_FR, R2I_DE, R2I_N_LANGUAGES };
 enum {
-    R2I_PHRASINGS = 8,
-    R2I_WITHHELD_PHRASINGS = 3,
-    R2I_ALL_PHRASINGS = 11,
-    R2I_MAX_FILLS = 10,
+    R2I_QUESTIONS = 3,     /* ways to ask, the last of which is not taught */
+    R2I_TAUGHT_FRAMES = 4, /* words around a question; those behind are not taught */
+    R2I_WITHHELD_FRAMES = 2,
+    R2I_MAX_FILLS = 6,
     R2I_FILL_BYTES = 512
 };
 
@@ -19,8 +19,11 @@ typedef struct {
     int32_t level;    /* 1 to n_levels; n_levels + 1: longer than any that is taught */
     int32_t language; /* R2I_EN ... */
     uint64_t seed, place, n_drawn;
-    r2i_buffer prompt, trace, answer, expected; /* expected: empty when the answer is */
-    char fills[R2I_MAX_FILLS][R2I_FILL_BYTES];  /* what {0}, {1} ... of the prompt become */
+    r2i_buffer prompt, trace, answer, reply;
+    r2i_buffer
+        body; /* lines below the question: a program, a text, a list of tools; may be empty */
+    r2i_buffer expected;                       /* for the judge; empty when the answer is */
+    char fills[R2I_MAX_FILLS][R2I_FILL_BYTES]; /* what {0}, {1} ... of the prompt become */
     uint64_t key; /* of what the instance is about, whatever its words */
     r2_error *err;
     r2_status status; /* of the first thing that failed */
@@ -34,12 +37,19 @@ bool r2i_draw_once_in(r2i_task_draft *d, int32_t n);
 void r2i_draw_order(r2i_task_draft *d, int32_t *numbers, int32_t n);
 /* Adds to the key: what makes two instances the same. */
 void r2i_key_add(r2i_task_draft *d, int64_t value);
-/* Sets {i} of the prompt. */
+void r2i_key_add_text(r2i_task_draft *d, const char *text);
+/* Sets {i} of the question. */
 void r2i_fill(r2i_task_draft *d, int i, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Appends to a text of the draft. */
 void r2i_say(r2i_task_draft *d, r2i_buffer *to, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void r2i_say_all(r2i_task_draft *d, r2i_buffer *to, const r2i_buffer *from);
+/* The same to trace and answer. */
+void r2i_think(r2i_task_draft *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void r2i_conclude(r2i_task_draft *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Now and then: a wrong value in the trace, taken back at once. */
+void r2i_doubt(r2i_task_draft *d, int64_t wrong);
 /* Appends a phrase whose {0}, {1} ... are the draft's fills. */
 void r2i_say_filled(r2i_task_draft *d, r2i_buffer *to, const char *phrase);
 
@@ -47,8 +57,7 @@ typedef struct {
     const char *name, *about;
     int32_t n_levels;
     r2_grade_kind kind;
-    const char *const (
-        *prompts)[R2I_ALL_PHRASINGS]; /* [R2I_N_LANGUAGES]; the last three are not taught */
+    const char *const (*questions)[R2I_QUESTIONS]; /* [R2I_N_LANGUAGES] */
     /* Draws an instance of draft->level: fills, key, trace, answer. */
     void (*make)(r2i_task_draft *draft);
     /* Judges what was found as an answer where several are right; NULL: compared with expected. */
@@ -61,5 +70,9 @@ extern const int32_t r2i_n_tasks;
 /* NULL: no such task. */
 const r2i_task *r2i_task_find(const char *name);
 
-extern const r2i_task r2i_task_sum, r2i_task_countdown, r2i_task_sort;
+extern const r2i_task r2i_task_sum, r2i_task_multiply, r2i_task_divide, r2i_task_gcd,
+    r2i_task_expression, r2i_task_countdown, r2i_task_equation, r2i_task_story, r2i_task_numeral,
+    r2i_task_days, r2i_task_weekday, r2i_task_boolean, r2i_task_knights, r2i_task_order,
+    r2i_task_sort, r2i_task_lists, r2i_task_letters, r2i_task_output, r2i_task_function,
+    r2i_task_repair, r2i_task_print, r2i_task_needle, r2i_task_grid, r2i_task_tool;
 #endif

@@ -12,6 +12,9 @@ struct r2_task_maker {
     r2i_heap heap;
     r2i_task_draft draft;
 };
+enum { N_TEXTS = 6 };
+#define TEXTS_OF(d) \
+    { &(d)->prompt, &(d)->trace, &(d)->answer, &(d)->reply, &(d)->body, &(d)->expected }
 
 static const char *const languages[R2I_N_LANGUAGES] = { "en", "zh", "es", "fr", "de" };
 /* Behind every question: where the answer is to stand. */
@@ -19,6 +22,23 @@ static const char *const forms[R2I_N_LANGUAGES] = {
     "\nPut the answer in <answer> tags.",           "\n请把答案放在 <answer> 标签中。",
     "\nPon la respuesta entre etiquetas <answer>.", "\nMets la réponse entre balises <answer>.",
     "\nSetze die Antwort in <answer>-Tags.",
+};
+static const char *const code_forms[R2I_N_LANGUAGES] = {
+    "\nPut the code in a ```python block.",       "\n请把代码放在 ```python 代码块中。",
+    "\nPon el código en un bloque ```python.",    "\nMets le code dans un bloc ```python.",
+    "\nSetze den Code in einen ```python-Block.",
+};
+/* What may stand before a question; the last two are not taught. */
+static const char *const frames[R2I_N_LANGUAGES][R2I_TAUGHT_FRAMES + R2I_WITHHELD_FRAMES] = {
+    { "", "Question: ", "Think first. ", "Here is a task. ", "Can you help me? ",
+      "A friend asks: " },
+    { "", "问题：", "请先想一想。", "有一道题。", "能帮帮我吗？", "朋友问：" },
+    { "", "Pregunta: ", "Piensa primero. ", "Aquí va una tarea. ", "¿Me ayudas? ",
+      "Una amiga pregunta: " },
+    { "", "Question : ", "Réfléchis d'abord. ", "Voici un exercice. ", "Peux-tu m'aider ? ",
+      "Un ami demande : " },
+    { "", "Frage: ", "Denke zuerst nach. ", "Hier ist eine Aufgabe. ", "Kannst du mir helfen? ",
+      "Ein Freund fragt: " },
 };
 
 /* ---- the table ---- */
@@ -43,6 +63,10 @@ int32_t r2_task_levels(int32_t i) {
     return task_at(i) != NULL ? task_at(i)->n_levels : 0;
 }
 
+r2_grade_kind r2_task_kind(int32_t i) {
+    return task_at(i) != NULL ? task_at(i)->kind : R2_GRADE_EXACT;
+}
+
 const r2i_task *r2i_task_find(const char *name) {
     for (int32_t i = 0; name != NULL && i < r2i_n_tasks; i++) {
         if (strcmp(r2i_tasks[i]->name, name) == 0) return r2i_tasks[i];
@@ -60,18 +84,16 @@ r2_status r2_task_maker_create(r2_task_maker **out, const r2_host *host, r2_erro
     r2_task_maker *m = *out;
     memset(m, 0, sizeof *m);
     m->heap = heap;
-    r2i_buffer *const texts[] = { &m->draft.prompt, &m->draft.trace, &m->draft.answer,
-                                  &m->draft.expected };
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    r2i_buffer *const texts[] = TEXTS_OF(&m->draft);
+    for (int i = 0; i < N_TEXTS; i++)
         r2i_buffer_init(texts[i], &m->heap, MAX_TEXT);
     return R2_OK;
 }
 
 static void clear(r2_task_maker *m, void (*how)(r2i_buffer *)) {
-    how(&m->draft.prompt);
-    how(&m->draft.trace);
-    how(&m->draft.answer);
-    how(&m->draft.expected);
+    r2i_buffer *const texts[] = TEXTS_OF(&m->draft);
+    for (int i = 0; i < N_TEXTS; i++)
+        how(texts[i]);
 }
 
 void r2_task_maker_destroy(r2_task_maker *maker) {
@@ -107,12 +129,32 @@ static r2_status draw_instance(r2_task_maker *m, const r2i_task *task, r2_task_s
                     task->name, d->level);
 }
 
+static bool is_code(const r2i_task *task) {
+    return task->kind == R2_GRADE_STDOUT || task->kind == R2_GRADE_PYTHON;
+}
+
+/* Taught are eight phrasings: two questions in four frames; of those withheld the question is another
+ * one or the frame is. */
 static void ask(r2i_task_draft *d, const r2i_task *task, r2_task_shift shift) {
-    const int64_t which = shift == R2_SHIFT_PHRASING
-                              ? r2i_draw(d, R2I_PHRASINGS, R2I_ALL_PHRASINGS - 1)
-                              : r2i_draw(d, 0, R2I_PHRASINGS - 1);
-    r2i_say_filled(d, &d->prompt, task->prompts[d->language][which]);
-    r2i_say(d, &d->prompt, "%s", forms[d->language]);
+    int64_t frame = r2i_draw(d, 0, R2I_TAUGHT_FRAMES - 1),
+            question = r2i_draw(d, 0, R2I_QUESTIONS - 2);
+    if (shift == R2_SHIFT_PHRASING) {
+        frame = r2i_draw(d, R2I_TAUGHT_FRAMES - 1, R2I_TAUGHT_FRAMES + R2I_WITHHELD_FRAMES - 1);
+        if (frame < R2I_TAUGHT_FRAMES) {
+            frame = 0;
+            question = R2I_QUESTIONS - 1;
+        }
+    }
+    r2i_say(d, &d->prompt, "%s", frames[d->language][frame]);
+    r2i_say_filled(d, &d->prompt, task->questions[d->language][question]);
+    if (d->body.n_bytes > 0) {
+        r2i_say(d, &d->prompt, "\n");
+        r2i_say_all(d, &d->prompt, &d->body);
+    }
+    r2i_say(d, &d->prompt, "%s", (is_code(task) ? code_forms : forms)[d->language]);
+    r2i_say(d, &d->reply, "%s", is_code(task) ? "```python\n" : "<answer>");
+    r2i_say_all(d, &d->reply, &d->answer);
+    r2i_say(d, &d->reply, "%s", is_code(task) ? "\n```" : "</answer>");
 }
 
 r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item, const r2_task_choice *choice,
@@ -146,6 +188,7 @@ r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item, const r2_task_c
         (r2_task_item){ .prompt = d->prompt.bytes,
                         .trace = d->trace.n_bytes > 0 ? d->trace.bytes : "",
                         .answer = d->answer.bytes,
+                        .reply = d->reply.bytes,
                         .expected = d->expected.n_bytes > 0 ? d->expected.bytes : d->answer.bytes,
                         .key = d->key };
     return R2_OK;
@@ -161,6 +204,7 @@ static r2_status grade_own(r2_grade *grade, const r2i_task *task, const char *ex
     grade->is_finished = found.is_finished;
     grade->has_form = found.has_form;
     grade->is_right = grade->is_found = task->is_right(expected, found.answer.text, found.answer.n);
+    grade->score = grade->is_right ? 1 : 0;
     return R2_OK;
 }
 

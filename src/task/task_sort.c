@@ -6,32 +6,16 @@
 
 enum { MAX_LENGTH = 16, MAX_NUMBER = 99 };
 
-static const char *const prompts[R2I_N_LANGUAGES][R2I_ALL_PHRASINGS] = {
+static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
     { "Sort from the smallest to the largest: {0}", "Put these numbers in ascending order: {0}",
-      "Order this list: {0}", "Arrange {0} from small to large.", "Sort the list {0}.",
-      "Write {0} in increasing order.", "Bring {0} into ascending order.",
-      "Here is a list: {0}. Sort it.", "Line these up, smallest first: {0}", "What is {0}, sorted?",
       "Rank these from low to high: {0}" },
-    { "从小到大排序：{0}", "把这些数按升序排列：{0}", "给这个列表排序：{0}",
-      "将 {0} 由小到大排列。", "排序列表 {0}。", "按递增顺序写出 {0}。", "把 {0} 排成升序。",
-      "有一个列表：{0}。请排序。", "最小的在前，排好：{0}", "{0} 排序后是什么？",
-      "从低到高排：{0}" },
+    { "从小到大排序：{0}", "把这些数按升序排列：{0}", "从低到高排：{0}" },
     { "Ordena de menor a mayor: {0}", "Pon estos números en orden ascendente: {0}",
-      "Ordena esta lista: {0}", "Coloca {0} de menor a mayor.", "Ordena la lista {0}.",
-      "Escribe {0} en orden creciente.", "Deja {0} en orden ascendente.",
-      "Esta es una lista: {0}. Ordénala.", "Ponlos en fila, el menor primero: {0}",
-      "¿Cómo queda {0} ordenada?", "Clasifica de bajo a alto: {0}" },
+      "Clasifica de bajo a alto: {0}" },
     { "Trie du plus petit au plus grand : {0}", "Mets ces nombres en ordre croissant : {0}",
-      "Trie cette liste : {0}", "Range {0} du plus petit au plus grand.", "Trie la liste {0}.",
-      "Écris {0} en ordre croissant.", "Mets {0} dans l'ordre croissant.",
-      "Voici une liste : {0}. Trie-la.", "Aligne-les, le plus petit d'abord : {0}",
-      "Que devient {0} une fois triée ?", "Classe du bas vers le haut : {0}" },
+      "Classe du bas vers le haut : {0}" },
     { "Sortiere vom kleinsten zum größten: {0}",
-      "Bringe diese Zahlen in aufsteigende Reihenfolge: {0}", "Ordne diese Liste: {0}",
-      "Ordne {0} von klein nach groß.", "Sortiere die Liste {0}.",
-      "Schreibe {0} in steigender Reihenfolge.", "Bringe {0} in steigende Ordnung.",
-      "Hier ist eine Liste: {0}. Sortiere sie.", "Stelle sie auf, die kleinste zuerst: {0}",
-      "Wie lautet {0} sortiert?", "Reihe von niedrig nach hoch: {0}" },
+      "Bringe diese Zahlen in aufsteigende Reihenfolge: {0}", "Reihe von niedrig nach hoch: {0}" },
 };
 
 static void print_list(char out[R2I_FILL_BYTES], const int32_t *numbers, int32_t n) {
@@ -69,5 +53,5 @@ const r2i_task r2i_task_sort = { .name = "sort",
                                  .about = "lists of 3 to 8 whole numbers put in order",
                                  .n_levels = 5,
                                  .kind = R2_GRADE_JSON,
-                                 .prompts = prompts,
+                                 .questions = questions,
                                  .make = make };

@@ -6,22 +6,12 @@
 
 enum { MAX_DIGITS = 12, WRONG_TRIES = 5 };
 
-static const char *const prompts[R2I_N_LANGUAGES][R2I_ALL_PHRASINGS] = {
-    { "What is {0}?", "Compute {0}.", "Work out {0}.", "{0} = ?", "How much is {0}?",
-      "Find the value of {0}.", "Calculate {0}.", "Please solve {0}.", "Give the result of {0}.",
-      "I need to know {0}.", "Tell me what {0} comes to." },
-    { "{0} 等于多少？", "计算 {0}。", "请算出 {0}。", "{0} = ?", "{0} 是多少？", "求 {0} 的值。",
-      "算一算 {0}。", "请计算 {0}。", "给出 {0} 的结果。", "我想知道 {0}。",
-      "告诉我 {0} 得多少。" },
-    { "¿Cuánto es {0}?", "Calcula {0}.", "Halla {0}.", "{0} = ?", "¿Qué resultado da {0}?",
-      "Encuentra el valor de {0}.", "Haz la cuenta {0}.", "Resuelve {0}.",
-      "Da el resultado de {0}.", "Necesito saber {0}.", "Dime cuánto resulta {0}." },
-    { "Combien font {0} ?", "Calcule {0}.", "Trouve {0}.", "{0} = ?", "Que vaut {0} ?",
-      "Donne la valeur de {0}.", "Fais le calcul {0}.", "Résous {0}.", "Donne le résultat de {0}.",
-      "J'ai besoin de savoir {0}.", "Dis-moi ce que donne {0}." },
-    { "Was ist {0}?", "Berechne {0}.", "Rechne {0} aus.", "{0} = ?", "Wie viel ist {0}?",
-      "Finde den Wert von {0}.", "Wieviel ergibt {0}?", "Löse {0}.", "Gib das Ergebnis von {0} an.",
-      "Ich muss {0} wissen.", "Sag mir, was {0} ergibt." },
+static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
+    { "What is {0}?", "Compute {0}.", "Tell me what {0} comes to." },
+    { "{0} 等于多少？", "计算 {0}。", "告诉我 {0} 得多少。" },
+    { "¿Cuánto es {0}?", "Calcula {0}.", "Dime cuánto resulta {0}." },
+    { "Combien font {0} ?", "Calcule {0}.", "Dis-moi ce que donne {0}." },
+    { "Was ist {0}?", "Berechne {0}.", "Sag mir, was {0} ergibt." },
 };
 
 /* Words of the trace: carry, borrow, "no," before a repair, and the line that reads the digits back. */
@@ -100,5 +90,5 @@ const r2i_task r2i_task_sum = { .name = "sum",
                                     "sums and differences of two whole numbers of 1 to 6 digits",
                                 .n_levels = 5,
                                 .kind = R2_GRADE_NUMBER,
-                                .prompts = prompts,
+                                .questions = questions,
                                 .make = make };

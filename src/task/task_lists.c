@@ -1,0 +1,40 @@
+/* task_lists.c - a list taken through up to four steps, the list told after each. */
+#include "task/list_steps.h"
+
+static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
+    { "What becomes of this list?", "Carry out these steps.", "Which result do these steps have?" },
+    { "这个列表会变成什么？", "执行这些步骤。", "这些步骤的结果是什么？" },
+    { "¿En qué se convierte esta lista?", "Ejecuta estos pasos.",
+      "¿Qué resultado dan estos pasos?" },
+    { "Que devient cette liste ?", "Exécute ces étapes.", "Quel est le résultat de ces étapes ?" },
+    { "Was wird aus dieser Liste?", "Führe diese Schritte aus.",
+      "Welches Ergebnis haben diese Schritte?" },
+};
+
+static void make(r2i_task_draft *d) {
+    r2i_list_program p;
+    r2i_list list;
+    r2i_list_program_draw(d, &p);
+    r2i_list_draw(d, &list, (int32_t)r2i_draw(d, 2 + d->level, 3 + 2 * d->level), 0, 20);
+    for (int32_t i = 0; i < list.n; i++)
+        r2i_key_add(d, list.numbers[i]);
+    r2i_list_say(d, &d->body, &list);
+    r2i_say(d, &d->body, "\n");
+    r2i_list_program_tell(d, &d->body, &p);
+    for (int i = 0; i < R2I_LIST_STEPS; i++) {
+        if (p.steps[i].kind == 0) continue;
+        r2i_list_step_run(&p, i, &list);
+        r2i_list_step_tell(d, &d->trace, &p, i);
+        r2i_think(d, ": ");
+        r2i_list_say(d, &d->trace, &list);
+        r2i_think(d, "\n");
+    }
+    r2i_list_say(d, &d->answer, &list);
+}
+
+const r2i_task r2i_task_lists = { .name = "lists",
+                                  .about = "a list filtered, mapped, ordered, summed",
+                                  .n_levels = 5,
+                                  .kind = R2_GRADE_JSON,
+                                  .questions = questions,
+                                  .make = make };

@@ -1,0 +1,114 @@
+/* task_numeral.c - numbers in base 2, 3, 8 or 16 or in Roman numerals, and back. */
+#include "task/task_draft.h"
+
+enum { ROMAN = 1, TEXT_BYTES = 40, MAX_ROMAN = 3999 };
+
+static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
+    { "Write the number {0} {1} as a number {2}.", "Convert {0} {1} to a number {2}.",
+      "How is the {0} written {2}, if it is a number {1}?" },
+    { "把{1} {0} 写成{2}。", "将{1} {0} 转换为{2}。", "{1} {0} 用{2}怎么写？" },
+    { "Escribe el número {0} {1} como número {2}.", "Convierte {0} {1} en un número {2}.",
+      "¿Cómo se escribe {2} el número {0} {1}?" },
+    { "Écris le nombre {0} {1} comme nombre {2}.", "Convertis {0} {1} en un nombre {2}.",
+      "Comment s'écrit {2} le nombre {0} {1} ?" },
+    { "Schreibe die Zahl {0} {1} als Zahl {2}.", "Wandle {0} {1} in eine Zahl {2} um.",
+      "Wie schreibt man die Zahl {0} {1} als Zahl {2}?" },
+};
+/* Bases as names; 1 stands for Roman numerals. */
+static const int32_t bases[] = { 2, 8, 16, ROMAN, 3 };
+static const char *const roman_name[R2I_N_LANGUAGES] = { "in Roman numerals", "罗马数字",
+                                                         "en números romanos",
+                                                         "en chiffres romains",
+                                                         "in römischen Ziffern" };
+static const char *const base_name[R2I_N_LANGUAGES] = { "in base %d", "%d 进制数", "en base %d",
+                                                        "en base %d", "zur Basis %d" };
+static const char *const left[R2I_N_LANGUAGES] = { "left", "余", "queda", "il reste", "und noch" };
+
+static const struct {
+    int32_t value;
+    const char *sign;
+} signs[] = { { 1000, "M" }, { 900, "CM" }, { 500, "D" }, { 400, "CD" }, { 100, "C" },
+              { 90, "XC" },  { 50, "L" },   { 40, "XL" }, { 10, "X" },   { 9, "IX" },
+              { 5, "V" },    { 4, "IV" },   { 1, "I" } };
+
+static void name_base(r2i_task_draft *d, int i, int32_t base) {
+    if (base == ROMAN)
+        r2i_fill(d, i, "%s", roman_name[d->language]);
+    else
+        r2i_fill(d, i, base_name[d->language], base);
+}
+
+/* Signs from the largest on; `is_told`: from number to numeral, otherwise read. */
+static void roman(r2i_task_draft *d, int32_t n, char *out, bool is_to, bool is_told) {
+    int32_t sum = 0;
+    size_t n_out = 0;
+    for (size_t i = 0; n > 0; i += n < signs[i].value) {
+        if (n < signs[i].value) continue;
+        n -= signs[i].value;
+        sum += signs[i].value;
+        for (const char *sign = signs[i].sign; *sign != '\0'; sign++)
+            out[n_out++] = *sign;
+        out[n_out] = '\0';
+        if (!is_told) continue;
+        if (is_to)
+            r2i_think(d, "%d %s, %s %d\n", signs[i].value, signs[i].sign, left[d->language], n);
+        else
+            r2i_think(d, "%s %d: %d\n", signs[i].sign, signs[i].value, sum);
+    }
+}
+
+static void digits(r2i_task_draft *d, int32_t n, int32_t base, char *out, bool is_told) {
+    char backwards[TEXT_BYTES];
+    int k = 0;
+    do {
+        if (is_told)
+            r2i_think(d, "%d/%d=%d, %s %d\n", n, base, n / base, left[d->language], n % base);
+        backwards[k++] = "0123456789abcdef"[n % base];
+        n /= base;
+    } while (n > 0);
+    for (int i = 0; i < k; i++)
+        out[i] = backwards[k - 1 - i];
+    out[k] = '\0';
+}
+
+/* From the left: what there was times the base, and the next digit. */
+static void say_reading(r2i_task_draft *d, const char *text, int32_t base) {
+    int32_t sum = 0;
+    for (; *text != '\0'; text++) {
+        const int32_t digit = *text <= '9' ? *text - '0' : *text - 'a' + 10;
+        r2i_think(d, "%d*%d+%d=%d\n", sum, base, digit, sum * base + digit);
+        sum = sum * base + digit;
+    }
+}
+
+static void make(r2i_task_draft *d) {
+    static const int32_t highest[] = { 0, 63, 255, 999, 2000, MAX_ROMAN, 9999 };
+    const bool is_back = r2i_draw_once_in(d, 2);
+    int32_t base = bases[r2i_draw(d, 0, 4)];
+    const int32_t n = (int32_t)r2i_draw(d, 4, highest[d->level]);
+    char text[TEXT_BYTES];
+    if (n > MAX_ROMAN && base == ROMAN) base = 2;
+    r2i_key_add(d, n * 100 + base * 2 + is_back);
+    if (base == ROMAN)
+        roman(d, n, text, !is_back, true);
+    else
+        digits(d, n, base, text, !is_back);
+    if (base != ROMAN && is_back) say_reading(d, text, base);
+    if (is_back)
+        r2i_fill(d, 0, "%s", text);
+    else
+        r2i_fill(d, 0, "%d", n);
+    name_base(d, is_back ? 1 : 2, base);
+    name_base(d, is_back ? 2 : 1, 10);
+    if (is_back)
+        r2i_conclude(d, "%d", n);
+    else
+        r2i_conclude(d, "%s", text);
+}
+
+const r2i_task r2i_task_numeral = { .name = "numeral",
+                                    .about = "numbers in other bases and in Roman numerals",
+                                    .n_levels = 5,
+                                    .kind = R2_GRADE_EXACT,
+                                    .questions = questions,
+                                    .make = make };

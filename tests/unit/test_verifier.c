@@ -1,0 +1,164 @@
+/* test_verifier.c - programs that judge as they should, and all the ways in which they may fail. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "r2lm/verifier.h"
+
+/* A program of the shell: `hello` and `rest` are what it does with its first line and the others, whose
+ * id is $n. */
+static r2_verifier *open_shell(const char *rest, r2_verifier_options o) {
+    char command[1024];
+    r2_error err;
+    r2_verifier *v;
+    snprintf(
+        command, sizeof command,
+        "n=-1; while read -r line; do n=${line#'{\"id\":'}; n=${n%%%%,*}; case $line in "
+        "*'\"hello\"'*) echo '{\"id\":'$n',\"name\":\"shell\",\"levels\":2}';; *) %s;; esac; done",
+        rest);
+    o.command = command;
+    if (r2_verifier_open(&v, &o, &err) != R2_OK) fail_msg("%s", err.text);
+    return v;
+}
+
+static r2_grade grade(r2_verifier *v, const char *text, size_t n) {
+    r2_error err;
+    r2_grade g;
+    if (r2_verifier_grade(v, &g, "What?", "[1, \"x\"]", text, n, &err) != R2_OK)
+        fail_msg("%s", err.text);
+    return g;
+}
+
+static void test_judges(void **state) {
+    (void)state;
+    r2_verifier *v = open_shell("case $line in *'\"answer\":\"4\"'*'\"key\":[1,\"x\"]'*) echo "
+                                "'{\"id\":'$n',\"score\":1}';; *) echo "
+                                "'{\"id\":'$n',\"score\":0.25,\"why\":\"nearly\"}';; esac",
+                                (r2_verifier_options){ 0 });
+    assert_string_equal(r2_verifier_name(v), "shell");
+    assert_int_equal(r2_verifier_levels(v), 2);
+    const char right[] = "<think>2+2</think><answer>4</answer>";
+    r2_grade g = grade(v, right, sizeof right - 1);
+    assert_true(g.is_right && g.score == 1 && g.has_form && g.why[0] == '\0');
+    g = grade(v, "5", 1);
+    assert_true(!g.is_right && g.score == 0.25);
+    assert_string_equal(g.why, "nearly");
+    r2_verifier_close(v);
+}
+
+/* Any bytes are one line of JSON for it. */
+static void test_any_bytes(void **state) {
+    (void)state;
+    enum { N = 10 << 20 };
+    r2_verifier *v = open_shell("echo '{\"id\":'$n',\"score\":true}'", (r2_verifier_options){ 0 });
+    char *text = malloc(N);
+    assert_non_null(text);
+    for (int i = 0; i < 256; i++)
+        text[i] = (char)i;
+    assert_true(grade(v, text, 256).is_right);
+    assert_true(grade(v, text, 0).is_right);
+    memset(text, 'a', N);
+    const r2_grade g = grade(v, text, N);
+    assert_true(!g.is_right && g.why[0] != '\0');
+    assert_true(grade(v, "\xf0\x9f", 2).is_right);
+    const r2_verifier_counts c = r2_verifier_get_counts(v);
+    assert_int_equal(c.n_too_long, 1);
+    assert_int_equal(c.n_crashes + c.n_garbage + c.n_timeouts, 0);
+    assert_int_equal(c.n_starts, 1);
+    free(text);
+    r2_verifier_close(v);
+}
+
+static void test_makes(void **state) {
+    (void)state;
+    r2_verifier *v =
+        open_shell("case $line in *'\"index\":5'*) echo "
+                   "'{\"id\":'$n',\"prompt\":\"P\",\"key\":{\"a\":1},\"answer\":\"A\"}';; "
+                   "*) echo '{\"id\":'$n'}';; esac",
+                   (r2_verifier_options){ .max_failures = 2 });
+    r2_error err;
+    r2_task_item item;
+    assert_int_equal(r2_verifier_make(v, &item, 1, 7, 5, &err), R2_OK);
+    assert_string_equal(item.prompt, "P");
+    assert_string_equal(item.expected, "{\"a\":1}");
+    assert_string_equal(item.reply, "<answer>A</answer>");
+    assert_int_equal(r2_verifier_make(v, &item, 1, 7, 6, &err), R2_E_IO);
+    assert_null(item.prompt);
+    assert_non_null(strstr(err.text, "2 requests in a row"));
+    assert_int_equal(r2_verifier_make(v, &item, 1, 7, 5, &err), R2_OK);
+    r2_verifier_close(v);
+}
+
+/* It fails twice with score 0, is started anew each time, and the third failure in a row is an error. */
+static void test_failures(void **state) {
+    (void)state;
+    static const struct {
+        const char *rest, *why;
+        int64_t n_timeouts, n_crashes, n_garbage;
+    } programs[] = {
+        { "exit 9", "exit code 9", 0, 3, 0 },
+        { "kill -9 $$", "killed", 0, 3, 0 },
+        { "sleep 60", "no reply within", 3, 0, 0 },
+        { "echo hello", "found \"hello\"", 0, 0, 3 },
+        { "echo '{\"id\":99}'", "\"id\":", 0, 0, 3 },
+        { "echo '{\"id\":'$n'}'", "score", 0, 0, 3 },
+        { "echo '{\"id\":'$n',\"score\":7}'", "score", 0, 0, 3 },
+        { "printf '\\377\\000\\n'", "expected", 0, 0, 3 },
+        { "echo; echo", "", 0, 0, 3 },
+    };
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+        r2_verifier *v = open_shell(
+            programs[i].rest, (r2_verifier_options){ .reply_seconds = 0.3, .max_failures = 3 });
+        r2_error err;
+        r2_grade g;
+        for (int k = 0; k < 2; k++) {
+            g = grade(v, "4", 1);
+            assert_true(!g.is_right && g.score == 0);
+            if (strstr(g.why, programs[i].why) == NULL) fail_msg("%s", g.why);
+        }
+        assert_int_equal(r2_verifier_grade(v, &g, "?", "4", "4", 1, &err), R2_E_IO);
+        assert_non_null(strstr(err.text, "3 requests in a row failed"));
+        const r2_verifier_counts c = r2_verifier_get_counts(v);
+        if (c.n_timeouts != programs[i].n_timeouts || c.n_crashes != programs[i].n_crashes ||
+            c.n_garbage != programs[i].n_garbage || c.n_starts != 3)
+            fail_msg("%s: %d %d %d %d", programs[i].rest, (int)c.n_timeouts, (int)c.n_crashes,
+                     (int)c.n_garbage, (int)c.n_starts);
+        r2_verifier_close(v);
+    }
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *command;
+        r2_status status;
+    } commands[] = { { "", R2_E_ARGUMENT },
+                     { "/none/such --flag", R2_E_NOT_FOUND },
+                     { "no-such-program-here", R2_E_NOT_FOUND },
+                     { "exit 3", R2_E_IO },
+                     { "echo no json", R2_E_IO },
+                     { "sleep 60", R2_E_IO },
+                     { "(", R2_E_IO } };
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        const r2_verifier_options o = { .command = commands[i].command, .start_seconds = 0.3 };
+        r2_error err = { R2_OK, "" };
+        r2_verifier *v;
+        assert_int_equal(r2_verifier_open(&v, &o, &err), commands[i].status);
+        assert_true(v == NULL && err.text[0] != '\0');
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_judges),  cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_makes),   cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
