@@ -139,6 +139,17 @@ const r2i_command r2i_command_table[] = {
       "Ctrl-C ends a run with the step at work and saves; `train pretrain --resume -o RUN` goes on.  "
       "Exit code 7:\nloss or gradient became no number.  `r2lm help train sft` shows the flags of sft "
       "alone, and so on." },
+    { "tasks", NULL, "list|make|grade", "questions without end, with checked answers",
+      R2I_FOR_TASKS, r2i_tasks_command,
+      "`tasks` lists what there is.  `tasks make NAME...|all -o FILE` writes items as chats, a line of "
+      "JSON each, with\n"
+      "thoughts and answer: `r2lm data prep` and `r2lm train sft` read them.  `tasks grade FILE` judges "
+      "answers: lines\n"
+      "with \"task\", \"expected\" and \"text\" (or \"messages\"); -v says what was wrong.  Programs in "
+      "answers run in the\n"
+      "sandbox; exit code 77: there is none here.  --verifier COMMAND asks and judges with a program "
+      "of yours that\n"
+      "speaks lines of JSON (docs/tasks.md)." },
     { "eval", NULL, "list|SUITE", "measure what a model can do", R2I_FOR_EVAL, r2i_eval_command,
       "`eval list` shows the suites and where their data comes from; `eval SUITE --data PATH -m MODEL` "
       "asks all\n"

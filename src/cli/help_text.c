@@ -36,8 +36,7 @@ static void print_program_help(void) {
                is_long ? "\n                                 " : " ", c->help);
     }
     printf("\nflags people use most (r2lm help COMMAND lists all):\n");
-    static const char *const shown[] = { "model",    "prompt",  "predict",
-                                         "ctx-size", "threads", "think" };
+    static const char *const shown[] = { "model", "prompt", "predict", "threads", "think" };
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         print_option(r2i_option_find(R2I_FOR_RUN, shown[i], strlen(shown[i])));
     }

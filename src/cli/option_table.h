@@ -45,7 +45,8 @@ enum {
     R2I_FOR_EXEC = 1 << 22,
     R2I_FOR_RUNS = 1 << 23,
     R2I_FOR_EVAL = 1 << 24,
-    R2I_FOR_ALL = (1 << 25) - 1,
+    R2I_FOR_TASKS = 1 << 25,
+    R2I_FOR_ALL = (1 << 26) - 1,
     /* Those that use no settings: a broken file of settings must not stop them. */
     R2I_FOR_READERS = R2I_FOR_HELP | R2I_FOR_VERSION | R2I_FOR_COMPLETION | R2I_FOR_LICENSES
 };
@@ -99,6 +100,9 @@ typedef struct {
     double min_score;
     const char *template;
     bool reads_on;
+    const char *language, *shift, *verifier; /* tasks */
+    int32_t level, count;
+    bool has_trace;
     const char *work; /* exec */
     r2i_text_list variables, readable;
     double wall_s, cpu_s, memory_mib, disk_mib, output_mib;

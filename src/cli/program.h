@@ -84,6 +84,7 @@ int r2i_runs_command(r2i_program *program);
 int r2i_plot_command(r2i_program *program);
 int r2i_exec_command(r2i_program *program);
 int r2i_eval_command(r2i_program *program);
+int r2i_tasks_command(r2i_program *program);
 int r2i_config_command(r2i_program *program);
 int r2i_doctor_command(r2i_program *program);
 int r2i_version_command(r2i_program *program);

@@ -146,6 +146,8 @@ static void ask(r2i_task_draft *d, const r2i_task *task, r2_task_shift shift) {
         }
     }
     r2i_say(d, &d->prompt, "%s", frames[d->language][frame]);
+    if (d->trace.n_bytes > 0 && d->trace.bytes[d->trace.n_bytes - 1] == '\n')
+        d->trace.bytes[--d->trace.n_bytes] = '\0'; /* behind the last step */
     r2i_say_filled(d, &d->prompt, task->questions[d->language][question]);
     if (d->body.n_bytes > 0) {
         r2i_say(d, &d->prompt, "\n");

@@ -3,7 +3,7 @@ import json, math, os, pty, re, resource, select, shutil, signal, stat, struct, 
 import pytest
 from cli_client import DATA, FAILED, MEMORY, OK, PROGRAM, SOURCE, TOY, USAGE, home, one_line, r2lm   # noqa: F401  (fixtures)
 
-COMMANDS = "run chat serve list show tokenize ppl bench plan convert quantize verify data plot tokenizer train runs eval config doctor version help completion licenses".split()
+COMMANDS = "run chat serve list show tokenize ppl bench plan convert quantize verify data plot tokenizer train runs tasks eval config doctor version help completion licenses".split()
 
 
 # ---------------------------------------------------------------- run
