@@ -101,7 +101,7 @@ typedef struct {
     const char *template;
     bool reads_on;
     const char *language, *shift, *verifier; /* tasks */
-    int32_t level, count;
+    int32_t count;
     bool has_trace;
     const char *work; /* exec */
     r2i_text_list variables, readable;

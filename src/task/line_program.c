@@ -130,7 +130,7 @@ static r2i_line_end send_line(r2i_line_program *p, const char *line, size_t n, d
     while (n > 0) {
         if (!wait_for(p, POLLOUT, end_ns)) return timed_out(p, seconds);
         const ssize_t sent = send(p->socket, line, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && errno != EAGAIN && errno != EINTR) return ended(p);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) break; /* its last words are read */
         if (sent > 0) line += sent, n -= (size_t)sent;
     }
     return R2I_LINE_OK;
