@@ -65,7 +65,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train mpi".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train lora mpi".split()
 
 
 # ---------------------------------------------------------------- running things
