@@ -11,7 +11,9 @@
 #include "r2lm/convert.h"
 
 enum { TRIAL_STEPS = 3, WARM_STEPS = 1 };
-static const double peak_s = 0.05, longest_trial_s = 60;
+/* Short steps are tried for so many seconds: the best of a few is at the mercy of what else runs. */
+enum { MOST_TRIAL_STEPS = 20 };
+static const double peak_s = 0.05, longest_trial_s = 60, usual_trial_s = 5;
 /* Of the peak, where a step is too long to be tried. */
 static const double usual_share = 0.5;
 /* A forward pass alone, of a step. */
@@ -56,13 +58,16 @@ r2_status r2i_train_foresee(r2i_train_forecast *f, const r2i_options *flags,
 /* ---- time ---- */
 
 typedef struct {
-    double best_s;
+    double best_s, all_s;
 } trial;
 
 static bool on_trial_step(void *user, const r2_train_report *r) {
     trial *t = user;
     if (r->step > WARM_STEPS && (t->best_s <= 0 || r->seconds < t->best_s)) t->best_s = r->seconds;
-    return r->step < TRIAL_STEPS && r2i_signals_pending() == 0;
+    t->all_s += r->seconds;
+    const bool is_enough =
+        r->step >= TRIAL_STEPS && (t->all_s >= usual_trial_s || r->step >= MOST_TRIAL_STEPS);
+    return !is_enough && r2i_signals_pending() == 0;
 }
 
 r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options, r2_error *err) {
@@ -79,7 +84,8 @@ r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options, 
         o.is_resuming = false;
         o.checkpoint_every = 0;
         o.mtp_from = 0; /* the dearer steps */
-        o.n_steps = TRIAL_STEPS + 1; /* it never comes to its end, where it would be validated */
+        o.n_steps =
+            MOST_TRIAL_STEPS + 1; /* it never comes to its end, where it would be validated */
         o.warmup_steps = 0;
         o.validate_every = 0;
         o.step.lr = 1e-9;
