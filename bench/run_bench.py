@@ -65,7 +65,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train lora mpi".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train lora mpi sandbox".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -581,6 +581,18 @@ def structured_rows(b, table):
             table.row(f"JSON schema, {said['streams']} at once, {title} ({plain:.0f} free)", {OURS: value}, goal_value=0.95 * plain, unit=" tok/s")
 
 
+def sandbox_rows(b, table):
+    """Programs run in the sandbox: until one has run, and how many by two threads in a second; goals: 20 ms, 100 a second."""
+    for said in csv.DictReader(run([os.path.join(b.build, "bench_sandbox"), str(b.o.threads), "100"]).splitlines()):
+        name = f"sandbox of {said['cage']}, {said['program']}"
+        if said["failed"] != "0": raise Missing(f"{name}: {said['failed']} of 100 runs failed")
+        median, together = float(said["median_ms"]), float(said["runs_s"])
+        b.note(name, OURS, "median_ms", median)
+        b.note(name, OURS, "runs_s", together)
+        table.row(f"{name}, start to end (95 of 100: {float(said['p95_ms']):.1f} ms)", {OURS: median}, lower_is_better=True, unit=" ms", goal_value=20)
+        table.row("  at once", {OURS: together}, unit=" runs/s", goal_value=100)
+
+
 def mpi_row(b, table):
     """Two ranks of one thread each; the goal is nine tenths of one process of two threads in the same rounds."""
     one, two, ratios = mpi_rows.measure(b.program, ROOT, b.o.rounds, run, Missing)
@@ -645,7 +657,7 @@ def main():
     for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("vocabulary", vocabulary_row), ("memory", memory_rows),
                            ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
-                           ("structured", structured_rows), ("serve", serve_rows), ("mpi", mpi_row), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing)),
+                           ("structured", structured_rows), ("sandbox", sandbox_rows), ("serve", serve_rows), ("mpi", mpi_row), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing)),
                            ("lora", lambda b, table: train_rows.measure_lora(b, table, run, json_of, Missing))):
         if group not in groups: continue
         try: measure(b, table)
