@@ -1,5 +1,5 @@
 """r2lm tasks from outside: items that a run can learn from, their answers judged, verifiers of one's own and all that they do wrong."""
-import json, os, sys
+import json, os, subprocess, sys
 import pytest
 from cli_client import DATA, FAILED, OK, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 
@@ -54,6 +54,14 @@ def test_made_items_are_right_and_the_same_again():
     r2lm("tasks", "make", *plain, "-n", 10 * len(plain), "--language", "all", "-o", "a.jsonl")
     assert open("a.jsonl").read() == text
     assert r2lm("tasks", "make", *plain, "-n", 9, "--seed", 2).out != r2lm("tasks", "make", *plain, "-n", 9).out
+
+
+def test_programs_print_what_the_answer_says():
+    """The task's own interpreter against Python; the programs are ours, a model wrote none of them."""
+    for item in lines(r2lm("tasks", "make", "output", "-n", 60).out):
+        program = "\n".join(item["messages"][0]["content"].split("\n")[1:-1])
+        done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == item["expected"], program
 
 
 def test_splits_levels_and_shifts():
@@ -113,7 +121,7 @@ def test_a_verifier_makes_and_judges():
 ])
 def test_what_a_verifier_does_wrong_is_counted(mischief, counted):
     texts = ["<answer>42</answer>", "BAD", b'"BAD \\u0000 \\ud83d\\ude00"', "<answer>42</answer>"]
-    done = graded(texts, "--verifier", verifier(mischief), "--timeout", 1, expected='{"n": 21}')
+    done = graded(texts, "--verifier", verifier(mischief), "--timeout", 3, expected='{"n": 21}')
     assert {c: done[c] for c in ("crashes", "timeouts", "garbage")} == {"crashes": 0, "timeouts": 0, "garbage": 0, counted: 2}
     assert (done["tasks"][0]["answers"], done["tasks"][0]["right"]) == (4, 2)
 
