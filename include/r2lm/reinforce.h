@@ -8,6 +8,7 @@
 
 #include "r2lm/task.h"
 #include "r2lm/train.h"
+#include "r2lm/verifier.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -50,7 +51,7 @@ typedef enum {
     R2_NORM_ANSWERS /* the mean over answers of the means over their tokens (GRPO as it was) */
 } r2_loss_norm;
 
-enum { R2_MAX_RUN_TASKS = 64, R2_MAX_RUN_LANGUAGES = 8 };
+enum { R2_MAX_RUN_TASKS = 63, R2_MAX_RUN_LANGUAGES = 8 };
 
 typedef struct {
     const char *task, *language, *prompt;
@@ -66,7 +67,7 @@ typedef struct {
 
 typedef struct {
     const char *task;
-    int32_t level; /* of most questions of the step */
+    double level; /* where its curriculum stands: 1.5 is half of 1, half of 2 */
     int32_t n_answers, n_right;
 } r2_grpo_task_result;
 
@@ -94,6 +95,8 @@ typedef struct {
     r2_train_options run;
     const char *tasks[R2_MAX_RUN_TASKS]; /* names of r2_task_name */
     int32_t n_tasks;
+    /* A program that asks and judges (verifier.h), one more task; one for each thread is started.  NULL: none. */
+    const char *verifier;
     const char *languages[R2_MAX_RUN_LANGUAGES]; /* none: en */
     int32_t n_languages;
     int32_t level;       /* of all tasks; 0: each task's follows how often it is solved */
@@ -127,6 +130,29 @@ typedef struct {
  * steps (the text says why and what may help).  R2_E_UNSUPPORTED: no chat template; a task needs a sandbox and
  * there is none.  R2_E_NOT_FOUND: no such task. */
 R2_API R2_CHECKED r2_status r2_grpo(const r2_grpo_options *options, r2_error *err);
+
+/* ---- preferences: DPO ---- */
+
+typedef struct {
+    r2_train_report run;
+    double
+        accuracy; /* of pairs: the preferred one is above the other, both measured from the reference */
+    double margin; /* mean of beta (a - b) */
+} r2_dpo_report;
+
+typedef struct {
+    r2_train_options run; /* its data, distill and `report` are not looked at; step_batches: 0 */
+    /* JSONL files: "prompt" (a text or messages), "chosen" and "rejected" (texts, or messages whose last one
+     * is meant). */
+    const char *const *pairs;
+    int32_t n_files;
+    int32_t step_pairs; /* 0: 8 */
+    float beta;         /* 0: 0.1 */
+    bool (*report)(void *user, const r2_dpo_report *report);
+} r2_dpo_options;
+
+/* Reference log-probabilities are computed once, before the first step, with the model as it was opened. */
+R2_API R2_CHECKED r2_status r2_dpo(const r2_dpo_options *options, r2_error *err);
 
 #ifdef __cplusplus
 }

@@ -211,7 +211,9 @@ static r2_status check_words(const train_work *w, r2_error *err) {
     if (p->arguments.n_words > 1 && (p->options->output != NULL || p->options->is_dry))
         return R2_OK;
     return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
-                    w->kind != R2I_TRAIN_PRETRAIN ? "chats (JSONL) or folders of `r2lm data prep`"
+                    w->kind == R2I_TRAIN_DPO    ? "pairs (JSONL)"
+                    : w->kind == R2I_TRAIN_GRPO ? "--tasks LIST"
+                    : w->kind != R2I_TRAIN_PRETRAIN ? "chats (JSONL) or folders of `r2lm data prep`"
                                                   : "folders of `r2lm data prep`");
 }
 
@@ -221,8 +223,16 @@ static r2_status run_judged(train_work *w, r2_error *err) {
     w->options.checkpointed = r2i_reinforce_saved;
     w->options.passed_over = r2i_reinforce_passed_over;
     r2_grpo_options options;
-    if (w->kind == R2I_TRAIN_DPO)
-        return r2i_fail(err, R2_E_UNSUPPORTED, "train dpo: not yet");
+    if (w->kind == R2I_TRAIN_DPO) {
+        const r2i_program *p = w->program;
+        const r2_dpo_options dpo = { .run = w->options,
+                                     .pairs = p->arguments.words + 1,
+                                     .n_files = p->arguments.n_words - 1,
+                                     .step_pairs = p->options->step_pairs,
+                                     .beta = p->options->beta < 0 ? 0 : (float)p->options->beta,
+                                     .report = r2i_reinforce_dpo_step };
+        return r2_dpo(&dpo, err);
+    }
     R2I_TRY(r2i_grpo_options_read(&options, w->program, err));
     options.run = w->options;
     options.report = r2i_reinforce_grpo_step;

@@ -50,6 +50,12 @@ r2_status r2i_grpo_options_read(r2_grpo_options *out, r2i_program *p, r2_error *
                               .language_weight = (float)o->language_weight,
                               .sft_share = (float)o->sft_share,
                               .patience = o->patience };
+    if (o->verifier != NULL && o->verifier[0] != '\0') {
+        out->verifier = o->verifier;
+        if (o->tasks == NULL || o->tasks[0] == '\0')
+            return split_names(out->languages, R2_MAX_RUN_LANGUAGES, &out->n_languages, p,
+                               o->languages, "--languages", err);
+    }
     R2I_TRY(split_names(out->tasks, R2_MAX_RUN_TASKS, &out->n_tasks, p, o->tasks, "--tasks", err));
     return split_names(out->languages, R2_MAX_RUN_LANGUAGES, &out->n_languages, p, o->languages,
                        "--languages", err);

@@ -45,7 +45,7 @@ static json_t *grpo_numbers(const r2_grpo_report *r) {
         (void)snprintf(name, sizeof name, "pass_%.40s", t->task);
         (void)json_object_set_new(out, name, json_real((double)t->n_right / t->n_answers));
         (void)snprintf(name, sizeof name, "level_%.40s", t->task);
-        (void)json_object_set_new(out, name, json_integer(t->level));
+        (void)json_object_set_new(out, name, json_real(t->level));
     }
     return out;
 }
@@ -90,7 +90,7 @@ static void append_tasks(char line[LINE_BYTES], const r2_grpo_report *r) {
         const r2_grpo_task_result *t = &r->tasks[i];
         const size_t used = strlen(line);
         if (t->n_answers == 0) continue;
-        (void)snprintf(line + used, LINE_BYTES - used, "%s%.24s %d: %.0f %%", before, t->task,
+        (void)snprintf(line + used, LINE_BYTES - used, "%s%.24s %g: %.0f %%", before, t->task,
                        t->level, 100.0 * t->n_right / t->n_answers);
         before = ", ";
     }
@@ -138,6 +138,23 @@ bool r2i_reinforce_grpo_step(void *user, const r2_grpo_report *r) {
     if (!write_samples(w, r)) w->progress->is_write_failed = true;
     if (!w->progress->is_silent) print_grpo(w->progress, r);
     return goes_on && !w->progress->is_write_failed;
+}
+
+bool r2i_reinforce_dpo_step(void *user, const r2_dpo_report *r) {
+    r2i_reinforce_progress *w = user;
+    char line[LINE_BYTES];
+    const bool goes_on = r2i_train_progress_write(
+        w->progress, &r->run,
+        json_pack("{s:f, s:f}", "accuracy", r->accuracy, "margin", r->margin));
+    if (w->progress->is_silent) return goes_on;
+    (void)snprintf(line, sizeof line,
+                   "step %" PRId64 "/%" PRId64
+                   "  loss %.4f  accuracy %.0f %%  margin %.3f  lr %.2e  %.0f tok/s",
+                   r->run.step, r->run.n_steps, r->run.loss, 100 * r->accuracy, r->margin,
+                   r->run.lr, per_second((double)r->run.n_step_tokens, r->run.seconds));
+    append_end(line, w->progress, &r->run);
+    r2i_terminal_line(&w->progress->program->terminal, line);
+    return goes_on;
 }
 
 bool r2i_reinforce_saved(void *user, int64_t step, const char *folder, const r2_error *err) {

@@ -10,8 +10,9 @@ typedef struct {
     FILE *samples;
 } r2i_reinforce_progress;
 
-/* As r2_grpo_options.report, with an r2i_reinforce_progress as `user`. */
+/* As r2_grpo_options.report and r2_dpo_options.report, with an r2i_reinforce_progress as `user`. */
 bool r2i_reinforce_grpo_step(void *user, const r2_grpo_report *report);
+bool r2i_reinforce_dpo_step(void *user, const r2_dpo_report *report);
 /* As r2_train_options.checkpointed and .passed_over. */
 bool r2i_reinforce_saved(void *user, int64_t step, const char *folder, const r2_error *err);
 void r2i_reinforce_passed_over(void *user, const r2_error *why);

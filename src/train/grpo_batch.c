@@ -23,6 +23,7 @@ struct r2i_grpo_maker {
     const r2_grpo_options *o;
     r2i_arena arena, step_arena; /* of the maker; of the batch */
     r2_task_maker *tasks;
+    r2i_grpo_judges judges;
     r2i_rollout *rollout;
     r2_detokenizer *detokenizer;
     r2i_buffer text;
@@ -60,6 +61,8 @@ static r2_status open_parts(r2i_grpo_maker *m, r2_error *err) {
         return r2i_fail(err, R2_E_UNSUPPORTED, "%.80s: expected a chat template, found none",
                         m->model->name);
     R2I_TRY(r2_task_maker_create(&m->tasks, &m->model->host, err));
+    R2I_TRY(r2i_grpo_judges_open(&m->judges, o, r2i_trainer_get_limits(m->trainer).pool,
+                                 &m->model->host, &m->arena, err));
     R2I_TRY(r2_detokenizer_create(&m->detokenizer, m->model, false, err));
     return open_rollout(m, err);
 }
@@ -95,6 +98,7 @@ void r2i_grpo_maker_close(r2i_grpo_maker *m) {
     forget_prompts(m);
     r2i_rollout_close(m->rollout);
     if (m->detokenizer != NULL) r2_detokenizer_destroy(m->detokenizer);
+    r2i_grpo_judges_close(&m->judges);
     r2_task_maker_destroy(m->tasks);
     r2i_buffer_destroy(&m->text);
     r2i_arena_destroy(&m->step_arena);
@@ -103,6 +107,21 @@ void r2i_grpo_maker_close(r2i_grpo_maker *m) {
 }
 
 /* ---- questions ---- */
+
+int32_t r2i_grpo_tasks(const r2i_grpo_maker *m) {
+    return m->o->n_tasks + (m->judges.n > 0);
+}
+
+const char *r2i_grpo_task(const r2i_grpo_maker *m, int32_t i, int32_t *n_levels) {
+    if (i == m->o->n_tasks) {
+        *n_levels = r2_verifier_levels(m->judges.verifiers[0]);
+        return r2_verifier_name(m->judges.verifiers[0]);
+    }
+    for (int32_t k = 0; k < r2_task_count(); k++) {
+        if (strcmp(r2_task_name(k), m->o->tasks[i]) == 0) *n_levels = r2_task_levels(k);
+    }
+    return m->o->tasks[i];
+}
 
 static const char *keep(r2i_grpo_maker *m, const char *text) {
     return r2i_arena_copy_text(&m->step_arena, text, strlen(text));
@@ -124,7 +143,7 @@ static r2_status render(r2i_grpo_maker *m, const r2i_grpo_question *q, r2_prompt
 
 /* Question `slot` of a round; tasks take turns, whatever the numbers of ranks and rounds. */
 static r2_status draw_question(r2i_grpo_maker *m, int64_t step, int32_t round, int32_t slot,
-                               const int32_t *levels, r2_error *err) {
+                               const r2_curriculum *lessons, r2_error *err) {
     const r2_grpo_options *o = m->o;
     r2i_grpo_batch *b = m->batch;
     const int32_t i = b->n_questions;
@@ -132,18 +151,22 @@ static r2_status draw_question(r2i_grpo_maker *m, int64_t step, int32_t round, i
     r2i_grpo_question *q = &b->questions[i];
     r2_task_item item;
     *q = (r2i_grpo_question){ .number = turn * (1 + o->n_rounds) + round,
-                              .task_index = (int32_t)((turn + round) % o->n_tasks),
+                              .task_index = (int32_t)((turn + round) % r2i_grpo_tasks(m)),
                               .first = i * o->n_samples };
     const uint64_t which = r2i_random_u64(o->run.seed, LANGUAGE_STREAM, (uint64_t)q->number);
-    q->task = o->tasks[q->task_index];
+    int32_t n_levels;
+    q->task = r2i_grpo_task(m, q->task_index, &n_levels);
+    q->is_verified = q->task_index == o->n_tasks;
     q->language = o->languages[which % (uint64_t)o->n_languages];
-    q->level = levels[q->task_index];
+    q->level = r2_curriculum_level(&lessons[q->task_index], o->run.seed, (uint64_t)q->number);
     const r2_task_choice choice = { .task = q->task,
                                     .level = q->level,
                                     .language = q->language,
                                     .split = R2_SPLIT_TRAIN,
                                     .seed = o->run.seed };
-    R2I_TRY(r2_task_make(m->tasks, &item, &choice, (uint64_t)q->number, err));
+    R2I_TRY(q->is_verified ? r2_verifier_make(m->judges.verifiers[0], &item, q->level, o->run.seed,
+                                              (uint64_t)q->number, err)
+                           : r2_task_make(m->tasks, &item, &choice, (uint64_t)q->number, err));
     q->text = keep(m, item.prompt);
     q->expected = keep(m, item.expected);
     if (q->text == NULL || q->expected == NULL)
@@ -255,8 +278,8 @@ static int32_t count_mixed(const r2i_grpo_batch *b) {
 }
 
 /* As many questions as there are places without a mixed one. */
-static r2_status run_round(r2i_grpo_maker *m, int64_t step, int32_t round, const int32_t *levels,
-                           r2_error *err) {
+static r2_status run_round(r2i_grpo_maker *m, int64_t step, int32_t round,
+                           const r2_curriculum *lessons, r2_error *err) {
     const r2_grpo_options *o = m->o;
     const r2_ranks *ranks = o->run.trainer.ranks;
     r2i_grpo_batch *b = m->batch;
@@ -264,18 +287,17 @@ static r2_status run_round(r2i_grpo_maker *m, int64_t step, int32_t round, const
     int32_t n_places = 0;
     for (int32_t slot = r2_ranks_index(ranks); slot < o->n_questions;
          slot += r2_ranks_count(ranks)) {
-        if (n_places++ >= n_mixed) R2I_TRY(draw_question(m, step, round, slot, levels, err));
+        if (n_places++ >= n_mixed) R2I_TRY(draw_question(m, step, round, slot, lessons, err));
     }
     R2I_TRY(answer(m, first, err));
     forget_prompts(m);
     const int64_t start = r2i_clock_ns();
-    R2I_TRY(
-        r2i_grpo_judge(b, o, first, r2i_trainer_get_limits(m->trainer).pool, &m->model->host, err));
+    R2I_TRY(r2i_grpo_judge(&m->judges, b, first, err));
     b->grade_seconds += (double)(r2i_clock_ns() - start) * 1e-9;
     return R2_OK;
 }
 
-r2_status r2i_grpo_make(r2i_grpo_maker *m, int64_t step, const int32_t *levels,
+r2_status r2i_grpo_make(r2i_grpo_maker *m, int64_t step, const r2_curriculum *lessons,
                         r2i_grpo_batch *batch, r2_error *err) {
     const size_t cap = (size_t)m->cap_questions;
     r2i_arena_destroy(&m->step_arena);
@@ -288,6 +310,6 @@ r2_status r2i_grpo_make(r2i_grpo_maker *m, int64_t step, const int32_t *levels,
     m->batch = batch;
     forget_prompts(m);
     for (int32_t round = 0; round <= m->o->n_rounds; round++)
-        R2I_TRY(run_round(m, step, round, levels, err));
+        R2I_TRY(run_round(m, step, round, lessons, err));
     return R2_OK;
 }

@@ -10,6 +10,7 @@
 
 typedef struct {
     const char *task, *language, *text, *expected;
+    bool is_verified; /* by the verifier */
     int32_t level, task_index;
     int64_t number; /* within the run */
     int32_t first;  /* of its answers; n_samples follow */
@@ -36,6 +37,7 @@ typedef struct {
     r2i_grpo_answer *answers; /* [n_questions * n_samples] */
     int32_t n_questions, n_answers;
     int64_t n_new_tokens;
+    int64_t n_failed; /* answers that nobody could judge */
     double rollout_seconds, grade_seconds;
 } r2i_grpo_batch;
 
@@ -47,8 +49,12 @@ R2_CHECKED r2_status r2i_grpo_maker_open(r2i_grpo_maker **out, r2_trainer *train
                                          const r2_grpo_options *options, r2_error *err);
 /* NULL is allowed. */
 void r2i_grpo_maker_close(r2i_grpo_maker *maker);
-/* The questions of a step that are this rank's, answered and judged; valid until the next call.  `levels`
- * [options->n_tasks].  R2_E_UNSUPPORTED: no sandbox; R2_E_RANGE: the model's numbers are none. */
-R2_CHECKED r2_status r2i_grpo_make(r2i_grpo_maker *maker, int64_t step, const int32_t *levels,
-                                   r2i_grpo_batch *batch, r2_error *err);
+/* Tasks, the verifier last; of each its name and the highest level. */
+int32_t r2i_grpo_tasks(const r2i_grpo_maker *maker);
+const char *r2i_grpo_task(const r2i_grpo_maker *maker, int32_t i, int32_t *n_levels);
+/* The questions of a step that are this rank's, answered and judged; valid until the next call.  `lessons`
+ * [r2i_grpo_tasks] say how hard they are.  R2_E_UNSUPPORTED: no sandbox; R2_E_RANGE: the model's numbers are none. */
+R2_CHECKED r2_status r2i_grpo_make(r2i_grpo_maker *maker, int64_t step,
+                                   const r2_curriculum *lessons, r2i_grpo_batch *batch,
+                                   r2_error *err);
 #endif

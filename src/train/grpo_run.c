@@ -58,9 +58,10 @@ typedef struct {
     r2i_grpo_maker *maker;
     r2i_grpo_update *update;
     r2i_grpo_batch batch;
-    r2_data_reader *lessons; /* of sft_share; NULL: none */
-    int32_t levels[R2_MAX_RUN_TASKS];
-    r2_grpo_task_result tasks[R2_MAX_RUN_TASKS];
+    r2_data_reader *chats;                       /* of sft_share; NULL: none */
+    int32_t n_tasks;                             /* the verifier included */
+    r2_curriculum lessons[R2_MAX_RUN_TASKS + 1]; /* of each task */
+    r2_grpo_task_result tasks[R2_MAX_RUN_TASKS + 1];
     r2_grpo_sample *samples; /* of the report */
     r2_grpo_report report;
     r2i_run_saver saver;
@@ -74,16 +75,19 @@ typedef struct {
 /* ---- options ---- */
 
 static r2_status check_tasks(const r2_grpo_options *o, r2_error *err) {
-    if (o->n_tasks < 1 || o->n_tasks > R2_MAX_RUN_TASKS || o->n_languages < 0 ||
-        o->n_languages > R2_MAX_RUN_LANGUAGES)
-        return r2i_fail(err, R2_E_ARGUMENT, "GRPO: expected 1 to %d tasks, found %d",
+    if (o->n_tasks < 0 || o->n_tasks + (o->verifier != NULL) < 1 || o->n_tasks > R2_MAX_RUN_TASKS ||
+        o->n_languages < 0 || o->n_languages > R2_MAX_RUN_LANGUAGES)
+        return r2i_fail(err, R2_E_ARGUMENT, "GRPO: expected 1 to %d tasks, or a verifier, found %d",
                         R2_MAX_RUN_TASKS, o->n_tasks);
     for (int32_t i = 0; i < o->n_tasks; i++) {
-        bool is_known = false;
-        for (int32_t k = 0; k < r2_task_count(); k++)
-            is_known |= strcmp(r2_task_name(k), o->tasks[i]) == 0;
-        if (!is_known)
+        int32_t k = 0;
+        while (k < r2_task_count() && strcmp(r2_task_name(k), o->tasks[i]) != 0)
+            k++;
+        if (k == r2_task_count())
             return r2i_fail(err, R2_E_NOT_FOUND, "no task is called \"%.60s\"", o->tasks[i]);
+        if (o->level > r2_task_levels(k))
+            return r2i_fail(err, R2_E_ARGUMENT, "task %s: expected a level up to %d, found %d",
+                            o->tasks[i], r2_task_levels(k), o->level);
     }
     return R2_OK;
 }
@@ -149,12 +153,14 @@ static json_t *describe(const r2_grpo_options *o) {
         (double)o->clip_low, (double)o->clip_high, (int)o->norm,
         o->has_sequence_ratio ? "sequence" : "token", o->divides_by_deviation ? "/std" : "",
         (double)o->kl, (double)o->overlong, (double)o->language_weight, (double)o->sft_share);
-    return json_pack("{s:o, s:o, s:i, s:o, s:s}", "tasks", names_of(o->tasks, o->n_tasks),
-                     "languages", names_of(o->languages, o->n_languages), "level", o->level,
+    return json_pack("{s:s, s:o, s:o, s:i, s:o, s:s}", "verifier",
+                     o->verifier != NULL ? o->verifier : "", "tasks",
+                     names_of(o->tasks, o->n_tasks), "languages",
+                     names_of(o->languages, o->n_languages), "level", o->level,
                      "questions and answers", answers, "loss and rewards", text);
 }
 
-static r2_status open_lessons(grpo_run *r) {
+static r2_status open_chats(grpo_run *r) {
     const r2_train_options *run = &r->o.run;
     const r2_data_reader_options options = { .data = run->data,
                                              .shares = run->shares,
@@ -167,7 +173,7 @@ static r2_status open_lessons(grpo_run *r) {
                                              .model = r2i_trainer_model(r->trainer),
                                              .host = run->trainer.host };
     if (r->o.sft_share <= 0) return R2_OK;
-    return r2_data_reader_open(&r->lessons, &options, r->err);
+    return r2_data_reader_open(&r->chats, &options, r->err);
 }
 
 static r2_status open_trainer(grpo_run *r) {
@@ -184,12 +190,29 @@ static r2_status open_trainer(grpo_run *r) {
     return r->samples != NULL ? R2_OK : r2i_fail(r->err, R2_E_NOMEM, "no memory for answers");
 }
 
+static json_t *lessons_to_json(const grpo_run *r) {
+    json_t *out = json_array();
+    for (int32_t i = 0; out != NULL && i < r->n_tasks; i++) {
+        const r2_curriculum *c = &r->lessons[i];
+        json_t *one = json_pack("[i, i, i]", c->place, c->n_right, c->n_samples);
+        if (json_array_append_new(out, one) == 0) continue;
+        json_decref(out);
+        out = NULL;
+    }
+    return out;
+}
+
 /* What was kept comes back when the run goes on. */
 static void read_kept(grpo_run *r) {
-    const json_t *kept = r->identity.kept, *levels = json_object_get(kept, "levels");
-    for (int32_t i = 0; i < r->o.n_tasks; i++) {
-        const json_int_t level = json_integer_value(json_array_get(levels, (size_t)i));
-        if (level >= 1 && level <= INT32_MAX) r->levels[i] = (int32_t)level;
+    const json_t *kept = r->identity.kept, *lessons = json_object_get(kept, "lessons");
+    for (int32_t i = 0; i < r->n_tasks; i++) {
+        r2_curriculum *c = &r->lessons[i];
+        int place, n_right, n_samples;
+        if (json_unpack(json_array_get(lessons, (size_t)i), "[iii]", &place, &n_right,
+                        &n_samples) != 0 ||
+            place < 4 || place > 4 * c->n_levels || n_right < 0 || n_samples < n_right)
+            continue;
+        *c = (r2_curriculum){ c->n_levels, place, n_right, n_samples };
     }
     r->n_idle = (int32_t)json_integer_value(json_object_get(kept, "idle"));
     r->n_cut = (int32_t)json_integer_value(json_object_get(kept, "cut"));
@@ -197,11 +220,8 @@ static void read_kept(grpo_run *r) {
 }
 
 static r2_status write_kept(grpo_run *r) {
-    json_t *kept = r->identity.kept, *levels = json_array();
-    int problem = levels == NULL;
-    for (int32_t i = 0; i < r->o.n_tasks; i++)
-        problem |= json_array_append_new(levels, json_integer(r->levels[i]));
-    problem |= json_object_set_new(kept, "levels", levels);
+    json_t *kept = r->identity.kept;
+    int problem = json_object_set_new(kept, "lessons", lessons_to_json(r));
     problem |= json_object_set_new(kept, "idle", json_integer(r->n_idle));
     problem |= json_object_set_new(kept, "cut", json_integer(r->n_cut));
     problem |= json_object_set_new(kept, "unjudged", json_integer(r->n_unjudged));
@@ -228,13 +248,17 @@ static r2_status open_saver(grpo_run *r) {
 static r2_status open_all(grpo_run *r) {
     fill_options(&r->o);
     R2I_TRY(check_options(&r->o, r->err));
-    for (int32_t i = 0; i < r->o.n_tasks; i++)
-        r->levels[i] = r->o.level > 0 ? r->o.level : 1;
     R2I_TRY(open_trainer(r));
     R2I_TRY(r2i_run_output_check(&r->o.run, r->trainer, r->err));
     R2I_TRY(r2i_grpo_maker_open(&r->maker, r->trainer, &r->o, r->err));
+    r->n_tasks = r2i_grpo_tasks(r->maker);
+    for (int32_t i = 0; i < r->n_tasks; i++) {
+        int32_t n_levels = 1;
+        (void)r2i_grpo_task(r->maker, i, &n_levels);
+        r2_curriculum_begin(&r->lessons[i], n_levels, r->o.level);
+    }
     R2I_TRY(r2i_grpo_update_open(&r->update, r->trainer, &r->o, r->err));
-    R2I_TRY(open_lessons(r));
+    R2I_TRY(open_chats(r));
     return open_saver(r);
 }
 
@@ -260,20 +284,20 @@ static void count_answers(grpo_run *r) {
         s[SUM_RIGHT] += a->is_right;
         s[SUM_LENGTH] += n_new;
         s[SUM_CUT] += !a->has_end;
-        s[SUM_FAILED] += a->judged != R2_OK;
         s[SUM_ALL_ROWS] += a->n_tokens;
         for (int32_t t = 0; t < n_new; t++)
             s[SUM_NEGATIVE_LOGPROB] -= (double)a->logprobs[t];
     }
     for (int32_t q = 0; q < b->n_questions; q++)
         s[SUM_MIXED] += b->questions[q].is_mixed;
+    s[SUM_FAILED] = (double)b->n_failed;
     s[SUM_ANSWERS] = b->n_answers;
     s[SUM_QUESTIONS] = b->n_questions;
 }
 
 static r2_status sum_tasks(grpo_run *r) {
-    double numbers[2 * R2_MAX_RUN_TASKS];
-    const int32_t n = r->o.n_tasks;
+    double numbers[2 * (R2_MAX_RUN_TASKS + 1)];
+    const int32_t n = r->n_tasks;
     for (int32_t i = 0; i < n; i++) {
         numbers[2 * i] = r->tasks[i].n_answers;
         numbers[2 * i + 1] = r->tasks[i].n_right;
@@ -282,6 +306,8 @@ static r2_status sum_tasks(grpo_run *r) {
     for (int32_t i = 0; i < n; i++) {
         r->tasks[i].n_answers = (int32_t)numbers[2 * i];
         r->tasks[i].n_right = (int32_t)numbers[2 * i + 1];
+        if (r->o.level == 0)
+            (void)r2_curriculum_note(&r->lessons[i], r->tasks[i].n_right, r->tasks[i].n_answers);
     }
     return R2_OK;
 }
@@ -300,11 +326,11 @@ static r2_status find_scale(grpo_run *r, const r2i_grpo_part *part, double *scal
     return R2_OK;
 }
 
-static r2_status add_lesson(grpo_run *r) {
+static r2_status add_chats(grpo_run *r) {
     r2_training_batch batch;
     r2_training_loss loss;
     int32_t n_targets = 0;
-    if (r->lessons == NULL || !r2_data_reader_next(r->lessons, &batch)) return R2_OK;
+    if (r->chats == NULL || !r2_data_reader_next(r->chats, &batch)) return R2_OK;
     for (int32_t i = 0; i < batch.n_tokens; i++)
         n_targets += batch.targets[i] >= 0;
     const double n = (double)n_targets * r2_ranks_count(r->o.run.trainer.ranks);
@@ -314,7 +340,7 @@ static r2_status add_lesson(grpo_run *r) {
 
 static r2_status add_gradients(grpo_run *r, const r2i_grpo_part *part, r2i_grpo_sums *sums) {
     if (part->scale > 0) R2I_TRY(r2i_grpo_add(r->update, &r->batch, part, sums, r->err));
-    return part->is_first ? add_lesson(r) : R2_OK;
+    return part->is_first ? add_chats(r) : R2_OK;
 }
 
 /* One optimizer step on questions [first, end) of this rank's, if anything is learnt from them anywhere. */
@@ -329,7 +355,7 @@ static r2_status run_part(grpo_run *r, int32_t i, bool *is_first, r2i_grpo_sums 
                            .measures_kl = (r->report.run.step - 1) % MEASURE_KL_EVERY == 0 ||
                                           o->kl_limit > 0 };
     R2I_TRY(find_scale(r, &part, &part.scale));
-    if (part.scale == 0 && (r->lessons == NULL || !part.is_first)) return R2_OK;
+    if (part.scale == 0 && (r->chats == NULL || !part.is_first)) return R2_OK;
     const r2_status status =
         r2_ranks_agree(o->run.trainer.ranks, add_gradients(r, &part, sums), r->err);
     if (status != R2_OK) {
@@ -402,7 +428,7 @@ static void fill_report(grpo_run *r) {
     p->n_answers = (int32_t)s[SUM_ANSWERS];
     p->n_failed = (int32_t)s[SUM_FAILED];
     p->tasks = r->tasks;
-    p->n_tasks = r->o.n_tasks;
+    p->n_tasks = r->n_tasks;
     p->run.loss = s[SUM_LOSS];
     p->run.n_step_tokens = (int64_t)s[SUM_ALL_ROWS];
     p->run.n_tokens += (int64_t)s[SUM_ALL_ROWS];
@@ -412,8 +438,11 @@ static void fill_report(grpo_run *r) {
 
 static void begin_step(grpo_run *r, int64_t step) {
     memset(r->sums, 0, sizeof r->sums);
-    for (int32_t i = 0; i < r->o.n_tasks; i++)
-        r->tasks[i] = (r2_grpo_task_result){ .task = r->o.tasks[i], .level = r->levels[i] };
+    for (int32_t i = 0; i < r->n_tasks; i++) {
+        int32_t n_levels;
+        r->tasks[i] = (r2_grpo_task_result){ .task = r2i_grpo_task(r->maker, i, &n_levels),
+                                             .level = r->lessons[i].place / 4.0 };
+    }
     r->report.run.step = step;
     r->report.run.validation_loss = r->report.run.validation_bpb = (double)NAN;
     r->report.run.lr = r2i_run_rate(&r->o.run, step);
@@ -422,7 +451,7 @@ static void begin_step(grpo_run *r, int64_t step) {
 static r2_status run_step(grpo_run *r, int64_t step) {
     const int64_t start = r2i_clock_ns();
     begin_step(r, step);
-    const r2_status status = r2i_grpo_make(r->maker, step, r->levels, &r->batch, r->err);
+    const r2_status status = r2i_grpo_make(r->maker, step, r->lessons, &r->batch, r->err);
     R2I_TRY(r2_ranks_agree(r->o.run.trainer.ranks, status, r->err));
     const int64_t made = r2i_clock_ns();
     count_answers(r);
@@ -458,7 +487,7 @@ static r2_status check_progress(grpo_run *r) {
     const r2_grpo_report *p = &r->report;
     r->n_idle = p->n_kept == 0 ? r->n_idle + 1 : 0;
     r->n_cut = p->cut_share >= 1 ? r->n_cut + 1 : 0;
-    r->n_unjudged = p->n_failed == p->n_answers ? r->n_unjudged + 1 : 0;
+    r->n_unjudged = p->n_failed >= p->n_answers ? r->n_unjudged + 1 : 0;
     if (r->n_unjudged >= r->o.patience)
         return r2i_fail(r->err, R2_E_STATE, "for %d steps no answer could be judged: %.150s",
                         r->n_unjudged, p->n_samples > 0 ? p->samples[0].why : "");
@@ -515,10 +544,10 @@ static r2_status run_steps(grpo_run *r) {
 }
 
 /* What the run had read before it was interrupted. */
-static void skip_lessons(grpo_run *r) {
+static void skip_chats(grpo_run *r) {
     r2_training_batch batch;
-    for (int64_t i = 0; r->lessons != NULL && i < r->saver.totals.step; i++)
-        (void)r2_data_reader_next(r->lessons, &batch);
+    for (int64_t i = 0; r->chats != NULL && i < r->saver.totals.step; i++)
+        (void)r2_data_reader_next(r->chats, &batch);
 }
 
 static r2_status save(grpo_run *r) {
@@ -531,7 +560,7 @@ static r2_status save(grpo_run *r) {
 static r2_status run_all(grpo_run *r) {
     R2I_TRY(r2_ranks_agree(r->o.run.trainer.ranks, open_all(r), r->err));
     R2I_TRY(r2i_run_check_plan(&r->identity, r->err));
-    skip_lessons(r);
+    skip_chats(r);
     R2I_TRY(run_steps(r));
     return save(r);
 }
@@ -541,7 +570,7 @@ r2_status r2_grpo(const r2_grpo_options *options, r2_error *err) {
     grpo_run r = { .o = *options, .err = err != NULL ? err : &own };
     *r.err = (r2_error){ R2_OK, "" };
     const r2_status status = run_all(&r);
-    r2_data_reader_close(r.lessons);
+    r2_data_reader_close(r.chats);
     r2i_grpo_update_close(r.update);
     r2i_grpo_maker_close(r.maker);
     r2i_run_saver_close(&r.saver);

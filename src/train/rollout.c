@@ -133,6 +133,7 @@ void r2i_rollout_close(r2i_rollout *r) {
     if (r == NULL) return;
     r2i_heap *heap = &r->model->heap;
     r2_engine_destroy(r->engine);
+    end_panels(r);
     if (r->panel_memory != NULL) r2i_memory_unmap(heap, r->panel_memory, r->panel_bytes);
     r2i_arena_destroy(&r->arena);
     r2i_heap_give(heap, r, sizeof *r);
@@ -210,6 +211,6 @@ r2_status r2i_rollout_run(r2i_rollout *r, const r2i_rollout_work *work, r2_error
         r2_sequence_destroy(r->slots[i].sequence); /* those an error left */
         r->slots[i].sequence = NULL;
     }
-    end_panels(r);
+    if (!r->has_adapter) end_panels(r); /* a base that an adapter is trained for stays as it is */
     return status;
 }

@@ -15,7 +15,8 @@ typedef struct r2i_rollout r2i_rollout;
 R2_CHECKED r2_status r2i_rollout_open(r2i_rollout **out, r2_model *model,
                                       const r2_engine_options *options, r2_error *err);
 /* On a trainer's model with whatever it trains (adapters included).  While answers are written, panels of
- * the weights are kept; between two runs the weights may change. */
+ * the weights are kept (those of a frozen base until it is closed, which the trainer's passes use too); between
+ * two runs the weights may change. */
 R2_CHECKED r2_status r2i_rollout_open_live(r2i_rollout **out, r2_trainer *trainer,
                                            const r2_engine_options *options, r2_error *err);
 /* NULL is allowed. */

@@ -112,3 +112,64 @@ def test_refusals():
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "-n", 600, code=USAGE, says="run-tokens")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--minutes", 3, code=USAGE, says="--steps")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--sft-share", 1, code=USAGE, says="data")
+
+
+VERIFIER = r'''
+import json, sys
+for line in sys.stdin:
+    r = json.loads(line)
+    out = {"id": r["id"]}
+    if "hello" in r: out.update(name="vowels", levels=3)
+    elif "make" in r: out.update(prompt="Say a", key=1)
+    elif MODE == "garbage": print("what?", flush=True); continue
+    else: out.update(score=min(1, r["answer"].count("a") / 4))
+    print(json.dumps(out), flush=True)
+'''
+
+
+def test_a_verifier_of_ones_own():
+    small_model()
+    open("good.py", "w").write("MODE = 'good'\n" + VERIFIER)
+    flags = ("-m", "start", "-n", 16, "--questions", 2, "--answers", 8, "--run-tokens", 128, "--batch-tokens", 1024, "--type", "f32", "--lr", 0.01, "--warmup", 0,
+             "--schedule", "constant", "--clip", 0.5)
+    r2lm("train", "grpo", *flags, "--verifier", "/usr/bin/python3 good.py", "-o", "run", "--steps", 25)
+    lines = metrics("run")
+    mean = lambda part: sum(l["reward"] for l in part) / len(part)
+    assert mean(lines[-4:]) > mean(lines[:4]) + 0.3, [l["reward"] for l in lines]
+    assert {s["task"] for s in samples("run")} == {"vowels"} and lines[0]["failed_grades"] == 0
+    open("bad.py", "w").write("MODE = 'garbage'\n" + VERIFIER)
+    err = r2lm("train", "grpo", *flags, "--verifier", "/usr/bin/python3 bad.py", "-o", "bad", "--steps", 9, "--patience", 2, code=1).err
+    assert "no answer could be judged" in err, err
+    assert metrics("bad")[0]["failed_grades"] > 0 and len(metrics("bad")) == 2
+    refused("train", "grpo", *flags, "--verifier", "/nowhere/at/all", "-o", "none", "--steps", 2, code=DATA)
+
+
+PAIRS = [{"prompt": f"Say {i}", "chosen": "yes " * (1 + i % 3), "rejected": "no " * (1 + i % 2)} for i in range(12)]
+
+
+def dpo(run, *flags, code=OK):
+    return r2lm("train", "dpo", "pairs.jsonl", "-m", "start", "-o", run, "--batch-tokens", 512, "--run-tokens", 128, "--type", "f32", "--step-pairs", 6, "--lr", 0.003,
+                "--warmup", 0, "--schedule", "constant", *flags, code=code)
+
+
+def test_pairs():
+    small_model()
+    open("pairs.jsonl", "w").write("".join(json.dumps(p) + "\n" for p in PAIRS))
+    dpo("run", "--steps", 10, "-t", 1)
+    lines = metrics("run")
+    assert lines[0]["loss"] == pytest.approx(0.6931, abs=1e-3) and lines[0]["margin"] == pytest.approx(0, abs=1e-3)     # the model is its own reference
+    assert lines[-1]["loss"] < 0.4 and lines[-1]["accuracy"] == 1 and lines[-1]["margin"] > 0.5, lines[-1]
+    dpo("again", "--steps", 10, "-t", 2)
+    assert digest("run/model") == digest("again/model")
+    dpo("parts", "--steps", 10, "--checkpoint-every", 5)
+    shutil.rmtree(f"parts/checkpoints/{max(os.listdir('parts/checkpoints'))}")
+    dpo("parts", "--steps", 10, "--checkpoint-every", 5, "--resume")
+    assert digest("run/model") == digest("parts/model")
+    assert "beta" in dpo("parts", "--steps", 12, "--resume", "--beta", 0.3, code=DATA).err
+    r2lm("convert", "start", "start.gguf")
+    r2lm("train", "dpo", "pairs.jsonl", "-m", "start.gguf", "-o", "adapter", "--lora-rank", 4, "--steps", 6, "--lr", 0.02, "--batch-tokens", 512, "--run-tokens", 128)
+    assert metrics("adapter")[-1]["loss"] < 0.6 and os.path.exists("adapter/adapter.gguf")
+    refused("train", "dpo", "-m", "start", "-o", "none", code=USAGE, says="pairs")
+    open("bad.jsonl", "w").write('{"prompt": "x", "chosen": "y"}\n')
+    refused("train", "dpo", "bad.jsonl", "-m", "start", "-o", "none", says="bad.jsonl:1")
+    refused("train", "dpo", "pairs.jsonl", "-m", "start", "-o", "none", "--run-tokens", 4, code=USAGE, says="none that fit")
