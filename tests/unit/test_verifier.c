@@ -159,11 +159,52 @@ static void test_refused(void **state) {
     }
 }
 
+typedef struct {
+    int n_calls, fails_at;
+} memory;
+
+static void *allocate(void *user, size_t n_bytes) {
+    memory *m = user;
+    return ++m->n_calls == m->fails_at ? NULL : malloc(n_bytes);
+}
+
+static void release(void *user, void *block, size_t n_bytes) {
+    (void)user;
+    (void)n_bytes;
+    free(block);
+}
+
+/* Each allocation fails once: an error, and nothing is lost. */
+static void test_memory(void **state) {
+    (void)state;
+    for (int k = 1, has_failed = 1; has_failed; k++) {
+        memory m = { .fails_at = k };
+        const r2_verifier_options o = {
+            .command = "read -r line; echo '{\"id\":0,\"levels\":1}'; read -r line; "
+                       "echo '{\"id\":1,\"prompt\":\"P\",\"key\":1,\"answer\":\"A\"}'; "
+                       "read -r line; echo '{\"id\":2,\"score\":1}'; read -r line",
+            .host = { .allocate = allocate, .release = release, .user = &m }
+        };
+        r2_error err = { R2_OK, "" };
+        r2_task_item item;
+        r2_grade g;
+        r2_verifier *v;
+        r2_status status = r2_verifier_open(&v, &o, &err);
+        if (status == R2_OK) status = r2_verifier_make(v, &item, 1, 1, 1, &err);
+        if (status == R2_OK) status = r2_verifier_grade(v, &g, "P", item.expected, "A", 1, &err);
+        has_failed = m.n_calls >= k;
+        assert_int_equal(status, has_failed ? R2_E_NOMEM : R2_OK);
+        assert_true(has_failed == (err.text[0] != '\0') && k < 100);
+        if (status == R2_OK) assert_true(g.is_right);
+        r2_verifier_close(v);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_judges),  cmocka_unit_test(test_any_bytes),
         cmocka_unit_test(test_makes),   cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
