@@ -66,6 +66,7 @@ typedef struct {
     int64_t n_prompt_tokens, n_tokens, n_thinking; /* of this run */
     double seconds, answer_seconds, cpu_seconds;   /* the same; without waiting for the last judgements; with
                                                       programs that ran */
+    bool lacks_sandbox; /* R2_E_UNSUPPORTED because programs cannot be run here */
     r2_eval_share score, lenient; /* mean over items of the share of right answers */
     char *summary_json;           /* all numbers; NULL until the end */
 } r2_eval_result;
@@ -78,7 +79,7 @@ typedef struct {
      * (summary.json); made if need be.  A run that was interrupted goes on.  NULL: nothing is written. */
     const char *output;
     bool is_forced;     /* what other settings left there is replaced */
-    int32_t limit;      /* the first so many items; 0: all */
+    int32_t limit; /* the first so many items of each file or group; 0: all, of tasks 100 */
     int32_t n_samples;  /* answers to each item; 0: 1 */
     r2_sampling sampling; /* the seed is each answer's own, made of this one */
     int32_t max_new_tokens; /* 0: the suite's */
@@ -86,6 +87,11 @@ typedef struct {
     int32_t think_budget;
     const char *system, *prompt; /* NULL: the suite's; system "": none */
     bool is_raw;                 /* without the chat template */
+    /* Of the suite "tasks": "sum,sort" (NULL: all), "en,de" (NULL: English), at which level (0: each; also
+     * of "external"). */
+    const char *tasks, *languages;
+    int32_t level;
+    const char *verifier; /* of "external": the command (r2lm/verifier.h) */
     /* Answers are written to their end, also where the judgement is certain before. */
     bool reads_on;
     int32_t n_judges; /* programs that run at once; 0: 2 */
@@ -104,6 +110,22 @@ typedef struct {
 R2_API R2_CHECKED r2_status r2_eval_run(r2_eval_result *result, r2_model *model,
                                         const r2_eval_options *options, r2_error *err);
 R2_API void r2_eval_result_free(r2_eval_result *result);
+
+/* ---- two runs ---- */
+
+typedef struct {
+    char suite[48];
+    char models[2][96];
+    int64_t n_pairs;                       /* items that both have; their first answers count */
+    int64_t n_both, n_first, n_second, n_neither; /* right in both, in one alone, in none */
+    double p;                              /* r2_eval_mcnemar(n_first, n_second) */
+} r2_eval_comparison;
+
+/* Compares what two runs wrote: folders, or their samples.jsonl.  lenient: answers found anywhere.
+ * R2_E_MISMATCH: other suites, or no item in common; R2_E_NOT_FOUND, R2_E_FORMAT, R2_E_IO. */
+R2_API R2_CHECKED r2_status r2_eval_compare(r2_eval_comparison *out, const char *first,
+                                            const char *second, bool lenient, const r2_host *host,
+                                            r2_error *err);
 
 #ifdef __cplusplus
 }

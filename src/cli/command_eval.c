@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "cli/eval_data.h"
+#include "cli/eval_report.h"
 #include "cli/model_find.h"
 #include "cli/session.h"
 
@@ -60,6 +61,10 @@ static void read_options(r2_eval_options *out, eval_work *w, const char *suite) 
                               .system = o->system,
                               .prompt = o->template,
                               .is_raw = o->is_raw,
+                              .tasks = o->tasks,
+                              .languages = o->languages,
+                              .verifier = o->verifier,
+                              .level = o->level,
                               .reads_on = o->reads_on,
                               .n_judges = o->judges,
                               .adapter = how.adapter,
@@ -97,7 +102,7 @@ static void print_numbers(const eval_work *w, const r2_eval_suite *suite) {
 
 static int finish(eval_work *w, const r2_eval_suite *suite) {
     r2i_program *p = w->session.program;
-    const double score = 100 * w->result.score.value;
+    const double score = 100 * (p->options->is_lenient ? w->result.lenient : w->result.score).value;
     if (p->options->wants_json) {
         const int code = r2i_program_print_json(p, json_loads(w->result.summary_json, 0, NULL));
         if (code != R2I_EXIT_OK) return code;
@@ -119,19 +124,74 @@ static r2_status run_suite(eval_work *w, const r2_eval_suite *suite, r2_error *e
     r2i_signals_catch();
     R2I_TRY(r2i_session_open_model(&w->session, p, path, err));
     read_options(&options, w, suite->name);
-    const r2_status status = r2_eval_run(&w->result, w->session.model, &options, err);
+    r2_status status = r2_eval_run(&w->result, w->session.model, &options, err);
     r2i_terminal_clear_progress(&p->terminal);
+    if (status == R2_OK && options.output != NULL)
+        status = r2i_eval_report_write(p, options.output, err);
     if (status == R2_E_CANCELED && options.output != NULL)
         r2i_program_note(p, "%s has %d of %d answers; the same command goes on", options.output,
                          w->result.n_done, w->result.n_answers);
     return status;
 }
 
-static void print_hint(r2i_program *p, r2_status status) {
+static void print_hint(const eval_work *w, r2_status status) {
+    r2i_program *p = w->session.program;
     if (p->is_model_missing) r2i_models_hint(p);
     if (status == R2_E_MISMATCH) r2i_program_hint(p, "      --force replaces them");
-    if (status == R2_E_UNSUPPORTED)
+    if (w->result.lacks_sandbox)
         r2i_program_hint(p, "      `r2lm sandbox --check` shows what this machine has");
+}
+
+/* `r2lm ppl` on the file of --data. */
+static int measure_perplexity(r2i_program *p) {
+    enum { USUAL_WINDOW = 512 };
+    r2i_options *o = &p->arguments.values;
+    r2_error err;
+    if (o->data.n != 1)
+        return r2i_program_fail(
+            p,
+            r2i_fail(&err, R2_E_ARGUMENT, "eval perplexity: expected --data and one file of text"),
+            &err);
+    o->file = o->data.texts[0];
+    if (o->ctx_size == 0) o->ctx_size = USUAL_WINDOW;
+    p->arguments.n_words = 0;
+    return r2i_ppl_command(p);
+}
+
+/* ---- eval compare ---- */
+
+static int print_comparison(r2i_program *p, const r2_eval_comparison *c) {
+    const double n = (double)c->n_pairs;
+    if (p->options->wants_json)
+        return r2i_program_print_json(
+            p,
+            json_pack("{s:s, s:[s, s], s:I, s:I, s:I, s:I, s:I, s:f}", "suite", c->suite, "models",
+                      c->models[0], c->models[1], "pairs", (json_int_t)c->n_pairs, "both",
+                      (json_int_t)c->n_both, "first_only", (json_int_t)c->n_first, "second_only",
+                      (json_int_t)c->n_second, "neither", (json_int_t)c->n_neither, "p", c->p));
+    printf("%s, %lld items\n  A %6.2f %%  ", c->suite, (long long)c->n_pairs,
+           100 * (double)(c->n_both + c->n_first) / n);
+    r2i_terminal_write(&p->terminal, false, c->models[0]);
+    printf("\n  B %6.2f %%  ", 100 * (double)(c->n_both + c->n_second) / n);
+    r2i_terminal_write(&p->terminal, false, c->models[1]);
+    printf("\nright in both %lld, in A alone %lld, in B alone %lld, in none %lld\n",
+           (long long)c->n_both, (long long)c->n_first, (long long)c->n_second,
+           (long long)c->n_neither);
+    printf("B - A: %+.2f points; McNemar's exact test: p = %.3g%s\n",
+           100 * (double)(c->n_second - c->n_first) / n, c->p,
+           c->p < 0.05 ? "" : " (may be chance)");
+    return R2I_EXIT_OK;
+}
+
+static int compare_runs(r2i_program *p) {
+    r2_eval_comparison c;
+    r2_error err = { R2_OK, "" };
+    r2_status status =
+        p->arguments.n_words == 3
+            ? r2_eval_compare(&c, p->arguments.words[1], p->arguments.words[2],
+                              p->options->is_lenient, NULL, &err)
+            : r2i_fail(&err, R2_E_ARGUMENT, "eval compare: expected the folders of two runs");
+    return status == R2_OK ? print_comparison(p, &c) : r2i_program_fail(p, status, &err);
 }
 
 int r2i_eval_command(r2i_program *p) {
@@ -139,6 +199,8 @@ int r2i_eval_command(r2i_program *p) {
     r2_error err = { R2_OK, "" };
     const char *name = p->arguments.n_words > 0 ? p->arguments.words[0] : "";
     if (strcmp(name, "list") == 0) return print_suites(p);
+    if (strcmp(name, "compare") == 0) return compare_runs(p);
+    if (strcmp(name, "perplexity") == 0) return measure_perplexity(p);
     const r2_eval_suite *suite = r2_eval_suite_find(name);
     r2_status status = R2_OK;
     if (suite == NULL || p->arguments.n_words > 1)
@@ -151,9 +213,8 @@ int r2i_eval_command(r2i_program *p) {
         code = finish(&w, suite);
     } else {
         code = r2i_program_fail(p, status, &err);
-        if (status == R2_E_UNSUPPORTED && w.session.model != NULL && suite->runs_programs)
-            code = R2I_EXIT_SANDBOX;
-        print_hint(p, status);
+        if (w.result.lacks_sandbox) code = R2I_EXIT_SANDBOX;
+        print_hint(&w, status);
     }
     r2_eval_result_free(&w.result);
     r2i_session_close(&w.session);

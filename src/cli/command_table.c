@@ -150,13 +150,14 @@ const r2i_command r2i_command_table[] = {
       "sandbox; exit code 77: there is none here.  --verifier COMMAND asks and judges with a program "
       "of yours that\n"
       "speaks lines of JSON (docs/tasks.md)." },
-    { "eval", NULL, "list|SUITE", "measure what a model can do", R2I_FOR_EVAL, r2i_eval_command,
+    { "eval", NULL, "list|SUITE|...", "measure what a model can do", R2I_FOR_EVAL, r2i_eval_command,
       "`eval list` shows the suites and where their data comes from; `eval SUITE --data PATH -m MODEL` "
       "asks all\n"
       "of one, many answers at once, and prints the share of right ones with its 95 % interval.  With -o "
       "DIR every\n"
       "answer is kept in DIR/samples.jsonl, the numbers in DIR/summary.json; a run that was interrupted "
       "goes on.\n"
+      "`eval compare A B` holds two runs against each other, item by item (McNemar's exact test).\n"
       "The numbers depend on model, data and settings alone, not on --parallel or --threads.  Programs "
       "that a model\n"
       "writes run in the sandbox; exit code 77: there is none here and nothing has run; 8: the score is "

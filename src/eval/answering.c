@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "model/model.h"
+#include "r2lm/tools.h"
 
 enum { READ_TOKENS = 32, SPARE_ANSWERS = 64 };
 #define MAX_ANSWER_BYTES ((size_t)64 << 20)
@@ -11,6 +12,7 @@ enum { READ_TOKENS = 32, SPARE_ANSWERS = 64 };
 typedef struct {
     r2_sequence *sequence; /* NULL: free */
     r2_detokenizer *text;
+    r2_tool_parser *calls; /* of an item with tools */
     r2i_eval_answer *answer;
     bool was_thinking;
 } slot;
@@ -52,19 +54,23 @@ static void give(answering *a, slot *s) {
     a->n_judging++;
     a->n_open--;
     s->answer = NULL;
+    r2_tool_parser_destroy(s->calls);
+    s->calls = NULL;
     r2_sequence_destroy(s->sequence);
     s->sequence = NULL;
 }
 
 /* ---- beginning ---- */
 
-static r2_status begin_sequence(answering *a, slot *s, const r2i_eval_prompt *prompt, uint64_t seed,
-                                r2_error *err) {
+static r2_status begin_sequence(answering *a, slot *s, int32_t item, uint64_t seed, r2_error *err) {
+    const r2i_eval_prompt *prompt = &a->job->prompts[item];
+    const char *tools = a->job->items[item].tools_json;
     r2_sequence_options how = a->job->how;
     how.sampling.seed = seed;
     s->was_thinking = false;
     if (s->text == NULL) R2I_TRY(r2_detokenizer_create(&s->text, a->job->model, false, err));
     (void)r2_detokenizer_finish(s->text);
+    if (tools != NULL) R2I_TRY(r2_tool_parser_create(&s->calls, a->job->model, tools, err));
     R2I_TRY(r2_sequence_create(&s->sequence, a->job->engine, &how, err));
     return r2_sequence_append(s->sequence, prompt->tokens, prompt->n_tokens, err);
 }
@@ -76,13 +82,14 @@ static r2_status begin(answering *a, slot *s, int32_t item, int32_t sample, uint
     a->spare = one->next;
     s->answer = one;
     r2i_buffer_clear(&one->text);
+    r2i_buffer_clear(&one->calls);
     one->item = item;
     one->sample = sample;
     one->n_prompt = prompt->n_tokens;
     one->n_tokens = one->n_thinking = 0;
     a->n_open++;
     if (prompt->n_tokens > 0 && prompt->n_tokens < a->job->n_context)
-        return begin_sequence(a, s, prompt, seed, err);
+        return begin_sequence(a, s, item, seed, err);
     one->stop = R2I_STOP_TOO_LONG;
     give(a, s);
     return R2_OK;
@@ -112,6 +119,37 @@ static bool is_certain(const answering *a, const r2i_eval_answer *one) {
            suite->is_certain(&a->job->items[one->item], one->text.bytes, one->text.n_bytes);
 }
 
+static r2_status keep_pieces(r2i_eval_answer *out, const r2_answer_piece *pieces, int32_t n,
+                             r2_error *err) {
+    static const char call = R2I_CALL_MARK, arguments = R2I_ARGUMENTS_MARK;
+    for (int32_t i = 0; i < n; i++) {
+        const r2_answer_piece *p = &pieces[i];
+        const bool is_content = p->kind == R2_PIECE_CONTENT;
+        if (p->kind == R2_PIECE_CALL) R2I_TRY(r2i_buffer_append(&out->calls, &call, 1, err));
+        R2I_TRY(r2i_buffer_append(is_content ? &out->text : &out->calls, p->text, p->n_bytes, err));
+        if (p->kind == R2_PIECE_CALL) R2I_TRY(r2i_buffer_append(&out->calls, &arguments, 1, err));
+    }
+    return R2_OK;
+}
+
+/* The parser tells calls from text. */
+static r2_status write_with_calls(slot *s, r2_token token, r2_error *err) {
+    const r2_answer_piece *pieces;
+    int32_t n;
+    R2I_TRY(r2_tool_parser_feed(s->calls, token, &pieces, &n, err));
+    return keep_pieces(s->answer, pieces, n, err);
+}
+
+/* What was held back. */
+static r2_status end_text(slot *s, r2_error *err) {
+    const r2_answer_piece *pieces;
+    int32_t n = 0;
+    R2I_TRY(r2i_buffer_append_text(&s->answer->text, r2_detokenizer_finish(s->text), err));
+    if (s->calls == NULL) return R2_OK;
+    R2I_TRY(r2_tool_parser_finish(s->calls, &pieces, &n, err));
+    return keep_pieces(s->answer, pieces, n, err);
+}
+
 /* Thoughts between markers, whoever opened them: the model, or the prompt. */
 static r2_status write_token(answering *a, slot *s, const r2_generated *g, r2_error *err) {
     const r2_model *m = a->job->model;
@@ -131,6 +169,7 @@ static r2_status write_token(answering *a, slot *s, const r2_generated *g, r2_er
         return r2i_buffer_append_text(out, "</think>", err);
     }
     if (is_marker || r2_token_is_end(m, g->token)) return R2_OK;
+    if (s->calls != NULL && !g->is_thinking) return write_with_calls(s, g->token, err);
     return r2i_buffer_append_text(out, r2_detokenizer_feed(s->text, g->token), err);
 }
 
@@ -163,7 +202,7 @@ static r2_status read_slot(answering *a, slot *s, r2_error *err) {
                         status.n_tokens);
     if (!is_done) {
         s->answer->stop = status.finish == R2_FINISH_END ? R2I_STOP_END : R2I_STOP_LENGTH;
-        R2I_TRY(r2i_buffer_append_text(&s->answer->text, r2_detokenizer_finish(s->text), err));
+        R2I_TRY(end_text(s, err));
     }
     give(a, s);
     return R2_OK;
@@ -201,6 +240,7 @@ static r2_status take_memory(answering *a, r2i_arena *arena, r2_error *err) {
         return r2i_fail(err, R2_E_NOMEM, "no memory for %d answers", a->job->n_slots);
     for (int32_t i = 0; i < a->n_answers; i++) {
         r2i_buffer_init(&a->answers[i].text, a->job->heap, MAX_ANSWER_BYTES);
+        r2i_buffer_init(&a->answers[i].calls, a->job->heap, MAX_ANSWER_BYTES);
         a->answers[i].next = a->spare;
         a->spare = &a->answers[i];
     }
@@ -212,9 +252,10 @@ static void give_back(answering *a) {
     for (int32_t i = 0; a->slots != NULL && i < a->job->n_slots; i++) {
         r2_sequence_destroy(a->slots[i].sequence);
         r2_detokenizer_destroy(a->slots[i].text);
+        r2_tool_parser_destroy(a->slots[i].calls);
     }
     for (int32_t i = 0; a->answers != NULL && i < a->n_answers; i++)
-        r2i_buffer_destroy(&a->answers[i].text);
+        r2i_buffer_destroy(&a->answers[i].text), r2i_buffer_destroy(&a->answers[i].calls);
 }
 
 r2_status r2i_answer_all(const r2i_answering *job, r2_error *err) {

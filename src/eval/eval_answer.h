@@ -15,7 +15,7 @@ struct r2i_eval_answer {
     int32_t item, sample;
     r2i_eval_stop stop;
     int32_t n_prompt, n_tokens, n_thinking;
-    r2i_buffer text; /* thoughts as <think>...</think>, then the rest */
+    r2i_buffer text, calls; /* as r2i_eval_text has them */
     r2_grade grade;
     r2_status status; /* of judging */
     r2_error error;

@@ -59,7 +59,7 @@ static r2_status render(rendering *r, const r2i_eval_item *item, r2i_eval_prompt
     if (r->options->is_raw) return render_raw(r, out, err);
     const r2_chat_message messages[] = { { .role = "system", .content = system },
                                          { .role = "user", .content = r->text.bytes } };
-    const r2_chat_options chat = { .think = r->options->think };
+    const r2_chat_options chat = { .think = r->options->think, .tools_json = item->tools_json };
     const int skip = system == NULL || system[0] == '\0';
     R2I_TRY(r2_chat_render(&prompt, r->model, messages + skip, 2 - skip, &chat, err));
     const r2_status status = keep(r, out, prompt->tokens, prompt->n_tokens, err);

@@ -71,12 +71,15 @@ static uint64_t settings_of(const evaluation *e) {
     uint64_t hash = r2i_hash_bytes(e->model->fingerprint, numbers, sizeof numbers);
     hash = r2i_hash_bytes(hash, counts, sizeof counts);
     hash = hash_text(hash, o->suite);
-    hash = hash_text(hash, o->system);
-    hash = hash_text(hash, o->prompt);
+    hash = hash_text(hash, o->system != NULL ? o->system : e->suite->about.system);
+    hash = hash_text(hash, o->prompt != NULL ? o->prompt : e->suite->about.prompt);
     hash = hash_text(hash, o->adapter_path);
     hash = hash_text(hash, info.cpu_level);
     for (int32_t i = 0; i < o->n_data; i++)
         hash = r2i_hash_bytes(hash, o->data[i].bytes, o->data[i].n_bytes);
+    /* Where a limit counts for each group, another one gives items other numbers. */
+    for (int32_t i = 0; i < e->scores.n_items && e->scores.items[0].group != NULL; i++)
+        hash = hash_text(hash, e->scores.items[i].id);
     return r2i_hash_mix(hash);
 }
 
@@ -162,18 +165,31 @@ static json_t *shown(const char *text) {
     return out != NULL ? out : json_string("(no UTF-8)");
 }
 
+/* As text to be read: NAME ARGUMENTS, a line each. */
+static json_t *calls_of(const r2i_eval_answer *a) {
+    if (a->calls.n_bytes == 0) return json_null();
+    for (size_t i = 0; i < a->calls.n_bytes; i++) {
+        char *c = &a->calls.bytes[i];
+        if (*c == R2I_CALL_MARK) *c = '\n';
+        if (*c == R2I_ARGUMENTS_MARK) *c = ' ';
+    }
+    json_t *out = json_stringn(a->calls.bytes + 1, a->calls.n_bytes - 1);
+    return out != NULL ? out : json_string("(no UTF-8)");
+}
+
 static json_t *line_of(const evaluation *e, const r2i_eval_answer *a) {
     const r2i_eval_item *item = &e->scores.items[a->item];
     json_t *text = json_stringn(a->text.bytes != NULL ? a->text.bytes : "", a->text.n_bytes);
-    json_t *why = json_string(a->grade.why);
-    return json_pack("{s:i, s:i, s:s, s:s?, s:b, s:b, s:b, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o}",
+    json_t *why = json_string(a->grade.why), *calls = calls_of(a);
+    return json_pack("{s:i, s:i, s:s, s:s?, s:b, s:b, s:b, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o, "
+                     "s:o}",
                      "item", a->item, "sample", a->sample, "id", item->id, "group", item->group,
                      "right", a->grade.is_right, "found", a->grade.is_found, "in_form",
                      a->grade.has_form, "why", why != NULL ? why : json_string("(no UTF-8)"),
                      "stop", r2i_eval_stop_name(a->stop), "prompt_tokens", a->n_prompt, "tokens",
                      a->n_tokens, "thinking_tokens", a->n_thinking, "question",
                      shown(item->question), "expected", shown(item->expected), "text",
-                     text != NULL ? text : json_string("(no UTF-8)"));
+                     text != NULL ? text : json_string("(no UTF-8)"), "calls", calls);
 }
 
 static double seconds_since(int64_t start_ns) {
@@ -229,6 +245,12 @@ static r2_status try_sandbox(const r2i_eval_suite *suite, const r2_host *host, r
     return r2i_fail(err, R2_E_UNSUPPORTED,
                     "%s runs Python in the sandbox, which does not work here: %.120s",
                     suite->about.name, grade.why);
+}
+
+/* Judges want nothing else that may be missing. */
+static r2_status note_sandbox(evaluation *e, r2_status status) {
+    e->result->lacks_sandbox = status == R2_E_UNSUPPORTED;
+    return status;
 }
 
 static r2_status load_items(evaluation *e, r2_error *err) {
@@ -292,7 +314,7 @@ static r2_status answer(evaluation *e, r2_error *err) {
     const r2_eval_options *o = e->o;
     int32_t longest;
     if (e->result->n_done == e->result->n_answers) return R2_OK;
-    R2I_TRY(try_sandbox(e->suite, &e->model->host, err));
+    R2I_TRY(note_sandbox(e, try_sandbox(e->suite, &e->model->host, err)));
     R2I_TRY(r2i_eval_prompts_make(&e->prompts, &longest, e->suite, e->scores.items,
                                   e->scores.n_items, e->model, o, &e->arena, err));
     R2I_TRY(open_engine(e, longest, err));
@@ -317,7 +339,7 @@ static r2_status answer(evaluation *e, r2_error *err) {
                           .user = e };
     R2I_TRY(r2i_judges_start(&job.judges, e->suite, e->scores.items, &e->model->host,
                              o->n_judges > 0 ? o->n_judges : DEFAULT_JUDGES, e->heap, err));
-    return r2i_answer_all(&job, err);
+    return note_sandbox(e, r2i_answer_all(&job, err));
 }
 
 static r2_status write_summary(evaluation *e, const json_t *json, r2_error *err) {
@@ -395,6 +417,7 @@ r2_status r2_eval_run(r2_eval_result *result, r2_model *model, const r2_eval_opt
     const r2_status status = run(&e, err);
     r2_engine_destroy(e.engine);
     r2i_sample_file_close(&e.file);
+    if (e.suite->close != NULL) e.suite->close(&e.load);
     if (e.load.items.heap != NULL) r2i_buffer_destroy(&e.load.items);
     r2i_arena_destroy(&e.arena);
     return status;

@@ -44,13 +44,14 @@ static r2i_eval_answer *get(queue *q) {
 }
 
 static void judge_one(const r2i_judges *j, r2i_eval_answer *a) {
-    const char *text = a->text.bytes != NULL ? a->text.bytes : "";
+    const r2i_eval_text answer = { .text = a->text.bytes != NULL ? a->text.bytes : "",
+                                   .n_bytes = a->text.n_bytes,
+                                   .calls = a->calls.bytes != NULL ? a->calls.bytes : "" };
     a->grade = (r2_grade){ 0 };
     a->error = (r2_error){ R2_OK, "" };
     a->status = R2_OK;
     if (a->stop == R2I_STOP_TOO_LONG) return;
-    a->status =
-        j->suite->judge(&a->grade, &j->items[a->item], text, a->text.n_bytes, &j->host, &a->error);
+    a->status = j->suite->judge(&a->grade, &j->items[a->item], &answer, &j->host, &a->error);
 }
 
 static void *work(void *user) {

@@ -78,17 +78,18 @@ static r2i_span answer_of(const char *text, size_t n) {
 /* def NAME, and nothing that makes it a longer name. */
 static bool defines(r2i_span code, const char *name) {
     const size_t n_name = strlen(name);
+    const char *begin = code.text;
     for (const char *at; (at = r2i_span_first(code, name)) != NULL;) {
         const char *before = at, *after = at + n_name;
-        while (before > code.text && (before[-1] == ' ' || before[-1] == '\t'))
+        while (before > begin && (before[-1] == ' ' || before[-1] == '\t'))
             before--;
         const bool is_def =
-            before < at && before - code.text >= 3 && memcmp(before - 3, "def", 3) == 0;
+            before < at && before - begin >= 3 && memcmp(before - 3, "def", 3) == 0;
         const bool is_whole =
             after < code.text + code.n && (*after == '(' || isspace((unsigned char)*after));
         if (is_def && is_whole) return true;
-        code.n -= (size_t)(after - code.text);
-        code.text = after;
+        code.n -= (size_t)(at + 1 - code.text);
+        code.text = at + 1;
     }
     return false;
 }
@@ -138,12 +139,12 @@ static bool is_certain(const r2i_eval_item *item, const char *text, size_t n) {
     return is_closed;
 }
 
-static r2_status judge(r2_grade *grade, const r2i_eval_item *item, const char *text, size_t n,
+static r2_status judge(r2_grade *grade, const r2i_eval_item *item, const r2i_eval_text *answer,
                        const r2_host *host, r2_error *err) {
     bool has_block, is_closed;
     r2i_heap heap;
     r2i_buffer program;
-    const r2i_span code = find_code(item, text, n, &has_block, &is_closed);
+    const r2i_span code = find_code(item, answer->text, answer->n_bytes, &has_block, &is_closed);
     /* Processor time is the limit, not time on the clock: the verdict is the same on a busy machine. */
     r2_grade_options options = {
         .kind = R2_GRADE_PYTHON,

@@ -7,7 +7,10 @@
 #include "eval/eval_suite.h"
 #include "files/json_read.h"
 
-const r2i_eval_suite *const r2i_eval_suites[] = { &r2i_suite_humaneval };
+const r2i_eval_suite *const r2i_eval_suites[] = { &r2i_suite_humaneval, &r2i_suite_gsm8k,
+                                                  &r2i_suite_mgsm,      &r2i_suite_bfcl,
+                                                  &r2i_suite_tasks,     &r2i_suite_external,
+                                                  &r2i_suite_needle };
 const int32_t r2i_n_eval_suites = sizeof r2i_eval_suites / sizeof *r2i_eval_suites;
 
 /* A line of a benchmark: texts and tests, no deep trees. */

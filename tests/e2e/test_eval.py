@@ -118,3 +118,60 @@ def test_no_sandbox(problems, here):
     empty.mkdir()
     done = human_eval(problems, "-o", "out", env={"PATH": str(empty)}, code=NO_SANDBOX) if not has_sandbox() else None
     if done is not None: assert not os.path.exists("out/summary.json")
+
+
+def toy_eval(suite, *more, **how):
+    return r2lm("eval", suite, "-m", TOY, "--raw", "-n", 8, *more, **how)
+
+
+def test_word_problems(here):
+    write_lines(here / "test.jsonl", [{"question": f"{i} and <b>1</b>?", "answer": f"...\n#### {i + 1}"} for i in range(3)])
+    done = json.loads(toy_eval("gsm8k", "--data", here, "-o", "out", "--json").out)
+    assert done["items"] == 3 and done["pass@1"]["value"] == 0 == done["lenient_pass@1"]["value"]
+    (here / "mgsm_de.tsv").write_text("Wie viele?\t3\n" * 4)
+    (here / "mgsm_en.tsv").write_text("How many?\t3\n" * 4)
+    done = json.loads(toy_eval("mgsm", "--data", here / "mgsm_de.tsv", "--data", here / "mgsm_en.tsv", "--limit", 2, "--json").out)
+    assert {k: v["items"] for k, v in done["groups"].items()} == {"de": 2, "en": 2}
+    (here / "test.jsonl").write_text('{"question": "a", "answer": "none"}\n')
+    refused("eval", "gsm8k", "--data", here, "-m", TOY, "--raw", says="test.jsonl:1")
+
+
+def test_own_tasks_and_needle():
+    done = json.loads(toy_eval("tasks", "--tasks", "sum,sort", "--level", 1, "--languages", "en,de", "--limit", 2, "--json").out)
+    assert done["items"] == 8 and "sum level 1 de" in done["groups"]
+    refused("eval", "tasks", "--tasks", "nosuch", "-m", TOY, "--raw", code=USAGE, says="nosuch")
+    refused("eval", "tasks", "--tasks", "sum", "--level", 60, "-m", TOY, "--raw", code=USAGE, says="60")
+    refused("eval", "tasks", "--tasks", "sum", "--languages", "xx", "-m", TOY, "--raw", code=USAGE)
+
+
+def test_compare(here):
+    def run(name, rights, suite="gsm8k"):
+        (here / name).mkdir()
+        rows = [{"format": "r2lm evaluation", "version": 1, "settings": "0" * 16, "suite": suite, "model": name}]
+        write_lines(here / name / "samples.jsonl", rows + [{"item": i, "sample": 0, "id": f"q{i}", "right": r, "found": True} for i, r in enumerate(rights)])
+        return name
+    run("a", [True] * 9 + [False] * 3), run("b", [False] * 8 + [True] + [True] * 1 + [False] * 2), run("c", [True], suite="mgsm")
+    done = json.loads(r2lm("eval", "compare", "a", "b", "--json").out)
+    assert (done["both"], done["first_only"], done["second_only"], done["neither"]) == (1, 8, 1, 2) and abs(done["p"] - 20 / 512) < 1e-12
+    assert json.loads(r2lm("eval", "compare", "a", "b", "--lenient", "--json").out)["both"] == 12
+    assert "p = 0.0391" in r2lm("eval", "compare", "a/samples.jsonl", "b").out
+    for words, code in ((["a", "c"], DATA), (["a", "none"], DATA), (["a"], USAGE)): r2lm("eval", "compare", *words, code=code)
+    (here / "a" / "samples.jsonl").write_text("[]\n")
+    r2lm("eval", "compare", "a", "b", code=DATA)
+
+
+def test_report_is_escaped_and_alone(here):
+    """What comes from data, models and names is text in it, and nothing is loaded or run."""
+    evil = "</pre><script>alert(1)</script><img src=x onerror='y'>&"
+    write_lines(here / "test.jsonl", [{"question": evil + "\x01", "answer": "#### 1"}])
+    toy_eval("gsm8k", "--data", here, "-o", "out", "--samples", 2, "--temp", 1)
+    page = open("out/report.html", encoding="utf-8").read()
+    assert "<script" not in page and "<img" not in page and "&#60;script&#62;alert(1)" in page and "\x01" not in page
+    assert "default-src 'none'" in page and "<svg" in page and page.count("<details") == 2 and "pass@k" in page
+    assert not [w for w in ("http:", "https:", "url(", "@import") if w in page.replace("http://www.w3.org/2000/svg", "")]
+
+
+def test_perplexity(here):
+    (here / "text").write_text("the cat sat on the mat and " * 60)
+    assert json.loads(r2lm("eval", "perplexity", "--data", "text", "-m", TOY, "-c", 32, "--json").out)["perplexity"] > 1
+    assert "--data" in one_line(r2lm("eval", "perplexity", "-m", TOY, code=USAGE).err)

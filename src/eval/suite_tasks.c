@@ -1,0 +1,114 @@
+/* suite_tasks.c - our own tasks (r2lm/task.h): questions that training never generates, made here. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/failure.h"
+#include "eval/eval_suite.h"
+
+enum { DEFAULT_ITEMS = 100, GROUP_BYTES = 160 };
+
+typedef struct {
+    r2i_eval_load *load;
+    r2_task_maker *maker;
+} making;
+
+static r2_status add_items(making *m, const r2_task_choice *choice, r2_error *err) {
+    r2i_eval_load *load = m->load;
+    const int32_t n = load->options->limit > 0 ? load->options->limit : DEFAULT_ITEMS;
+    char group[GROUP_BYTES], digits[16];
+    (void)snprintf(group, sizeof group, "%.60s level %d %s", choice->task, choice->level,
+                   choice->language);
+    const char *name = r2i_eval_copy(load, group), *task = r2i_eval_copy(load, choice->task);
+    for (int32_t i = 0; i < n; i++) {
+        r2_task_item made;
+        R2I_TRY(r2_task_make(m->maker, &made, choice, (uint64_t)i, err));
+        (void)snprintf(digits, sizeof digits, "%d", i);
+        const r2i_eval_item item = { .id = r2i_eval_join(load, group, " #", digits),
+                                     .group = name,
+                                     .question = r2i_eval_copy(load, made.prompt),
+                                     .expected = r2i_eval_copy(load, made.expected),
+                                     .entry = task };
+        if (item.expected == NULL || task == NULL || name == NULL)
+            return r2i_fail(err, R2_E_NOMEM, "no memory for items");
+        R2I_TRY(r2i_eval_add(load, &item, err));
+    }
+    return R2_OK;
+}
+
+typedef r2_status (*word_user)(making *m, const char *word, void *user, r2_error *err);
+
+/* Calls `use` with each word of "a,b,c". */
+static r2_status each_word(making *m, const char *words, word_user use, void *user, r2_error *err) {
+    char word[64];
+    for (const char *at = words; *at != '\0';) {
+        const size_t n = strcspn(at, ",");
+        if (n == 0 || n >= sizeof word)
+            return r2i_fail(err, R2_E_ARGUMENT, "%.80s: expected names parted by commas", words);
+        memcpy(word, at, n);
+        word[n] = '\0';
+        R2I_TRY(use(m, word, user, err));
+        at += n + (at[n] == ',');
+    }
+    return R2_OK;
+}
+
+static r2_status add_language(making *m, const char *language, void *user, r2_error *err) {
+    r2_task_choice *choice = user;
+    choice->language = language;
+    return add_items(m, choice, err);
+}
+
+static r2_status add_task(making *m, int32_t task, r2_error *err) {
+    const r2_eval_options *o = m->load->options;
+    const int32_t n_levels = r2_task_levels(task);
+    if (o->level > n_levels && o->tasks != NULL)
+        return r2i_fail(err, R2_E_ARGUMENT, "%s: expected a level of 1 to %d, found %d",
+                        r2_task_name(task), n_levels, o->level);
+    for (int32_t level = 1; level <= n_levels; level++) {
+        r2_task_choice choice = { .task = r2_task_name(task),
+                                  .level = level,
+                                  .split = R2_SPLIT_TEST,
+                                  .seed = o->sampling.seed };
+        if (o->level > 0 && o->level != level) continue;
+        R2I_TRY(
+            each_word(m, o->languages != NULL ? o->languages : "en", add_language, &choice, err));
+    }
+    return R2_OK;
+}
+
+static r2_status add_named(making *m, const char *name, void *user, r2_error *err) {
+    (void)user;
+    for (int32_t i = 0; i < r2_task_count(); i++) {
+        if (strcmp(name, r2_task_name(i)) == 0) return add_task(m, i, err);
+    }
+    return r2i_fail(err, R2_E_ARGUMENT, "%.60s: no such task", name);
+}
+
+static r2_status load_tasks(r2i_eval_load *load, r2_error *err) {
+    making m = { .load = load };
+    R2I_TRY(r2_task_maker_create(&m.maker, NULL, err));
+    r2_status status = R2_OK;
+    if (load->options->tasks != NULL)
+        status = each_word(&m, load->options->tasks, add_named, NULL, err);
+    for (int32_t i = 0; load->options->tasks == NULL && i < r2_task_count() && status == R2_OK; i++)
+        status = add_task(&m, i, err);
+    r2_task_maker_destroy(m.maker);
+    return status;
+}
+
+static r2_status judge(r2_grade *grade, const r2i_eval_item *item, const r2i_eval_text *answer,
+                       const r2_host *host, r2_error *err) {
+    return r2_task_grade(grade, item->entry, item->expected, answer->text, answer->n_bytes, host,
+                         err);
+}
+
+const r2i_eval_suite r2i_suite_tasks = {
+    .about = { .name = "tasks",
+               .about = "our own tasks, questions that training never sees (--tasks, --level)",
+               .files = "",
+               .origin = "",
+               .max_new_tokens = 512,
+               .has_lenient = true },
+    .load = load_tasks,
+    .judge = judge
+};
