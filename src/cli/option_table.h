@@ -97,7 +97,6 @@ typedef struct {
     double lora_alpha;
     const char *lora_targets;
     int32_t limit, judges; /* eval */
-    const char *verifier;
     bool is_lenient;
     double min_score;
     const char *template;
