@@ -175,3 +175,27 @@ def test_perplexity(here):
     (here / "text").write_text("the cat sat on the mat and " * 60)
     assert json.loads(r2lm("eval", "perplexity", "--data", "text", "-m", TOY, "-c", 32, "--json").out)["perplexity"] > 1
     assert "--data" in one_line(r2lm("eval", "perplexity", "-m", TOY, code=USAGE).err)
+
+
+VERIFIER = """
+import json, sys
+for line in sys.stdin:
+    q = json.loads(line)
+    if "hello" in q: reply = {"name": "mine", "levels": 2}
+    elif "make" in q: reply = {"prompt": f"Say {q['make']['index']}", "key": q["make"]["level"]}
+    else: reply = {"score": q["key"] == 2, "why": "<level>"}
+    print(json.dumps({"id": q["id"], **reply}), flush=True)
+"""
+
+
+def test_external(here):
+    """A program asks and judges: here everything on level 2 is right."""
+    (here / "mine.py").write_text(VERIFIER)
+    done = json.loads(toy_eval("external", "--verifier", f"python3 {here}/mine.py", "--limit", 3, "-o", "out", "--json").out)
+    assert done["items"] == 6 and done["groups"]["level 2"]["pass@1"]["value"] == 1 and done["pass@1"]["value"] == 0.5
+    assert json.loads(toy_eval("external", "--verifier", f"python3 {here}/mine.py", "--limit", 3, "--level", 2, "--min-score", 100, "--json").out)["items"] == 3
+    refused("eval", "external", "-m", TOY, "--raw", code=USAGE, says="verifier")
+    (here / "mine.py").write_text("")
+    toy_eval("external", "--verifier", f"python3 {here}/mine.py", code=1)
+    (here / "mine.py").write_text(VERIFIER.replace("    else: reply", "    elif sys.exit(3): pass\n    else: reply"))    # crashes on every answer
+    assert "verifier" in one_line(toy_eval("external", "--verifier", f"python3 {here}/mine.py", "--limit", 9, code=1).err)
