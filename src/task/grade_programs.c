@@ -23,6 +23,7 @@ static const char driver[] = "import sys, os\n"
                              "    os.dup2(null, 0), os.dup2(null, 1)\n"
                              "    space = {'__name__': 'answer'}\n"
                              "    code, tests = open('answer.py').read(), open('tests.py').read()\n"
+                             "    os.unlink('tests.py')\n" /* nothing to copy from */
                              "    exec(compile(code, 'answer.py', 'exec'), space)\n"
                              "    exec(compile(tests, 'tests.py', 'exec'), space)\n"
                              "    out.write(token)\n"

@@ -160,6 +160,8 @@ static void test_programs(void **state) {
           "import sys\nprint(sys.stdin.read())\nimport os; os._exit(0)", false },
         { R2_GRADE_PYTHON, "assert f(2) == 4", "def f(x):\n  while True: pass", false },
         { R2_GRADE_PYTHON, "assert f(2) == 4", "def f(x) return", false },
+        { R2_GRADE_PYTHON, "assert f(2) == 4",
+          "def f(x):\n  import os\n  return 4 if os.path.exists('tests.py') else 5", false },
     };
     r2_layer_state layers[R2_N_LAYERS];
     if (!r2_sandbox_check(layers)) skip();
