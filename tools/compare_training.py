@@ -7,6 +7,7 @@ START is the folder the run began with, RUN what it wrote, DATA what it read.  t
 gives the run's own batches; learning rates come from RUN/metrics.jsonl.  Runs of a batch do not attend to each other: each
 is a row, filled up behind its end, which causal attention does not see and the loss and the experts' counts leave out.
 Prints both losses and their largest difference; with -o, FOLDER/metrics.jsonl for `r2lm plot RUN FOLDER`.
+--perturb 1e-7 changes PyTorch's initial weights by as much: how far it then parts from itself is what no program can keep to.
 --saved alone loads RUN/model instead and measures the validation documents: the loss the run ended with.
 
 Flags of the run that PyTorch must know: --optimizer --batch-tokens --run-tokens --seed --weight-decay --clip --balance
@@ -29,6 +30,7 @@ def options():
     p.add_argument("--weight-decay", type=float, default=0.1); p.add_argument("--clip", type=float, default=1.0)
     p.add_argument("--balance", type=float, default=1e-4); p.add_argument("--balance-rate", type=float, default=1e-3)
     p.add_argument("--threads", type=int, default=0); p.add_argument("--saved", action="store_true")
+    p.add_argument("--perturb", type=float, default=0.0)
     return p.parse_args()
 
 
@@ -138,6 +140,9 @@ def main():
     ours = [json.loads(l) for l in open(f"{o.run}/metrics.jsonl")]
     if o.saved: return measure_saved(o, ours)
     model = load(o.start)
+    torch.manual_seed(o.seed)
+    with torch.no_grad():
+        for w in model.parameters(): w.mul_(1 + o.perturb * torch.randn_like(w))
     routers, optimizer = Routers(model), Optimizer(model, o)
     out, worst, n_tokens, start = None, 0.0, 0, time.time()
     if o.output:
