@@ -1,5 +1,6 @@
 # Every .c file of a folder belongs to it; kernels of an instruction set get its flags, nothing else does.
-set(R2LM_LIBRARY_FOLDERS base files text sampler sandbox model task engine convert train eval kernels kernels/ref kernels/portable)
+set(R2LM_TRAIN_FOLDERS train/data train/parameters train/backward train/lora train/distill train/reinforce train/runs train/ranks)
+set(R2LM_LIBRARY_FOLDERS base files text sampler sandbox model task engine convert ${R2LM_TRAIN_FOLDERS} eval kernels kernels/ref kernels/portable)
 set(R2LM_KERNEL_LEVELS ref portable)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND R2LM_LIBRARY_FOLDERS kernels/avx2 kernels/avx512 kernels/amx)
@@ -25,7 +26,7 @@ elseif(R2LM_SANITIZE)
   set(R2LM_HOT -O1)
 endif()
 # Plain loops over rows and logits want the vectorizer as well.
-foreach(folder model sampler train)
+foreach(folder model sampler ${R2LM_TRAIN_FOLDERS})
   file(GLOB found CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.c")
   if(NOT R2LM_SANITIZE)
     set_source_files_properties(${found} PROPERTIES COMPILE_OPTIONS -O3)
@@ -74,7 +75,7 @@ endif()
 
 # Training in several processes: loaded at run time, so that nothing else needs MPI.
 if(MPI_FOUND)
-  file(GLOB R2LM_MPI_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/train/mpi/*.c")
+  file(GLOB R2LM_MPI_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/train/ranks/mpi/*.c")
   add_library(r2lm_mpi MODULE ${R2LM_MPI_SOURCES})
   target_include_directories(r2lm_mpi PRIVATE "${PROJECT_SOURCE_DIR}/src")
   target_link_libraries(r2lm_mpi PRIVATE PkgConfig::MPI)

@@ -17,8 +17,8 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "files/mapping.h"
-#include "train/data_manifest.h"
-#include "train/training_tokens.h"
+#include "train/data/data_manifest.h"
+#include "train/data/training_tokens.h"
 
 enum { N_VOCAB = 120, N_DOCUMENTS = 16, BATCH = 24, RUN = 12 };
 

@@ -16,8 +16,8 @@
 
 #include "base/hash.h"
 #include "files/safetensors.h"
-#include "train/adamw.h"
-#include "train/lora_parameters.h"
+#include "train/parameters/adamw.h"
+#include "train/lora/lora_parameters.h"
 #include "train_rig.h"
 
 enum { PATH_BYTES = 1024, TEXT_BYTES = 512 };

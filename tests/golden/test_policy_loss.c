@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "train/policy_loss.h"
+#include "train/reinforce/policy_loss.h"
 #include "train_rig.h"
 
 enum { PATH_BYTES = 1024 };

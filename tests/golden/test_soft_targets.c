@@ -18,7 +18,7 @@
 
 #include "base/random.h"
 #include "r2lm/distill.h"
-#include "train/soft_targets.h"
+#include "train/distill/soft_targets.h"
 #include "train_rig.h"
 
 enum { PATH_BYTES = 1024, MAX_K = 8 };

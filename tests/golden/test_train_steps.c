@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "train/muon.h"
+#include "train/parameters/muon.h"
 #include "train_rig.h"
 
 enum { PATH_BYTES = 1024 };
@@ -70,11 +70,12 @@ static void make_stepper(stepper *s, train_rig *t, const json_t *o) {
         .momentum = s->is_muon ? number(o, "momentum") : 0,
     };
     if (s->is_muon)
-        must(r2i_muon_create(&s->muon, &t->parameters, NULL, &t->model->kernels, R2I_TYPE_F32, t->pool,
-                             &t->model->arena, &err),
+        must(r2i_muon_create(&s->muon, &t->parameters, NULL, &t->model->kernels, R2I_TYPE_F32,
+                             t->pool, &t->model->arena, &err),
              &err);
     else
-        must(r2i_adamw_create(&s->adamw, &t->parameters, NULL, false, &t->model->arena, &err), &err);
+        must(r2i_adamw_create(&s->adamw, &t->parameters, NULL, false, &t->model->arena, &err),
+             &err);
 }
 
 static double take_step(stepper *s, const train_rig *t) {

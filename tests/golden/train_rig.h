@@ -5,8 +5,8 @@
 
 #include "golden_cases.h"
 #include "model/model.h"
-#include "train/backward.h"
-#include "train/lora_parameters.h"
+#include "train/backward/backward.h"
+#include "train/lora/lora_parameters.h"
 
 enum { TRAIN_CAP_ROWS = 256, TRAIN_CAP_DOCUMENTS = 8 };
 

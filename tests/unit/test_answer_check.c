@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "train/answer_check.h"
+#include "train/distill/answer_check.h"
 
 static void expect(r2_answer_check check, const char *answer, const char *expected, bool is_right) {
     if (r2i_answer_is_right(check, answer, expected) != is_right)

@@ -22,10 +22,10 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "model/model.h"
-#include "train/attention_backward.h"
-#include "train/backward.h"
-#include "train/products.h"
-#include "train/rows_backward.h"
+#include "train/backward/attention_backward.h"
+#include "train/backward/backward.h"
+#include "train/backward/products.h"
+#include "train/backward/rows_backward.h"
 
 static void must(r2_status status, const r2_error *err) {
     if (status != R2_OK) fail_msg("%s: %s", r2_status_name(status), err->text);

@@ -13,11 +13,11 @@
 
 #include <cmocka.h>
 
-#include "train/data_stream.h"
-#include "train/held_out.h"
-#include "train/near_copies.h"
-#include "train/training_tokens.h"
-#include "train/word_hashes.h"
+#include "train/data/data_stream.h"
+#include "train/data/held_out.h"
+#include "train/data/near_copies.h"
+#include "train/data/training_tokens.h"
+#include "train/data/word_hashes.h"
 
 enum { N_VOCAB = 1000, LONGEST = 90 };
 

@@ -26,8 +26,8 @@
 #include "files/mapping.h"
 #include "model/model.h"
 #include "r2lm/convert.h"
-#include "train/backward.h"
-#include "train/lora_parameters.h"
+#include "train/backward/backward.h"
+#include "train/lora/lora_parameters.h"
 
 enum { PATH_BYTES = 1024, FIRST = 133, SECOND = 37, N_TOKENS = FIRST + SECOND, RANK = 5 };
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "train/products.h"
+#include "train/backward/products.h"
 
 enum { N_ROWS = 2 * R2I_PRODUCT_PIECE + 37, N_IN = 149, N_FIRST = 70, N_SECOND = 33 };
 

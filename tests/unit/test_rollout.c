@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "base/failure.h"
-#include "train/rollout.h"
+#include "train/reinforce/rollout.h"
 
 enum { PATH_BYTES = 1024, N_CONTEXT = 40, MAX_PROMPT = 9, N_JOBS = 6, N_NEW = 14 };
 

@@ -1,0 +1,218 @@
+#include "train/reinforce/grpo_update.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/failure.h"
+#include "model/model.h"
+#include "train/distill/teacher.h"
+#include "train/runs/trainer_model.h"
+
+struct r2i_grpo_update {
+    r2_trainer *trainer;
+    const r2_grpo_options *o;
+    r2_teacher *reference; /* NULL: the trainer's model without its adapter, or none */
+    bool has_base;
+    int32_t cap_rows, cap_documents;
+    r2i_arena arena;
+    /* The batch that is put together: [cap_rows] each, [cap_documents] lengths and which answers. */
+    int32_t *tokens, *targets, *lengths, *answers;
+    float *weights, *advantages, *old, *reference_logprobs, *logprobs, *factors;
+    int32_t n_rows, n_documents;
+};
+
+/* ---- opening ---- */
+
+static r2_status take_memory(r2i_grpo_update *u, r2_error *err) {
+    r2i_taker t = { &u->arena, false };
+    const size_t n = (size_t)u->cap_rows, n_documents = (size_t)u->cap_documents;
+    u->tokens = r2i_take(&t, n, sizeof *u->tokens);
+    u->targets = r2i_take(&t, n, sizeof *u->targets);
+    u->lengths = r2i_take(&t, n_documents, sizeof *u->lengths);
+    u->answers = r2i_take(&t, n_documents, sizeof *u->answers);
+    float **const rows[] = { &u->weights,  &u->advantages, &u->old, &u->reference_logprobs,
+                             &u->logprobs, &u->factors };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        *rows[i] = r2i_take_floats(&t, 1, n);
+    return t.has_failed ? r2i_fail(err, R2_E_NOMEM, "no memory for batches of answers") : R2_OK;
+}
+
+static r2_status open_reference(r2i_grpo_update *u, r2_error *err) {
+    const r2_train_options *run = &u->o->run;
+    const r2_teacher_options how = { .n_tokens = 1,
+                                     .arithmetic = run->trainer.arithmetic,
+                                     .cpu = run->trainer.cpu };
+    u->has_base = r2i_trainer_lora(u->trainer) != NULL;
+    if (u->has_base || u->o->kl == 0) return R2_OK;
+    return r2_teacher_open(&u->reference, run->model, u->trainer, &how, err);
+}
+
+r2_status r2i_grpo_update_open(r2i_grpo_update **out, r2_trainer *trainer,
+                               const r2_grpo_options *options, r2_error *err) {
+    r2i_heap *heap = &r2i_trainer_model(trainer)->heap;
+    const r2i_trainer_limits caps = r2i_trainer_get_limits(trainer);
+    *out = NULL;
+    r2i_grpo_update *u = r2i_heap_take(heap, sizeof *u);
+    if (u == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for batches of answers");
+    *u = (r2i_grpo_update){ .trainer = trainer,
+                            .o = options,
+                            .cap_rows = caps.batch_tokens,
+                            .cap_documents = caps.batch_documents };
+    r2i_arena_init(&u->arena, heap, 1 << 16, 0);
+    r2_status status = take_memory(u, err);
+    if (status == R2_OK) status = open_reference(u, err);
+    if (status != R2_OK)
+        r2i_grpo_update_close(u);
+    else
+        *out = u;
+    return status;
+}
+
+void r2i_grpo_update_close(r2i_grpo_update *u) {
+    if (u == NULL) return;
+    r2_teacher_close(u->reference);
+    r2i_arena_destroy(&u->arena);
+    r2i_heap_give(&r2i_trainer_model(u->trainer)->heap, u, sizeof *u);
+}
+
+/* ---- a batch ---- */
+
+static int32_t learnt_tokens(const r2i_grpo_answer *a) {
+    return a->n_tokens - a->n_prompt - (a->n_forced >= 0);
+}
+
+int64_t r2i_grpo_count(const r2i_grpo_batch *b, const r2_grpo_options *o,
+                       const r2i_grpo_part *part) {
+    int64_t n = 0;
+    for (int32_t q = part->first; q < part->end; q++) {
+        for (int32_t i = 0; b->questions[q].is_mixed && i < o->n_samples; i++)
+            n += learnt_tokens(&b->answers[b->questions[q].first + i]);
+    }
+    return n;
+}
+
+/* The last token predicts nothing and is left out. */
+static int32_t rows_of(const r2i_grpo_answer *a) {
+    return a->n_tokens - 1;
+}
+
+static bool has_room(const r2i_grpo_update *u, const r2i_grpo_answer *a) {
+    return u->n_documents < u->cap_documents && u->n_rows + rows_of(a) <= u->cap_rows;
+}
+
+static void put_answer(r2i_grpo_update *u, const r2i_grpo_answer *a, int32_t index) {
+    const int32_t n = rows_of(a), n_learnt = learnt_tokens(a);
+    const size_t first = (size_t)u->n_rows;
+    const float weight = u->o->norm == R2_NORM_ANSWERS && n_learnt > 0 ? 1.0f / (float)n_learnt : 1;
+    for (int32_t i = 0; i < n; i++) {
+        const size_t row = first + (size_t)i;
+        const bool is_learnt = i + 1 >= a->n_prompt && i + 1 != a->n_forced;
+        u->tokens[row] = a->tokens[i];
+        u->targets[row] = is_learnt ? a->tokens[i + 1] : -1;
+        u->weights[row] = is_learnt ? weight : 0;
+        u->advantages[row] = (float)a->advantage;
+        u->old[row] = is_learnt ? a->logprobs[i + 1 - a->n_prompt] : 0;
+    }
+    u->lengths[u->n_documents] = n;
+    u->answers[u->n_documents++] = index;
+    u->n_rows += n;
+}
+
+static r2_training_batch batch_of(const r2i_grpo_update *u, const r2_policy_targets *policy) {
+    return (r2_training_batch){ .tokens = u->tokens,
+                                .targets = u->targets,
+                                .weights = u->weights,
+                                .n_tokens = u->n_rows,
+                                .lengths = u->lengths,
+                                .n_documents = u->n_documents,
+                                .policy = policy };
+}
+
+/* Log-probabilities of the model as it was. */
+static r2_status read_reference(r2i_grpo_update *u, r2_error *err) {
+    const r2_policy_targets reads = { .form = R2_POLICY_READ,
+                                      .logprobs = u->reference_logprobs,
+                                      .factors = u->factors };
+    const r2_training_batch batch = batch_of(u, &reads);
+    return u->reference != NULL ? r2i_teacher_read(u->reference, &batch, u->reference_logprobs, err)
+                                : r2i_trainer_read_base(u->trainer, &batch, err);
+}
+
+static r2_status check_bits(const r2i_grpo_update *u, r2_error *err) {
+    int32_t row = 0;
+    for (int32_t d = 0; d < u->n_documents; d++) {
+        for (int32_t i = 0; i < u->lengths[d]; i++, row++) {
+            const float now = u->logprobs[row], then = u->old[row];
+            if (u->weights[row] == 0 || memcmp(&now, &then, sizeof now) == 0) continue;
+            return r2i_fail(
+                err, R2_E_STATE,
+                "answer %d, token %d: log p is %.9g in the rollout, %.9g in the update: "
+                "they must be equal before the first optimizer step; this is a fault of "
+                "the program",
+                u->answers[d], i + 1, (double)then, (double)now);
+        }
+    }
+    return R2_OK;
+}
+
+/* Mean of log p - log p_ref over tokens that the model drew: its divergence from the reference. */
+static void count(const r2i_grpo_update *u, const r2_policy_targets *policy, bool has_reference,
+                  r2i_grpo_sums *s) {
+    for (int32_t row = 0; row < u->n_rows; row++) {
+        if (u->weights[row] == 0) continue;
+        const double ratio = exp((double)u->logprobs[row] - (double)u->old[row]);
+        const bool is_off = policy->form == R2_POLICY_SEQUENCE
+                                ? u->factors[row] == 0 && u->advantages[row] != 0
+                                : r2_policy_is_clipped(policy, ratio, (double)u->advantages[row]);
+        s->n_tokens++;
+        s->n_clipped += is_off;
+        if (!has_reference) continue;
+        s->n_kl_tokens++;
+        s->kl += (double)u->logprobs[row] - (double)u->reference_logprobs[row];
+    }
+    s->n_rows += u->n_rows;
+}
+
+static r2_status add_batch(r2i_grpo_update *u, const r2i_grpo_part *part, r2i_grpo_sums *sums,
+                           r2_error *err) {
+    const r2_grpo_options *o = u->o;
+    const bool can_refer = u->has_base || u->reference != NULL,
+               has_reference =
+                   can_refer && (o->kl > 0 || (part->measures_kl && sums->n_kl_tokens == 0));
+    const r2_policy_targets policy = { .form = o->has_sequence_ratio ? R2_POLICY_SEQUENCE
+                                                                     : R2_POLICY_TOKEN,
+                                       .advantages = u->advantages,
+                                       .old_logprobs = u->old,
+                                       .reference = has_reference ? u->reference_logprobs : NULL,
+                                       .clip_low = o->clip_low,
+                                       .clip_high = o->clip_high,
+                                       .kl = o->kl,
+                                       .logprobs = u->logprobs,
+                                       .factors = u->factors };
+    const r2_training_batch batch = batch_of(u, &policy);
+    const r2_loss_weights weights = { .scale = (float)part->scale };
+    r2_training_loss loss;
+    if (u->n_documents == 0) return R2_OK;
+    if (has_reference) R2I_TRY(read_reference(u, err));
+    R2I_TRY(r2_trainer_add(u->trainer, &batch, &weights, &loss, err));
+    if (part->is_first) R2I_TRY(check_bits(u, err));
+    sums->loss += loss.loss * part->scale;
+    count(u, &policy, has_reference, sums);
+    u->n_rows = u->n_documents = 0;
+    return R2_OK;
+}
+
+r2_status r2i_grpo_add(r2i_grpo_update *u, const r2i_grpo_batch *b, const r2i_grpo_part *part,
+                       r2i_grpo_sums *sums, r2_error *err) {
+    u->n_rows = u->n_documents = 0;
+    for (int32_t q = part->first; q < part->end; q++) {
+        const r2i_grpo_question *question = &b->questions[q];
+        for (int32_t i = 0; question->is_mixed && i < u->o->n_samples; i++) {
+            const r2i_grpo_answer *a = &b->answers[question->first + i];
+            if (!has_room(u, a)) R2I_TRY(add_batch(u, part, sums, err));
+            put_answer(u, a, question->first + i);
+        }
+    }
+    return add_batch(u, part, sums, err);
+}
