@@ -366,7 +366,7 @@ typedef struct {
     int32_t keep_last;
     /* Goes on from the newest checkpoint: the same bytes as a run that was never interrupted, for any
      * number of threads.  `out` is replaced.  R2_E_NOT_FOUND: none there; R2_E_MISMATCH: of another
-     * model, other data, another optimizer. */
+     * model, other data, another optimizer; R2_E_ARGUMENT: n_steps are fewer than are done. */
     bool is_resuming;
     /* Told of every checkpoint: its folder, and with err->code not R2_OK why it could not be written.
      * Returning false ends the run with that error; true, or NULL: it goes on without. */

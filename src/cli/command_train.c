@@ -97,9 +97,17 @@ static void withdraw_run(const train_work *w) {
     if (w->is_new) (void)rmdir(w->program->options->output);
 }
 
+/* Prompts of --traces are files: with folders of data, as a run's config.ini names them, the teacher has
+ * answered already. */
+static bool has_answers(const train_work *w) {
+    const r2i_arguments *a = &w->program->arguments;
+    return w->program->options->has_traces && r2i_data_all_prepared(a->words + 1, a->n_words - 1);
+}
+
 static r2_status choose_teacher(train_work *w, r2_error *err) {
     r2i_program *p = w->program;
     const char *teacher;
+    if (has_answers(w)) return R2_OK;
     if (p->options->teacher == NULL || p->options->teacher[0] == '\0')
         return r2i_fail(err, R2_E_ARGUMENT, "train distill: expected --teacher MODEL");
     R2I_TRY(r2i_model_resolve(&teacher, p, p->options->teacher, err));
@@ -118,7 +126,7 @@ static r2_status choose_data(train_work *w, const char *model, r2_error *err) {
     if (w->kind == R2I_TRAIN_DPO) w->data.n_folders = 0; /* its words are pairs */
     if (w->kind == R2I_TRAIN_PRETRAIN || r2i_train_is_judged(w->kind) || p->options->is_dry)
         return R2_OK;
-    if (w->kind == R2I_TRAIN_DISTILL && p->options->has_traces) {
+    if (w->kind == R2I_TRAIN_DISTILL && p->options->has_traces && !has_answers(w)) {
         if (is_first(w))
             status = r2i_traces_choose(&traces, p, w->distill.teacher, words, n_words, err);
         R2I_TRY(r2_ranks_agree(w->ranks, status, err));
@@ -210,6 +218,9 @@ static r2_status check_words(const train_work *w, r2_error *err) {
     if (w->kind == R2I_TRAIN_GRPO && p->options->output != NULL) return R2_OK;
     if (p->arguments.n_words > 1 && (p->options->output != NULL || p->options->is_dry))
         return R2_OK;
+    if (p->options->is_resuming && p->options->output != NULL)
+        return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no such run to go on with: no config.ini",
+                        p->options->output);
     return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
                     w->kind == R2I_TRAIN_DPO    ? "pairs (JSONL)"
                     : w->kind == R2I_TRAIN_GRPO ? "--tasks LIST"
@@ -261,6 +272,7 @@ static r2_status train_run(train_work *w, r2_error *err) {
     status = r2i_train_is_judged(w->kind) ? run_judged(w, err) : r2_train(&w->options, err);
     w->was_stopped = r2i_signals_pending() != 0;
     r2i_signals_clear();
+    if (status == R2_OK && w->progress.last.step == 0) w->record.entry.step = w->options.n_steps;
     if (status == R2_OK && w->progress.is_write_failed)
         return r2i_fail(err, R2_E_IO, "%.150s/metrics.jsonl cannot be written; the model was saved",
                         p->options->output);
@@ -276,7 +288,11 @@ static int print_result(const train_work *w) {
         r2i_program_note(w->program, "%s", w->program->options->output);
         return R2I_EXIT_OK;
     }
-    if (w->was_stopped)
+    if (r->step == 0)
+        r2i_program_note(w->program,
+                         "all %d steps were done before: nothing to train; more of them by --steps",
+                         w->options.n_steps);
+    else if (w->was_stopped)
         r2i_program_note(w->program, "stopped after step %" PRId64 " of %" PRId64 " and saved",
                          r->step, r->n_steps);
     if (!w->program->options->wants_json) {
@@ -285,10 +301,10 @@ static int print_result(const train_work *w) {
     }
     return r2i_program_print_json(
         w->program,
-        json_pack("{s:s, s:I, s:I, s:f, s:o, s:o, s:f}",
+        json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:f}",
                   w->program->options->lora_rank > 0 ? "adapter" : "model", w->model, "steps",
-                  (json_int_t)r->step, "tokens", (json_int_t)r->n_tokens, "loss", r->loss,
-                  "validation_loss",
+                  (json_int_t)r->step, "tokens", (json_int_t)r->n_tokens, "loss",
+                  r->step > 0 ? json_real(r->loss) : json_null(), "validation_loss",
                   isfinite(w->progress.validation_loss) ? json_real(w->progress.validation_loss)
                                                         : json_null(),
                   "validation_bpb",

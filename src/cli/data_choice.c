@@ -52,6 +52,13 @@ static bool is_prepared(const char *path) {
     return access(manifest, F_OK) == 0;
 }
 
+bool r2i_data_all_prepared(const char *const *words, int32_t n_words) {
+    int32_t n = 0;
+    while (n < n_words && is_prepared(words[n]))
+        n++;
+    return n == n_words;
+}
+
 static void add_split(r2_data_split *sum, const r2_data_split *s) {
     sum->n_documents += s->n_documents;
     sum->n_tokens += s->n_tokens;

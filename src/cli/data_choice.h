@@ -22,6 +22,8 @@ typedef struct {
 R2_CHECKED r2_status r2i_data_choose(r2i_data_choice *out, r2i_program *program, const char *model,
                                      const char *run, const char *const *words, int32_t n_words,
                                      r2_error *err);
+/* Are all of `words` folders of `r2lm data prep`? */
+bool r2i_data_all_prepared(const char *const *words, int32_t n_words);
 /* Removes what was made. */
 void r2i_data_withdraw(const r2i_data_choice *choice);
 #endif

@@ -193,7 +193,9 @@ r2_status r2i_state_open_newest(r2i_state **out, const char *folder, r2_error *s
     if (status == R2_OK) return R2_OK;
     if (!is_of_the_folder(status))
         return r2i_fail(err, status, "%s", last.code != R2_OK ? last.text : first.text);
-    if (n == 0) return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no checkpoint", folder);
+    if (n == 0)
+        return r2i_fail(err, R2_E_NOT_FOUND,
+                        "%.150s: no checkpoint (--checkpoint-every writes them)", folder);
     return r2i_fail(err, R2_E_NOT_FOUND, "no whole checkpoint among %zu: %s", n, first.text);
 }
 

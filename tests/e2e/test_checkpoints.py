@@ -88,7 +88,13 @@ def test_export():
     assert digest("last") == digest("run/model")
     r2lm("train", "export", "run", "-o", "earlier", "--step", 9)
     assert digest("earlier") != digest("last")
-    refused("train", "export", "run", "-o", "none", "--step", 4, says="step-00000004")
+    refused("train", "export", "run", "-o", "none", "--step", 4, says="a checkpoint of step 4, found 12, ")
+    # A run that is over: nothing to do is said, and fewer steps than are done are refused.
+    assert "all 12 steps were done before" in r2lm("train", "pretrain", "--resume", "-o", "run").err
+    assert digest("last") == digest("run/model")
+    refused("train", "pretrain", "--resume", "-o", "run", "--steps", 8, code=USAGE, says="the 12 steps that are done, found 8")
+    refused("train", "pretrain", "--resume", "-o", "nowhere", says="nowhere: no such run to go on with")
+    refused("train", "pretrain", "txt", "-m", model, "-o", "other", says="txt: expected a folder of `r2lm data prep`")
     refused("train", "export", "run", "-o", "last", code=USAGE, says="exists already")
     # The model as one file: the same answers, the template with it.
     r2lm("convert", "last", "last.gguf")

@@ -153,9 +153,13 @@ def test_traces_and_training_in_one():
     os.mkdir("run")
     r2lm("data", "traces", "p.jsonl", "-m", TOY, "-o", "run/traces.jsonl", "--samples", 2, "-n", 16, "--budget", 4, "--keep-cut", "--temp", 3)
     out = r2lm("train", "distill", "p.jsonl", "-m", "toy", "--teacher", TOY, "--traces", "--samples", 3, "-n", 16, "--budget", 4, "--keep-cut", "--temp", 3,
-               "-o", "run", "--steps", 3, "--batch-tokens", 128)
+               "-o", "run", "--steps", 3, "--batch-tokens", 128, "--checkpoint-every", 3)
     assert {"data", "metrics.jsonl", "model", "traces.jsonl"} <= set(os.listdir("run"))
     assert len(read("run/traces.jsonl")) == 9 and "9 answers of 9 samples to 3 prompts (6 were there before)" in out.err and "teacher_loss" not in metrics("run")[0]
+    # Its answers are data from now on: the run goes on, and is repeated, without a teacher.
+    r2lm("train", "distill", "--resume", "-o", "run", "--steps", 4)
+    r2lm("train", "distill", "-c", "run/config.ini", "-o", "again", "--steps", 3)
+    assert [line["step"] for line in metrics("run")] == [1, 2, 3, 4] and metrics("again")[0]["loss"] == metrics("run")[0]["loss"]
 
 
 def test_a_run_goes_on_bit_by_bit():

@@ -59,6 +59,9 @@ def test_refusals_leave_nothing():
     open("bad.jsonl", "w").write('{"messages": [{"role": "user", "content": "a"}]}\n')
     refused("train", "sft", "bad.jsonl", "-m", model, "-o", "run", says="bad.jsonl:1")
     refused("train", "sft", chats(), "-m", model, "-o", "run", "--steps", 3, "--warmup", 5, code=USAGE, says="warm-up")
+    # Every chat would be cut before its answer: a run that learns nothing is none.
+    chats("long.jsonl", {"ab " * 300: "it is a"})
+    refused("train", "sft", "long.jsonl", "-m", model, "-o", "run", "--run-tokens", 64, "--validation", 0, code=USAGE, says="--run-tokens")
     refused("train", "sft", "nowhere.jsonl", "-m", model, "-o", "run", says="nowhere.jsonl")
     refused("train", "sft", "-m", model, "-o", "run", code=USAGE, says="chats")
 

@@ -237,6 +237,10 @@ static void test_refused(void **state) {
     changed.out = NULL;
     refuse(&changed, R2_E_MISMATCH, "tensors");
     changed = o;
+    changed.n_steps = 2;
+    changed.warmup_steps = 0;
+    refuse(&changed, R2_E_ARGUMENT, "at least the 3 steps that are done, found 2");
+    changed = o;
     changed.checkpoints = NULL;
     refuse(&changed, R2_E_ARGUMENT, "folder for checkpoints");
     /* The rate may change. */

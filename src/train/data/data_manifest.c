@@ -205,9 +205,13 @@ r2_status r2i_manifest_read(r2i_data_manifest *out, const char *folder, r2i_aren
     json_t *o = NULL;
     *out = (r2i_data_manifest){ .n_shards = 0 };
     (void)snprintf(path, sizeof path, "%s/" R2I_MANIFEST_NAME, folder);
-    R2I_TRY(r2i_mapping_open(&file, path, err));
-    r2_status status =
-        r2i_json_read(&o, path, file.bytes, file.n_bytes, &r2i_json_config_limits, err);
+    r2_status status = r2i_mapping_open(&file, path, err);
+    if (status == R2_E_NOT_FOUND)
+        return r2i_fail(
+            err, status,
+            "%.150s: expected a folder of `r2lm data prep`, found no " R2I_MANIFEST_NAME, folder);
+    if (status != R2_OK) return status;
+    status = r2i_json_read(&o, path, file.bytes, file.n_bytes, &r2i_json_config_limits, err);
     r2i_mapping_close(&file);
     if (status == R2_OK) status = from_json(out, o, path, arena, err);
     json_decref(o);

@@ -228,15 +228,18 @@ static r2_status start(preparation *p, r2_error *err) {
 static r2_status run(preparation *p, r2_error *err) {
     const char *folder = r2i_atomic_folder_path(p->folder);
     const r2_data_options *o = p->options;
+    const r2_data_result *c = &p->manifest.counts;
     R2I_TRY(start(p, err));
     for (int32_t i = 0; i < o->n_inputs; i++)
         R2I_TRY(read_input(p, o->inputs[i], err));
     for (r2i_split s = 0; s < R2I_N_SPLITS; s++)
         R2I_TRY(end_shard(p, s, err));
-    if (p->manifest.counts.train.n_targets == 0)
+    if (c->train.n_targets == 0)
         return r2i_fail(err, R2_E_ARGUMENT,
-                        "data: expected something to train on, found none in %lld documents",
-                        (long long)p->manifest.counts.n_read);
+                        "data: expected something to train on, found none in %lld documents "
+                        "(%lld copies, %lld near copies, %lld of evaluation sets, %lld empty)",
+                        (long long)c->n_read, (long long)c->n_copies, (long long)c->n_near_copies,
+                        (long long)c->n_held_out, (long long)c->n_empty);
     R2I_TRY(r2i_data_card_write(&p->manifest, folder, &p->heap, err));
     return r2i_manifest_write(&p->manifest, folder, &p->heap, err);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/failure.h"
+#include "train/training_tokens.h"
 
 enum { PATH_BYTES = 4096, ARENA_BLOCK_BYTES = 1 << 16 };
 
@@ -84,4 +85,15 @@ int64_t r2i_data_set_longer(const r2i_data_set *set, r2i_split split, size_t n_t
         n_longer += n > n_tokens;
     }
     return n_longer;
+}
+
+bool r2i_data_set_teaches(const r2i_data_set *set, r2i_split split, size_t n_tokens) {
+    for (uint64_t i = 0; i < set->n_documents[split]; i++) {
+        size_t n;
+        const uint32_t *tokens = r2i_data_set_document(set, split, i, &n);
+        for (size_t t = 1; t < n && t <= n_tokens; t++) {
+            if ((tokens[t] & R2I_NO_TARGET) == 0) return true;
+        }
+    }
+    return false;
 }

@@ -20,4 +20,6 @@ const uint32_t *r2i_data_set_document(const r2i_data_set *set, r2i_split split, 
                                       size_t *n);
 /* Documents of a split that are longer than n_tokens. */
 int64_t r2i_data_set_longer(const r2i_data_set *set, r2i_split split, size_t n_tokens);
+/* Is anything to be learnt behind one of the first n_tokens of some document of a split? */
+bool r2i_data_set_teaches(const r2i_data_set *set, r2i_split split, size_t n_tokens);
 #endif

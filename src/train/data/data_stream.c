@@ -57,9 +57,11 @@ static uint64_t permute(uint64_t i, uint64_t n, uint64_t seed, uint64_t stream) 
     return i;
 }
 
-/* Once: a source whose parts were all taken has no share any more. */
+/* A source without parts (each document is one token) has no share; nor has, once, one whose parts were
+ * all taken. */
 static double weight_of(const r2i_data_stream *st, int32_t i) {
-    const bool is_done = st->options.is_once && (uint64_t)st->place.at[i] >= st->parts[i].n;
+    const uint64_t n = st->parts[i].n;
+    const bool is_done = n == 0 || (st->options.is_once && (uint64_t)st->place.at[i] >= n);
     return is_done ? 0 : st->sources[i].weight;
 }
 

@@ -74,7 +74,9 @@ static r2_status take_header(const char *line, const char *path, uint64_t settin
     if (sscanf(line, "r2lm-traces 1 %16" SCNx64, &found) != 1)
         return r2i_fail(err, R2_E_FORMAT, "%.150s.done: expected a list of samples", path);
     if (found == settings) return R2_OK;
-    return r2i_fail(err, R2_E_MISMATCH, "%.150s: was begun with another teacher or other settings",
+    return r2i_fail(err, R2_E_MISMATCH,
+                    "%.130s: was begun with another teacher or other settings: give those, or "
+                    "remove it and its .done",
                     path);
 }
 

@@ -1,6 +1,7 @@
 #include "train/runs/checkpoint.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "base/failure.h"
 #include "files/json_read.h"
@@ -206,6 +207,26 @@ r2_status r2i_checkpoint_resume(const r2i_checkpoint *c, r2i_run_totals *totals,
     return status;
 }
 
+/* Names those that there are where another one is wanted. */
+static r2_status check_step(const char *folder, int64_t step, r2i_heap *heap, r2_error *err) {
+    enum { MOST_NAMED = 8 };
+    char text[R2I_STATE_STEP_BYTES * MOST_NAMED] = "";
+    int64_t *steps;
+    size_t n, at = 0;
+    bool is_there = false;
+    R2I_TRY(r2i_state_list(&steps, &n, folder, heap, err));
+    for (size_t i = 0; i < n; i++) {
+        is_there |= steps[i] == step;
+        if (i < MOST_NAMED)
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s%lld", i > 0 ? ", " : "",
+                                   (long long)steps[i]);
+    }
+    if (steps != NULL) r2i_heap_give(heap, steps, n * sizeof *steps);
+    if (is_there) return R2_OK;
+    return r2i_fail(err, R2_E_NOT_FOUND, "%.100s: expected a checkpoint of step %lld, found %s",
+                    folder, (long long)step, n > 0 ? text : "none");
+}
+
 r2_status r2_trainer_restore(r2_trainer *trainer, const char *checkpoints, int64_t step,
                              r2_error *err) {
     r2i_adamw *adamw = r2i_trainer_adamw(trainer);
@@ -213,6 +234,7 @@ r2_status r2_trainer_restore(r2_trainer *trainer, const char *checkpoints, int64
     int64_t n_steps = 0;
     r2i_state *state;
     if (err != NULL) *err = (r2_error){ R2_OK, "" };
+    if (step > 0) R2I_TRY(check_step(checkpoints, step, heap, err));
     R2I_TRY(step > 0 ? r2i_state_open(&state, checkpoints, step, heap, err)
                      : r2i_state_open_newest(&state, checkpoints, NULL, heap, err));
     r2_status status = r2i_json_get_i64(r2i_state_get_manifest(state)->state, "checkpoint",

@@ -94,6 +94,22 @@ static r2_status open_trainer(train_run *r) {
     return r2i_fail(r->err, R2_E_NOMEM, "no memory for lists of documents");
 }
 
+/* Chats may be cut before their first answer; then a run would end well and have learnt nothing. */
+static r2_status check_teaches(const train_run *r) {
+    int64_t n_documents = 0;
+    for (int32_t i = 0; i < r->n_open; i++) {
+        const r2i_data_set *set = &r->sets[i];
+        const size_t n = set->manifest.has_chats ? (size_t)r->run_tokens : SIZE_MAX;
+        if (r2i_data_set_teaches(set, R2I_SPLIT_TRAIN, n)) return R2_OK;
+        n_documents += (int64_t)set->n_documents[R2I_SPLIT_TRAIN];
+    }
+    if (n_documents == 0) return R2_OK; /* which is said where they are opened */
+    return r2i_fail(r->err, R2_E_ARGUMENT,
+                    "%.150s: expected something to learn in the first %d tokens of a document, "
+                    "found none: a higher --run-tokens or --batch-tokens helps",
+                    r->o->data[0], r->run_tokens);
+}
+
 static r2_status open_sets(train_run *r) {
     const r2_model *model = r2i_trainer_model(r->trainer);
     for (int32_t i = 0; i < r->o->n_data; i++) {
@@ -108,7 +124,7 @@ static r2_status open_sets(train_run *r) {
         if (r->sets[i].manifest.has_chats)
             r->n_cut += r2i_data_set_longer(&r->sets[i], R2I_SPLIT_TRAIN, (size_t)r->run_tokens);
     }
-    return R2_OK;
+    return check_teaches(r);
 }
 
 /* A stream over all sets that have documents in the split; *out stays NULL without any. */

@@ -28,7 +28,10 @@ r2_status r2i_run_saver_open(r2i_run_saver *out, const r2i_run_identity *identit
     if (skipped.code != R2_OK && o->passed_over != NULL && r2_ranks_index(o->trainer.ranks) == 0)
         o->passed_over(o->user, &skipped);
     out->saved_step = out->totals.step;
-    return R2_OK;
+    if (out->totals.step <= o->n_steps) return R2_OK;
+    return r2i_fail(err, R2_E_ARGUMENT,
+                    "%.150s: expected a run of at least the %lld steps that are done, found %d",
+                    o->checkpoints, (long long)out->totals.step, o->n_steps);
 }
 
 void r2i_run_saver_close(r2i_run_saver *saver) {

@@ -15,7 +15,8 @@ typedef struct {
 } r2i_run_saver;
 
 /* The trainer's parameters go back to the newest checkpoint when the run is resumed, and `totals` says
- * where that was; otherwise all is at its beginning.  As r2i_checkpoint_resume; R2_E_NOMEM. */
+ * where that was; otherwise all is at its beginning.  As r2i_checkpoint_resume; R2_E_ARGUMENT: it is
+ * behind the last step of this run; R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_run_saver_open(r2i_run_saver *out, const r2i_run_identity *identity,
                                         r2i_adamw *adamw, r2i_heap *heap, r2_error *err);
 /* Safe on a zeroed one. */
