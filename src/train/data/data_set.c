@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/failure.h"
-#include "train/training_tokens.h"
+#include "train/data/training_tokens.h"
 
 enum { PATH_BYTES = 4096, ARENA_BLOCK_BYTES = 1 << 16 };
 
