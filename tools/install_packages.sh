@@ -18,6 +18,7 @@ libevent-dev|build|HTTP and TLS in r2lm serve
 libseccomp-dev|build|keeps programs in, in r2lm exec
 bubblewrap|build|keeps programs in, in r2lm exec
 libsqlite3-dev|build|the list of training runs
+zlib1g-dev|build|evaluation data as published, compressed, in r2lm eval
 libcmocka-dev|check|the tests
 python3|check|the structure check and the end-to-end tests
 python3-pytest|check|the end-to-end tests
