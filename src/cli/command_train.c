@@ -92,7 +92,6 @@ static r2_status open_run(train_work *w, r2_error *err) {
 
 /* A run that was refused before its first step leaves nothing behind. */
 static void withdraw_run(const train_work *w) {
-    if (w->progress.last.step > 0) return;
     r2i_data_withdraw(&w->data);
     if (w->is_new) (void)rmdir(w->program->options->output);
 }
@@ -192,9 +191,10 @@ static r2_status try_run(train_work *w, const char *model, r2_error *err) {
     const bool has_time = w->flags.minutes > 0;
     if (!has_time && !w->flags.is_dry) return R2_OK;
     if (r2i_train_is_judged(w->kind))
-        return r2i_fail(err, R2_E_ARGUMENT,
-                        "train %s: --minutes and --dry-run try steps on data; --steps says how long",
-                        r2i_train_kind_name(w->kind));
+        return r2i_fail(
+            err, R2_E_ARGUMENT,
+            "train %s: --minutes and --dry-run try steps on data; --steps says how long",
+            r2i_train_kind_name(w->kind));
     R2I_TRY(r2i_train_try(&w->forecast, &w->options, err));
     if (has_time)
         r2i_train_set_steps(&w->flags,
@@ -222,10 +222,10 @@ static r2_status check_words(const train_work *w, r2_error *err) {
         return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no such run to go on with: no config.ini",
                         p->options->output);
     return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
-                    w->kind == R2I_TRAIN_DPO    ? "pairs (JSONL)"
-                    : w->kind == R2I_TRAIN_GRPO ? "--tasks LIST"
+                    w->kind == R2I_TRAIN_DPO        ? "pairs (JSONL)"
+                    : w->kind == R2I_TRAIN_GRPO     ? "--tasks LIST"
                     : w->kind != R2I_TRAIN_PRETRAIN ? "chats (JSONL) or folders of `r2lm data prep`"
-                                                  : "folders of `r2lm data prep`");
+                                                    : "folders of `r2lm data prep`");
 }
 
 static r2_status run_judged(train_work *w, r2_error *err) {
@@ -344,15 +344,17 @@ int r2i_train_command(r2i_program *p) {
     else if (w.kind != R2I_TRAIN_KINDS)
         status = train_run(&w, &err);
     else
-        status =
-            r2i_fail(&err, R2_E_ARGUMENT,
-                     "train: expected init, pretrain, sft, distill, grpo, dpo or export, found %.60s",
-                     what);
+        status = r2i_fail(
+            &err, R2_E_ARGUMENT,
+            "train: expected init, pretrain, sft, distill, grpo, dpo or export, found %.60s", what);
     const int code = status != R2_OK ? fail(&w, status, &err) : print_result(&w);
     r2i_reinforce_close(&w.judged);
     r2i_train_progress_close(&w.progress);
     r2i_run_record_end(&w.record, status, w.was_stopped, err.text);
-    if (status != R2_OK) withdraw_run(&w);
+    if (status != R2_OK && w.progress.last.step == 0)
+        withdraw_run(&w);
+    else
+        r2i_data_settle(&w.data);
     if (w.lock >= 0) (void)close(w.lock);
     r2i_ranks_leave(w.ranks, code);
     return code;

@@ -65,6 +65,29 @@ static void add_split(r2_data_split *sum, const r2_data_split *s) {
     sum->n_targets += s->n_targets;
 }
 
+static void remove_data(const char *name) {
+    char path[PATH_BYTES + 300];
+    DIR *folder = name != NULL ? opendir(name) : NULL;
+    if (folder == NULL) return;
+    for (const struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
+        (void)snprintf(path, sizeof path, "%.4000s/%.255s", name, e->d_name);
+        if (e->d_name[0] != '.') (void)unlink(path);
+    }
+    (void)closedir(folder);
+    (void)rmdir(name);
+}
+
+/* A run that is replaced keeps its data until the new one has been accepted: its checkpoints need them. */
+static void put_aside(r2i_data_choice *c, r2i_program *p, const char *path) {
+    char *aside = r2i_arena_push(&p->arena, PATH_BYTES, 1);
+    if (aside == NULL || !p->options->is_forced || !is_prepared(path)) return;
+    (void)snprintf(aside, PATH_BYTES, "%.4000s.replaced", path);
+    remove_data(aside); /* of a run that was killed */
+    if (rename(path, aside) != 0) return;
+    c->aside = aside;
+    c->place = path;
+}
+
 /* `inputs` become the folder RUN/data. */
 static r2_status make_data(r2i_data_choice *c, r2i_program *p, const char *model, const char *run,
                            const char *const *inputs, int32_t n_inputs, r2_error *err) {
@@ -81,6 +104,7 @@ static r2_status make_data(r2i_data_choice *c, r2i_program *p, const char *model
         return R2_OK;
     }
     R2I_TRY(r2_model_open(&text, model, &options, err));
+    put_aside(c, p, path);
     const r2_status status = r2i_data_from_inputs(&result, p, text, inputs, n_inputs, path, err);
     r2_model_close(text);
     if (status != R2_OK) return status;
@@ -117,13 +141,10 @@ r2_status r2i_data_choose(r2i_data_choice *c, r2i_program *p, const char *model,
 }
 
 void r2i_data_withdraw(const r2i_data_choice *c) {
-    char path[PATH_BYTES + 300];
-    DIR *folder = c->made != NULL ? opendir(c->made) : NULL;
-    if (folder == NULL) return;
-    for (const struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
-        (void)snprintf(path, sizeof path, "%.4000s/%.255s", c->made, e->d_name);
-        if (e->d_name[0] != '.') (void)unlink(path);
-    }
-    (void)closedir(folder);
-    (void)rmdir(c->made);
+    remove_data(c->made);
+    if (c->aside != NULL) (void)rename(c->aside, c->place);
+}
+
+void r2i_data_settle(const r2i_data_choice *c) {
+    remove_data(c->aside);
 }

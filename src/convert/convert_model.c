@@ -1,17 +1,17 @@
 /* convert_model.c - r2_convert: opens the input, plans, writes. */
-#define _GNU_SOURCE /* S_ISDIR, lstat, statvfs */
+#define _GNU_SOURCE /* S_ISDIR, lstat */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "base/failure.h"
 #include "convert/conversion.h"
+#include "files/disk_room.h"
 #include "model/config_read.h"
 
-enum { ARENA_BLOCK_BYTES = 1 << 20, PATH_BYTES = 4096 };
+enum { ARENA_BLOCK_BYTES = 1 << 20 };
 
 void r2i_conversion_note(const r2i_conversion *conversion, const char *format, ...) {
     char line[256];
@@ -36,24 +36,6 @@ static r2_status open_gguf(r2i_conversion *c, r2_error *err) {
     return r2i_config_from_gguf(&c->config, c->gguf, &c->arena, err);
 }
 
-/* Better now than after an hour of writing. */
-static r2_status check_room(const r2i_conversion *c, r2_error *err) {
-    char parent[PATH_BYTES] = ".";
-    struct statvfs disk;
-    const char *slash = strrchr(c->out, '/');
-    const size_t n = slash == NULL ? 0 : slash == c->out ? 1 : (size_t)(slash - c->out);
-    if (n >= sizeof parent) return R2_OK; /* opening it will fail */
-    if (n > 0) {
-        memcpy(parent, c->out, n);
-        parent[n] = '\0';
-    }
-    if (statvfs(parent, &disk) != 0) return R2_OK;
-    const uint64_t n_free = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (n_free >= (uint64_t)c->n_bytes_all) return R2_OK;
-    return r2i_fail(err, R2_E_FULL, "%s: expected room for %lld bytes of weights, found %llu",
-                    c->out, (long long)c->n_bytes_all, (unsigned long long)n_free);
-}
-
 static r2_status run(r2i_conversion *c, r2_error *err) {
     struct stat info;
     const bool to_gguf = stat(c->in, &info) == 0 && S_ISDIR(info.st_mode);
@@ -63,7 +45,7 @@ static r2_status run(r2i_conversion *c, r2_error *err) {
     c->has_mtp = c->config.n_mtp > 0 && !c->options->drops_mtp;
     c->block_rows = c->block_cols = 128; /* config_json.c refuses others */
     R2I_TRY(r2i_conversion_plan(c, err));
-    R2I_TRY(check_room(c, err));
+    R2I_TRY(r2i_disk_room_check(c->out, c->n_bytes_all, err));
     R2I_TRY(r2i_stream_begin(c, err));
     return to_gguf ? r2i_write_gguf(c, err) : r2i_write_folder(c, err);
 }

@@ -66,6 +66,18 @@ def test_refusals_leave_nothing():
     refused("train", "sft", "-m", model, "-o", "run", code=USAGE, says="chats")
 
 
+def test_refused_replacement_keeps_data():
+    """A run that --force would replace can still go on when the new one is refused; an accepted one leaves nothing of it."""
+    model = small_model()
+    sft(chats(), model, "run", "--steps", 2, "--validation", 0)
+    before = open("run/data/manifest.json").read()
+    other = chats("other.jsonl", {"what is it?": "it is e"})
+    refused("train", "sft", other, "-m", model, "-o", "run", "--steps", 3, "--warmup", 5, "--force", code=USAGE, says="warm-up")
+    assert open("run/data/manifest.json").read() == before and "data.replaced" not in os.listdir("run")
+    sft(other, model, "run", "--steps", 2, "--validation", 0, "--force")
+    assert open("run/data/manifest.json").read() != before and "data.replaced" not in os.listdir("run")
+
+
 # What DeepSeek-R1 and its distilled models write, tools left out and names in ASCII: thoughts of earlier turns are dropped, the prompt opens new ones.
 R1 = ("{{bos_token}}{%- for m in messages -%}{%- if m['role'] == 'system' -%}{{m['content']}}{%- endif -%}{%- endfor -%}"
       "{%- for m in messages -%}{%- if m['role'] == 'user' -%}{{'<|User|>' + m['content']}}{%- endif -%}"

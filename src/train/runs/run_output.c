@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "files/atomic_folder.h"
+#include "files/disk_room.h"
 #include "model/model.h"
 #include "train/runs/trainer_model.h"
 
@@ -21,9 +22,17 @@ static r2_status check_folder(const r2_train_options *o, const char *mark, r2i_h
     return R2_OK;
 }
 
+/* Of each number that is trained, at the end of the run.  Adapters are written in two forms, in F32. */
+static int64_t number_bytes(const r2_train_options *o) {
+    return o->trainer.lora.rank > 0 ? 8 : o->saves_f32 ? 4 : 2;
+}
+
 r2_status r2i_run_output_check(const r2_train_options *o, r2_trainer *trainer, r2_error *err) {
     r2_model *model = r2i_trainer_model(trainer);
     if (o->out == NULL || r2_ranks_index(o->trainer.ranks) > 0) return R2_OK;
+    r2_trainer_info about;
+    r2_trainer_get_info(trainer, &about);
+    R2I_TRY(r2i_disk_room_check(o->out, about.n_parameters * number_bytes(o), err));
     if (o->trainer.lora.rank > 0) return check_folder(o, "adapter_config.json", &model->heap, err);
     return check_folder(o, "config.json", &model->heap, err);
 }
