@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "files/atomic_write.h"
+#include "files/disk_room.h"
 #include "files/gguf_write.h"
 
 #define OK(call)                                       \
@@ -226,6 +227,16 @@ static void test_write_all(void **state) {
     close(ends[1]);
 }
 
+static void test_room(void **state) {
+    (void)state;
+    r2_error err = { 0 };
+    assert_int_equal(r2i_disk_room_check("here", 1, &err), R2_OK);
+    assert_int_equal(r2i_disk_room_check("here", INT64_MAX, &err), R2_E_FULL);
+    assert_non_null(strstr(err.text, "here: expected room for 9223372036854775807 bytes"));
+    assert_int_equal(r2i_disk_room_check("/", INT64_MAX, &err), R2_E_FULL);
+    assert_int_equal(r2i_disk_room_check("no/such/folder", INT64_MAX, &err), R2_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_commit_replaces, set_up, tear_down),
@@ -234,6 +245,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_bad_targets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_file, set_up, tear_down),
         cmocka_unit_test(test_write_all),
+        cmocka_unit_test(test_room),
     };
     return cmocka_run_group_tests_name("atomic_write", tests, NULL, NULL);
 }
