@@ -25,6 +25,7 @@ typedef struct {
     r2i_arena *arena;
     r2i_buffer items; /* r2i_eval_item */
     void *own;        /* for `close` */
+    bool runs_programs; /* some of these items do, although not all of the suite's */
 } r2i_eval_load;
 
 /* What a model wrote: thoughts as <think>...</think>, then the rest; and its calls, of items with tools. */

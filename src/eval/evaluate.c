@@ -15,6 +15,7 @@
 #include "eval/sample_file.h"
 #include "eval/score_summary.h"
 #include "files/atomic_write.h"
+#include "model/adapter.h"
 #include "model/model.h"
 
 enum {
@@ -41,6 +42,7 @@ typedef struct {
     int32_t n_context, n_slots, max_new_tokens;
     int64_t next; /* place among items times samples */
     char path[PATH_BYTES + 32];
+    r2i_item_places places;
     r2i_sample_file file;
     int64_t start_ns, cpu_ns;
 } evaluation;
@@ -52,7 +54,7 @@ static uint64_t hash_text(uint64_t hash, const char *text) {
     return r2i_hash_bytes(r2i_hash_mix(hash + n + (text != NULL)), text != NULL ? text : "", n);
 }
 
-/* What decides about an answer, but the item and the sample's number. */
+/* What decides about an answer, but the item (take_line compares its texts) and the sample's number. */
 static uint64_t settings_of(const evaluation *e) {
     const r2_eval_options *o = e->o;
     const r2_sampling *s = &o->sampling;
@@ -64,22 +66,21 @@ static uint64_t settings_of(const evaluation *e) {
                               s->presence_penalty,
                               s->frequency_penalty,
                               o->adapter != NULL ? o->adapter_scale : 0 };
-    const int64_t counts[] = { s->top_k,  s->n_penalty_tokens, (int64_t)s->seed,
-                               o->think,  o->think_budget,     e->max_new_tokens,
-                               o->is_raw, o->reads_on,         o->engine.cache_rows };
+    const int64_t counts[] = { s->top_k,           s->n_penalty_tokens, (int64_t)s->seed,
+                               o->think,           o->think_budget,     e->max_new_tokens,
+                               o->is_raw,          o->reads_on,         o->engine.cache_rows,
+                               o->engine.n_context };
     r2_model_get_info(e->model, &info);
     uint64_t hash = r2i_hash_bytes(e->model->fingerprint, numbers, sizeof numbers);
     hash = r2i_hash_bytes(hash, counts, sizeof counts);
     hash = hash_text(hash, o->suite);
     hash = hash_text(hash, o->system != NULL ? o->system : e->suite->about.system);
     hash = hash_text(hash, o->prompt != NULL ? o->prompt : e->suite->about.prompt);
-    hash = hash_text(hash, o->adapter_path);
+    hash = hash_text(hash, o->verifier);
+    if (o->adapter != NULL) hash = r2i_hash_mix(hash + o->adapter->content.fingerprint);
     hash = hash_text(hash, info.cpu_level);
     for (int32_t i = 0; i < o->n_data; i++)
         hash = r2i_hash_bytes(hash, o->data[i].bytes, o->data[i].n_bytes);
-    /* Where a limit counts for each group, another one gives items other numbers. */
-    for (int32_t i = 0; i < e->scores.n_items && e->scores.items[0].group != NULL; i++)
-        hash = hash_text(hash, e->scores.items[i].id);
     return r2i_hash_mix(hash);
 }
 
@@ -112,17 +113,40 @@ static int32_t number_in(const json_t *line, const char *key) {
     return (int32_t)json_integer_value(json_object_get(line, key));
 }
 
+/* At most this much of a text, whole characters. */
+static json_t *shown(const char *text) {
+    size_t n = text != NULL ? strlen(text) : 0;
+    if (text == NULL) return json_null();
+    if (n > SHOWN_BYTES) {
+        n = SHOWN_BYTES;
+        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+            n--;
+    }
+    json_t *out = json_stringn(text, n);
+    return out != NULL ? out : json_string("(no UTF-8)");
+}
+
+static bool says(const json_t *line, const char *key, const char *text) {
+    json_t *wanted = shown(text);
+    const bool is_same = json_equal(wanted, json_object_get(line, key)) == 1;
+    json_decref(wanted);
+    return is_same;
+}
+
 /* A line of an earlier run.  What a smaller limit or fewer samples leave out stays in the file. */
 static r2_status take_line(void *user, const json_t *line, r2_error *err) {
     evaluation *e = user;
-    const json_int_t item = json_integer_value(json_object_get(line, "item")),
-                     sample = json_integer_value(json_object_get(line, "sample"));
+    const json_int_t sample = json_integer_value(json_object_get(line, "sample"));
     const char *stop = json_string_value(json_object_get(line, "stop"));
-    if (stop == NULL || !json_is_integer(json_object_get(line, "item")))
+    if (stop == NULL || !json_is_integer(json_object_get(line, "item")) ||
+        !json_is_string(json_object_get(line, "id")))
         return r2i_fail(err, R2_E_FORMAT, "expected an answer");
-    if (item < 0 || item >= e->scores.n_items || sample < 0 || sample >= e->scores.n_samples)
-        return R2_OK;
-    r2i_eval_record *r = record_of(e, (int32_t)item, (int32_t)sample);
+    const int32_t item = r2i_item_place_of(&e->places, line);
+    if (item < 0 || sample < 0 || sample >= e->scores.n_samples) return R2_OK;
+    if (!says(line, "question", e->scores.items[item].question) ||
+        !says(line, "expected", e->scores.items[item].expected))
+        return r2i_fail(err, R2_E_MISMATCH, "holds an answer to another question of this name");
+    r2i_eval_record *r = record_of(e, item, (int32_t)sample);
     if (r->is_done) return R2_OK;
     *r = (r2i_eval_record){ .is_done = true,
                             .is_right = json_is_true(json_object_get(line, "right")),
@@ -150,19 +174,6 @@ static bool next_answer(void *user, int32_t *item, int32_t *sample, uint64_t *se
     *seed = r2i_random_u64(e->o->sampling.seed + id, SEED_STREAM, (uint64_t)*sample);
     e->next++;
     return true;
-}
-
-/* At most this much of a text, whole characters. */
-static json_t *shown(const char *text) {
-    size_t n = text != NULL ? strlen(text) : 0;
-    if (text == NULL) return json_null();
-    if (n > SHOWN_BYTES) {
-        n = SHOWN_BYTES;
-        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
-            n--;
-    }
-    json_t *out = json_stringn(text, n);
-    return out != NULL ? out : json_string("(no UTF-8)");
 }
 
 /* As text to be read: NAME ARGUMENTS, a line each. */
@@ -231,12 +242,13 @@ static void all_written(void *user) {
 /* ---- opening ---- */
 
 /* A program that does nothing: what would keep it in is there, and Python too. */
-static r2_status try_sandbox(const r2i_eval_suite *suite, const r2_host *host, r2_error *err) {
+static r2_status try_sandbox(const evaluation *e, r2_error *err) {
+    const r2i_eval_suite *suite = e->suite;
     r2_grade grade;
     const r2_grade_options options = {
-        .kind = R2_GRADE_PYTHON, .expected = "pass", .is_plain = true, .host = *host
+        .kind = R2_GRADE_PYTHON, .expected = "pass", .is_plain = true, .host = e->model->host
     };
-    if (!suite->about.runs_programs) return R2_OK;
+    if (!suite->about.runs_programs && !e->load.runs_programs) return R2_OK;
     const r2_status status = r2_grade_answer(&grade, "pass", 4, &options, err);
     if (status == R2_E_NOT_FOUND)
         return r2i_fail(err, R2_E_UNSUPPORTED, "%s runs Python, which was not found",
@@ -271,7 +283,7 @@ static r2_status load_items(evaluation *e, r2_error *err) {
                                    .n_samples = n_samples };
     e->result->n_items = (int32_t)n;
     e->result->n_answers = (int32_t)n * n_samples;
-    return R2_OK;
+    return r2i_item_places_make(&e->places, e->scores.items, (int32_t)n, &e->arena, err);
 }
 
 static r2_status open_output(evaluation *e, r2_error *err) {
@@ -314,7 +326,7 @@ static r2_status answer(evaluation *e, r2_error *err) {
     const r2_eval_options *o = e->o;
     int32_t longest;
     if (e->result->n_done == e->result->n_answers) return R2_OK;
-    R2I_TRY(note_sandbox(e, try_sandbox(e->suite, &e->model->host, err)));
+    R2I_TRY(note_sandbox(e, try_sandbox(e, err)));
     R2I_TRY(r2i_eval_prompts_make(&e->prompts, &longest, e->suite, e->scores.items,
                                   e->scores.n_items, e->model, o, &e->arena, err));
     R2I_TRY(open_engine(e, longest, err));
@@ -376,7 +388,8 @@ static r2_status sum_up(evaluation *e, r2_error *err) {
     if (all == NULL || scores == NULL || cost == NULL || json_object_update(all, scores) != 0 ||
         json_object_set(all, "this_run", cost) != 0)
         status = r2i_fail(err, R2_E_NOMEM, "no memory for a summary");
-    if (status == R2_OK && e->file.fd >= 0) status = r2i_sample_file_sort(&e->file, err);
+    if (status == R2_OK && e->file.fd >= 0)
+        status = r2i_sample_file_sort(&e->file, &e->places, err);
     if (status == R2_OK && e->file.fd >= 0) status = write_summary(e, all, err);
     if (status == R2_OK) r->summary_json = json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(cost);

@@ -167,20 +167,35 @@ r2_status r2i_sample_file_read(const char *path, json_t **head, r2i_sample_reade
 
 /* ---- sorting ---- */
 
-static int64_t place_of(const json_t *line) {
-    return (int64_t)json_integer_value(json_object_get(line, "item")) << 32 |
-           (int64_t)json_integer_value(json_object_get(line, "sample"));
-}
+typedef struct {
+    json_t *json;
+    int64_t place, order; /* item and sample; in the file */
+} kept_line;
+
+typedef struct {
+    const r2i_item_places *places;
+    r2i_buffer lines; /* kept_line */
+} sorting;
 
 static int compare_lines(const void *a, const void *b) {
-    const int64_t x = place_of(*(json_t *const *)a), y = place_of(*(json_t *const *)b);
-    return (x > y) - (x < y);
+    const kept_line *x = a, *y = b;
+    if (x->place != y->place) return x->place < y->place ? -1 : 1;
+    return (x->order > y->order) - (x->order < y->order);
 }
 
 static r2_status keep_line(void *user, const json_t *line, r2_error *err) {
-    json_t *copy = json_incref((json_t *)(uintptr_t)line);
-    const r2_status status = r2i_buffer_append(user, &copy, sizeof copy, err);
-    if (status != R2_OK) json_decref(copy);
+    sorting *s = user;
+    const int32_t item = r2i_item_place_of(s->places, line);
+    const json_int_t sample = json_integer_value(json_object_get(line, "sample"));
+    const kept_line kept = { .json = json_incref((json_t *)(uintptr_t)line),
+                             .place = item < 0 ? INT64_MAX
+                                               : (int64_t)item << 32 | (int64_t)(uint32_t)sample,
+                             .order = (int64_t)s->lines.n_bytes };
+    r2_status status = R2_OK;
+    if (item >= 0 && json_object_set_new(kept.json, "item", json_integer(item)) != 0)
+        status = r2i_fail(err, R2_E_NOMEM, "no memory for an answer");
+    if (status == R2_OK) status = r2i_buffer_append(&s->lines, &kept, sizeof kept, err);
+    if (status != R2_OK) json_decref(kept.json);
     return status;
 }
 
@@ -188,7 +203,7 @@ static r2_status write_sorted(const r2i_sample_file *f, const json_t *head, r2i_
                               r2_error *err) {
     r2i_atomic_file *file;
     r2i_buffer text;
-    json_t **all = (json_t **)(void *)lines->bytes;
+    kept_line *all = (kept_line *)(void *)lines->bytes;
     const size_t n = lines->n_bytes / sizeof *all;
     if (n > 0) qsort(all, n, sizeof *all, compare_lines);
     R2I_TRY(r2i_atomic_begin(&file, f->path, false, f->heap, err));
@@ -198,7 +213,7 @@ static r2_status write_sorted(const r2i_sample_file *f, const json_t *head, r2i_
         status = r2i_atomic_write(file, text.bytes, text.n_bytes, err);
         if (status != R2_OK || i == n) break;
         r2i_buffer_clear(&text);
-        status = append_line(&text, all[i], err);
+        status = append_line(&text, all[i].json, err);
     }
     r2i_buffer_destroy(&text);
     if (status == R2_OK) return r2i_atomic_commit(file, err);
@@ -206,15 +221,16 @@ static r2_status write_sorted(const r2i_sample_file *f, const json_t *head, r2i_
     return status;
 }
 
-r2_status r2i_sample_file_sort(r2i_sample_file *file, r2_error *err) {
+r2_status r2i_sample_file_sort(r2i_sample_file *file, const r2i_item_places *places,
+                               r2_error *err) {
     json_t *head;
-    r2i_buffer lines;
-    r2i_buffer_init(&lines, file->heap, MAX_FILE_BYTES);
-    r2_status status = r2i_sample_file_read(file->path, &head, keep_line, &lines, file->heap, err);
-    if (status == R2_OK) status = write_sorted(file, head, &lines, err);
+    sorting s = { .places = places };
+    r2i_buffer_init(&s.lines, file->heap, MAX_FILE_BYTES);
+    r2_status status = r2i_sample_file_read(file->path, &head, keep_line, &s, file->heap, err);
+    if (status == R2_OK) status = write_sorted(file, head, &s.lines, err);
     json_decref(head);
-    for (size_t i = 0; i < lines.n_bytes / sizeof(json_t *); i++)
-        json_decref(((json_t **)(void *)lines.bytes)[i]);
-    r2i_buffer_destroy(&lines);
+    for (size_t i = 0; i < s.lines.n_bytes / sizeof(kept_line); i++)
+        json_decref(((kept_line *)(void *)s.lines.bytes)[i].json);
+    r2i_buffer_destroy(&s.lines);
     return status;
 }

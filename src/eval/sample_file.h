@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "base/buffer.h"
+#include "eval/item_places.h"
 
 typedef struct {
     int fd; /* -1: not open */
@@ -17,7 +18,7 @@ typedef struct {
     const char *path; /* borrowed */
 } r2i_sample_file;
 
-/* Takes each line of an earlier run that has "item" and "sample" among those wanted. */
+/* Takes a line of an earlier run. */
 typedef r2_status (*r2i_sample_reader)(void *user, const json_t *line, r2_error *err);
 
 /* Opens or begins `path` under a lock.  `head`: the first line's object, of which "settings" must agree
@@ -31,8 +32,10 @@ R2_CHECKED r2_status r2i_sample_file_open(r2i_sample_file *out, const char *path
 void r2i_sample_file_close(r2i_sample_file *file);
 /* Takes the object. */
 R2_CHECKED r2_status r2i_sample_file_add(r2i_sample_file *file, json_t *line, r2_error *err);
-/* Rewrites the file in the order of items and samples. */
-R2_CHECKED r2_status r2i_sample_file_sort(r2i_sample_file *file, r2_error *err);
+/* Rewrites the file in the order of items and samples, with the numbers that these items have; behind them, as
+ * they came, answers of earlier runs to other items. */
+R2_CHECKED r2_status r2i_sample_file_sort(r2i_sample_file *file, const r2i_item_places *places,
+                                          r2_error *err);
 /* Calls reader for the lines of a finished or unfinished file; *head is the caller's. */
 R2_CHECKED r2_status r2i_sample_file_read(const char *path, json_t **head, r2i_sample_reader reader,
                                           void *user, r2i_heap *heap, r2_error *err);

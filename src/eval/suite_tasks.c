@@ -58,6 +58,11 @@ static r2_status add_language(making *m, const char *language, void *user, r2_er
     return add_items(m, choice, err);
 }
 
+static bool runs_programs(int32_t task) {
+    const r2_grade_kind kind = r2_task_kind(task);
+    return kind == R2_GRADE_STDOUT || kind == R2_GRADE_PYTHON;
+}
+
 static r2_status add_task(making *m, int32_t task, r2_error *err) {
     const r2_eval_options *o = m->load->options;
     const int32_t n_levels = r2_task_levels(task);
@@ -70,6 +75,7 @@ static r2_status add_task(making *m, int32_t task, r2_error *err) {
                                   .split = R2_SPLIT_TEST,
                                   .seed = o->sampling.seed };
         if (o->level > 0 && o->level != level) continue;
+        m->load->runs_programs |= runs_programs(task);
         R2I_TRY(
             each_word(m, o->languages != NULL ? o->languages : "en", add_language, &choice, err));
     }

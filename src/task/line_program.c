@@ -121,7 +121,11 @@ static r2i_line_end ended(r2i_line_program *p) {
 }
 
 static r2i_line_end timed_out(r2i_line_program *p, double seconds) {
-    (void)snprintf(p->why, sizeof p->why, "no reply within %g s", seconds);
+    if (p->reply.n_bytes > 0)
+        (void)snprintf(p->why, sizeof p->why, "no end of its line within %g s", seconds);
+    else
+        (void)snprintf(p->why, sizeof p->why,
+                       "no reply within %g s (does it flush its output after each line?)", seconds);
     return R2I_LINE_TIMEOUT;
 }
 
@@ -134,6 +138,15 @@ static r2i_line_end send_line(r2i_line_program *p, const char *line, size_t n, d
         if (sent > 0) line += sent, n -= (size_t)sent;
     }
     return R2I_LINE_OK;
+}
+
+/* As far as it has come. */
+static bool begins_object(const r2i_buffer *reply) {
+    for (size_t i = 0; i < reply->n_bytes; i++) {
+        if (strchr(" \t\r", reply->bytes[i]) == NULL || reply->bytes[i] == '\0')
+            return reply->bytes[i] == '{';
+    }
+    return true;
 }
 
 static r2i_line_end receive_line(r2i_line_program *p, double seconds, int64_t end_ns,
@@ -152,7 +165,8 @@ static r2i_line_end receive_line(r2i_line_program *p, double seconds, int64_t en
             (void)snprintf(p->why, sizeof p->why, "its reply is more than one line, or too long");
             return R2I_LINE_TOO_LONG;
         }
-        if (*status != R2_OK || end != NULL) return R2I_LINE_OK;
+        /* What does not begin as an object is none: its end is not waited for. */
+        if (*status != R2_OK || end != NULL || !begins_object(&p->reply)) return R2I_LINE_OK;
     }
 }
 

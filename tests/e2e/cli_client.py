@@ -8,6 +8,7 @@ import pytest
 SOURCE = os.environ.get("R2LM_SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 PROGRAM = os.environ.get("R2LM_PROGRAM", os.path.join(SOURCE, "build", "r2lm"))
 TOY = os.path.join(SOURCE, "tests", "e2e", "toy.gguf")
+with open(PROGRAM, "rb") as _program: IS_SANITIZED = b"__asan_init" in _program.read()
 OK, FAILED, USAGE, DATA, MEMORY, NUMBERS = 0, 1, 2, 3, 4, 7
 
 
@@ -31,6 +32,14 @@ def here(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def no_layers(tmp_path_factory):
+    """A library for LD_PRELOAD: a machine without layers of the sandbox."""
+    out = str(tmp_path_factory.mktemp("no_layers") / "no_layers.so")
+    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-o", out, os.path.join(SOURCE, "tests/e2e/programs/no_layers.c"), "-ldl"], check=True)
+    return out
 
 
 def r2lm(*arguments, stdin="", code=OK, env=None, timeout=250, **more):

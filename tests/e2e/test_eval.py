@@ -2,9 +2,9 @@
 
 The same numbers must come out however requests fall into batches and wherever a run was interrupted.
 """
-import gzip, json, os, subprocess
+import gzip, json, os, shutil, subprocess
 import pytest
-from cli_client import DATA, OK, PROGRAM, TOY, USAGE, here, home, one_line, r2lm, refused   # noqa: F401  (fixtures)
+from cli_client import DATA, IS_SANITIZED, OK, PROGRAM, SOURCE, TOY, USAGE, here, home, no_layers, one_line, r2lm, refused   # noqa: F401  (fixtures)
 
 NO_SANDBOX, TOO_LOW = 77, 8
 PROBLEMS = [{"task_id": f"Toy/{i}", "prompt": f"def f{i}(x):\n    \"\"\"Returns x plus {i}.\"\"\"\n", "entry_point": f"f{i}",
@@ -112,12 +112,50 @@ def test_malformed_lines(problems, line):
     refused("eval", "humaneval", "--data", problems, "-m", TOY, "--raw", says="HumanEval.jsonl:7")
 
 
-def test_no_sandbox(problems, here):
-    """Nothing is computed, nothing runs, and the exit code says why."""
-    empty = here / "empty"
-    empty.mkdir()
-    done = human_eval(problems, "-o", "out", env={"PATH": str(empty)}, code=NO_SANDBOX) if not has_sandbox() else None
-    if done is not None: assert not os.path.exists("out/summary.json")
+def test_goes_on_in_groups(here):
+    """Another limit, more levels and more languages: answers find their items again, and the bytes are a fresh run's."""
+    def own(folder, *more): return json.loads(toy_eval("tasks", "--tasks", "sum", "-o", folder, *more, "--json").out)["this_run"]["answers"]
+    assert own("whole", "--limit", 3, "--languages", "en,de") == 3 * 2 * (n_levels := len({l["group"] for l in lines("whole")[1:]}) // 2)
+    assert own("part", "--limit", 2) == 2 * n_levels
+    assert own("part", "--limit", 3, "--languages", "en,de") == (3 * 2 - 2) * n_levels
+    assert open("part/samples.jsonl", "rb").read() == open("whole/samples.jsonl", "rb").read()
+    before = lines("part")
+    assert own("part", "--limit", 1) == 0                                        # the rest stays, behind
+    after = lines("part")
+    assert len(after) == len(before) and [l["id"].split("#")[1] for l in after[1:1 + n_levels]] == ["0"] * n_levels and [l["item"] for l in after[1:1 + n_levels]] == list(range(n_levels))
+    assert own("part", "--limit", 3, "--languages", "en,de") == 0
+    assert open("part/samples.jsonl", "rb").read() == open("whole/samples.jsonl", "rb").read()
+    toy_eval("tasks", "--tasks", "sum", "-o", "part", "-c", 512, code=DATA)      # another context cuts other answers
+    text = open("part/samples.jsonl", encoding="utf-8").read().split("\n")
+    text[1] = json.dumps(dict(json.loads(text[1]), question="another"))
+    open("part/samples.jsonl", "w", encoding="utf-8").write("\n".join(text))
+    assert "another question" in one_line(toy_eval("tasks", "--tasks", "sum", "-o", "part", code=DATA).err)
+
+
+def test_adapter_is_told_by_its_content(here):
+    """The model with an adapter has no tokenizer: a run stops there, behind the settings of its folder."""
+    golden = os.path.join(SOURCE, "tests", "golden")
+    write_lines(here / "test.jsonl", [{"question": "1?", "answer": "#### 1"}])
+    def ask(adapter): return one_line(r2lm("eval", "gsm8k", "--data", here, "-m", os.path.join(golden, "llama"), "--raw", "--lora", adapter, "-o", "out", code=DATA).err)
+    shutil.copytree(os.path.join(golden, "lora_llama"), "mine")
+    assert "no tokenizer" in ask("mine")
+    os.rename("mine", "moved")
+    assert "no tokenizer" in ask("moved")
+    weights = bytearray(open("moved/adapter_model.safetensors", "rb").read())
+    weights[-2] ^= 1
+    open("moved/adapter_model.safetensors", "wb").write(weights)
+    assert "other settings" in ask("moved")
+
+
+@pytest.mark.skipif(IS_SANITIZED, reason="the sanitizer must be the first library")
+def test_no_sandbox(problems, no_layers):
+    """Nothing is computed, nothing runs, and the exit code says why; suites without programs go on."""
+    missing = {"NO_BUBBLEWRAP": "1", "NO_LANDLOCK": "1", "LD_PRELOAD": no_layers}
+    for folder, words in (("he", ["humaneval", "--data", problems]), ("own", ["tasks", "--tasks", "sum,function", "--level", 1]), ("print", ["tasks", "--tasks", "print"])):
+        done = toy_eval(*words, "--limit", 1, "-o", folder, env=missing, code=NO_SANDBOX)
+        assert "sandbox" in one_line(done.err) and "sandbox --check" in done.err
+        assert len(lines(folder)) == 1 and not os.path.exists(f"{folder}/summary.json")
+    toy_eval("tasks", "--tasks", "sum", "--level", 1, "--limit", 1, env=missing)
 
 
 def toy_eval(suite, *more, **how):
@@ -134,6 +172,12 @@ def test_word_problems(here):
     assert {k: v["items"] for k, v in done["groups"].items()} == {"de": 2, "en": 2}
     (here / "test.jsonl").write_text('{"question": "a", "answer": "none"}\n')
     refused("eval", "gsm8k", "--data", here, "-m", TOY, "--raw", says="test.jsonl:1")
+
+
+@needs_sandbox
+def test_programs_of_own_tasks():
+    done = json.loads(toy_eval("tasks", "--tasks", "function,print", "--level", 1, "--limit", 2, "--json").out)
+    assert done["items"] == 4 and done["pass@1"]["value"] == 0
 
 
 def test_own_tasks_and_needle():

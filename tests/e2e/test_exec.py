@@ -4,12 +4,11 @@ escape.c makes the attempts; here stands what must hold outside: limits, nothing
 """
 import json, os, re, shutil, socket, subprocess, tempfile, time
 import pytest
-from cli_client import PROGRAM, SOURCE, USAGE, here, home, one_line, r2lm   # noqa: F401  (fixtures)
+from cli_client import IS_SANITIZED, PROGRAM, SOURCE, USAGE, here, home, no_layers, one_line, r2lm   # noqa: F401  (fixtures)
 
 NO_SANDBOX, TIME_UP, LIMIT, NO_PROGRAM = 77, 124, 137, 127
 CAGES = [pytest.param([], id="namespaces"), pytest.param(["--landlock"], id="landlock")]
 LAYERS = {}
-with open(PROGRAM, "rb") as program: IS_SANITIZED = b"__asan_init" in program.read()
 
 
 def layers():
@@ -238,60 +237,18 @@ def test_the_kernel_is_out_of_reach(cage, escape, attempt):
 
 # ---- a layer is missing: e34 ----
 
-SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-long syscall(long number, ...) {
-    static long (*real)(long, ...);
-    va_list list;
-    long a[6];
-    va_start(list, number);
-    for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
-    va_end(list);
-    if (real == NULL) real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
-    if ((number == SYS_landlock_create_ruleset && getenv("NO_LANDLOCK")) || (number == SYS_seccomp && getenv("NO_SECCOMP"))) {
-        errno = ENOSYS;
-        return -1;
-    }
-    return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-int access(const char *path, int mode) {
-    static int (*real)(const char *, int);
-    if (real == NULL) real = (int (*)(const char *, int))dlsym(RTLD_NEXT, "access");
-    if (getenv("NO_BUBBLEWRAP") && strstr(path, "bwrap")) {
-        errno = ENOENT;
-        return -1;
-    }
-    return real(path, mode);
-}
-"""
-
-
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "shim.c").write_text(SHIM)
-    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-o", str(folder / "shim.so"), str(folder / "shim.c"), "-ldl"], check=True)
-    return str(folder / "shim.so")
-
-
 @pytest.mark.skipif(IS_SANITIZED, reason="the sanitizer must be the first library")
 @pytest.mark.parametrize("missing", [["NO_BUBBLEWRAP", "NO_LANDLOCK"], ["NO_BUBBLEWRAP", "NO_SECCOMP"]])
-def test_nothing_runs_without_a_cage(shim, missing, here):
-    env = dict.fromkeys(missing, "1") | {"LD_PRELOAD": shim}
+def test_nothing_runs_without_a_cage(no_layers, missing, here):
+    env = dict.fromkeys(missing, "1") | {"LD_PRELOAD": no_layers}
     done = r2lm("exec", "--work", here, "--", "touch", "ran", code=NO_SANDBOX, env=env)
     assert not (here / "ran").exists() and "bubblewrap" in done.err + r2lm("sandbox", "--check", code=NO_SANDBOX, env=env).out
 
 
 @pytest.mark.skipif(IS_SANITIZED, reason="the sanitizer must be the first library")
-def test_landlock_stands_in_where_there_is_no_bubblewrap(shim):
+def test_landlock_stands_in_where_there_is_no_bubblewrap(no_layers):
     if not layers().get("Landlock"): pytest.skip("this machine has no Landlock")
-    assert r2lm("exec", "--", "echo", "in", env={"NO_BUBBLEWRAP": "1", "LD_PRELOAD": shim}).out == "in\n"
+    assert r2lm("exec", "--", "echo", "in", env={"NO_BUBBLEWRAP": "1", "LD_PRELOAD": no_layers}).out == "in\n"
 
 
 def test_without_user_namespaces(here):

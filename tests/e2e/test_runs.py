@@ -1,10 +1,9 @@
 """Runs of r2lm train as things that one plans, repeats and finds again: --dry-run, config files, how long, the list of runs."""
 import json, os, re, signal, sqlite3, subprocess, time
 import pytest
-from cli_client import DATA, MEMORY, NUMBERS, OK, PROGRAM, USAGE, here, home, one_line, r2lm, refused   # noqa: F401  (fixtures)
+from cli_client import DATA, IS_SANITIZED, MEMORY, NUMBERS, OK, PROGRAM, USAGE, here, home, one_line, r2lm, refused   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts, train
 
-with open(PROGRAM, "rb") as program: IS_SANITIZED = b"__asan_init" in program.read()
 WIDE = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=3, head_dim=32)
 
 

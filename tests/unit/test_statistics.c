@@ -49,7 +49,7 @@ static void test_pass_at_k(void **state) {
     assert_true(r2_eval_pass_at_k(3, 1, 4) == 0 && r2_eval_pass_at_k(3, 1, 0) == 0);
 }
 
-/* 121 against 59: the example of statsmodels' documentation; the sum of binomials in whole numbers agrees. */
+/* 121 against 59: the sum of binomials in whole numbers. */
 static void test_mcnemar(void **state) {
     (void)state;
     assert_near(r2_eval_mcnemar(121, 59), 4.434449263755176e-06, 1e-17);

@@ -105,7 +105,10 @@ static void test_failures(void **state) {
         { "exit 9", "exit code 9", 0, 3, 0 },
         { "kill -9 $$", "killed", 0, 3, 0 },
         { "sleep 60", "no reply within", 3, 0, 0 },
+        { "printf '{'; sleep 60", "no end of its line", 3, 0, 0 },
         { "echo hello", "found \"hello\"", 0, 0, 3 },
+        { "printf hello; sleep 60", "found \"hello\"", 0, 0, 3 }, /* its line has no end */
+        { "printf ' \\0'; sleep 60", "expected", 0, 0, 3 },
         { "echo '{\"id\":99}'", "\"id\":", 0, 0, 3 },
         { "echo '{\"id\":'$n'}'", "score", 0, 0, 3 },
         { "echo '{\"id\":'$n',\"score\":7}'", "score", 0, 0, 3 },
