@@ -59,7 +59,7 @@ extern const r2i_eval_suite r2i_suite_humaneval, r2i_suite_gsm8k, r2i_suite_mgsm
 /* ---- for load functions ---- */
 
 R2_CHECKED r2_status r2i_eval_add(r2i_eval_load *load, const r2i_eval_item *item, r2_error *err);
-/* A terminated copy in the arena; NULL: no memory. */
+/* A terminated copy in the arena; NULL: no memory, or no text. */
 const char *r2i_eval_copy(r2i_eval_load *load, const char *text);
 /* That and what follows it. */
 const char *r2i_eval_join(r2i_eval_load *load, const char *first, const char *second,

@@ -42,6 +42,8 @@ static r2_status add_problem(r2i_eval_load *load, const json_t *line, const char
                                  .question = trimmed(load, prompt),
                                  .expected = r2i_eval_join(load, test, call, ""),
                                  .entry = r2i_eval_copy(load, entry) };
+    if (item.expected == NULL || item.entry == NULL)
+        return r2i_fail(err, R2_E_NOMEM, "no memory for items");
     return r2i_eval_add(load, &item, err);
 }
 

@@ -47,11 +47,12 @@ r2_status r2i_eval_add(r2i_eval_load *load, const r2i_eval_item *item, r2_error 
 }
 
 const char *r2i_eval_copy(r2i_eval_load *load, const char *text) {
-    return r2i_arena_copy_text(load->arena, text, strlen(text));
+    return text != NULL ? r2i_arena_copy_text(load->arena, text, strlen(text)) : NULL;
 }
 
 const char *r2i_eval_join(r2i_eval_load *load, const char *first, const char *second,
                           const char *third) {
+    if (first == NULL || second == NULL || third == NULL) return NULL;
     const size_t n = strlen(first), m = strlen(second), k = strlen(third);
     char *out = r2i_arena_push(load->arena, n + m + k + 1, 1);
     if (out == NULL) return NULL;

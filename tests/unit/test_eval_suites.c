@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -19,16 +20,21 @@ typedef struct {
     r2_error err;
 } rig;
 
-static r2_status begin(rig *r, const char *suite, const r2_eval_data *data, int32_t n) {
+static r2_status begin_with(rig *r, const char *suite, const r2_eval_data *data, int32_t n,
+                            const r2_host *host) {
     memset(r, 0, sizeof *r);
-    r2i_heap_init(&r->heap);
-    r2i_arena_init(&r->arena, &r->heap, 1 << 14, 0);
+    r2i_heap_init_host(&r->heap, host);
+    r2i_arena_init(&r->arena, &r->heap, host != NULL ? 16 : 1 << 14, 0);
     r->options = (r2_eval_options){ .suite = suite, .data = data, .n_data = n };
     r->load = (r2i_eval_load){ .options = &r->options, .arena = &r->arena };
     r2i_buffer_init(&r->load.items, &r->heap, 1 << 20);
     r->suite = r2i_eval_suite_find(suite);
     assert_non_null(r->suite);
     return r->suite->load(&r->load, &r->err);
+}
+
+static r2_status begin(rig *r, const char *suite, const r2_eval_data *data, int32_t n) {
+    return begin_with(r, suite, data, n, NULL);
 }
 
 static const r2i_eval_item *items_of(const rig *r, size_t *n) {
@@ -197,9 +203,62 @@ static void test_calls(void **state) {
     end(&r);
 }
 
+/* ---- memory ---- */
+
+typedef struct {
+    int n_calls, fails_at, n_held;
+} memory;
+
+static void *allocate(void *user, size_t n_bytes) {
+    memory *m = user;
+    if (++m->n_calls == m->fails_at) return NULL;
+    m->n_held++;
+    return malloc(n_bytes);
+}
+
+static void release(void *user, void *block, size_t n_bytes) {
+    memory *m = user;
+    (void)n_bytes;
+    m->n_held -= block != NULL;
+    free(block);
+}
+
+/* Each allocation of a load fails once: an error, and nothing is lost. */
+static void test_memory(void **state) {
+    static const char human[] =
+        "{\"task_id\": \"t\", \"prompt\": \"def f(x):\", "
+        "\"entry_point\": \"f\", \"test\": "
+        "\"pass                                                                           \"}\n",
+                      gsm[] = "{\"question\": \"1?\", \"answer\": \"#### 1\"}\n",
+                      call[] = "{\"id\": \"irrelevance_0\", \"question\": [[{\"role\": \"user\", "
+                               "\"content\": \"q\"}]], \"function\": []}\n";
+    static const struct {
+        const char *suite, *file, *text;
+    } suites[] = { { "humaneval", "h", human },
+                   { "gsm8k", "test.jsonl", gsm },
+                   { "mgsm", "mgsm_de.tsv", "Eins?\t1\n" },
+                   { "bfcl", "q.json", call } };
+    (void)state;
+    for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
+        const r2_eval_data data = data_of(suites[i].file, suites[i].text);
+        for (int k = 1, has_failed = 1; has_failed; k++) {
+            memory m = { .fails_at = k };
+            const r2_host host = { .allocate = allocate, .release = release, .user = &m };
+            rig r;
+            const r2_status status = begin_with(&r, suites[i].suite, &data, 1, &host);
+            has_failed = m.n_calls >= k;
+            if (status != (has_failed ? R2_E_NOMEM : R2_OK) || has_failed != (r.err.text[0] != 0))
+                fail_msg("%s, allocation %d: %d %s", suites[i].suite, k, status, r.err.text);
+            end(&r);
+            assert_int_equal(m.n_held, 0);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_code_is_certain),
                                         cmocka_unit_test(test_word_problems),
-                                        cmocka_unit_test(test_calls) };
+                                        cmocka_unit_test(test_calls),
+                                        cmocka_unit_test(test_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
