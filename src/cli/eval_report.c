@@ -171,6 +171,8 @@ static r2_status put_row(report *r, const char *name, const json_t *numbers, r2_
         PUT(r, "%s</td><td class=\"n\">%lld</td>", says[i],
             (long long)json_integer_value(get(numbers, "items")));
         R2I_TRY(put_share(r, share, err));
+        if (get(numbers, "majority") != NULL)
+            PUT(r, "<td class=\"n\">%.2f %%</td>", 100 * json_real_value(get(numbers, "majority")));
         PUT(r, "</tr>\n");
     }
     return R2_OK;
@@ -179,7 +181,8 @@ static r2_status put_row(report *r, const char *name, const json_t *numbers, r2_
 static r2_status put_numbers(report *r, r2_error *err) {
     const char *name;
     json_t *group;
-    PUT(r, "<table><tr><th></th><th>items</th><th>right</th><th>95 %%</th><th></th></tr>\n");
+    PUT(r, "<table><tr><th></th><th>items</th><th>right</th><th>95 %%</th><th></th>%s</tr>\n",
+        get(r->summary, "majority") != NULL ? "<th>one answer to all</th>" : "");
     R2I_TRY(put_row(r, "all", r->summary, err));
     json_object_foreach(json_object_get(r->summary, "groups"), name, group)
         R2I_TRY(put_row(r, name, group, err));

@@ -23,8 +23,8 @@ typedef struct {
     const r2_eval_options *options;
     const r2_model *model;
     r2i_arena *arena;
-    r2i_buffer items; /* r2i_eval_item */
-    void *own;        /* for `close` */
+    r2i_buffer items;   /* r2i_eval_item */
+    void *own;          /* for `close` */
     bool runs_programs; /* some of these items do, although not all of the suite's */
 } r2i_eval_load;
 
@@ -44,6 +44,8 @@ typedef struct {
     /* Called from several threads.  R2_OK however wrong the answer is. */
     r2_status (*judge)(r2_grade *grade, const r2i_eval_item *item, const r2i_eval_text *answer,
                        const r2_host *host, r2_error *err);
+    bool
+        has_answers; /* `expected` is what an answer says: always saying the most frequent one is a baseline */
     void (*close)(r2i_eval_load *load); /* may be NULL; also after a failed load */
     /* No text behind this one changes the judgement.  NULL: nothing is certain before the end. */
     bool (*is_certain)(const r2i_eval_item *item, const char *text, size_t n_bytes);

@@ -64,14 +64,44 @@ static json_t *group_json(const r2i_eval_scores *s, const char *group) {
     return out;
 }
 
+/* How many items of a group expect the answer that most of them expect. */
+static json_int_t count_majority(const r2i_eval_scores *s, const char *group) {
+    json_t *counts = json_object();
+    json_int_t most = 0;
+    for (int32_t i = 0; i < s->n_items; i++) {
+        const char *expected = s->items[i].expected;
+        if (expected == NULL || !is_in(&s->items[i], group)) continue;
+        const json_int_t n = json_integer_value(json_object_get(counts, expected)) + 1;
+        (void)json_object_set_new(counts, expected, json_integer(n));
+        if (n > most) most = n;
+    }
+    json_decref(counts);
+    return most;
+}
+
+/* What no model is needed for: one answer to all items of a group.  Returns how many are right. */
+static json_int_t add_majority(json_t *out, const r2i_eval_scores *s, const char *group) {
+    const json_int_t n = count_majority(s, group),
+                     n_items = json_integer_value(json_object_get(out, "items"));
+    (void)json_object_set_new(out, "majority", json_real((double)n / (double)n_items));
+    return n;
+}
+
 json_t *r2i_score_json(const r2i_eval_scores *s) {
     json_t *out = group_json(s, NULL), *groups = json_object();
+    json_int_t n_majority = 0;
     for (int32_t i = 0; i < s->n_items; i++) {
         const char *group = s->items[i].group;
         if (group == NULL || json_object_get(groups, group) != NULL) continue;
-        (void)json_object_set_new(groups, group, group_json(s, group));
+        json_t *numbers = group_json(s, group);
+        if (s->suite->has_answers) n_majority += add_majority(numbers, s, group);
+        (void)json_object_set_new(groups, group, numbers);
     }
-    if (json_object_size(groups) > 0) (void)json_object_set(out, "groups", groups);
+    const bool has_groups = json_object_size(groups) > 0;
+    if (s->suite->has_answers && !has_groups) (void)add_majority(out, s, NULL);
+    if (s->suite->has_answers && has_groups)
+        (void)json_object_set_new(out, "majority", json_real((double)n_majority / s->n_items));
+    if (has_groups) (void)json_object_set(out, "groups", groups);
     json_decref(groups);
     return out;
 }

@@ -85,8 +85,7 @@ static bool defines(r2i_span code, const char *name) {
         const char *before = at, *after = at + n_name;
         while (before > begin && (before[-1] == ' ' || before[-1] == '\t'))
             before--;
-        const bool is_def =
-            before < at && before - begin >= 3 && memcmp(before - 3, "def", 3) == 0;
+        const bool is_def = before < at && before - begin >= 3 && memcmp(before - 3, "def", 3) == 0;
         const bool is_whole =
             after < code.text + code.n && (*after == '(' || isspace((unsigned char)*after));
         if (is_def && is_whole) return true;

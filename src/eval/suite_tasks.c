@@ -116,5 +116,6 @@ const r2i_eval_suite r2i_suite_tasks = {
                .max_new_tokens = 512,
                .has_lenient = true },
     .load = load_tasks,
-    .judge = judge
+    .judge = judge,
+    .has_answers = true
 };

@@ -143,7 +143,8 @@ const r2i_eval_suite r2i_suite_gsm8k = {
                .max_new_tokens = 512,
                .has_lenient = true },
     .load = load_gsm8k,
-    .judge = judge_number
+    .judge = judge_number,
+    .has_answers = true
 };
 
 const r2i_eval_suite r2i_suite_mgsm = {
@@ -157,5 +158,6 @@ const r2i_eval_suite r2i_suite_mgsm = {
                .max_new_tokens = 512,
                .has_lenient = true },
     .load = load_mgsm,
-    .judge = judge_number
+    .judge = judge_number,
+    .has_answers = true
 };

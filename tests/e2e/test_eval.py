@@ -165,11 +165,12 @@ def toy_eval(suite, *more, **how):
 def test_word_problems(here):
     write_lines(here / "test.jsonl", [{"question": f"{i} and <b>1</b>?", "answer": f"...\n#### {i + 1}"} for i in range(3)])
     done = json.loads(toy_eval("gsm8k", "--data", here, "-o", "out", "--json").out)
-    assert done["items"] == 3 and done["pass@1"]["value"] == 0 == done["lenient_pass@1"]["value"]
+    assert done["items"] == 3 and done["pass@1"]["value"] == 0 == done["lenient_pass@1"]["value"] and abs(done["majority"] - 1 / 3) < 1e-8
+    assert "one answer to all" in open("out/report.html").read()
     (here / "mgsm_de.tsv").write_text("Wie viele?\t3\n" * 4)
     (here / "mgsm_en.tsv").write_text("How many?\t3\n" * 4)
     done = json.loads(toy_eval("mgsm", "--data", here / "mgsm_de.tsv", "--data", here / "mgsm_en.tsv", "--limit", 2, "--json").out)
-    assert {k: v["items"] for k, v in done["groups"].items()} == {"de": 2, "en": 2}
+    assert {k: v["items"] for k, v in done["groups"].items()} == {"de": 2, "en": 2} and done["majority"] == done["groups"]["de"]["majority"] == 1
     (here / "test.jsonl").write_text('{"question": "a", "answer": "none"}\n')
     refused("eval", "gsm8k", "--data", here, "-m", TOY, "--raw", says="test.jsonl:1")
 
