@@ -99,6 +99,8 @@ def test_what_is_left_out():
     write("test.jsonl", json.dumps({"question": " ".join(f"secret{i}" for i in range(30)), "answer": "4"}) + "\n")
     said = prep("a.jsonl", "--held-out", "test.jsonl")
     assert (said["copies"], said["near_copies"], said["held_out"], said["empty"], said["train"]["documents"]) == (1, 1, 1, 1, 2)
+    write("test.jsonl", json.dumps({"task_id": 0, "prompt": " ".join(f"secret{i}" for i in range(30)), "canonical_solution": "4"}) + "\n")   # as HumanEval's
+    assert prep("a.jsonl", "--held-out", "test.jsonl")["held_out"] == 1
     assert prep("a.jsonl", "--keep-copies")["train"]["documents"] == 5
 
 
