@@ -87,8 +87,8 @@ typedef struct {
     int32_t think_budget;
     const char *system, *prompt; /* NULL: the suite's; system "": none */
     bool is_raw;                 /* without the chat template */
-    /* Of the suite "tasks": "sum,sort" (NULL: all), "en,de" (NULL: English), at which level (0: each; also
-     * of "external"). */
+    /* Of the suite "tasks": "sum,sort" (NULL: all), "en,de" (NULL: English; also of "needle"), at which
+     * level (0: each; also of "external"). */
     const char *tasks, *languages;
     int32_t level;
     const char *verifier; /* of "external": the command (r2lm/verifier.h) */

@@ -72,7 +72,7 @@ const r2i_option r2i_option_table[] = {
     { "tasks", NULL, 0, R2I_OPTION_TEXT, AT(tasks), NULL, 0, 0, NULL, "LIST",
       "tasks: these, such as sum,sort; otherwise all", R2I_FOR_EVAL, true, false },
     { "languages", NULL, 0, R2I_OPTION_TEXT, AT(languages), "en", 0, 0, NULL, "LIST",
-      "tasks: in each of these: en,zh,es,fr,de", R2I_FOR_EVAL, true, false },
+      "tasks and needle: in each of these: en,zh,es,fr,de", R2I_FOR_EVAL, true, false },
     { "level", NULL, 0, R2I_OPTION_COUNT, AT(level), "0", 0, 64, NULL, "N",
       "tasks, external: of this level; 0: of each", R2I_FOR_EVAL, true, false },
     { "verifier", NULL, 0, R2I_OPTION_TEXT, AT(verifier), NULL, 0, 0, NULL, "COMMAND",

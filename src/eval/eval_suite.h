@@ -66,6 +66,11 @@ const char *r2i_eval_copy(r2i_eval_load *load, const char *text);
 /* That and what follows it. */
 const char *r2i_eval_join(r2i_eval_load *load, const char *first, const char *second,
                           const char *third);
+/* Calls `use` with each word of "a,b,c".  R2_E_ARGUMENT: an empty or a long one. */
+R2_CHECKED r2_status r2i_eval_each_word(const char *words,
+                                        r2_status (*use)(void *user, const char *word,
+                                                         r2_error *err),
+                                        void *user, r2_error *err);
 bool r2i_eval_is_full(const r2i_eval_load *load, int32_t n);
 
 typedef struct {

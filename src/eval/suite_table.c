@@ -62,6 +62,22 @@ const char *r2i_eval_join(r2i_eval_load *load, const char *first, const char *se
     return out;
 }
 
+r2_status r2i_eval_each_word(const char *words,
+                             r2_status (*use)(void *user, const char *word, r2_error *err),
+                             void *user, r2_error *err) {
+    char word[64];
+    for (const char *at = words; *at != '\0';) {
+        const size_t n = strcspn(at, ",");
+        if (n == 0 || n >= sizeof word)
+            return r2i_fail(err, R2_E_ARGUMENT, "%.80s: expected names parted by commas", words);
+        memcpy(word, at, n);
+        word[n] = '\0';
+        R2I_TRY(use(user, word, err));
+        at += n + (at[n] == ',');
+    }
+    return R2_OK;
+}
+
 bool r2i_eval_is_full(const r2i_eval_load *load, int32_t n) {
     return load->options->limit > 0 && n >= load->options->limit;
 }

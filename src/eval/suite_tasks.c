@@ -10,6 +10,7 @@ enum { DEFAULT_ITEMS = 100, GROUP_BYTES = 160 };
 typedef struct {
     r2i_eval_load *load;
     r2_task_maker *maker;
+    r2_task_choice choice;
 } making;
 
 static r2_status add_items(making *m, const r2_task_choice *choice, r2_error *err) {
@@ -35,27 +36,10 @@ static r2_status add_items(making *m, const r2_task_choice *choice, r2_error *er
     return R2_OK;
 }
 
-typedef r2_status (*word_user)(making *m, const char *word, void *user, r2_error *err);
-
-/* Calls `use` with each word of "a,b,c". */
-static r2_status each_word(making *m, const char *words, word_user use, void *user, r2_error *err) {
-    char word[64];
-    for (const char *at = words; *at != '\0';) {
-        const size_t n = strcspn(at, ",");
-        if (n == 0 || n >= sizeof word)
-            return r2i_fail(err, R2_E_ARGUMENT, "%.80s: expected names parted by commas", words);
-        memcpy(word, at, n);
-        word[n] = '\0';
-        R2I_TRY(use(m, word, user, err));
-        at += n + (at[n] == ',');
-    }
-    return R2_OK;
-}
-
-static r2_status add_language(making *m, const char *language, void *user, r2_error *err) {
-    r2_task_choice *choice = user;
-    choice->language = language;
-    return add_items(m, choice, err);
+static r2_status add_language(void *user, const char *language, r2_error *err) {
+    making *m = user;
+    m->choice.language = language;
+    return add_items(m, &m->choice, err);
 }
 
 static bool runs_programs(int32_t task) {
@@ -70,22 +54,21 @@ static r2_status add_task(making *m, int32_t task, r2_error *err) {
         return r2i_fail(err, R2_E_ARGUMENT, "%s: expected a level of 1 to %d, found %d",
                         r2_task_name(task), n_levels, o->level);
     for (int32_t level = 1; level <= n_levels; level++) {
-        r2_task_choice choice = { .task = r2_task_name(task),
-                                  .level = level,
-                                  .split = R2_SPLIT_TEST,
-                                  .seed = o->sampling.seed };
+        m->choice = (r2_task_choice){ .task = r2_task_name(task),
+                                      .level = level,
+                                      .split = R2_SPLIT_TEST,
+                                      .seed = o->sampling.seed };
         if (o->level > 0 && o->level != level) continue;
         m->load->runs_programs |= runs_programs(task);
         R2I_TRY(
-            each_word(m, o->languages != NULL ? o->languages : "en", add_language, &choice, err));
+            r2i_eval_each_word(o->languages != NULL ? o->languages : "en", add_language, m, err));
     }
     return R2_OK;
 }
 
-static r2_status add_named(making *m, const char *name, void *user, r2_error *err) {
-    (void)user;
+static r2_status add_named(void *user, const char *name, r2_error *err) {
     for (int32_t i = 0; i < r2_task_count(); i++) {
-        if (strcmp(name, r2_task_name(i)) == 0) return add_task(m, i, err);
+        if (strcmp(name, r2_task_name(i)) == 0) return add_task(user, i, err);
     }
     return r2i_fail(err, R2_E_ARGUMENT, "%.60s: no such task", name);
 }
@@ -95,7 +78,7 @@ static r2_status load_tasks(r2i_eval_load *load, r2_error *err) {
     R2I_TRY(r2_task_maker_create(&m.maker, NULL, err));
     r2_status status = R2_OK;
     if (load->options->tasks != NULL)
-        status = each_word(&m, load->options->tasks, add_named, NULL, err);
+        status = r2i_eval_each_word(load->options->tasks, add_named, &m, err);
     for (int32_t i = 0; load->options->tasks == NULL && i < r2_task_count() && status == R2_OK; i++)
         status = add_task(&m, i, err);
     r2_task_maker_destroy(m.maker);

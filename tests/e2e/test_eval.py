@@ -181,12 +181,22 @@ def test_programs_of_own_tasks():
     assert done["items"] == 4 and done["pass@1"]["value"] == 0
 
 
-def test_own_tasks_and_needle():
+def test_own_tasks():
     done = json.loads(toy_eval("tasks", "--tasks", "sum,sort", "--level", 1, "--languages", "en,de", "--limit", 2, "--json").out)
     assert done["items"] == 8 and "sum level 1 de" in done["groups"]
     refused("eval", "tasks", "--tasks", "nosuch", "-m", TOY, "--raw", code=USAGE, says="nosuch")
     refused("eval", "tasks", "--tasks", "sum", "--level", 60, "-m", TOY, "--raw", code=USAGE, says="60")
     refused("eval", "tasks", "--tasks", "sum", "--languages", "xx", "-m", TOY, "--raw", code=USAGE)
+
+
+def test_needle_in_five_languages():
+    done = json.loads(toy_eval("needle", "-c", 512, "--limit", 1, "--languages", "en,zh,es,fr,de", "-o", "out", "--json").out)
+    assert done["items"] == 25 and {g.split(",")[2:] and g[-2:] or "en" for g in done["groups"]} == {"en", "zh", "es", "fr", "de"}
+    for depth in (0, 25, 50, 75, 100):      # one number, said once in each language's text
+        cell = [l for l in lines("out")[1:] if f"depth {depth} %" in l["group"]]
+        assert len(cell) == 5 and len({l["expected"] for l in cell}) == 1 and len({l["question"] for l in cell}) == 5
+        assert all(l["question"].count(l["expected"]) == 1 for l in cell)
+    refused("eval", "needle", "--languages", "en,xx", "-m", TOY, "--raw", code=USAGE, says="xx")
 
 
 def test_compare(here):
