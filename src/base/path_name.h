@@ -1,6 +1,7 @@
-/* path_name.h - the last part of a path. */
+/* path_name.h - how a path or a dotted name ends. */
 #ifndef R2I_PATH_NAME_H
 #define R2I_PATH_NAME_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -15,5 +16,10 @@ static inline const char *r2i_path_name(const char *path, size_t *n_bytes) {
         begin--;
     *n_bytes = end - begin;
     return path + begin;
+}
+
+static inline bool r2i_name_ends_with(const char *name, const char *end) {
+    const size_t n = strlen(name), n_end = strlen(end);
+    return n >= n_end && strcmp(name + n - n_end, end) == 0;
 }
 #endif

@@ -16,6 +16,7 @@
 
 #include "base/cpu.h"
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "base/pool.h"
 
 enum { PATH_BYTES = 4096, LINE_BYTES = 1024, SHA256_DIGITS = 64, PIECE_BYTES = 1 << 20 };
@@ -100,11 +101,6 @@ static void find_expected(r2i_file_sum *file, const char *folder) {
 
 /* ---- which files ---- */
 
-static bool ends_with(const char *name, const char *end) {
-    const size_t n = strlen(name), n_end = strlen(end);
-    return n >= n_end && strcmp(name + n - n_end, end) == 0;
-}
-
 static r2_status add_file(r2i_file_sums *sums, r2i_program *p, const char *folder, const char *name,
                           r2_error *err) {
     char path[PATH_BYTES];
@@ -136,7 +132,7 @@ static r2_status list_folder(r2i_file_sums *sums, r2i_program *p, const char *fo
     while (listing != NULL && status == R2_OK) {
         const struct dirent *e = readdir(listing);
         if (e == NULL) break;
-        if (e->d_name[0] == '.' || ends_with(e->d_name, ".sha256") ||
+        if (e->d_name[0] == '.' || r2i_name_ends_with(e->d_name, ".sha256") ||
             strcmp(e->d_name, "SHA256SUMS") == 0)
             continue;
         status = add_file(sums, p, folder, e->d_name, err);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "cli/adapter_choice.h"
 #include "cli/model_find.h"
 #include "r2lm/convert.h"
@@ -41,18 +42,13 @@ static int fail(r2i_program *p, r2_status status, const r2_error *err) {
     return code;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), n_end = strlen(end);
-    return n >= n_end && strcmp(text + n - n_end, end) == 0;
-}
-
 /* A name that promises the other kind of model is a mistake. */
 static r2_status check_output(const char *in, const char *out, r2_error *err) {
     struct stat info;
     const bool is_folder = stat(in, &info) == 0 && S_ISDIR(info.st_mode);
-    if (is_folder && (ends_with(out, ".safetensors") || ends_with(out, "/")))
+    if (is_folder && (r2i_name_ends_with(out, ".safetensors") || r2i_name_ends_with(out, "/")))
         return r2i_fail(err, R2_E_ARGUMENT, "%.150s: expected the name of a GGUF file", out);
-    if (!is_folder && ends_with(out, ".gguf")) {
+    if (!is_folder && r2i_name_ends_with(out, ".gguf")) {
         return r2i_fail(err, R2_E_ARGUMENT,
                         "%.150s: a GGUF file becomes a folder; `r2lm quantize` changes its types",
                         out);

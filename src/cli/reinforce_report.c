@@ -73,12 +73,8 @@ static bool write_samples(r2i_reinforce_progress *w, const r2_grpo_report *r) {
         w->samples = r2i_step_lines_open(path, p->is_resuming, r->run.step);
     }
     bool is_written = w->samples != NULL;
-    for (int32_t i = 0; is_written && i < r->n_samples; i++) {
-        json_t *line = sample_of(r, &r->samples[i]);
-        is_written = line != NULL && json_dumpf(line, w->samples, JSON_COMPACT) == 0 &&
-                     fputc('\n', w->samples) != EOF;
-        json_decref(line);
-    }
+    for (int32_t i = 0; is_written && i < r->n_samples; i++)
+        is_written = r2i_step_line_write(w->samples, sample_of(r, &r->samples[i]));
     return is_written && fflush(w->samples) == 0;
 }
 

@@ -1,7 +1,6 @@
 #define _POSIX_C_SOURCE 200809L /* getline, fileno, ftruncate */
 #include "cli/step_lines.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -31,4 +30,11 @@ FILE *r2i_step_lines_open(const char *path, bool is_resuming, int64_t step) {
     if (ftruncate(fileno(file), end) == 0 && fseek(file, 0, SEEK_END) == 0) return file;
     (void)fclose(file);
     return NULL;
+}
+
+bool r2i_step_line_write(FILE *file, json_t *line) {
+    const bool is_written =
+        line != NULL && json_dumpf(line, file, JSON_COMPACT) == 0 && fputc('\n', file) != EOF;
+    json_decref(line);
+    return is_written;
 }

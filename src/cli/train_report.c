@@ -76,21 +76,22 @@ static void write_metrics(r2i_train_progress *w, const r2_train_report *r, const
                  { "validation_bpb", r->validation_bpb, isfinite(r->validation_bpb) },
                  { "peak_share", peak_share(w, r), w->peak_flops > 0 },
                  { "cost", r2i_train_progress_cost(w), w->price > 0 } };
-    json_t *line = json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "step",
-                             (json_int_t)r->step, "tokens", (json_int_t)r->n_tokens, "targets",
-                             (json_int_t)r->n_targets, "loss", r->loss, "lr", r->lr,
-                             "gradient_norm", r->gradient_norm, "tok_s", tokens_per_second(r),
-                             "seconds", r->seconds, "seconds_all", r->seconds_all, "seconds_left",
-                             r2i_train_progress_left(w, r), "memory_bytes", (json_int_t)r->memory_bytes);
+    json_t *line = json_pack(
+        "{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "step", (json_int_t)r->step,
+        "tokens", (json_int_t)r->n_tokens, "targets", (json_int_t)r->n_targets, "loss", r->loss,
+        "lr", r->lr, "gradient_norm", r->gradient_norm, "tok_s", tokens_per_second(r), "seconds",
+        r->seconds, "seconds_all", r->seconds_all, "seconds_left", r2i_train_progress_left(w, r),
+        "memory_bytes", (json_int_t)r->memory_bytes);
     bool is_written = line != NULL;
     for (size_t i = 0; is_written && i < sizeof more / sizeof *more; i++)
         is_written = !more[i].is_known ||
                      json_object_set_new(line, more[i].key, json_real(more[i].value)) == 0;
     if (is_written && others != NULL)
         is_written = json_object_update(line, (json_t *)(uintptr_t)others) == 0;
-    is_written = is_written && json_dumpf(line, w->metrics, JSON_COMPACT) == 0 &&
-                 fputc('\n', w->metrics) != EOF && fflush(w->metrics) == 0;
-    json_decref(line);
+    if (is_written)
+        is_written = r2i_step_line_write(w->metrics, line) && fflush(w->metrics) == 0;
+    else
+        json_decref(line);
     if (!is_written) w->is_write_failed = true;
 }
 
@@ -110,7 +111,8 @@ static void print_line(r2i_train_progress *w, const r2_train_report *r) {
                    "step %" PRId64 "/%" PRId64 "  loss %.4f%s  lr %.2e  gradient %.3g  %.0f tok/s%s"
                    "  %s left  %s%s%s",
                    r->step, r->n_steps, r->loss, validation, r->lr, r->gradient_norm,
-                   tokens_per_second(r), share, r2i_amount_time(left, r2i_train_progress_left(w, r)),
+                   tokens_per_second(r), share,
+                   r2i_amount_time(left, r2i_train_progress_left(w, r)),
                    r2i_amount_bytes(memory, r->memory_bytes), has_price ? "  " : "",
                    has_price ? r2i_amount_money(money, r2i_train_progress_cost(w),
                                                 w->program->options->currency)
@@ -123,8 +125,7 @@ bool r2i_train_progress_write(r2i_train_progress *w, const r2_train_report *r, j
     const bool writes = !w->is_silent && open_metrics(w, r);
     if (writes) write_metrics(w, r, more);
     json_decref(more);
-    if (writes && w->record != NULL)
-        r2i_run_record_step(w->record, r, r2i_train_progress_cost(w));
+    if (writes && w->record != NULL) r2i_run_record_step(w->record, r, r2i_train_progress_cost(w));
     return r2i_signals_pending() == 0 && !w->is_write_failed;
 }
 

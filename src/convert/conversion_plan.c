@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "convert/adapter_merge.h"
 #include "convert/conversion.h"
 
@@ -310,11 +311,6 @@ static int compare_names(const void *a, const void *b) {
     return strcmp(*x, *y);
 }
 
-static bool ends_with(const char *name, const char *end) {
-    const size_t n = strlen(name), n_end = strlen(end);
-    return n >= n_end && strcmp(name + n - n_end, end) == 0;
-}
-
 /* What follows from other tensors or from the configuration, or was not asked for. */
 static bool may_be_left(const r2i_conversion *c, const char *name) {
     const r2i_name_kind kind = c->gguf != NULL ? R2I_NAMES_GGUF : R2I_NAMES_HF;
@@ -323,8 +319,9 @@ static bool may_be_left(const r2i_conversion *c, const char *name) {
         r2i_role_layer(kind, name, &rest) >= c->config.n_layers)
         return true;
     if (c->gguf != NULL)
-        return strcmp(name, "rope_freqs.weight") == 0 || ends_with(name, ".attn_kv_b.weight");
-    return ends_with(name, ".rotary_emb.inv_freq") ||
+        return strcmp(name, "rope_freqs.weight") == 0 ||
+               r2i_name_ends_with(name, ".attn_kv_b.weight");
+    return r2i_name_ends_with(name, ".rotary_emb.inv_freq") ||
            (c->config.is_tied && strcmp(name, "lm_head.weight") == 0);
 }
 

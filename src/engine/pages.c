@@ -57,9 +57,6 @@ uint8_t *r2i_pages_memory(const r2i_pages *pages, int32_t page) {
     return pages->memory + (size_t)page * pages->page_bytes;
 }
 
-bool r2i_pages_is_known(const r2i_pages *pages, int32_t page) {
-    return pages->entries[page].n_known > 0;
-}
 int32_t r2i_pages_total(const r2i_pages *pages) {
     return pages->n_pages;
 }

@@ -50,7 +50,6 @@ uint8_t *r2i_pages_memory(const r2i_pages *pages, int32_t page);
  * before, that one, held in place of this one. */
 int32_t r2i_pages_make_known(r2i_pages *pages, int32_t page, int32_t before, r2i_page_domain domain,
                              const int32_t *tokens, int32_t n_tokens);
-bool r2i_pages_is_known(const r2i_pages *pages, int32_t page);
 /* Is it held by anyone? */
 bool r2i_pages_is_held(const r2i_pages *pages, int32_t page);
 /* The known full page with these tokens behind `before`, held once more; R2I_NO_PAGE. */

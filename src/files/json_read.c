@@ -251,13 +251,6 @@ r2_status r2i_json_get_i32(const json_t *object, const char *label, const char *
     return status != R2_OK ? status : r2i_json_try_i32(object, label, key, min, max, out, err);
 }
 
-r2_status r2i_json_get_f32(const json_t *object, const char *label, const char *key, float min,
-                           float max, float *out, r2_error *err) {
-    *out = 0;
-    const r2_status status = require(object, label, key, "a number", err);
-    return status != R2_OK ? status : r2i_json_try_f32(object, label, key, min, max, out, err);
-}
-
 r2_status r2i_json_get_bool(const json_t *object, const char *label, const char *key, bool *out,
                             r2_error *err) {
     *out = false;

@@ -36,8 +36,6 @@ R2_CHECKED r2_status r2i_json_get_i64(const json_t *object, const char *label, c
                                       int64_t min, int64_t max, int64_t *out, r2_error *err);
 R2_CHECKED r2_status r2i_json_get_i32(const json_t *object, const char *label, const char *key,
                                       int32_t min, int32_t max, int32_t *out, r2_error *err);
-R2_CHECKED r2_status r2i_json_get_f32(const json_t *object, const char *label, const char *key,
-                                      float min, float max, float *out, r2_error *err);
 R2_CHECKED r2_status r2i_json_get_bool(const json_t *object, const char *label, const char *key,
                                        bool *out, r2_error *err);
 R2_CHECKED r2_status r2i_json_get_text(const json_t *object, const char *label, const char *key,

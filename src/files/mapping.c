@@ -54,7 +54,9 @@ r2_status r2i_mapping_open_fd(r2i_mapping *out, int fd, const char *label, r2_er
 }
 
 /* munmap and madvise take void * although they only touch page tables. */
-static void *address_of(const uint8_t *bytes) { return (void *)(uintptr_t)bytes; }
+static void *address_of(const uint8_t *bytes) {
+    return (void *)(uintptr_t)bytes;
+}
 
 void r2i_mapping_close(r2i_mapping *mapping) {
     if (mapping->bytes != NULL) munmap(address_of(mapping->bytes), mapping->n_bytes);
@@ -74,26 +76,14 @@ void r2i_mapping_sequential(const r2i_mapping *mapping) {
     }
 }
 
-/* Clips to the mapping and to whole pages: inward when pages are given back, outward otherwise. */
-static void advise(const r2i_mapping *mapping, const void *start, size_t n_bytes, int advice) {
+/* Clipped to the mapping, inward to whole pages. */
+void r2i_mapping_forget(const r2i_mapping *mapping, const void *start, size_t n_bytes) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const uintptr_t base = (uintptr_t)mapping->bytes, at = (uintptr_t)start;
     if (mapping->bytes == NULL || at < base || at - base >= mapping->n_bytes) return;
     size_t begin = at - base, end = mapping->n_bytes;
     if (n_bytes < end - begin) end = begin + n_bytes;
-    if (advice == MADV_DONTNEED) {
-        begin = (begin + page - 1) / page * page;
-        if (end != mapping->n_bytes) end = end / page * page;
-    } else {
-        begin = begin / page * page;
-    }
-    if (begin < end) (void)madvise(address_of(mapping->bytes + begin), end - begin, advice);
-}
-
-void r2i_mapping_will_need(const r2i_mapping *mapping, const void *start, size_t n_bytes) {
-    advise(mapping, start, n_bytes, MADV_WILLNEED);
-}
-
-void r2i_mapping_forget(const r2i_mapping *mapping, const void *start, size_t n_bytes) {
-    advise(mapping, start, n_bytes, MADV_DONTNEED);
+    begin = (begin + page - 1) / page * page;
+    if (end != mapping->n_bytes) end = end / page * page;
+    if (begin < end) (void)madvise(address_of(mapping->bytes + begin), end - begin, MADV_DONTNEED);
 }

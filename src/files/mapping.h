@@ -29,7 +29,6 @@ bool r2i_mapping_is_intact(const r2i_mapping *mapping);
 
 /* Hints; they never fail and never change what is read.  The range is clipped to the mapping. */
 void r2i_mapping_sequential(const r2i_mapping *mapping);
-void r2i_mapping_will_need(const r2i_mapping *mapping, const void *start, size_t n_bytes);
 /* Drops the whole pages inside the range from this process's resident memory.  They come back from
  * the page cache when they are touched again. */
 void r2i_mapping_forget(const r2i_mapping *mapping, const void *start, size_t n_bytes);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "files/beneath.h"
 #include "files/json_read.h"
 #include "files/mapping.h"
@@ -148,7 +149,8 @@ static r2_status read_shards(r2i_safetensors *s, int folder_fd, const json_t *we
     s->tensors = R2I_ARENA_ARRAY(s->arena, r2i_safetensor, json_object_size(weight_map));
     s->mappings = R2I_ARENA_ARRAY(s->arena, r2i_mapping, (size_t)list.n_files);
     if (s->tensors == NULL || s->mappings == NULL) return no_memory(s->label, err);
-    for (int32_t i = 0; i < list.n_files; i++) s->mappings[i].fd = -1;
+    for (int32_t i = 0; i < list.n_files; i++)
+        s->mappings[i].fd = -1;
     s->n_shards = list.n_files;
     for (int32_t i = 0; i < list.n_files && status == R2_OK; i++) {
         status = read_shard(s, &list, folder_fd, i, err);
@@ -206,16 +208,11 @@ static r2_status open_in_folder(r2i_safetensors *s, int folder_fd, r2_error *err
     return status;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), n_end = strlen(end);
-    return n >= n_end && strcmp(text + n - n_end, end) == 0;
-}
-
 static r2_status open_path(r2i_safetensors *s, const char *path, r2_error *err) {
     const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
-    const bool is_index = ends_with(path, ".index.json");
+    const bool is_index = r2i_name_ends_with(path, ".index.json");
     int folder_fd;
-    if (ends_with(path, ".safetensors")) {
+    if (r2i_name_ends_with(path, ".safetensors")) {
         r2i_mapping *m;
         s->label = r2i_arena_copy_text(s->arena, name, strlen(name));
         if (s->label == NULL) return no_memory(path, err);
@@ -289,9 +286,15 @@ void r2i_safetensors_close(r2i_safetensors *file) {
 
 /* ---- looking ---- */
 
-const char *r2i_safetensors_label(const r2i_safetensors *file) { return file->label; }
-int32_t r2i_safetensors_n_shards(const r2i_safetensors *file) { return file->n_shards; }
-uint64_t r2i_safetensors_file_bytes(const r2i_safetensors *file) { return file->file_bytes; }
+const char *r2i_safetensors_label(const r2i_safetensors *file) {
+    return file->label;
+}
+int32_t r2i_safetensors_n_shards(const r2i_safetensors *file) {
+    return file->n_shards;
+}
+uint64_t r2i_safetensors_file_bytes(const r2i_safetensors *file) {
+    return file->file_bytes;
+}
 
 bool r2i_safetensors_is_intact(const r2i_safetensors *file) {
     if (file->mappings == NULL) return true;
@@ -301,7 +304,9 @@ bool r2i_safetensors_is_intact(const r2i_safetensors *file) {
     return true;
 }
 
-size_t r2i_safetensors_n_tensors(const r2i_safetensors *file) { return file->n_tensors; }
+size_t r2i_safetensors_n_tensors(const r2i_safetensors *file) {
+    return file->n_tensors;
+}
 
 const r2i_safetensor *r2i_safetensors_tensor_at(const r2i_safetensors *file, size_t i) {
     R2I_ASSERT(i < file->n_tensors);
@@ -327,8 +332,9 @@ r2_status r2i_safetensors_get(const r2i_safetensors *file, const char *name, r2i
     }
     const int32_t type = r2i_dtype_type(t->dtype);
     if (type < 0) {
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%s: %s: dtype: expected F32, F16, BF16 or F8_E4M3, found %s",
-                        file->label, name, r2i_dtype_name(t->dtype));
+        return r2i_fail(err, R2_E_UNSUPPORTED,
+                        "%s: %s: dtype: expected F32, F16, BF16 or F8_E4M3, found %s", file->label,
+                        name, r2i_dtype_name(t->dtype));
     }
     if (t->n_dims > R2I_TENSOR_DIMS) {
         return r2i_fail(err, R2_E_UNSUPPORTED,

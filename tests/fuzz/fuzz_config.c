@@ -22,7 +22,7 @@ static int ask(const json_t *object, const char *key) {
     n_answers += r2i_json_get_i64(object, "config.json", key, -10, 1 << 20, &x, &err) == R2_OK;
     n_answers += r2i_json_get_i32(object, "config.json", key, 1, 1 << 20, &n, &err) == R2_OK;
     if (x < -10 || x > 1 << 20 || n < 0 || n > 1 << 20) abort();
-    n_answers += r2i_json_get_f32(object, "config.json", key, 0.0f, 1e6f, &f, &err) == R2_OK;
+    n_answers += r2i_json_try_f32(object, "config.json", key, 0.0f, 1e6f, &f, &err) == R2_OK;
     if (!(f >= 0.0f && f <= 1e6f)) abort();
     n_answers += r2i_json_get_bool(object, "config.json", key, &b, &err) == R2_OK;
     n_answers += r2i_json_get_text(object, "config.json", key, &text, &err) == R2_OK;

@@ -159,10 +159,10 @@ static void test_getters(void **state) {
     assert_int_equal(r2i_json_try_i32(c, "config.json", "absent", 0, 9, &n, &err), R2_OK);
     assert_int_equal(r2i_json_try_i32(c, "config.json", "scaling", 0, 9, &n, &err), R2_OK);
     assert_int_equal(n, 5);
-    assert_int_equal(r2i_json_get_f32(c, "config.json", "eps", 0.0f, 1.0f, &x, &err), R2_OK);
+    assert_int_equal(r2i_json_try_f32(c, "config.json", "eps", 0.0f, 1.0f, &x, &err), R2_OK);
     assert_true(x == 1e-6f);
-    assert_int_equal(r2i_json_get_f32(c, "config.json", "one", 0.0f, 1.0f, &x, &err), R2_OK);
-    assert_int_equal(r2i_json_get_f32(c, "config.json", "layers", 0.0f, 1.0f, &x, &err),
+    assert_int_equal(r2i_json_try_f32(c, "config.json", "one", 0.0f, 1.0f, &x, &err), R2_OK);
+    assert_int_equal(r2i_json_try_f32(c, "config.json", "layers", 0.0f, 1.0f, &x, &err),
                      R2_E_RANGE);
     assert_string_equal(err.text, "config.json: layers: expected a number 0..1, found 28");
     assert_int_equal(r2i_json_get_bool(c, "config.json", "tied", &flag, &err), R2_OK);

@@ -69,7 +69,6 @@ static void test_forgotten_pages_leave_memory(void **state) {
     assert_int_equal(r2i_mapping_open(&m, p->path, &err), R2_OK);
     assert_int_equal(m.n_bytes, FILE_BYTES);
     r2i_mapping_sequential(&m);
-    r2i_mapping_will_need(&m, m.bytes + 5000, 100000);
     const uint64_t sum = sum_of(&m);
     assert_int_equal(sum, 3 * (FILE_BYTES / 512));
     const long full = resident_file_bytes();

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/path_name.h"
 #include "files/json_read.h"
 #include "text/utf8_scan.h"
 
@@ -101,16 +102,12 @@ r2i_document_counts r2i_document_counted(const r2i_document_reader *r) {
 
 /* ---- from file to file ---- */
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), n_end = strlen(end);
-    return n >= n_end && strcmp(text + n - n_end, end) == 0;
-}
-
 static r2_status open_file(r2i_document_reader *r, const FTSENT *entry, r2_error *err) {
     r->fd = open(entry->fts_accpath, O_RDONLY | O_CLOEXEC);
     if (r->fd < 0) return r2i_fail(err, R2_E_IO, "%.150s: %s", entry->fts_path, strerror(errno));
     (void)snprintf(r->label, sizeof r->label, "%.150s", entry->fts_path);
-    r->is_lines = ends_with(entry->fts_path, ".jsonl") || ends_with(entry->fts_path, ".ndjson");
+    r->is_lines = r2i_name_ends_with(entry->fts_path, ".jsonl") ||
+                  r2i_name_ends_with(entry->fts_path, ".ndjson");
     r->is_known = true;
     r->is_named = entry->fts_level == FTS_ROOTLEVEL;
     r->is_at_end = false;
