@@ -14,6 +14,7 @@
 #ifndef R2I_GGUF_H
 #define R2I_GGUF_H
 #include <stdbool.h>
+#include <string.h>
 #include "base/arena.h"
 #include "files/stored_tensor.h"
 
@@ -41,6 +42,10 @@ typedef struct {
     const char *bytes;
     size_t n_bytes;
 } r2i_gguf_text;
+
+static inline bool r2i_gguf_text_is(r2i_gguf_text text, const char *word) {
+    return text.n_bytes == strlen(word) && memcmp(text.bytes, word, text.n_bytes) == 0;
+}
 
 typedef struct {
     const char *key; /* terminated */

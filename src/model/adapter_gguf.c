@@ -6,14 +6,10 @@
 #include "base/failure.h"
 #include "model/adapter.h"
 
-static bool is_text(r2i_gguf_text text, const char *expected) {
-    return text.n_bytes == strlen(expected) && memcmp(text.bytes, expected, text.n_bytes) == 0;
-}
-
 bool r2i_adapter_is_gguf(const r2i_gguf *gguf) {
     r2i_gguf_text type = { "", 0 };
     return r2i_gguf_try_text(gguf, "general.type", &type, NULL) == R2_OK &&
-           is_text(type, "adapter");
+           r2i_gguf_text_is(type, "adapter");
 }
 
 static r2_status check_kind(const r2i_gguf *gguf, const r2i_adapter_base *base, r2_error *err) {
@@ -22,7 +18,7 @@ static r2_status check_kind(const r2i_gguf *gguf, const r2i_adapter_base *base, 
     if (!r2i_adapter_is_gguf(gguf))
         return r2i_fail(err, R2_E_FORMAT, "%s: general.type: expected \"adapter\"", label);
     R2I_TRY(r2i_gguf_get_text(gguf, "adapter.type", &type, err));
-    if (!is_text(type, "lora")) {
+    if (!r2i_gguf_text_is(type, "lora")) {
         return r2i_fail(err, R2_E_UNSUPPORTED,
                         "%s: adapter.type: expected \"lora\", found \"%.*s\"", label,
                         type.n_bytes < 40 ? (int)type.n_bytes : 40, type.bytes);

@@ -147,10 +147,6 @@ static r2_status read_experts(r2i_config *c, const r2i_gguf *gguf, r2_error *err
     return R2_OK;
 }
 
-static bool text_is(r2i_gguf_text text, const char *word) {
-    return text.n_bytes == strlen(word) && memcmp(text.bytes, word, text.n_bytes) == 0;
-}
-
 /* A factor stored here multiplies the derived one; in config.json it replaces it.  Latent attention
  * has nothing derived: its magnitude went into the scale of the scores. */
 static r2_status read_magnitudes(r2i_config *c, const r2i_gguf *gguf, r2_error *err) {
@@ -172,10 +168,10 @@ static r2_status read_scaling(r2i_config *c, const r2i_gguf *gguf, r2_error *err
     r2i_rope_config *rope = &c->rope;
     r2i_gguf_text kind = { "none", 4 };
     R2I_TRY(r2i_gguf_try_text(gguf, ".rope.scaling.type", &kind, err));
-    if (text_is(kind, "none")) return R2_OK;
-    if (text_is(kind, "linear"))
+    if (r2i_gguf_text_is(kind, "none")) return R2_OK;
+    if (r2i_gguf_text_is(kind, "linear"))
         rope->kind = R2I_ROPE_LINEAR;
-    else if (text_is(kind, "yarn"))
+    else if (r2i_gguf_text_is(kind, "yarn"))
         rope->kind = R2I_ROPE_YARN;
     else {
         return r2i_fail(err, R2_E_UNSUPPORTED,

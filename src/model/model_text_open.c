@@ -57,16 +57,12 @@ static r2_status get_ids(const r2i_gguf *gguf, r2i_vocabulary *v, r2_error *err)
     return r2i_gguf_try_i32(gguf, "tokenizer.ggml.padding_token_id", 0, last, &v->pad_id, err);
 }
 
-static bool view_is(r2i_text_view text, const char *word) {
-    return text.n_bytes == strlen(word) && memcmp(text.bytes, word, text.n_bytes) == 0;
-}
-
 /* What llama.cpp assumes of files that do not say add_bos_token: true for the vocabularies of Llama. */
 static bool has_usual_bos(const r2i_vocabulary *v) {
     static const char *const llama3[] = { "llama-bpe", "llama3", "llama-v3" };
-    bool is_llama = view_is(v->model, "llama");
+    bool is_llama = r2i_text_view_is(v->model, "llama");
     for (size_t i = 0; i < sizeof llama3 / sizeof *llama3; i++)
-        is_llama |= view_is(v->pre, llama3[i]);
+        is_llama |= r2i_text_view_is(v->pre, llama3[i]);
     return is_llama;
 }
 

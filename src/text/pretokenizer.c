@@ -31,13 +31,9 @@ struct r2i_pretokenizer_state {
 
 /* ---- tables ---- */
 
-static bool is_text(r2i_text_view view, const char *text) {
-    return view.n_bytes == strlen(text) && memcmp(view.bytes, text, view.n_bytes) == 0;
-}
-
 bool r2i_scheme_find(r2i_scheme *scheme, r2i_text_view pre) {
     for (size_t i = 0; i < r2i_n_scheme_rows; i++) {
-        if (!is_text(pre, r2i_scheme_rows[i].name)) continue;
+        if (!r2i_text_view_is(pre, r2i_scheme_rows[i].name)) continue;
         *scheme = r2i_scheme_rows[i].scheme;
         return true;
     }
@@ -46,10 +42,10 @@ bool r2i_scheme_find(r2i_scheme *scheme, r2i_text_view pre) {
 
 int r2i_pattern_find(r2i_text_view published) {
     for (int i = 0; i < R2I_N_PATTERNS; i++) {
-        if (is_text(published, r2i_pattern_rows[i].published)) return i;
+        if (r2i_text_view_is(published, r2i_pattern_rows[i].published)) return i;
     }
     for (size_t i = 0; i < r2i_n_pattern_aliases; i++) {
-        if (is_text(published, r2i_pattern_aliases[i].published))
+        if (r2i_text_view_is(published, r2i_pattern_aliases[i].published))
             return (int)r2i_pattern_aliases[i].pattern;
     }
     return -1;

@@ -133,10 +133,6 @@ static void collect_eog(r2i_tokenizer *t, const r2i_vocabulary *v) {
     }
 }
 
-static bool view_is(r2i_text_view view, const char *text) {
-    return view.n_bytes == strlen(text) && memcmp(view.bytes, text, view.n_bytes) == 0;
-}
-
 /* Printable part of a text that goes into an error. */
 static int shown_bytes(r2i_text_view view) {
     return (int)(view.n_bytes < 64 ? view.n_bytes : 64);
@@ -144,8 +140,8 @@ static int shown_bytes(r2i_text_view view) {
 
 static r2_status choose_family(r2i_tokenizer *t, const r2i_vocabulary *v,
                                const r2i_tokenizer_options *options, r2_error *err) {
-    t->is_bytes = view_is(v->model, "gpt2");
-    if (!t->is_bytes && !view_is(v->model, "llama")) {
+    t->is_bytes = r2i_text_view_is(v->model, "gpt2");
+    if (!t->is_bytes && !r2i_text_view_is(v->model, "llama")) {
         return r2i_fail(err, R2_E_UNSUPPORTED,
                         "tokenizer: model: expected gpt2 or llama, found '%.*s'",
                         shown_bytes(v->model), v->model.n_bytes == 0 ? "" : v->model.bytes);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include "base/memory.h"
 #include "r2lm/status.h"
 #include "text/text_range.h"
@@ -38,6 +39,10 @@ typedef struct {
     const char *bytes;
     size_t n_bytes;
 } r2i_text_view;
+
+static inline bool r2i_text_view_is(r2i_text_view text, const char *word) {
+    return text.n_bytes == strlen(word) && memcmp(text.bytes, word, text.n_bytes) == 0;
+}
 
 /* A list of texts in one of two forms: an array of views, or (views == NULL) as GGUF stores it:
  * n times a little-endian u64 length and that many bytes, inside n_packed_bytes. */

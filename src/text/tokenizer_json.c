@@ -58,10 +58,6 @@ static r2_status add_row(hf_file *f, text_rows *rows, r2i_text_view text, int32_
 
 /* ---- scanning ---- */
 
-static bool view_is(r2i_text_view view, const char *text) {
-    return view.n_bytes == strlen(text) && memcmp(view.bytes, text, view.n_bytes) == 0;
-}
-
 /* {"text": id, ...} */
 static r2_status scan_vocabulary(hf_file *f, r2_error *err) {
     bool is_first = true;
@@ -138,7 +134,8 @@ static r2_status scan_model(hf_file *f, r2_error *err) {
     r2i_text_view key;
     if (!r2i_json_scan_take(&f->scan, '{')) return r2i_json_scan_fail(&f->scan, LABEL, err);
     while (status == R2_OK && r2i_json_scan_key(&f->scan, &is_first, &key)) {
-        const bool is_vocabulary = view_is(key, "vocab"), is_merges = view_is(key, "merges");
+        const bool is_vocabulary = r2i_text_view_is(key, "vocab"),
+                   is_merges = r2i_text_view_is(key, "merges");
         if ((is_vocabulary && f->has_vocabulary) || (is_merges && f->has_merges)) {
             return r2i_fail(err, R2_E_FORMAT, LABEL ": model: expected vocab and merges once");
         }
@@ -158,7 +155,7 @@ static r2_status scan_file(hf_file *f, r2_error *err) {
     r2i_text_view key;
     if (!r2i_json_scan_take(&f->scan, '{')) return r2i_json_scan_fail(&f->scan, LABEL, err);
     while (status == R2_OK && r2i_json_scan_key(&f->scan, &is_first, &key)) {
-        const bool is_model = view_is(key, "model");
+        const bool is_model = r2i_text_view_is(key, "model");
         if (is_model && f->has_model)
             return r2i_fail(err, R2_E_FORMAT, LABEL ": model: expected once, found twice");
         f->has_model |= is_model;
@@ -274,7 +271,7 @@ static r2_status place_tokens(hf_file *f, bool has_byte_fallback, r2_error *err)
 
 static int32_t find_id(const hf_file *f, const char *text) {
     for (size_t id = f->n_tokens; text != NULL && id > 0; id--) {
-        if (view_is(f->tokens[id - 1], text)) return (int32_t)id - 1;
+        if (r2i_text_view_is(f->tokens[id - 1], text)) return (int32_t)id - 1;
     }
     return -1;
 }
