@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
+#include "base/hash.h"
 #include "model/weights_read.h"
 #include "train/lora/lora_parameters.h"
 
@@ -301,4 +302,15 @@ const r2i_parameter *r2i_parameters_find(const r2i_parameters *p, const char *na
         if (strcmp(p->list[i].name, name) == 0) return &p->list[i];
     }
     return NULL;
+}
+
+uint64_t r2i_parameters_hash_layout(const r2i_parameters *p) {
+    uint64_t hash = R2I_HASH_SEED;
+    for (int32_t i = 0; i < p->n; i++) {
+        const r2i_parameter *one = &p->list[i];
+        const int32_t sizes[] = { one->n_rows, one->n_cols };
+        hash = r2i_hash_bytes(hash, one->name, sizeof one->name);
+        hash = r2i_hash_bytes(hash, sizes, sizeof sizes);
+    }
+    return hash;
 }

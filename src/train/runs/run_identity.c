@@ -11,18 +11,6 @@
 
 static const char adapter_key[] = "adapter's base and scale";
 
-/* Names and sizes of all that is trained. */
-static uint64_t hash_parameters(const r2i_parameters *p) {
-    uint64_t hash = R2I_HASH_SEED;
-    for (int32_t i = 0; i < p->n; i++) {
-        const r2i_parameter *one = &p->list[i];
-        const int32_t sizes[] = { one->n_rows, one->n_cols };
-        hash = r2i_hash_bytes(hash, one->name, sizeof one->name);
-        hash = r2i_hash_bytes(hash, sizes, sizeof sizes);
-    }
-    return hash;
-}
-
 uint64_t r2i_run_identity_hash_adapter(const r2i_parameters *p) {
     if (p->lora == NULL) return 0;
     const uint64_t base = p->lora->fingerprint;
@@ -80,7 +68,7 @@ json_t *r2i_run_identity_make(const r2i_run_identity *id) {
     json_t *out = json_pack(
         "{s:s, s:i, s:i, s:i, s:i, s:o, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:o}",
         "architecture", c->architecture, "layers", c->n_layers, "width", c->d_model, "vocabulary",
-        c->n_vocab, "tensors", p->n, "names and sizes of tensors", hex_of(hash_parameters(p)),
+        c->n_vocab, "tensors", p->n, "names and sizes of tensors", hex_of(r2i_parameters_hash_layout(p)),
         adapter_key, hex_of(r2i_run_identity_hash_adapter(p)), "optimizer",
         optimizer_name(o->trainer.optimizer == R2_OPTIMIZER_MUON), "arithmetic",
         o->trainer.arithmetic == R2_ARITHMETIC_F32 ? "f32" : "fast", "seed", (json_int_t)o->seed,

@@ -64,14 +64,7 @@ void r2i_trainer_abandon_step(r2_trainer *trainer) {
 }
 
 uint64_t r2i_trainer_hash_layout(const r2_trainer *t) {
-    uint64_t hash = R2I_HASH_SEED;
-    for (int32_t i = 0; i < t->parameters.n; i++) {
-        const r2i_parameter *p = &t->parameters.list[i];
-        const int32_t sizes[2] = { p->n_rows, p->n_cols };
-        hash = r2i_hash_bytes(hash, p->name, strlen(p->name));
-        hash = r2i_hash_bytes(hash, sizes, sizeof sizes);
-    }
-    return hash;
+    return r2i_parameters_hash_layout(&t->parameters);
 }
 
 uint64_t r2i_trainer_hash_values(const r2_trainer *t) {
