@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/checked.h"
 #include "base/failure.h"
 #include "train/reinforce/rollout.h"
 
@@ -36,6 +37,8 @@ typedef struct {
     r2_token prompts[N_JOBS][MAX_PROMPT];
     int32_t n_prompt[N_JOBS], next;
     uint64_t seed;
+    int32_t n_group; /* so many jobs, one behind the other, have the same prompt */
+    bool says_alike; /* and that is said */
     r2_token tokens[N_JOBS][N_CONTEXT];
     float logprobs[N_JOBS][N_CONTEXT];
     int32_t n_tokens[N_JOBS], n_answers, fails_at;
@@ -47,12 +50,14 @@ static r2_status next_job(void *user, r2i_rollout_job *job, bool *has, r2_error 
     *has = a->next < N_JOBS;
     if (!*has) return R2_OK;
     const int32_t i = a->next++;
-    a->n_prompt[i] = 1 + i * 4 % MAX_PROMPT;
+    const int32_t group = a->n_group > 0 ? i / a->n_group : i;
+    a->n_prompt[i] = 1 + group * 4 % MAX_PROMPT;
     for (int32_t t = 0; t < a->n_prompt[i]; t++)
-        a->prompts[i][t] = (t * 31 + i * 7) % 100;
+        a->prompts[i][t] = (t * 31 + group * 7) % 100;
     *job = (r2i_rollout_job){
         .prompt = a->prompts[i], .n_prompt = a->n_prompt[i], .seed = a->seed + (uint64_t)i, .id = i
     };
+    if (a->says_alike) job->n_alike = r2i_min_i32(N_JOBS, (group + 1) * a->n_group) - i - 1;
     return R2_OK;
 }
 
@@ -75,13 +80,20 @@ static r2i_rollout_work work_of(answers *a) {
                            .user = a };
 }
 
-static void write_answers(r2i_rollout *r, answers *a, uint64_t seed) {
+static void write_answers_of(r2i_rollout *r, answers *a, uint64_t seed, int32_t n_group,
+                             bool says_alike) {
     r2_error err;
     memset(a, 0, sizeof *a);
     a->seed = seed;
+    a->n_group = n_group;
+    a->says_alike = says_alike;
     const r2i_rollout_work work = work_of(a);
     must(r2i_rollout_run(r, &work, &err), &err);
     assert_int_equal(a->n_answers, N_JOBS);
+}
+
+static void write_answers(r2i_rollout *r, answers *a, uint64_t seed) {
+    write_answers_of(r, a, seed, 0, false);
 }
 
 /* log p of token i + 1 by the trainer's forward pass. */
@@ -148,6 +160,12 @@ static void check_model(const char *name, const r2_trainer_options *options) {
     assert_memory_equal(first.logprobs, again.logprobs, sizeof first.logprobs);
     write_answers(many, &again, 12);
     assert_memory_not_equal(first.tokens, again.tokens, sizeof first.tokens);
+    /* A prompt that is read once for several answers. */
+    write_answers_of(many, &again, 11, 3, false);
+    write_answers_of(few, &later, 11, 3, true);
+    assert_memory_equal(again.tokens, later.tokens, sizeof again.tokens);
+    assert_memory_equal(again.logprobs, later.logprobs, sizeof again.logprobs);
+    check_bits(t, &later);
     take_steps(t, &first);
     write_answers(few, &later, 11);
     assert_memory_not_equal(first.logprobs, later.logprobs, sizeof first.logprobs);

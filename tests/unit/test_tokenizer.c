@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
-#include "base/clock.h"
 #include "base/random.h"
 #include "text/byte_letters.h"
 #include "text/detokenizer.h"
@@ -334,7 +334,7 @@ static void test_long_texts_are_fast(void **state) {
                                          "a\u0301", "' ", "\xc2\x85 ", "!a",     "\r\n\t" };
     char *text = malloc(N);
     assert_non_null(text);
-    const int64_t start = r2i_clock_ns();
+    const clock_t start = clock(); /* of this process alone: others may be busy */
     for (size_t k = 0; k < sizeof pres / sizeof *pres; k++) {
         fixture f;
         begin(&f);
@@ -349,7 +349,7 @@ static void test_long_texts_are_fast(void **state) {
         end(&f);
     }
     free(text);
-    assert_true(r2i_clock_ns() - start < 30000000000); /* about 2 s on a quiet machine */
+    assert_true((clock() - start) / CLOCKS_PER_SEC < 120); /* about 2 s, emulated 20 */
 }
 
 /* ---- NFC ---- */

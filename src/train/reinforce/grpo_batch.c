@@ -190,7 +190,8 @@ static r2_status next_job(void *user, r2i_rollout_job *job, bool *has, r2_error 
                               .n_prompt = prompt->n_tokens,
                               .seed = r2i_random_u64(m->o->run.seed + (uint64_t)q->number,
                                                      ANSWER_STREAM, (uint64_t)m->next_sample),
-                              .id = q->first + m->next_sample };
+                              .id = q->first + m->next_sample,
+                              .n_alike = m->o->n_samples - 1 - m->next_sample };
     if (++m->next_sample == m->o->n_samples) {
         m->next_sample = 0;
         m->next_question++;

@@ -21,6 +21,8 @@ struct r2i_rollout {
     r2i_arena arena;
     slot *slots; /* [n_slots] */
     int32_t n_slots;
+    r2_sequence *shared; /* a prompt that n_alike answers more begin with; or NULL */
+    int32_t n_alike;
     float *logprobs; /* [n_context] */
     bool *is_thinking;
     int32_t n_context;
@@ -79,6 +81,8 @@ static void end_panels(r2i_rollout *r) {
 
 static r2_status open_parts(r2i_rollout *r, const r2_engine_options *options, r2_error *err) {
     const int32_t made_for = r->model->config.n_context;
+    r2_engine_options with_shared = *options;
+    with_shared.n_sequences++;
     r->n_slots = options->n_sequences;
     r->n_context = options->n_context > 0 ? options->n_context : made_for;
     r2i_taker t = { &r->arena, false };
@@ -86,7 +90,7 @@ static r2_status open_parts(r2i_rollout *r, const r2_engine_options *options, r2
     r->logprobs = r2i_take_floats(&t, 1, (size_t)r->n_context);
     r->is_thinking = r2i_take(&t, (size_t)r->n_context, sizeof *r->is_thinking);
     if (t.has_failed) return r2i_fail(err, R2_E_NOMEM, "no memory for %d answers", r->n_slots);
-    return r2_engine_create(&r->engine, r->model, options, err);
+    return r2_engine_create(&r->engine, r->model, &with_shared, err);
 }
 
 static r2_status open_model(r2i_rollout **out, r2_model *model, const r2_engine_options *options,
@@ -141,14 +145,49 @@ void r2i_rollout_close(r2i_rollout *r) {
 
 /* ---- answering ---- */
 
+static void drop_shared(r2i_rollout *r) {
+    r2_sequence_destroy(r->shared);
+    r->shared = NULL;
+    r->n_alike = 0;
+}
+
+/* Reads a job's prompt for those behind it, while the answers at work go on.  Whole pages would be shared
+ * without this; questions are often shorter than one. */
+static r2_status share_prompt(r2i_rollout *r, const r2i_rollout_job *job,
+                              const r2_sequence_options *how, r2_error *err) {
+    r2_sequence_options reading = *how;
+    r2_sequence_status state;
+    int32_t n_active = 1;
+    reading.is_manual = true;
+    drop_shared(r);
+    R2I_TRY(r2_sequence_create(&r->shared, r->engine, &reading, err));
+    R2I_TRY(r2_sequence_append(r->shared, job->prompt, job->n_prompt, err));
+    while (r2_sequence_logits(r->shared) == NULL) {
+        r2_sequence_get_status(r->shared, &state);
+        if (n_active == 0 || state.state == R2_STATE_FINISHED) { /* out of memory: each by itself */
+            drop_shared(r);
+            return R2_OK;
+        }
+        R2I_TRY(r2_engine_step(r->engine, &n_active, err));
+    }
+    r->n_alike = job->n_alike + 1;
+    return R2_OK;
+}
+
 static r2_status begin_answer(r2i_rollout *r, slot *s, const r2i_rollout_work *work,
                               r2_error *err) {
     r2_sequence_options how = work->how;
-    how.sampling.seed = s->job.seed;
     how.cache_domain = r->n_runs; /* samples of a prompt share its pages */
     if (r->has_adapter) how.adapter = &r->adapter;
-    R2I_TRY(r2_sequence_create(&s->sequence, r->engine, &how, err));
-    return r2_sequence_append(s->sequence, s->job.prompt, s->job.n_prompt, err);
+    if (r->n_alike == 0 && s->job.n_alike > 0) R2I_TRY(share_prompt(r, &s->job, &how, err));
+    how.sampling.seed = s->job.seed;
+    if (r->n_alike == 0) {
+        R2I_TRY(r2_sequence_create(&s->sequence, r->engine, &how, err));
+        return r2_sequence_append(s->sequence, s->job.prompt, s->job.n_prompt, err);
+    }
+    R2I_TRY(r2_sequence_fork(&s->sequence, r->shared, &how, err));
+    if (--r->n_alike == 0) drop_shared(r);
+    return R2_OK;
 }
 
 static r2_status fill_slots(r2i_rollout *r, const r2i_rollout_work *work, bool *has_more,
@@ -207,6 +246,7 @@ r2_status r2i_rollout_run(r2i_rollout *r, const r2i_rollout_work *work, r2_error
     r->n_runs++;
     begin_panels(r);
     const r2_status status = answer_all(r, work, err);
+    drop_shared(r);
     for (int32_t i = 0; i < r->n_slots; i++) {
         r2_sequence_destroy(r->slots[i].sequence); /* those an error left */
         r->slots[i].sequence = NULL;

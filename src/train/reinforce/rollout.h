@@ -27,6 +27,8 @@ typedef struct {
     int32_t n_prompt;
     uint64_t seed;
     int64_t id; /* the caller's */
+    /* So many jobs behind this one have the same prompt: it is read once for all of them. */
+    int32_t n_alike;
 } r2i_rollout_job;
 
 typedef struct {
