@@ -28,7 +28,7 @@ def test_killed_and_gone_on_with():
     chance = random.Random(4)
     for i in range(4):
         p = start(data, model, f"run{i}")
-        for _ in range(600):                                  # somewhere behind the first checkpoint
+        for _ in range(30000):                                # somewhere behind the first checkpoint, a minute at most
             if os.path.exists(f"run{i}/checkpoints/step-00000003/manifest.json") or p.poll() is not None: break
             time.sleep(0.002)
         time.sleep(chance.random() * 0.05)
