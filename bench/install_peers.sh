@@ -7,7 +7,7 @@
 #                   package ik-llama-cpp-python (its ready wheel is not built for this processor)
 #   llama/bin/      with "servers": llama-server of llama.cpp, from that package's source; that of
 #                   ik_llama.cpp lies beside its other programs
-#   torch/          with "torch": PyTorch (for processors), transformers, PEFT
+#   torch/          with "torch": PyTorch (for processors), transformers, PEFT, TRL
 # What cannot be built is named on stderr and left out; run_bench.py then reports it as missing.
 set -u
 
@@ -77,10 +77,10 @@ if [ -n "$wants_torch" ] && [ -n "${R2LM_TORCH_PYTHON:-}" ] && [ ! -e "$torch_py
     printf '#!/bin/sh\nexec "%s" "$@"\n' "$R2LM_TORCH_PYTHON" > "$torch_python"
     chmod +x "$torch_python"
 fi
-if [ -n "$wants_torch" ] && ! "$torch_python" -c "import torch, transformers, peft" 2> /dev/null; then
+if [ -n "$wants_torch" ] && ! "$torch_python" -c "import torch, transformers, peft, trl" 2> /dev/null; then
     say "installing PyTorch and transformers, once; log: $peers/torch.log"
     { { [ -e "$torch_python" ] || python3 -m venv "$peers/torch"; } && "$torch_python" -m pip install --disable-pip-version-check \
-        torch transformers peft; } > "$peers/torch.log" 2>&1 || say "PyTorch: see $peers/torch.log"
+        torch transformers peft trl; } > "$peers/torch.log" 2>&1 || say "PyTorch: see $peers/torch.log"
 fi
 
 build_ik() {

@@ -11,7 +11,7 @@ the table.  Every single sample goes to the CSV file.
 import argparse, csv, json, os, random, resource, shutil, signal, statistics, subprocess, sys, tempfile, time
 from gguf_facts import read_facts
 import mpi_rows
-import peer_servers, train_rows
+import grpo_rows, peer_servers, train_rows
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "r2lm")
@@ -65,7 +65,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train lora mpi sandbox".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train lora grpo mpi sandbox".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -645,7 +645,7 @@ def main():
     o = ap.parse_args()
     rows, groups = select(make_rows(), o.rows)
     b = Bench(o)
-    b.find_peers(["servers"] * ("serve" in groups) + ["torch"] * ("train" in groups or "lora" in groups))
+    b.find_peers(["servers"] * ("serve" in groups) + ["torch"] * (bool({"train", "lora", "grpo"} & groups)))
     try: run(["cmake", "--build", b.build, "--target", "bench_programs"])
     except Missing as why: b.lack("bench programs", why)
     if not os.path.exists(b.program): b.lack(OURS, f"no {b.program}")
@@ -658,7 +658,8 @@ def main():
                            ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
                            ("structured", structured_rows), ("sandbox", sandbox_rows), ("serve", serve_rows), ("mpi", mpi_row), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing)),
-                           ("lora", lambda b, table: train_rows.measure_lora(b, table, run, json_of, Missing))):
+                           ("lora", lambda b, table: train_rows.measure_lora(b, table, run, json_of, Missing)),
+                           ("grpo", lambda b, table: grpo_rows.measure(b, table, run, json_of, Missing, peak_memory))):
         if group not in groups: continue
         try: measure(b, table)
         except (Missing, KeyError, TypeError, ValueError) as why: b.lack(f"row {group}", why)

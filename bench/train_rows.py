@@ -52,9 +52,11 @@ class Runner:
 
     def peer(self, what, told):
         told = dict(told)
-        program = told.pop("program", "peer_train.py")
+        return self.peer_with(told.pop("program", "peer_train.py"), told, what)
+
+    def peer_with(self, program, told, *words):
         env = dict(os.environ, **TUNED, OMP_NUM_THREADS=str(self.b.o.threads))
-        return self.json_of(self.run([self.python(), os.path.join(HERE, program), what, json.dumps(dict(told, threads=self.b.o.threads))], env=env))
+        return self.json_of(self.run([self.python(), os.path.join(HERE, program), *words, json.dumps(dict(told, threads=self.b.o.threads))], env=env))
 
     def ours(self, arguments):
         return self.json_of(self.run([os.path.join(self.b.build, "bench_train"), "--threads", str(self.b.o.threads), *map(str, arguments)]))

@@ -318,7 +318,7 @@ typedef enum {
 typedef struct {
     int64_t step, n_steps;       /* 1 to n_steps */
     int64_t n_tokens, n_targets; /* so far */
-    int64_t n_cut; /* chats of the data longer than run_tokens: what stands beyond is not read */
+    int64_t n_cut; /* longer than run_tokens: chats of the data, read up to there; pairs, left out */
     double loss, mtp_loss;       /* mean over the step's targets, in nats; mtp_loss 0 without */
     double soft_loss;            /* of the teacher's targets; 0 without */
     double validation_loss;      /* NAN where it was not measured behind this step */

@@ -35,6 +35,7 @@ r2_status r2i_grpo_options_read(r2_grpo_options *out, r2i_program *p, r2_error *
                               .think = is_off ? R2_THINK_OFF : R2_THINK_AUTO,
                               .think_budget =
                                   is_off ? 0 : r2i_think_budget((r2i_effort)o->think, o->budget),
+                              .reads_on = o->reads_on,
                               .n_rounds = o->rounds,
                               .n_minibatches = o->parts,
                               .clip_low = (float)o->clip_low,

@@ -143,6 +143,12 @@ bool r2i_reinforce_dpo_step(void *user, const r2_dpo_report *r) {
         w->progress, &r->run,
         json_pack("{s:f, s:f}", "accuracy", r->accuracy, "margin", r->margin));
     if (w->progress->is_silent) return goes_on;
+    if (r->run.step == 1 && r->run.n_cut > 0)
+        r2i_program_note(w->progress->program,
+                         "%" PRId64
+                         " pairs are left out: an answer, with its question, is longer than "
+                         "--run-tokens or half of --batch-tokens",
+                         r->run.n_cut);
     (void)snprintf(line, sizeof line,
                    "step %" PRId64 "/%" PRId64
                    "  loss %.4f  accuracy %.0f %%  margin %.3f  lr %.2e  %.0f tok/s",

@@ -144,6 +144,40 @@ def test_a_verifier_of_ones_own():
     refused("train", "grpo", *flags, "--verifier", "/nowhere/at/all", "-o", "none", "--steps", 2, code=DATA)
 
 
+RISING = r'''
+import json, sys
+for line in sys.stdin:
+    r = json.loads(line)
+    out = {"id": r["id"]}
+    if "hello" in r: out.update(name="steps", levels=4)
+    elif "make" in r: out.update(prompt=f"level {r['make']['level']}", key=r["make"]["level"])
+    else: out.update(score=float(r["key"] < 3))
+    print(json.dumps(out), flush=True)
+'''
+
+
+def test_levels_follow_what_is_solved():
+    """Levels 1 and 2 are always right, 3 never: it rises by halves and stays where half is right."""
+    small_model()
+    open("rising.py", "w").write(RISING)
+    flags = ("-m", "start", "-n", 4, "--questions", 8, "--answers", 8, "--run-tokens", 128, "--batch-tokens", 1024, "--type", "f32", "--warmup", 0,
+             "--verifier", "/usr/bin/python3 rising.py", "--checkpoint-every", 2)
+    r2lm("train", "grpo", *flags, "-o", "run", "--steps", 6)
+    levels = lambda run: [l["level_steps"] for l in metrics(run)]
+    assert levels("run")[:4] == [1, 1.5, 2, 2.5] and all(2 <= l <= 3 for l in levels("run")[4:]), levels("run")
+    asked = lambda step: {s["level"] for s in samples("run") if s["step"] == step}
+    assert asked(1) == {1} and asked(2) == {1, 2} and asked(3) == {2} and asked(4) == {2, 3}
+    assert all(s["right"] == (s["level"] < 3) and s["prompt"] == f"level {s['level']}" for s in samples("run"))
+    # Where it stood is in the checkpoint.
+    r2lm("train", "grpo", *flags, "-o", "again", "--steps", 6)
+    shutil.rmtree(f"again/checkpoints/{max(os.listdir('again/checkpoints'))}")
+    r2lm("train", "grpo", *flags, "-o", "again", "--steps", 6, "--resume")
+    assert levels("again") == levels("run") and samples("again") == samples("run")
+    # A level that is held stays.
+    r2lm("train", "grpo", *flags, "-o", "held", "--steps", 2, "--level", 2)
+    assert levels("held") == [2, 2]
+
+
 PAIRS = [{"prompt": f"Say {i}", "chosen": "yes " * (1 + i % 3), "rejected": "no " * (1 + i % 2)} for i in range(12)]
 
 
@@ -169,6 +203,10 @@ def test_pairs():
     r2lm("convert", "start", "start.gguf")
     r2lm("train", "dpo", "pairs.jsonl", "-m", "start.gguf", "-o", "adapter", "--lora-rank", 4, "--steps", 6, "--lr", 0.02, "--batch-tokens", 512, "--run-tokens", 128)
     assert metrics("adapter")[-1]["loss"] < 0.6 and os.path.exists("adapter/adapter.gguf")
+    open("longer.jsonl", "w").write(open("pairs.jsonl").read() + json.dumps({"prompt": "x", "chosen": "yes " * 300, "rejected": "no"}) + "\n")
+    longer = ("-m", "start", "--batch-tokens", 512, "--run-tokens", 128, "--type", "f32", "--step-pairs", 6, "--lr", 0.003, "--warmup", 0, "--schedule", "constant", "--steps", 10)
+    err = r2lm("train", "dpo", "longer.jsonl", "-o", "longer", *longer).err
+    assert "1 pairs are left out" in err, err
     refused("train", "dpo", "-m", "start", "-o", "none", code=USAGE, says="pairs")
     open("bad.jsonl", "w").write('{"prompt": "x", "chosen": "y"}\n')
     refused("train", "dpo", "bad.jsonl", "-m", "start", "-o", "none", says="bad.jsonl:1")

@@ -66,6 +66,7 @@ static r2_status answered(void *user, const r2i_rollout_answer *answer, r2_error
     const int64_t i = answer->job.id;
     const int32_t n_new = answer->n_tokens - answer->job.n_prompt;
     if (++a->n_answers == a->fails_at) return r2i_fail(err, R2_E_CANCELED, "enough");
+    assert_int_equal(answer->status.finish, n_new == 3 ? R2_FINISH_END : R2_FINISH_LENGTH);
     memcpy(a->tokens[i], answer->tokens, (size_t)answer->n_tokens * sizeof(r2_token));
     memcpy(a->logprobs[i], answer->logprobs, (size_t)n_new * sizeof(float));
     a->n_tokens[i] = answer->n_tokens;
@@ -78,6 +79,14 @@ static r2i_rollout_work work_of(answers *a) {
                            .next = next_job,
                            .answered = answered,
                            .user = a };
+}
+
+/* The third token is the last one. */
+static bool is_third(void *user, const r2i_rollout_job *job, const r2_token *tokens,
+                     int32_t n_tokens) {
+    (void)user;
+    (void)tokens;
+    return n_tokens - job->n_prompt == 3;
 }
 
 static void write_answers_of(r2i_rollout *r, answers *a, uint64_t seed, int32_t n_group,
@@ -160,6 +169,18 @@ static void check_model(const char *name, const r2_trainer_options *options) {
     assert_memory_equal(first.logprobs, again.logprobs, sizeof first.logprobs);
     write_answers(many, &again, 12);
     assert_memory_not_equal(first.tokens, again.tokens, sizeof first.tokens);
+    /* Ended by the caller: the same, but no more. */
+    memset(&later, 0, sizeof later);
+    later.seed = 11;
+    r2i_rollout_work work = work_of(&later);
+    work.has_ended = is_third;
+    must(r2i_rollout_run(few, &work, &err), &err);
+    for (int32_t i = 0; i < N_JOBS; i++) {
+        assert_int_equal(later.n_tokens[i], later.n_prompt[i] + 3);
+        assert_memory_equal(first.tokens[i], later.tokens[i],
+                            (size_t)later.n_tokens[i] * sizeof(r2_token));
+        assert_memory_equal(first.logprobs[i], later.logprobs[i], 3 * sizeof(float));
+    }
     /* A prompt that is read once for several answers. */
     write_answers_of(many, &again, 11, 3, false);
     write_answers_of(few, &later, 11, 3, true);

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "model/model.h"
 #include "r2lm/text.h"
+#include "train/reinforce/answer_end.h"
 #include "train/reinforce/grpo_reward.h"
 #include "train/reinforce/rollout.h"
 #include "train/runs/trainer_model.h"
@@ -112,14 +113,26 @@ int32_t r2i_grpo_tasks(const r2i_grpo_maker *m) {
     return m->o->n_tasks + (m->judges.n > 0);
 }
 
+/* -1: none is called so; the table has nothing there. */
+static int32_t find_task(const char *name) {
+    int32_t k = r2_task_count() - 1;
+    while (k >= 0 && strcmp(r2_task_name(k), name) != 0)
+        k--;
+    return k;
+}
+
+/* Code stands in a block, and what a verifier reads is its own matter. */
+static bool asks_for_tags(const r2i_grpo_question *q) {
+    const r2_grade_kind kind = r2_task_kind(find_task(q->task));
+    return !q->is_verified && kind != R2_GRADE_STDOUT && kind != R2_GRADE_PYTHON;
+}
+
 const char *r2i_grpo_task(const r2i_grpo_maker *m, int32_t i, int32_t *n_levels) {
     if (i == m->o->n_tasks) {
         *n_levels = r2_verifier_levels(m->judges.verifiers[0]);
         return r2_verifier_name(m->judges.verifiers[0]);
     }
-    for (int32_t k = 0; k < r2_task_count(); k++) {
-        if (strcmp(r2_task_name(k), m->o->tasks[i]) == 0) *n_levels = r2_task_levels(k);
-    }
+    *n_levels = r2_task_levels(find_task(m->o->tasks[i]));
     return m->o->tasks[i];
 }
 
@@ -157,6 +170,7 @@ static r2_status draw_question(r2i_grpo_maker *m, int64_t step, int32_t round, i
     int32_t n_levels;
     q->task = r2i_grpo_task(m, q->task_index, &n_levels);
     q->is_verified = q->task_index == o->n_tasks;
+    q->has_tags = asks_for_tags(q);
     q->language = o->languages[which % (uint64_t)o->n_languages];
     q->level = r2_curriculum_level(&lessons[q->task_index], o->run.seed, (uint64_t)q->number);
     const r2_task_choice choice = { .task = q->task,
@@ -197,6 +211,14 @@ static r2_status next_job(void *user, r2i_rollout_job *job, bool *has, r2_error 
         m->next_question++;
     }
     return R2_OK;
+}
+
+static bool has_ended(void *user, const r2i_rollout_job *job, const r2_token *tokens,
+                      int32_t n_tokens) {
+    r2i_grpo_maker *m = user;
+    const r2i_grpo_question *q = &m->batch->questions[job->id / m->o->n_samples];
+    return q->has_tags &&
+           r2i_answer_has_end(m->model, tokens + job->n_prompt, n_tokens - job->n_prompt, &m->text);
 }
 
 /* Thoughts with their marks as they stand in the text, ends left out. */
@@ -261,6 +283,7 @@ static r2_status answer(r2i_grpo_maker *m, int32_t first, r2_error *err) {
                                              .think = o->think,
                                              .think_budget = o->think_budget },
                                     .next = next_job,
+                                    .has_ended = o->reads_on ? NULL : has_ended,
                                     .answered = keep_answer,
                                     .user = m };
     m->next_question = first;

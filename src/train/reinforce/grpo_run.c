@@ -144,9 +144,10 @@ static json_t *names_of(const char *const *names, int32_t n) {
 /* What decides the numbers of a run besides what all runs have. */
 static json_t *describe(const r2_grpo_options *o) {
     char text[IDENTITY_BYTES];
-    (void)snprintf(text, sizeof text, "%d x %d, %d tokens, T %g, think %d %d, %d rounds, %d parts",
-                   o->n_questions, o->n_samples, o->new_tokens, (double)o->temperature,
-                   (int)o->think, o->think_budget, o->n_rounds, o->n_minibatches);
+    (void)snprintf(
+        text, sizeof text, "%d x %d, %d tokens%s, T %g, think %d %d, %d rounds, %d parts",
+        o->n_questions, o->n_samples, o->new_tokens, o->reads_on ? " to their end" : "",
+        (double)o->temperature, (int)o->think, o->think_budget, o->n_rounds, o->n_minibatches);
     json_t *answers = json_string(text);
     (void)snprintf(
         text, sizeof text, "clip %g %g, norm %d, %s%s, kl %g, overlong %g, lang %g, sft %g",
