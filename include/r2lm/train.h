@@ -153,6 +153,7 @@ typedef struct {
     r2_arithmetic arithmetic; /* FAST: BF16 products with F32 sums, forward and backward */
     bool is_recomputing;      /* keep each layer's input only and compute the rest twice */
     bool takes_soft_targets;  /* batches may have them */
+    bool takes_continuations; /* documents may continue others: `parents` */
     r2_optimizer optimizer;
     r2_lora_options lora; /* rank 0: none */
     const char *cpu;      /* as in r2_model_options */
@@ -215,6 +216,10 @@ typedef struct {
     int32_t n_tokens;
     const int32_t *lengths; /* [n_documents], each >= 1, n_tokens in all */
     int32_t n_documents;
+    /* [n_documents] the document that one goes on from, as many answers do from one question: it attends to
+     * that one too, which is computed once for all.  An earlier document that continues none; -1: a document
+     * of its own.  NULL: all are.  Not with the prediction module's loss. */
+    const int32_t *parents;
     const r2_soft_targets *soft; /* NULL: none */
     const r2_policy_targets *policy; /* reinforce.h: another loss; not with `soft`.  NULL: none */
 } r2_training_batch;

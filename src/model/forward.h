@@ -43,13 +43,25 @@ size_t r2i_cache_page_bytes(const r2i_config *config, r2i_row_kind rows);
 R2_CHECKED r2_status r2i_cache_layout_create(r2i_cache_layout *out, const r2i_config *config,
                                              r2i_row_kind rows, r2i_arena *arena, r2_error *err);
 
-typedef struct {
+typedef struct r2i_run r2i_run;
+struct r2i_run {
     int32_t first_row, n_rows; /* in the batch */
     int32_t first_position;    /* of the first row; all tokens before are in the pages */
     uint8_t *const *pages; /* page i holds positions [128 i, 128 i + 128), up to the run's last */
     const r2i_lora_pair *lora; /* the adapter's pairs [n_matrices]; NULL: none */
     float lora_scale;          /* times the pairs' own */
-} r2i_run;
+    /* Runs of the same batch that go on where this one ends have its full pages in theirs; what it writes
+     * to its last page, not full yet, it writes to these too. */
+    uint8_t *const *copies; /* [n_copies] */
+    int32_t n_copies;
+    const r2i_run *trunk; /* in training: the run of this batch that it continues; NULL: none */
+};
+
+/* Of run->copies those that a row at this position is written to. */
+static inline int32_t r2i_run_copies(const r2i_run *run, int32_t position) {
+    const int32_t end = run->first_position + run->n_rows;
+    return position / R2I_PAGE_TOKENS == end / R2I_PAGE_TOKENS ? run->n_copies : 0;
+}
 
 typedef struct {
     const int32_t *tokens; /* [n_rows], below n_vocab */

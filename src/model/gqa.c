@@ -17,6 +17,19 @@ static void norm_and_rotate(const r2i_forward *f, float *heads, int32_t n_heads,
     }
 }
 
+/* Keys and values [n_kv_heads, d_head] of a position to its page. */
+static void store_row(const r2i_forward *f, const r2i_cache_stream *streams, uint8_t *page,
+                      int32_t position, const float *k, const float *v) {
+    const r2i_config *c = f->parts.config;
+    const size_t n = (size_t)c->n_kv_heads, d = (size_t)c->d_head;
+    for (size_t head = 0; head < n; head++) {
+        f->parts.kernels->store_row(
+            f->parts.cache->rows, page + streams[0].offset + head * (streams[0].n_bytes / n),
+            page + streams[1].offset + head * (streams[1].n_bytes / n), position % R2I_PAGE_TOKENS,
+            k + head * d, v + head * d, c->d_head, c->d_head);
+    }
+}
+
 static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const layer_region *region = argument;
     r2i_forward *f = region->f;
@@ -42,14 +55,10 @@ static void store_rows(void *argument, int32_t begin, int32_t end, int32_t worke
         r2i_keep_row(saved->k, (size_t)row, k, d_kv);
         r2i_keep_row(saved->v, (size_t)row, v, d_kv);
         const int32_t position = f->positions[row];
-        uint8_t *page = r2i_batch_find_run(&f->batch, row)->pages[position / R2I_PAGE_TOKENS];
-        for (int32_t h = 0; h < c->n_kv_heads; h++) {
-            const size_t head = (size_t)h, n = (size_t)c->n_kv_heads;
-            f->parts.kernels->store_row(
-                f->parts.cache->rows, page + streams[0].offset + head * (streams[0].n_bytes / n),
-                page + streams[1].offset + head * (streams[1].n_bytes / n),
-                position % R2I_PAGE_TOKENS, k + head * d, v + head * d, c->d_head, c->d_head);
-        }
+        const r2i_run *run = r2i_batch_find_run(&f->batch, row);
+        store_row(f, streams, run->pages[position / R2I_PAGE_TOKENS], position, k, v);
+        for (int32_t i = 0; i < r2i_run_copies(run, position); i++)
+            store_row(f, streams, run->copies[i], position, k, v);
     }
 }
 

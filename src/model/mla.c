@@ -48,9 +48,13 @@ static void store_latents(void *argument, int32_t begin, int32_t end, int32_t wo
         r2i_forward_bound(latent, d_row);
         r2i_keep_row(saved->latent, (size_t)row, latent, d_row);
         const int32_t position = f->positions[row];
-        uint8_t *page = r2i_batch_find_run(&f->batch, row)->pages[position / R2I_PAGE_TOKENS];
-        f->parts.kernels->store_row(f->parts.cache->rows, page + stream->offset, NULL,
-                                    position % R2I_PAGE_TOKENS, latent, NULL, d_row, 0);
+        const r2i_run *run = r2i_batch_find_run(&f->batch, row);
+        const int32_t n_copies = r2i_run_copies(run, position);
+        for (int32_t i = 0; i <= n_copies; i++) {
+            uint8_t *page = i < n_copies ? run->copies[i] : run->pages[position / R2I_PAGE_TOKENS];
+            f->parts.kernels->store_row(f->parts.cache->rows, page + stream->offset, NULL,
+                                        position % R2I_PAGE_TOKENS, latent, NULL, d_row, 0);
+        }
         for (int32_t h = 0; h < c->n_heads; h++) {
             const size_t head = (size_t)row * (size_t)c->n_heads + (size_t)h;
             float *rotated = f->q + head * (size_t)c->d_head + d_nope;

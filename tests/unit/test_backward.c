@@ -4,6 +4,7 @@
  *   products      all sizes around panels, tiles and pieces, F32 and BF16, several at once
  *   norm          differences, element by element
  *   attention     differences of a plain attention in double: one token, tile and block edges, windows
+ *   continued     a document that several continue, against each of them whole: loss, gradients, log p
  *   whole models  along each tensor's own gradient, documents of odd lengths (one token among them)
  *   threads       equal bits for one, two and three */
 #include <math.h>
@@ -22,6 +23,7 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "model/model.h"
+#include "r2lm/reinforce.h"
 #include "train/backward/attention_backward.h"
 #include "train/backward/backward.h"
 #include "train/backward/products.h"
@@ -458,7 +460,7 @@ static void test_attention(void **state) {
 
 /* ---- whole models ---- */
 
-enum { MODEL_ROWS = 256 };
+enum { MODEL_ROWS = 512 };
 /* Experts are chosen by comparison: with many tokens some choice always flips between two losses, and
  * differences then see jumps that the gradient, rightly, does not. */
 static const int32_t long_documents[] = { 1, 7, 133, 2, 41, 0 }, few_tokens[] = { 1, 9, 4, 0 };
@@ -479,7 +481,13 @@ static void model_start(model_rig *t, const char *name, const int32_t *lengths, 
     const char *folder = getenv("R2LM_GOLDEN_DIR");
     const r2_model_options options = { .arithmetic = R2_ARITHMETIC_F32, .is_unpacked = true };
     const r2i_backward_limits limits = {
-        .cap_rows = MODEL_ROWS, .cap_document = 140, .cap_logits = 31, .is_f32 = true
+
+        .cap_rows = MODEL_ROWS,
+        .cap_document = 150,
+        .cap_logits = 31,
+        .is_f32 = true,
+        .has_continuations = true
+
     };
     snprintf(path, sizeof path, "%.900s/%s",
              folder != NULL && folder[0] != '\0' ? folder : R2LM_DEFAULT_GOLDEN_DIR, name);
@@ -583,6 +591,104 @@ static void test_models(void **state) {
     check_model("deepseek_v3", few_tokens, 0.05f);
 }
 
+/* ---- documents that continue another one ---- */
+
+enum { TRUNK = 131, N_BRANCHES = 3, BRANCH = 17, PLAIN = 9 };
+
+static double next_int(numbers *random, int32_t n) {
+    return floor(next_unit(random) * n);
+}
+
+/* A trunk, branches and a document of its own, with the branches going on from the trunk or, otherwise,
+ * each with a copy of it that counts for nothing.  Returns the loss; log p of the branches' rows. */
+static double run_branches(model_rig *t, const char *name, bool is_shared, int32_t n_threads,
+                           float logprobs[N_BRANCHES * BRANCH]) {
+    static float read[MODEL_ROWS], factors[MODEL_ROWS];
+    static int32_t lengths[N_BRANCHES + 2], parents[N_BRANCHES + 2];
+    int32_t tokens[TRUNK + N_BRANCHES * BRANCH + PLAIN], targets[sizeof tokens / sizeof *tokens];
+    numbers random = { 7, 0 };
+    int32_t n = 0, n_documents = 0;
+    model_start(t, name, few_tokens, n_threads);
+    const int32_t n_vocab = t->model->config.n_vocab, n_all = sizeof tokens / sizeof *tokens;
+    for (int32_t i = 0; i < n_all; i++) {
+        tokens[i] = (int32_t)next_int(&random, n_vocab);
+        targets[i] = (int32_t)next_int(&random, n_vocab);
+    }
+    for (int32_t b = 0; b <= N_BRANCHES; b++) { /* the last one is on its own */
+        const bool is_plain = b == N_BRANCHES;
+        const int32_t n_own = is_plain ? PLAIN : BRANCH, from = TRUNK + b * BRANCH;
+        const bool has_trunk = is_shared ? b == 0 : !is_plain;
+        const int32_t n_before = has_trunk ? TRUNK : 0;
+        memcpy(t->tokens + n, tokens, (size_t)n_before * sizeof *tokens);
+        for (int32_t i = 0; i < n_before; i++) { /* of the trunk the first rows count, once */
+            t->targets[n + i] = targets[i];
+            t->weights[n + i] = b == 0 && i < 20 ? 0.01f : 0;
+        }
+        n += n_before;
+        if (is_shared && has_trunk) {
+            parents[n_documents] = -1;
+            lengths[n_documents++] = TRUNK;
+        }
+        for (int32_t i = 0; i < n_own; i++) {
+            t->tokens[n + i] = tokens[from + i];
+            t->targets[n + i] = targets[from + i];
+            t->weights[n + i] = 0.01f * (float)(1 + (i + b) % 3);
+        }
+        n += n_own;
+        parents[n_documents] = is_shared && !is_plain ? 0 : -1;
+        lengths[n_documents++] = is_shared ? n_own : n_before + n_own;
+    }
+    t->batch = (r2i_train_batch){ .tokens = t->tokens,
+                                  .n_rows = n,
+                                  .lengths = lengths,
+                                  .parents = is_shared ? parents : NULL,
+                                  .n_documents = n_documents,
+                                  .targets = t->targets,
+                                  .weights = t->weights };
+    const double loss = r2i_backward_run(t->backward, &t->batch).loss;
+    const r2_policy_targets policy = { .form = R2_POLICY_READ,
+                                       .logprobs = read,
+                                       .factors = factors };
+    t->batch.policy = &policy;
+    (void)r2i_backward_evaluate(t->backward, &t->batch);
+    for (int32_t b = 0; b < N_BRANCHES; b++) {
+        const int32_t first = is_shared ? TRUNK + b * BRANCH : (b + 1) * TRUNK + b * BRANCH;
+        memcpy(logprobs + b * BRANCH, read + first, BRANCH * sizeof *read);
+    }
+    return loss;
+}
+
+static void check_branches(const char *name) {
+    float one[N_BRANCHES * BRANCH], other[N_BRANCHES * BRANCH];
+    model_rig whole = { 0 }, shared = { 0 }, again = { 0 };
+    const double expected = run_branches(&whole, name, false, 2, one),
+                 found = run_branches(&shared, name, true, 2, other);
+    const size_t n = whole.parameters.n_values;
+    double square = 0, off = 0;
+    assert_true(memcmp(one, other, sizeof one) == 0);
+    assert_true(fabs(expected - found) <= 1e-6 * fabs(expected));
+    for (size_t i = 0; i < n; i++) {
+        const double g = (double)whole.parameters.gradients[i],
+                     d = (double)shared.parameters.gradients[i] - g;
+        square += g * g;
+        off += d * d;
+    }
+    printf("%-16s continued documents: gradients within %.2g\n", name, sqrt(off / square));
+    if (!(sqrt(off / square) <= 2e-6)) fail_msg("%s: off by %.3g", name, sqrt(off / square));
+    (void)run_branches(&again, name, true, 3, other);
+    assert_memory_equal(again.parameters.gradients, shared.parameters.gradients, n * sizeof(float));
+    model_end(&whole);
+    model_end(&shared);
+    model_end(&again);
+}
+
+static void test_continued(void **state) {
+    (void)state;
+    check_branches("qwen2_yarn"); /* a window that reaches into the trunk */
+    check_branches("qwen3_moe");
+    check_branches("deepseek_v3");
+}
+
 static void test_threads(void **state) {
     uint64_t bits[3];
     (void)state;
@@ -601,7 +707,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),    cmocka_unit_test(test_norm),
         cmocka_unit_test(test_column_sums), cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_models),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_models),      cmocka_unit_test(test_continued),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -278,6 +278,46 @@ static void test_refusals(void **state) {
     r2_trainer_close(t);
 }
 
+static void test_continuations_refused(void **state) {
+    char from[PATH_BYTES];
+    r2_error err;
+    r2_trainer *t;
+    lesson l;
+    const int32_t lengths[] = { 30, 11, 10, 9 };
+    const int32_t itself[] = { -1, 1, -1, -1 }, later[] = { -1, 2, -1, -1 },
+                  twice[] = { -1, -1, 1, 2 }, below[] = { -1, -2, -1, -1 },
+                  too_long[] = { -1, 0, -1, -1 }, good[] = { -1, -1, 0, 0 };
+    r2_trainer_options options = {
+        .n_threads = 1, .batch_tokens = N_TOKENS, .document_tokens = 40, .batch_documents = 4
+    };
+    (void)state;
+    golden("llama", from);
+    set_lesson(&l, 160);
+    r2_training_batch b = l.batch;
+    b.lengths = lengths;
+    b.n_documents = 4;
+    b.parents = good;
+    must(r2_trainer_open(&t, from, &options, &err), &err);
+    refuse_batch(t, &b, 1, "opened for continuations");
+    r2_trainer_close(t);
+    options.takes_continuations = true;
+    must(r2_trainer_open(&t, from, &options, &err), &err);
+    b.parents = itself;
+    refuse_batch(t, &b, 1, "document 1: expected to continue an earlier one");
+    b.parents = later;
+    refuse_batch(t, &b, 1, "document 1: expected to continue an earlier one");
+    b.parents = twice;
+    refuse_batch(t, &b, 1, "document 3: expected to continue an earlier one");
+    b.parents = below;
+    refuse_batch(t, &b, 1, "document 1: expected to continue an earlier one");
+    b.parents = too_long;
+    refuse_batch(t, &b, 1, "40 tokens with the one it continues, found 30 and 11");
+    b.parents = good;
+    r2_training_loss loss;
+    must(r2_trainer_evaluate(t, &b, &loss, &err), &err);
+    r2_trainer_close(t);
+}
+
 /* ---- experts ---- */
 
 /* With balancing the largest load falls. */
@@ -318,6 +358,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_learning, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_threads, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_refusals, make_folder, remove_folder),
+        cmocka_unit_test(test_continuations_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,9 @@ struct r2i_attention_scratch {
     uint8_t *rows;        /* prepared rows of Q or dO, or [keys] of P^T or dS^T */
     uint8_t *wide_rows;   /* prepared rows [TILE] of dS */
     float *p, *g_p;       /* [TILE, cap_tokens] */
+    /* The head's rows of the trunk and of the run that continues it, together: [cap_tokens, cap_key or
+     * cap_value]. */
+    float *k, *v, *g_k, *g_v;
 };
 
 static size_t panels_bytes(r2i_type layout, int32_t n_rows, int32_t n_cols) {
@@ -54,36 +57,61 @@ r2_status r2i_attention_workspace_create(r2i_attention_workspace *out, const r2i
             r2i_arena_push_array(arena, TILE, r2i_act_row_bytes(R2I_ACT_F32, cap_tokens), 64);
         w->p = r2i_arena_push_array(arena, TILE * cap, sizeof(float), 64);
         w->g_p = r2i_arena_push_array(arena, TILE * cap, sizeof(float), 64);
+        w->k = r2i_arena_push_array(arena, cap, (size_t)cap_key * sizeof(float), 64);
+        w->v = r2i_arena_push_array(arena, cap, (size_t)cap_value * sizeof(float), 64);
+        w->g_k = r2i_arena_push_array(arena, cap, (size_t)cap_key * sizeof(float), 64);
+        w->g_v = r2i_arena_push_array(arena, cap, (size_t)cap_value * sizeof(float), 64);
         is_there = w->keys != NULL && w->values != NULL && w->turned_keys != NULL &&
                    w->turned_tile != NULL && w->rows != NULL && w->wide_rows != NULL &&
-                   w->p != NULL && w->g_p != NULL;
+                   w->p != NULL && w->g_p != NULL && w->k != NULL && w->v != NULL &&
+                   w->g_k != NULL && w->g_v != NULL;
     }
     return is_there ? R2_OK
                     : r2i_fail(err, R2_E_NOMEM, "no memory for attention over %d tokens backward",
                                cap_tokens);
 }
 
-/* One key head of a run, by one worker. */
+/* One key head of a run, by one worker.  Tokens count from the trunk's first. */
 typedef struct {
     const r2i_attention_workspace *ws;
     const r2i_attention_backward *a;
     r2i_attention_scratch *w;
-    int32_t first_row, n_tokens, kv_head;
+    const r2i_run *run;
+    int32_t n_shared, n_tokens; /* of the trunk; with the run's */
+    int32_t kv_head;
 } head_job;
 
 static size_t kv_at(const head_job *job, int32_t token, int32_t d) {
-    return ((size_t)(job->first_row + token) * (size_t)job->a->n_kv_heads + (size_t)job->kv_head) *
-           (size_t)d;
+    const int32_t row = token < job->n_shared ? job->run->trunk->first_row + token
+                                              : job->run->first_row + token - job->n_shared;
+    return ((size_t)row * (size_t)job->a->n_kv_heads + (size_t)job->kv_head) * (size_t)d;
 }
 
-/* Panels whose rows are the head's tokens. */
+/* to [n_tokens, d]: the head's rows. */
+static void gather(const head_job *job, const float *rows, int32_t d, float *to) {
+    for (int32_t t = 0; t < job->n_tokens; t++)
+        memcpy(to + (size_t)t * (size_t)d, rows + kv_at(job, t, d), (size_t)d * sizeof *to);
+}
+
+/* Gradients of the head's rows: the trunk's are added to, the run's own written. */
+static void scatter(const head_job *job, const float *from, int32_t d, float *g_rows) {
+    for (int32_t t = 0; t < job->n_shared; t++) {
+        float *to = g_rows + kv_at(job, t, d);
+        for (int32_t i = 0; i < d; i++)
+            to[i] += from[(size_t)t * (size_t)d + (size_t)i];
+    }
+    for (int32_t t = job->n_shared; t < job->n_tokens; t++)
+        memcpy(g_rows + kv_at(job, t, d), from + (size_t)t * (size_t)d, (size_t)d * sizeof *from);
+}
+
+/* Panels whose rows are the head's tokens [n_tokens, d]. */
 static void pack_tokens(const head_job *job, const float *rows, int32_t d, uint8_t *panels) {
     const size_t panel_bytes = r2i_panel_bytes(job->ws->layout, d);
     for (int32_t t = 0; t < job->n_tokens; t += PANEL) {
         const uint8_t *at[PANEL];
         for (int32_t i = 0; i < PANEL; i++) {
-            const float *row = rows + kv_at(job, t + i < job->n_tokens ? t + i : t, d);
-            at[i] = t + i < job->n_tokens ? (const uint8_t *)row : NULL;
+            at[i] = t + i < job->n_tokens ? (const uint8_t *)(rows + (size_t)(t + i) * (size_t)d)
+                                          : NULL;
         }
         job->ws->kernels->pack[job->ws->layout](panels + (size_t)(t / PANEL) * panel_bytes,
                                                 R2I_TYPE_F32, at, d);
@@ -96,19 +124,19 @@ static size_t key_block_bytes(const head_job *job) {
 
 static void pack_head(const head_job *job) {
     const r2i_attention_backward *a = job->a;
-    pack_tokens(job, a->k, a->d_key, job->w->keys);
-    pack_tokens(job, a->v, a->d_value, job->w->values);
-    const size_t stride = (size_t)a->n_kv_heads * (size_t)a->d_key;
+    const size_t d_key = (size_t)a->d_key, n = (size_t)job->n_tokens;
+    gather(job, a->k, a->d_key, job->w->k);
+    gather(job, a->v, a->d_value, job->w->v);
+    pack_tokens(job, job->w->k, a->d_key, job->w->keys);
+    pack_tokens(job, job->w->v, a->d_value, job->w->values);
     for (int32_t t = 0; t < job->n_tokens; t += KEY_BLOCK) {
         job->ws->kernels->turn_panels[job->ws->layout](
             job->w->turned_keys + (size_t)(t / KEY_BLOCK) * key_block_bytes(job),
-            a->k + kv_at(job, t, a->d_key), stride, r2i_min_i32(KEY_BLOCK, job->n_tokens - t),
+            job->w->k + (size_t)t * d_key, d_key, r2i_min_i32(KEY_BLOCK, job->n_tokens - t),
             a->d_key);
     }
-    for (int32_t t = 0; t < job->n_tokens; t++) {
-        memset(a->g_k + kv_at(job, t, a->d_key), 0, (size_t)a->d_key * sizeof(float));
-        memset(a->g_v + kv_at(job, t, a->d_value), 0, (size_t)a->d_value * sizeof(float));
-    }
+    memset(job->w->g_k, 0, n * d_key * sizeof(float));
+    memset(job->w->g_v, 0, n * (size_t)a->d_value * sizeof(float));
 }
 
 /* Some tokens of one query head against keys [first_key, n_keys); both ends of blocks or of the run. */
@@ -120,7 +148,8 @@ typedef struct {
 
 static size_t query_at(const tile_job *tile, int32_t d) {
     const r2i_attention_backward *a = tile->job->a;
-    const size_t row = (size_t)(tile->job->first_row + tile->first_token);
+    const size_t row =
+        (size_t)(tile->job->run->first_row + tile->first_token - tile->job->n_shared);
     return (row * (size_t)(a->n_kv_heads * a->group) + (size_t)tile->head) * (size_t)d;
 }
 
@@ -198,8 +227,8 @@ static void add_to_keys(const tile_job *tile, const float *weights, const float 
                                      .act = job->w->rows,
                                      .act_stride = stride,
                                      .n_tokens = n,
-                                     .y = g_rows + kv_at(job, tile->first_key, d),
-                                     .y_stride = (size_t)job->a->n_kv_heads * (size_t)d,
+                                     .y = g_rows + (size_t)tile->first_key * (size_t)d,
+                                     .y_stride = (size_t)d,
                                      .is_added = true };
     ws->kernels->matmul[ws->layout](&product);
 }
@@ -244,8 +273,8 @@ static void run_tile(const head_job *job, int32_t head, int32_t first_token) {
     multiply_keys(&tile, a->q, a->d_key, job->w->keys, job->w->p);
     multiply_keys(&tile, a->g_out, a->d_value, job->w->values, job->w->g_p);
     finish_rows(&tile);
-    add_to_keys(&tile, job->w->p, a->g_out, a->d_value, a->g_v);
-    add_to_keys(&tile, job->w->g_p, a->q, a->d_key, a->g_k);
+    add_to_keys(&tile, job->w->p, a->g_out, a->d_value, job->w->g_v);
+    add_to_keys(&tile, job->w->g_p, a->q, a->d_key, job->w->g_k);
     multiply_queries(&tile);
 }
 
@@ -253,20 +282,36 @@ typedef struct {
     const r2i_attention_workspace *ws;
     const r2i_attention_backward *a;
     const r2i_run *runs;
+    int32_t n_runs;
 } backward_region;
 
+static void run_head(const backward_region *region, const r2i_run *run, int32_t kv_head,
+                     int32_t worker) {
+    const r2i_attention_backward *a = region->a;
+    const int32_t n_shared = run->trunk != NULL ? run->trunk->n_rows : 0;
+    const head_job job = { region->ws, a,        &region->ws->workers[worker],
+                           run,        n_shared, n_shared + run->n_rows,
+                           kv_head };
+    R2I_ASSERT(run->first_position == n_shared && job.n_tokens <= region->ws->cap_tokens);
+    pack_head(&job);
+    for (int32_t h = 0; h < a->group; h++) {
+        for (int32_t t = n_shared; t < job.n_tokens; t += TILE)
+            run_tile(&job, kv_head * a->group + h, t);
+    }
+    scatter(&job, job.w->g_k, a->d_key, a->g_k);
+    scatter(&job, job.w->g_v, a->d_value, a->g_v);
+}
+
+/* Items of runs that continue another one are done with that one. */
 static void run_heads(void *argument, int32_t begin, int32_t end, int32_t worker) {
     const backward_region *region = argument;
-    const r2i_attention_backward *a = region->a;
+    const int32_t n_heads = region->a->n_kv_heads;
     for (int32_t item = begin; item < end; item++) {
-        const r2i_run *run = &region->runs[item / a->n_kv_heads];
-        const head_job job = { region->ws,     a,           &region->ws->workers[worker],
-                               run->first_row, run->n_rows, item % a->n_kv_heads };
-        R2I_ASSERT(run->first_position == 0 && run->n_rows <= region->ws->cap_tokens);
-        pack_head(&job);
-        for (int32_t h = 0; h < a->group; h++) {
-            for (int32_t t = 0; t < job.n_tokens; t += TILE)
-                run_tile(&job, job.kv_head * a->group + h, t);
+        const r2i_run *run = &region->runs[item / n_heads], *last = region->runs + region->n_runs;
+        if (run->trunk != NULL) continue;
+        run_head(region, run, item % n_heads, worker);
+        for (const r2i_run *next = run + 1; next < last; next++) {
+            if (next->trunk == run) run_head(region, next, item % n_heads, worker);
         }
     }
 }
@@ -274,7 +319,7 @@ static void run_heads(void *argument, int32_t begin, int32_t end, int32_t worker
 void r2i_attention_run_backward(const r2i_attention_workspace *workspace,
                                 const r2i_attention_backward *attention, const r2i_run *runs,
                                 int32_t n_runs) {
-    backward_region region = { workspace, attention, runs };
+    backward_region region = { workspace, attention, runs, n_runs };
     R2I_ASSERT(attention->d_key <= workspace->cap_key &&
                attention->d_value <= workspace->cap_value);
     r2i_pool_run(workspace->pool, n_runs * attention->n_kv_heads, 1, run_heads, &region);

@@ -3,9 +3,9 @@
  *     S = scale Q K^T (causal, within the window),  P = softmax(S),  O = P V
  *     dV = P^T dO,   dP = dO V^T,   dS = P (dP - rowsum(P dP)) scale,   dQ = dS K,   dK = dS^T Q
  *
- * S and P are computed again, tile by tile, with the forward pass's kernels.  Every run must begin at
- * position 0: a document attends to itself alone.  One worker computes a key head of a run from
- * beginning to end, so sums keep their order. */
+ * S and P are computed again, tile by tile, with the forward pass's kernels.  A run begins at position 0 or
+ * where its trunk ends, to whose keys it attends too.  One worker computes a key head of a run and of all
+ * that continue it from beginning to end, so sums keep their order. */
 #ifndef R2I_ATTENTION_BACKWARD_H
 #define R2I_ATTENTION_BACKWARD_H
 #include "base/arena.h"
@@ -32,7 +32,7 @@ typedef struct {
     int32_t cap_tokens, cap_key, cap_value;
 } r2i_attention_workspace;
 
-/* Room for runs of up to cap_tokens tokens and heads of these widths.  R2_E_NOMEM. */
+/* Room for runs of up to cap_tokens tokens, those of the trunk included, and heads of these widths.  R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_attention_workspace_create(r2i_attention_workspace *out,
                                                     const r2i_kernels *kernels, r2i_pool *pool,
                                                     r2i_type layout, int32_t cap_tokens,

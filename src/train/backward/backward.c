@@ -20,7 +20,8 @@ static void turn_positions(void *argument, int32_t begin, int32_t end, int32_t w
         const r2i_run *run = &b->batch.runs[r];
         for (int32_t i = 0; i < run->n_rows; i++) {
             const size_t at = (size_t)(run->first_row + i) * (size_t)(d / 2);
-            r2i_rope_row(b->cosine + at, b->sine + at, b->inv_freq, b->rope_factor, d, i);
+            r2i_rope_row(b->cosine + at, b->sine + at, b->inv_freq, b->rope_factor, d,
+                         run->first_position + i);
             for (int32_t j = 0; j < d / 2; j++)
                 b->sine[at + (size_t)j] = -b->sine[at + (size_t)j];
         }
@@ -35,8 +36,8 @@ static void set_current(r2i_backward *b, const r2i_batch *batch) {
 
 static void set_documents(r2i_backward *b, const r2i_train_batch *batch) {
     const r2i_lora_parameters *lora = b->parameters->lora;
-    const int32_t n =
-        r2i_document_pages_set(&b->pages, batch->lengths, batch->n_documents, b->runs);
+    const int32_t n = r2i_document_pages_set(&b->pages, batch->lengths, batch->parents,
+                                             batch->n_documents, b->runs);
     R2I_ASSERT(n == batch->n_rows && n <= b->limits.cap_rows);
     for (int32_t doc = 0; lora != NULL && !batch->is_base && doc < batch->n_documents; doc++) {
         b->runs[doc].lora = lora->pairs;

@@ -17,14 +17,16 @@ typedef struct {
     bool is_f32;         /* F32 throughout, as the parameters were made; otherwise BF16 products */
     bool is_recomputing; /* keep only each layer's input and compute the rest again */
     bool is_soft;        /* batches may have soft targets */
+    bool has_continuations;              /* documents may continue others */
     const r2i_expert_exchange *exchange; /* NULL: all experts are here */
 } r2i_backward_limits;
 
-/* Documents one after the other; each attends to itself alone. */
+/* Documents one after the other; each attends to itself alone, and to the one that it continues. */
 typedef struct {
     const int32_t *tokens; /* [n_rows], below n_vocab */
     int32_t n_rows;
     const int32_t *lengths; /* [n_documents], >= 1, sum n_rows */
+    const int32_t *parents; /* r2_training_batch's; NULL: none; not with mtp_weight */
     int32_t n_documents;
     const int32_t *targets;      /* [n_rows] token that a row is to predict */
     const float *weights;        /* [n_rows] of the row's loss in the sum; 0: not counted */

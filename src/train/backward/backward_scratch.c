@@ -260,9 +260,11 @@ r2_status r2i_backward_create(r2i_backward **out, const r2i_parameters *paramete
         b->pool = pool;
         set_limits(b, limits);
         const int32_t n_layers = b->config->n_layers + (b->weights->has_mtp ? 1 : 0);
+        const r2i_document_limits documents = { b->limits.cap_rows, b->limits.cap_documents,
+                                                b->limits.cap_document,
+                                                b->limits.has_continuations };
         r2i_document_pages_take(&b->pages, &t, b->config, n_layers,
-                                limits->is_f32 ? R2I_ROWS_F32 : R2I_ROWS_BF16, b->limits.cap_rows,
-                                b->limits.cap_documents);
+                                limits->is_f32 ? R2I_ROWS_F32 : R2I_ROWS_BF16, &documents);
         b->kept_bytes = arena->used_bytes;
         take_saved(&t, b, n_layers);
         b->kept_bytes = arena->used_bytes - b->kept_bytes;

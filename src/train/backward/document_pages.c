@@ -4,8 +4,8 @@
 #include "base/failure.h"
 
 void r2i_document_pages_take(r2i_document_pages *out, r2i_taker *t, const r2i_config *c,
-                             int32_t n_layers, r2i_row_kind rows, int32_t cap_rows,
-                             int32_t cap_documents) {
+                             int32_t n_layers, r2i_row_kind rows,
+                             const r2i_document_limits *limits) {
     r2i_cache_layout *cache = &out->cache;
     const size_t heads = (size_t)c->n_kv_heads;
     cache->rows = rows;
@@ -19,22 +19,70 @@ void r2i_document_pages_take(r2i_document_pages *out, r2i_taker *t, const r2i_co
     cache->streams[0] = (r2i_cache_stream){ 0, key_bytes, 1, 0 };
     cache->streams[1] = (r2i_cache_stream){ key_bytes, value_bytes, 1, 0 };
     cache->page_bytes = key_bytes + value_bytes;
-    out->n = cap_rows / R2I_PAGE_TOKENS + cap_documents;
-    uint8_t *memory = r2i_take(t, (size_t)out->n, cache->page_bytes);
-    out->list = r2i_take(t, (size_t)out->n, sizeof *out->list);
-    for (int32_t i = 0; !t->has_failed && i < out->n; i++)
-        out->list[i] = memory + (size_t)i * cache->page_bytes;
+    const int32_t n_own = limits->rows / R2I_PAGE_TOKENS + limits->documents;
+    const int32_t n_continued = limits->has_continuations ? limits->documents : 0;
+    out->n = n_own + n_continued;
+    out->n_lists = out->n + n_continued * (r2i_div_up_i32(limits->document, R2I_PAGE_TOKENS) + 1);
+    out->memory = r2i_take(t, (size_t)out->n, cache->page_bytes);
+    out->lists = r2i_take(t, (size_t)out->n_lists, sizeof *out->lists);
+}
+
+typedef struct {
+    const r2i_document_pages *pages;
+    int32_t n_taken, n_listed;
+} page_cursor;
+
+static void list_page(page_cursor *at) {
+    const r2i_document_pages *p = at->pages;
+    R2I_ASSERT(at->n_taken < p->n && at->n_listed < p->n_lists);
+    p->lists[at->n_listed++] = p->memory + (size_t)at->n_taken++ * p->cache.page_bytes;
+}
+
+/* Pages of positions [run->first_position, end). */
+static void list_own(page_cursor *at, const r2i_run *run) {
+    const int32_t first = run->first_position / R2I_PAGE_TOKENS,
+                  end = r2i_div_up_i32(run->first_position + run->n_rows, R2I_PAGE_TOKENS);
+    for (int32_t i = first; i < end; i++)
+        list_page(at);
+}
+
+/* The trunk's full pages. */
+static void list_shared(page_cursor *at, const r2i_run *trunk, const r2i_run *run) {
+    const int32_t n = run->first_position / R2I_PAGE_TOKENS;
+    R2I_ASSERT(at->n_listed + n <= at->pages->n_lists);
+    for (int32_t i = 0; i < n; i++)
+        at->pages->lists[at->n_listed++] = trunk->pages[i];
+}
+
+/* Where those that continue it have their own copy of its last page. */
+static void list_copies(page_cursor *at, r2i_run *trunk, const r2i_run *runs, int32_t n_runs) {
+    trunk->copies = at->pages->lists + at->n_listed;
+    if (trunk->n_rows % R2I_PAGE_TOKENS == 0) return;
+    for (int32_t i = 0; i < n_runs; i++) {
+        if (runs[i].trunk != trunk) continue;
+        R2I_ASSERT(at->n_listed < at->pages->n_lists);
+        at->pages->lists[at->n_listed++] = runs[i].pages[trunk->n_rows / R2I_PAGE_TOKENS];
+        trunk->n_copies++;
+    }
 }
 
 int32_t r2i_document_pages_set(const r2i_document_pages *pages, const int32_t *lengths,
-                               int32_t n_documents, r2i_run *runs) {
-    int32_t first = 0, page = 0;
+                               const int32_t *parents, int32_t n_documents, r2i_run *runs) {
+    int32_t first = 0;
+    page_cursor at = { pages, 0, 0 };
     for (int32_t i = 0; i < n_documents; i++) {
-        runs[i] =
-            (r2i_run){ .first_row = first, .n_rows = lengths[i], .pages = pages->list + page };
+        const r2i_run *trunk = parents != NULL && parents[i] >= 0 ? &runs[parents[i]] : NULL;
+        runs[i] = (r2i_run){ .first_row = first,
+                             .n_rows = lengths[i],
+                             .first_position = trunk != NULL ? trunk->n_rows : 0,
+                             .pages = pages->lists + at.n_listed,
+                             .trunk = trunk };
+        if (trunk != NULL) list_shared(&at, trunk, &runs[i]);
+        list_own(&at, &runs[i]);
         first += lengths[i];
-        page += r2i_div_up_i32(lengths[i], R2I_PAGE_TOKENS);
     }
-    R2I_ASSERT(page <= pages->n);
+    for (int32_t i = 0; parents != NULL && i < n_documents; i++) {
+        if (runs[i].trunk == NULL) list_copies(&at, &runs[i], runs, n_documents);
+    }
     return first;
 }

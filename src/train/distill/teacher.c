@@ -19,6 +19,7 @@ struct r2_teacher {
     r2i_document_pages pages;
     r2i_run *runs; /* [cap_documents] */
     int32_t cap_rows, cap_document, cap_documents, cap_logits;
+    bool has_continuations;
     int32_t n_known; /* tokens that the student knows as well */
     r2_soft_targets soft;
     int32_t *tokens;  /* [cap_rows, k] */
@@ -59,8 +60,10 @@ static r2_status take_memory(r2_teacher *t, r2_error *err) {
     r2_model *m = t->model;
     r2i_taker taker = { &m->arena, false };
     const size_t rows = (size_t)t->cap_rows, k = (size_t)t->soft.k;
+    const r2i_document_limits documents = { t->cap_rows, t->cap_documents, t->cap_document,
+                                            t->has_continuations };
     r2i_document_pages_take(&t->pages, &taker, &m->config, m->config.n_layers + m->config.n_mtp,
-                            r2i_model_cache_rows(m, R2_CACHE_BF16), t->cap_rows, t->cap_documents);
+                            r2i_model_cache_rows(m, R2_CACHE_BF16), &documents);
     t->runs = r2i_take(&taker, (size_t)t->cap_documents, sizeof *t->runs);
     t->tokens = r2i_take(&taker, rows * k, sizeof *t->tokens);
     t->log_probs = r2i_take_floats(&taker, rows, k + 1);
@@ -77,6 +80,7 @@ static r2_status create_parts(r2_teacher *t, r2_trainer *trainer, r2_error *err)
     t->cap_rows = caps.batch_tokens;
     t->cap_document = caps.document_tokens;
     t->cap_documents = caps.batch_documents;
+    t->has_continuations = caps.takes_continuations;
     t->cap_logits = r2i_min_i32(CAP_LOGITS, t->cap_rows);
     t->pool = caps.pool;
     R2I_TRY(r2i_teacher_check_vocabulary(r2i_trainer_model(trainer), m, &t->n_known, err));
@@ -194,7 +198,8 @@ static r2_status read_batch(r2_teacher *t, const r2_training_batch *batch, r2i_p
     int32_t n = 0;
     R2I_TRY(check_batch(t, batch, err));
     R2I_TRY(r2i_model_check_intact(t->model, err));
-    (void)r2i_document_pages_set(&t->pages, batch->lengths, batch->n_documents, t->runs);
+    (void)r2i_document_pages_set(&t->pages, batch->lengths, batch->parents, batch->n_documents,
+                                 t->runs);
     const r2i_batch forward_batch = { batch->tokens, batch->n_tokens, t->runs, batch->n_documents };
     r2i_forward_set_pack_budget(t->forward, SIZE_MAX);
     r2i_forward_run(t->forward, &forward_batch);

@@ -179,6 +179,7 @@ static r2_status open_chats(grpo_run *r) {
 
 static r2_status open_trainer(grpo_run *r) {
     r2_train_options *run = &r->o.run;
+    run->trainer.takes_continuations = true;
     const r2_trainer_options options = r2i_run_trainer_options(run);
     run->run_tokens = options.document_tokens;
     run->trainer.batch_tokens = options.batch_tokens;

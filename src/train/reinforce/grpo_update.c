@@ -17,9 +17,11 @@ struct r2i_grpo_update {
     int32_t cap_rows, cap_documents;
     r2i_arena arena;
     /* The batch that is put together: [cap_rows] each, [cap_documents] lengths and which answers. */
-    int32_t *tokens, *targets, *lengths, *answers;
+    int32_t *tokens, *targets, *lengths, *parents, *answers;
     float *weights, *advantages, *old, *reference_logprobs, *logprobs, *factors;
     int32_t n_rows, n_documents;
+    int32_t question,
+        trunk; /* of the last answer put there: whose, and the document it continues */
 };
 
 /* ---- opening ---- */
@@ -30,6 +32,7 @@ static r2_status take_memory(r2i_grpo_update *u, r2_error *err) {
     u->tokens = r2i_take(&t, n, sizeof *u->tokens);
     u->targets = r2i_take(&t, n, sizeof *u->targets);
     u->lengths = r2i_take(&t, n_documents, sizeof *u->lengths);
+    u->parents = r2i_take(&t, n_documents, sizeof *u->parents);
     u->answers = r2i_take(&t, n_documents, sizeof *u->answers);
     float **const rows[] = { &u->weights,  &u->advantages, &u->old, &u->reference_logprobs,
                              &u->logprobs, &u->factors };
@@ -92,21 +95,51 @@ int64_t r2i_grpo_count(const r2i_grpo_batch *b, const r2_grpo_options *o,
     return n;
 }
 
-/* The last token predicts nothing and is left out. */
-static int32_t rows_of(const r2i_grpo_answer *a) {
-    return a->n_tokens - 1;
+/* Tokens of the question that all its answers go on from; the last one predicts each answer's first. */
+static int32_t shared_tokens(const r2i_grpo_answer *a) {
+    return a->n_prompt - 1;
 }
 
-static bool has_room(const r2i_grpo_update *u, const r2i_grpo_answer *a) {
-    return u->n_documents < u->cap_documents && u->n_rows + rows_of(a) <= u->cap_rows;
+/* The answer's own; its last token predicts nothing and is left out. */
+static int32_t own_rows(const r2i_grpo_answer *a) {
+    return a->n_tokens - 1 - shared_tokens(a);
+}
+
+static bool needs_trunk(const r2i_grpo_update *u, const r2i_grpo_answer *a, int32_t question) {
+    return shared_tokens(a) > 0 && (u->n_documents == 0 || u->question != question);
+}
+
+static bool has_room(const r2i_grpo_update *u, const r2i_grpo_answer *a, int32_t question) {
+    const bool has_trunk = needs_trunk(u, a, question);
+    const int32_t n_rows = own_rows(a) + (has_trunk ? shared_tokens(a) : 0);
+    return u->n_documents + 1 + has_trunk <= u->cap_documents && u->n_rows + n_rows <= u->cap_rows;
+}
+
+static void end_document(r2i_grpo_update *u, int32_t n_rows, int32_t parent, int32_t answer) {
+    u->lengths[u->n_documents] = n_rows;
+    u->parents[u->n_documents] = parent;
+    u->answers[u->n_documents++] = answer;
+    u->n_rows += n_rows;
+}
+
+static void put_question(r2i_grpo_update *u, const r2i_grpo_answer *a) {
+    const int32_t n = shared_tokens(a);
+    const size_t first = (size_t)u->n_rows;
+    memcpy(u->tokens + first, a->tokens, (size_t)n * sizeof *u->tokens);
+    for (size_t row = first; row < first + (size_t)n; row++) {
+        u->targets[row] = -1;
+        u->weights[row] = u->advantages[row] = u->old[row] = 0;
+    }
+    u->trunk = u->n_documents;
+    end_document(u, n, -1, -1);
 }
 
 static void put_answer(r2i_grpo_update *u, const r2i_grpo_answer *a, int32_t index) {
-    const int32_t n = rows_of(a), n_learnt = learnt_tokens(a);
+    const int32_t n_shared = shared_tokens(a), end = a->n_tokens - 1, n_learnt = learnt_tokens(a);
     const size_t first = (size_t)u->n_rows;
     const float weight = u->o->norm == R2_NORM_ANSWERS && n_learnt > 0 ? 1.0f / (float)n_learnt : 1;
-    for (int32_t i = 0; i < n; i++) {
-        const size_t row = first + (size_t)i;
+    for (int32_t i = n_shared; i < end; i++) {
+        const size_t row = first + (size_t)(i - n_shared);
         const bool is_learnt = i + 1 >= a->n_prompt && i + 1 != a->n_forced;
         u->tokens[row] = a->tokens[i];
         u->targets[row] = is_learnt ? a->tokens[i + 1] : -1;
@@ -114,9 +147,7 @@ static void put_answer(r2i_grpo_update *u, const r2i_grpo_answer *a, int32_t ind
         u->advantages[row] = (float)a->advantage;
         u->old[row] = is_learnt ? a->logprobs[i + 1 - a->n_prompt] : 0;
     }
-    u->lengths[u->n_documents] = n;
-    u->answers[u->n_documents++] = index;
-    u->n_rows += n;
+    end_document(u, end - n_shared, n_shared > 0 ? u->trunk : -1, index);
 }
 
 static r2_training_batch batch_of(const r2i_grpo_update *u, const r2_policy_targets *policy) {
@@ -125,6 +156,7 @@ static r2_training_batch batch_of(const r2i_grpo_update *u, const r2_policy_targ
                                 .weights = u->weights,
                                 .n_tokens = u->n_rows,
                                 .lengths = u->lengths,
+                                .parents = u->parents,
                                 .n_documents = u->n_documents,
                                 .policy = policy };
 }
@@ -147,10 +179,10 @@ static r2_status check_bits(const r2i_grpo_update *u, r2_error *err) {
             if (u->weights[row] == 0 || memcmp(&now, &then, sizeof now) == 0) continue;
             return r2i_fail(
                 err, R2_E_STATE,
-                "answer %d, token %d: log p is %.9g in the rollout, %.9g in the update: "
+                "answer %d, its token %d: log p is %.9g in the rollout, %.9g in the update: "
                 "they must be equal before the first optimizer step; this is a fault of "
                 "the program",
-                u->answers[d], i + 1, (double)then, (double)now);
+                u->answers[d], i, (double)then, (double)now);
         }
     }
     return R2_OK;
@@ -210,7 +242,9 @@ r2_status r2i_grpo_add(r2i_grpo_update *u, const r2i_grpo_batch *b, const r2i_gr
         const r2i_grpo_question *question = &b->questions[q];
         for (int32_t i = 0; question->is_mixed && i < u->o->n_samples; i++) {
             const r2i_grpo_answer *a = &b->answers[question->first + i];
-            if (!has_room(u, a)) R2I_TRY(add_batch(u, part, sums, err));
+            if (!has_room(u, a, q)) R2I_TRY(add_batch(u, part, sums, err));
+            if (needs_trunk(u, a, q)) put_question(u, a);
+            u->question = q;
             put_answer(u, a, question->first + i);
         }
     }

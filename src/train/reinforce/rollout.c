@@ -151,55 +151,6 @@ static void drop_shared(r2i_rollout *r) {
     r->n_alike = 0;
 }
 
-/* Reads a job's prompt for those behind it, while the answers at work go on.  Whole pages would be shared
- * without this; questions are often shorter than one. */
-static r2_status share_prompt(r2i_rollout *r, const r2i_rollout_job *job,
-                              const r2_sequence_options *how, r2_error *err) {
-    r2_sequence_options reading = *how;
-    r2_sequence_status state;
-    int32_t n_active = 1;
-    reading.is_manual = true;
-    drop_shared(r);
-    R2I_TRY(r2_sequence_create(&r->shared, r->engine, &reading, err));
-    R2I_TRY(r2_sequence_append(r->shared, job->prompt, job->n_prompt, err));
-    while (r2_sequence_logits(r->shared) == NULL) {
-        r2_sequence_get_status(r->shared, &state);
-        if (n_active == 0 || state.state == R2_STATE_FINISHED) { /* out of memory: each by itself */
-            drop_shared(r);
-            return R2_OK;
-        }
-        R2I_TRY(r2_engine_step(r->engine, &n_active, err));
-    }
-    r->n_alike = job->n_alike + 1;
-    return R2_OK;
-}
-
-static r2_status begin_answer(r2i_rollout *r, slot *s, const r2i_rollout_work *work,
-                              r2_error *err) {
-    r2_sequence_options how = work->how;
-    how.cache_domain = r->n_runs; /* samples of a prompt share its pages */
-    if (r->has_adapter) how.adapter = &r->adapter;
-    if (r->n_alike == 0 && s->job.n_alike > 0) R2I_TRY(share_prompt(r, &s->job, &how, err));
-    how.sampling.seed = s->job.seed;
-    if (r->n_alike == 0) {
-        R2I_TRY(r2_sequence_create(&s->sequence, r->engine, &how, err));
-        return r2_sequence_append(s->sequence, s->job.prompt, s->job.n_prompt, err);
-    }
-    R2I_TRY(r2_sequence_fork(&s->sequence, r->shared, &how, err));
-    if (--r->n_alike == 0) drop_shared(r);
-    return R2_OK;
-}
-
-static r2_status fill_slots(r2i_rollout *r, const r2i_rollout_work *work, bool *has_more,
-                            r2_error *err) {
-    for (int32_t i = 0; *has_more && i < r->n_slots; i++) {
-        if (r->slots[i].sequence != NULL) continue;
-        R2I_TRY(work->next(work->user, &r->slots[i].job, has_more, err));
-        if (*has_more) R2I_TRY(begin_answer(r, &r->slots[i], work, err));
-    }
-    return R2_OK;
-}
-
 static void read_answer(r2i_rollout *r, const slot *s) {
     r2_generated some[READ_TOKENS];
     int32_t n_read = 0;
@@ -237,17 +188,75 @@ static r2_status end_answer(r2i_rollout *r, slot *s, const r2i_rollout_work *wor
     return status;
 }
 
+/* Answers are looked at after every step: what one has beyond its end would depend on the others. */
+static r2_status step(r2i_rollout *r, const r2i_rollout_work *work, int32_t *n_active,
+                      r2_error *err) {
+    R2I_TRY(r2_engine_step(r->engine, n_active, err));
+    for (int32_t i = 0; i < r->n_slots; i++) {
+        if (r->slots[i].sequence != NULL) R2I_TRY(end_answer(r, &r->slots[i], work, err));
+    }
+    return R2_OK;
+}
+
+/* Reads a job's prompt for those behind it, while the answers at work go on.  Whole pages would be shared
+ * without this; questions are often shorter than one. */
+static r2_status share_prompt(r2i_rollout *r, const r2i_rollout_work *work,
+                              const r2i_rollout_job *job, const r2_sequence_options *how,
+                              r2_error *err) {
+    r2_sequence_options reading = *how;
+    r2_sequence_status state;
+    int32_t n_active = 1;
+    reading.is_manual = true;
+    drop_shared(r);
+    R2I_TRY(r2_sequence_create(&r->shared, r->engine, &reading, err));
+    R2I_TRY(r2_sequence_append(r->shared, job->prompt, job->n_prompt, err));
+    while (r2_sequence_logits(r->shared) == NULL) {
+        r2_sequence_get_status(r->shared, &state);
+        if (n_active == 0 || state.state == R2_STATE_FINISHED) { /* out of memory: each by itself */
+            drop_shared(r);
+            return R2_OK;
+        }
+        R2I_TRY(step(r, work, &n_active, err));
+    }
+    r->n_alike = job->n_alike + 1;
+    return R2_OK;
+}
+
+static r2_status begin_answer(r2i_rollout *r, slot *s, const r2i_rollout_work *work,
+                              r2_error *err) {
+    r2_sequence_options how = work->how;
+    how.cache_domain = r->n_runs; /* samples of a prompt share its pages */
+    if (r->has_adapter) how.adapter = &r->adapter;
+    if (r->n_alike == 0 && s->job.n_alike > 0) R2I_TRY(share_prompt(r, work, &s->job, &how, err));
+    how.sampling.seed = s->job.seed;
+    if (r->n_alike == 0) {
+        R2I_TRY(r2_sequence_create(&s->sequence, r->engine, &how, err));
+        return r2_sequence_append(s->sequence, s->job.prompt, s->job.n_prompt, err);
+    }
+    R2I_TRY(r2_sequence_fork(&s->sequence, r->shared, &how, err));
+    if (--r->n_alike == 0) drop_shared(r);
+    return R2_OK;
+}
+
+static r2_status fill_slots(r2i_rollout *r, const r2i_rollout_work *work, bool *has_more,
+                            r2_error *err) {
+    for (int32_t i = 0; *has_more && i < r->n_slots; i++) {
+        if (r->slots[i].sequence != NULL) continue;
+        R2I_TRY(work->next(work->user, &r->slots[i].job, has_more, err));
+        if (*has_more) R2I_TRY(begin_answer(r, &r->slots[i], work, err));
+    }
+    return R2_OK;
+}
+
 static r2_status answer_all(r2i_rollout *r, const r2i_rollout_work *work, r2_error *err) {
     bool has_more = true;
     int32_t n_active;
     for (;;) {
         R2I_TRY(fill_slots(r, work, &has_more, err));
-        R2I_TRY(r2_engine_step(r->engine, &n_active, err));
+        R2I_TRY(step(r, work, &n_active, err));
         int32_t n_open = 0;
-        for (int32_t i = 0; i < r->n_slots; i++) {
-            if (r->slots[i].sequence != NULL) R2I_TRY(end_answer(r, &r->slots[i], work, err));
+        for (int32_t i = 0; i < r->n_slots; i++)
             n_open += r->slots[i].sequence != NULL;
-        }
         if (n_open == 0 && !has_more) return R2_OK;
     }
 }

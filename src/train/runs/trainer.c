@@ -40,7 +40,7 @@ r2_model *r2i_trainer_model(r2_trainer *trainer) {
 
 r2i_trainer_limits r2i_trainer_get_limits(const r2_trainer *t) {
     return (r2i_trainer_limits){ t->limits.cap_rows, t->limits.cap_document,
-                                 t->limits.cap_documents, t->pool };
+                                 t->limits.cap_documents, t->limits.has_continuations, t->pool };
 }
 
 r2i_adamw *r2i_trainer_adamw(r2_trainer *trainer) {
@@ -124,6 +124,35 @@ static r2_status check_sizes(const r2_trainer *t, const r2_training_batch *b, r2
     return R2_OK;
 }
 
+/* A parent stands before its continuations and has none itself; both together are within the limit. */
+static r2_status check_parents(const r2_trainer *t, const r2_training_batch *b, float mtp,
+                               r2_error *err) {
+    if (b->parents == NULL) return R2_OK;
+    if (!t->limits.has_continuations)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "batch: expected a trainer that was opened for continuations");
+    if (mtp > 0 && t->model->weights.has_mtp)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "batch: expected no continuations, or no loss of the prediction module");
+    for (int32_t d = 0; d < b->n_documents; d++) {
+        const int32_t parent = b->parents[d];
+        if (parent == -1) continue;
+        if (parent < 0 || parent >= d || b->parents[parent] != -1)
+            return r2i_fail(
+                err, R2_E_ARGUMENT,
+                "batch: document %d: expected to continue an earlier one that continues "
+                "none, found %d",
+                d, parent);
+        if (b->lengths[d] > t->limits.cap_document - b->lengths[parent])
+            return r2i_fail(
+                err, R2_E_ARGUMENT,
+                "batch: document %d: expected %d tokens with the one it continues, found "
+                "%d and %d",
+                d, t->limits.cap_document, b->lengths[parent], b->lengths[d]);
+    }
+    return R2_OK;
+}
+
 static r2_status check_soft(const r2_trainer *t, const r2_training_batch *b, r2_error *err) {
     if (b->soft == NULL) return R2_OK;
     if (!t->limits.is_soft)
@@ -136,6 +165,7 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_
                             r2i_train_batch *out, int32_t *n_targets, r2_error *err) {
     const int32_t n_vocab = t->model->config.n_vocab;
     R2I_TRY(check_sizes(t, b, err));
+    R2I_TRY(check_parents(t, b, w->mtp, err));
     R2I_TRY(check_soft(t, b, err));
     if (b->policy != NULL) {
         R2I_TRY(r2i_policy_check(b->policy, b->n_documents, err));
@@ -157,6 +187,7 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_
     *out = (r2i_train_batch){ .tokens = b->tokens,
                               .n_rows = b->n_tokens,
                               .lengths = b->lengths,
+                              .parents = b->parents,
                               .n_documents = b->n_documents,
                               .targets = t->targets,
                               .weights = t->weights,

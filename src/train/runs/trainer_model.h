@@ -14,6 +14,7 @@ R2_CHECKED r2_status r2i_trainer_open(r2_trainer **out, const char *path,
 r2_model *r2i_trainer_model(r2_trainer *trainer);
 typedef struct {
     int32_t batch_tokens, document_tokens, batch_documents; /* at most */
+    bool takes_continuations;
     r2i_pool *pool;
 } r2i_trainer_limits;
 r2i_trainer_limits r2i_trainer_get_limits(const r2_trainer *trainer);

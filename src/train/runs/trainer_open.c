@@ -25,7 +25,8 @@ static r2_status set_limits(r2_trainer *t, const r2_trainer_options *o, r2_error
                                            o->batch_documents > 0 ? o->batch_documents : n / 32 + 1,
                                        .is_f32 = t->model->is_f32,
                                        .is_recomputing = o->is_recomputing,
-                                       .is_soft = o->takes_soft_targets };
+                                       .is_soft = o->takes_soft_targets,
+                                       .has_continuations = o->takes_continuations };
     if (t->limits.cap_document == 0) t->limits.cap_document = n;
     return R2_OK;
 }
