@@ -25,7 +25,7 @@ typedef struct {
     const char *prompt; /* the user's, with {question} in it; NULL: each item has its own */
     int32_t max_new_tokens;
     bool runs_programs; /* needs the sandbox */
-    bool has_lenient; /* answers are also looked for where they were not asked for */
+    bool has_lenient;   /* answers are also looked for where they were not asked for */
 } r2_eval_suite;
 
 R2_API int32_t r2_eval_suite_count(void);
@@ -64,9 +64,10 @@ typedef struct {
     int32_t n_right, n_found;   /* where it was asked for; anywhere */
     int32_t n_form, n_cut;      /* in the form asked for; ended by the limit of tokens */
     int64_t n_prompt_tokens, n_tokens, n_thinking; /* of this run */
-    double seconds, answer_seconds, cpu_seconds;   /* the same; without waiting for the last judgements; with
+    double seconds, answer_seconds,
+        cpu_seconds;              /* the same; without waiting for the last judgements; with
                                                       programs that ran */
-    bool lacks_sandbox; /* R2_E_UNSUPPORTED because programs cannot be run here */
+    bool lacks_sandbox;           /* R2_E_UNSUPPORTED because programs cannot be run here */
     r2_eval_share score, lenient; /* mean over items of the share of right answers */
     char *summary_json;           /* all numbers; NULL until the end */
 } r2_eval_result;
@@ -78,9 +79,9 @@ typedef struct {
     /* Folder for answers (samples.jsonl, a line each as they come, sorted at the end) and numbers
      * (summary.json); made if need be.  A run that was interrupted goes on.  NULL: nothing is written. */
     const char *output;
-    bool is_forced;     /* what other settings left there is replaced */
-    int32_t limit; /* the first so many items of each file or group; 0: all, of tasks 100 */
-    int32_t n_samples;  /* answers to each item; 0: 1 */
+    bool is_forced;       /* what other settings left there is replaced */
+    int32_t limit;        /* the first so many items of each file or group; 0: all, of tasks 100 */
+    int32_t n_samples;    /* answers to each item; 0: 1 */
     r2_sampling sampling; /* the seed is each answer's own, made of this one */
     int32_t max_new_tokens; /* 0: the suite's */
     r2_think_mode think;
@@ -98,7 +99,8 @@ typedef struct {
     const r2_adapter *adapter;
     float adapter_scale;
     const char *model_path, *adapter_path; /* for the summary; may be NULL */
-    r2_engine_options engine; /* n_sequences answers at once, 0: 64; n_context 0: as long as needed */
+    r2_engine_options
+        engine; /* n_sequences answers at once, 0: 64; n_context 0: as long as needed */
     /* After each judgement; false ends the run (R2_E_CANCELED).  May be NULL. */
     bool (*progress)(void *user, const r2_eval_result *so_far);
     void *user;
@@ -116,9 +118,9 @@ R2_API void r2_eval_result_free(r2_eval_result *result);
 typedef struct {
     char suite[48];
     char models[2][96];
-    int64_t n_pairs;                       /* items that both have; their first answers count */
+    int64_t n_pairs; /* items that both have; their first answers count */
     int64_t n_both, n_first, n_second, n_neither; /* right in both, in one alone, in none */
-    double p;                              /* r2_eval_mcnemar(n_first, n_second) */
+    double p;                                     /* r2_eval_mcnemar(n_first, n_second) */
 } r2_eval_comparison;
 
 /* Compares what two runs wrote: folders, or their samples.jsonl.  lenient: answers found anywhere.

@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "eval/answering.h"
 #include "eval/sample_file.h"
+#include "eval/sample_line.h"
 #include "eval/score_summary.h"
 #include "files/atomic_write.h"
 #include "model/adapter.h"
@@ -23,7 +24,6 @@ enum {
     DEFAULT_JUDGES = 2,
     PATH_BYTES = 4096,
     PAGE_TOKENS = 128,
-    SHOWN_BYTES = 4000,
     SEED_STREAM = 83
 };
 
@@ -109,54 +109,20 @@ static void count(evaluation *e, const r2i_eval_record *r) {
     e->result->n_cut += r->stop == R2I_STOP_LENGTH;
 }
 
-static int32_t number_in(const json_t *line, const char *key) {
-    return (int32_t)json_integer_value(json_object_get(line, key));
-}
-
-/* At most this much of a text, whole characters. */
-static json_t *shown(const char *text) {
-    size_t n = text != NULL ? strlen(text) : 0;
-    if (text == NULL) return json_null();
-    if (n > SHOWN_BYTES) {
-        n = SHOWN_BYTES;
-        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
-            n--;
-    }
-    json_t *out = json_stringn(text, n);
-    return out != NULL ? out : json_string("(no UTF-8)");
-}
-
-static bool says(const json_t *line, const char *key, const char *text) {
-    json_t *wanted = shown(text);
-    const bool is_same = json_equal(wanted, json_object_get(line, key)) == 1;
-    json_decref(wanted);
-    return is_same;
-}
-
 /* A line of an earlier run.  What a smaller limit or fewer samples leave out stays in the file. */
 static r2_status take_line(void *user, const json_t *line, r2_error *err) {
     evaluation *e = user;
     const json_int_t sample = json_integer_value(json_object_get(line, "sample"));
-    const char *stop = json_string_value(json_object_get(line, "stop"));
-    if (stop == NULL || !json_is_integer(json_object_get(line, "item")) ||
+    if (!json_is_string(json_object_get(line, "stop")) ||
+        !json_is_integer(json_object_get(line, "item")) ||
         !json_is_string(json_object_get(line, "id")))
         return r2i_fail(err, R2_E_FORMAT, "expected an answer");
     const int32_t item = r2i_item_place_of(&e->places, line);
     if (item < 0 || sample < 0 || sample >= e->scores.n_samples) return R2_OK;
-    if (!says(line, "question", e->scores.items[item].question) ||
-        !says(line, "expected", e->scores.items[item].expected))
-        return r2i_fail(err, R2_E_MISMATCH, "holds an answer to another question of this name");
-    r2i_eval_record *r = record_of(e, item, (int32_t)sample);
+    r2i_eval_record *r = record_of(e, item, (int32_t)sample), found;
+    R2I_TRY(r2i_sample_line_read(&found, line, &e->scores.items[item], err));
     if (r->is_done) return R2_OK;
-    *r = (r2i_eval_record){ .is_done = true,
-                            .is_right = json_is_true(json_object_get(line, "right")),
-                            .is_found = json_is_true(json_object_get(line, "found")),
-                            .has_form = json_is_true(json_object_get(line, "in_form")),
-                            .n_prompt = number_in(line, "prompt_tokens"),
-                            .n_tokens = number_in(line, "tokens"),
-                            .n_thinking = number_in(line, "thinking_tokens") };
-    while (r->stop < R2I_STOP_TOO_LONG && strcmp(stop, r2i_eval_stop_name(r->stop)) != 0)
-        r->stop++;
+    *r = found;
     count(e, r);
     e->result->n_before++;
     return R2_OK;
@@ -174,33 +140,6 @@ static bool next_answer(void *user, int32_t *item, int32_t *sample, uint64_t *se
     *seed = r2i_random_u64(e->o->sampling.seed + id, SEED_STREAM, (uint64_t)*sample);
     e->next++;
     return true;
-}
-
-/* As text to be read: NAME ARGUMENTS, a line each. */
-static json_t *calls_of(const r2i_eval_answer *a) {
-    if (a->calls.n_bytes == 0) return json_null();
-    for (size_t i = 0; i < a->calls.n_bytes; i++) {
-        char *c = &a->calls.bytes[i];
-        if (*c == R2I_CALL_MARK) *c = '\n';
-        if (*c == R2I_ARGUMENTS_MARK) *c = ' ';
-    }
-    json_t *out = json_stringn(a->calls.bytes + 1, a->calls.n_bytes - 1);
-    return out != NULL ? out : json_string("(no UTF-8)");
-}
-
-static json_t *line_of(const evaluation *e, const r2i_eval_answer *a) {
-    const r2i_eval_item *item = &e->scores.items[a->item];
-    json_t *text = json_stringn(a->text.bytes != NULL ? a->text.bytes : "", a->text.n_bytes);
-    json_t *why = json_string(a->grade.why), *calls = calls_of(a);
-    return json_pack("{s:i, s:i, s:s, s:s?, s:b, s:b, s:b, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o, "
-                     "s:o}",
-                     "item", a->item, "sample", a->sample, "id", item->id, "group", item->group,
-                     "right", a->grade.is_right, "found", a->grade.is_found, "in_form",
-                     a->grade.has_form, "why", why != NULL ? why : json_string("(no UTF-8)"),
-                     "stop", r2i_eval_stop_name(a->stop), "prompt_tokens", a->n_prompt, "tokens",
-                     a->n_tokens, "thinking_tokens", a->n_thinking, "question",
-                     shown(item->question), "expected", shown(item->expected), "text",
-                     text != NULL ? text : json_string("(no UTF-8)"), "calls", calls);
 }
 
 static double seconds_since(int64_t start_ns) {
@@ -224,7 +163,9 @@ static r2_status keep_judged(void *user, const r2i_eval_answer *a, r2_error *err
     r2i_eval_record *r = record_of(e, a->item, a->sample);
     *r = (r2i_eval_record){ true,    a->grade.is_right, a->grade.is_found, a->grade.has_form,
                             a->stop, a->n_prompt,       a->n_tokens,       a->n_thinking };
-    if (e->file.fd >= 0) R2I_TRY(r2i_sample_file_add(&e->file, line_of(e, a), err));
+    if (e->file.fd >= 0)
+        R2I_TRY(
+            r2i_sample_file_add(&e->file, r2i_sample_line_make(&e->scores.items[a->item], a), err));
     count(e, r);
     e->result->n_prompt_tokens += r->n_prompt;
     e->result->n_tokens += r->n_tokens;
