@@ -109,7 +109,10 @@ typedef struct {
     int32_t think_budget; /* as of r2_sequence_options */
     bool reads_on;        /* answers go on behind </answer> */
     int32_t n_rounds; /* further questions are drawn in place of those not mixed, so many times */
-    int32_t n_minibatches;     /* optimizer steps of a batch; 0: 1 */
+    int32_t n_minibatches; /* optimizer steps of a batch; 0: 1 */
+    /* From the second one on routers choose anew.  Otherwise answers go to the experts that they were drawn with
+     * (routing replay). */
+    bool has_free_routes;
     float clip_low, clip_high; /* 0: 0.2 and 0.28 */
     bool has_sequence_ratio;   /* GSPO */
     bool

@@ -176,6 +176,7 @@ typedef struct {
     int64_t file_bytes; /* of weights that steps read from the mapped file; not in memory_bytes */
     int64_t n_steps;
     int32_t n_threads;
+    int32_t n_routes; /* choices of experts per token, n_active of each layer; 0: no experts */
     bool has_mtp;
     bool is_initial; /* the model has the random weights of r2_model_init */
 } r2_trainer_info;
@@ -208,6 +209,17 @@ typedef struct {
     float share; /* 0 to 1 */
 } r2_soft_targets;
 
+/* Which experts the tokens of a batch go to, so that what was computed once can be computed again with other
+ * weights and the same experts (routing replay). */
+typedef struct {
+    /* [n_tokens, r2_trainer_info.n_routes]: of each layer the experts it chose, best first; those of layers
+     * without experts are not used. */
+    uint16_t *experts;
+    /* They are taken as they stand, and count as much as their routers say now.  Otherwise they are written as
+     * the routers choose them.  The prediction module's router always chooses. */
+    bool is_given;
+} r2_expert_routes;
+
 typedef struct {
     const r2_token
         *tokens; /* [n_tokens] documents one after the other; each attends to itself alone */
@@ -222,6 +234,7 @@ typedef struct {
     const int32_t *parents;
     const r2_soft_targets *soft; /* NULL: none */
     const r2_policy_targets *policy; /* reinforce.h: another loss; not with `soft`.  NULL: none */
+    const r2_expert_routes *routes;  /* of a model with experts; NULL: routers choose */
 } r2_training_batch;
 
 /* Prepared data as batches, the very ones that r2_train draws with the same numbers. */

@@ -16,8 +16,8 @@ const r2i_option_group r2i_option_group_table[] = {
     { R2I_FOR_TRAIN, "grpo", "questions and answers",
       "tasks verifier languages level questions answers rounds read-on" },
     { R2I_FOR_TRAIN, "grpo", "what is learnt from them",
-      "parts ratio clip-low clip-high loss-norm deviation kl kl-limit overlong language-weight "
-      "sft-share patience" },
+      "parts replay ratio clip-low clip-high loss-norm deviation kl kl-limit overlong "
+      "language-weight sft-share patience" },
     { R2I_FOR_TRAIN, "dpo", "pairs", "step-pairs" },
     { R2I_FOR_TRAIN, RUNS, "batches", "batch-tokens run-tokens recompute" },
     { R2I_FOR_TRAIN, FROM_DATA, "more of them", "accumulate" },

@@ -38,6 +38,7 @@ r2_status r2i_grpo_options_read(r2_grpo_options *out, r2i_program *p, r2_error *
                               .reads_on = o->reads_on,
                               .n_rounds = o->rounds,
                               .n_minibatches = o->parts,
+                              .has_free_routes = !o->replays_experts,
                               .clip_low = (float)o->clip_low,
                               .clip_high = (float)o->clip_high,
                               .has_sequence_ratio = strcmp(o->ratio, "sequence") == 0,

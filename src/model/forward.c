@@ -229,6 +229,11 @@ void r2i_forward_set_saved(r2i_forward *f, const r2i_layer_saved *saved) {
     f->all_saved = saved;
 }
 
+void r2i_forward_set_routes(r2i_forward *f, uint16_t *routes, bool is_given) {
+    f->routes = routes;
+    f->has_given_routes = is_given;
+}
+
 const float *r2i_forward_rows(const r2i_forward *f) {
     return f->x;
 }

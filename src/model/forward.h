@@ -122,6 +122,10 @@ void r2i_forward_logits(r2i_forward *f, const int32_t *rows, int32_t n, float *l
 /* The next runs keep what the backward twins of their layers read: saved [n_layers + n_mtp], borrowed;
  * NULL: nothing is kept. */
 void r2i_forward_set_saved(r2i_forward *f, const r2i_layer_saved *saved);
+/* Experts of the next runs' rows, [n_rows, n_layers, n_active], those of layers without experts not used: told as
+ * the routers choose them, or (is_given) taken as they stand and weighed by what the routers say of them now.
+ * A prediction module's router chooses.  Borrowed; NULL: all routers choose, nobody is told. */
+void r2i_forward_set_routes(r2i_forward *f, uint16_t *routes, bool is_given);
 /* Residual rows [n_rows, d_model] as the last run left them. */
 const float *r2i_forward_rows(const r2i_forward *f);
 /* Runs one layer again over the residual rows x that it saw in a run of this batch. */

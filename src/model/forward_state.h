@@ -85,6 +85,9 @@ struct r2i_forward {
     const r2i_layer_saved *all_saved; /* [n_layers + n_mtp] in training, otherwise NULL */
     const r2i_layer_saved *saved;     /* of the layer being computed */
 
+    uint16_t *routes; /* r2i_forward_set_routes */
+    bool has_given_routes;
+
     r2i_batch batch;      /* being computed; its arrays are the caller's */
     int32_t *positions;   /* [cap_rows] */
     float *cosine, *sine; /* [cap_rows, d_rope / 2] */

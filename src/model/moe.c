@@ -14,20 +14,43 @@ enum { GRAIN_ROWS = 8 };
 typedef struct {
     r2i_forward *f;
     r2i_layer *layer;
+    int32_t index; /* of the layer */
     unsigned mask; /* forms that the experts need */
 } expert_region;
 
-static void choose_experts(void *argument, int32_t begin, int32_t end, int32_t worker) {
-    const expert_region *region = argument;
+/* Of a row in this layer; NULL: nobody asks, nobody says. */
+static uint16_t *find_route(const expert_region *region, int32_t row) {
     const r2i_forward *f = region->f;
     const r2i_config *c = f->parts.config;
-    (void)worker;
-    for (int32_t row = begin; row < end; row++) {
-        const size_t first = (size_t)row * (size_t)c->n_active;
-        r2i_router_choose(c, f->parts.kernels, region->layer->score_bias,
-                          f->moe.scores + (size_t)row * (size_t)c->n_experts, f->moe.chosen + first,
-                          f->moe.weights + first);
+    if (f->routes == NULL || region->index >= c->n_layers) return NULL;
+    return f->routes +
+           ((size_t)row * (size_t)c->n_layers + (size_t)region->index) * (size_t)c->n_active;
+}
+
+static void choose_row(const expert_region *region, int32_t row) {
+    const r2i_forward *f = region->f;
+    const r2i_config *c = f->parts.config;
+    const size_t first = (size_t)row * (size_t)c->n_active;
+    float *scores = f->moe.scores + (size_t)row * (size_t)c->n_experts,
+          *weights = f->moe.weights + first;
+    int32_t *chosen = f->moe.chosen + first;
+    uint16_t *route = find_route(region, row);
+    if (route != NULL && f->has_given_routes) {
+        for (int32_t k = 0; k < c->n_active; k++)
+            chosen[k] = route[k];
+        r2i_router_weigh(c, f->parts.kernels, scores, chosen, weights);
+        return;
     }
+    r2i_router_choose(c, f->parts.kernels, region->layer->score_bias, scores, chosen, weights);
+    for (int32_t k = 0; route != NULL && k < c->n_active; k++)
+        route[k] = (uint16_t)chosen[k];
+}
+
+static void choose_experts(void *argument, int32_t begin, int32_t end, int32_t worker) {
+    const expert_region *region = argument;
+    (void)worker;
+    for (int32_t row = begin; row < end; row++)
+        choose_row(region, row);
 }
 
 /* Counting sort of all (row, choice) by expert. */
@@ -243,7 +266,7 @@ static void run_experts_elsewhere(expert_region *region) {
 
 void r2i_moe_run(r2i_forward *f, int32_t i) {
     r2i_layer *layer = &f->parts.weights->layers[i];
-    expert_region region = { f, layer,
+    expert_region region = { f, layer, i,
                              r2i_matrix_act_mask(&layer->expert_gate[0]) |
                                  r2i_matrix_act_mask(&layer->expert_up[0]) };
     route(&region);

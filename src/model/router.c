@@ -53,9 +53,26 @@ static void score(const r2i_config *c, const r2i_kernels *kernels, float *z) {
         z[e] = 1.0f / (1.0f + expf(-z[e]));
 }
 
+static void weigh(const r2i_config *c, const float *s, const int32_t *chosen, float *weights) {
+    float sum = 0;
+    for (int32_t k = 0; k < c->n_active; k++) {
+        weights[k] = s[chosen[k]];
+        sum += weights[k];
+    }
+    const float divisor = c->is_renormalized ? sum + 1e-20f : 1.0f;
+    for (int32_t k = 0; k < c->n_active; k++)
+        weights[k] = weights[k] / divisor * c->routed_scale;
+}
+
+void r2i_router_weigh(const r2i_config *c, const r2i_kernels *kernels, float *z,
+                      const int32_t *chosen, float *weights) {
+    score(c, kernels, z);
+    weigh(c, z, chosen, weights);
+}
+
 void r2i_router_choose(const r2i_config *c, const r2i_kernels *kernels, const float *score_bias,
                        float *z, int32_t *chosen, float *weights) {
-    float rank[R2I_MAX_EXPERTS], sum = 0;
+    float rank[R2I_MAX_EXPERTS];
     score(c, kernels, z);
     for (int32_t e = 0; e < c->n_experts; e++) {
         const float a = score_bias != NULL ? z[e] + score_bias[e] : z[e];
@@ -63,11 +80,5 @@ void r2i_router_choose(const r2i_config *c, const r2i_kernels *kernels, const fl
     }
     if (c->n_groups > 1) limit_to_groups(c, rank);
     take_best(rank, c->n_experts, c->n_active, chosen);
-    for (int32_t k = 0; k < c->n_active; k++) {
-        weights[k] = z[chosen[k]];
-        sum += weights[k];
-    }
-    const float divisor = c->is_renormalized ? sum + 1e-20f : 1.0f;
-    for (int32_t k = 0; k < c->n_active; k++)
-        weights[k] = weights[k] / divisor * c->routed_scale;
+    weigh(c, z, chosen, weights);
 }

@@ -93,6 +93,30 @@ def test_other_ways_to_learn():
     assert os.path.exists("adapter/adapter.gguf") and metrics("adapter")[0]["kl"] == 0 and metrics("adapter")[-1]["kl"] != 0
 
 
+MOE = dict(architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True,
+           decoder_sparse_step=1, mlp_only_layers=[], head_dim=16)
+
+
+def test_experts_of_later_parts():
+    """With experts, a batch that is learnt in parts goes to those that it was drawn with; where there are none the flag means nothing."""
+    small_model("start", **MOE)
+    flags = ("--parts", 2, "--balance-rate", 0)
+    grpo("whole", "--steps", 4, *flags, "-t", 1)
+    grpo("parts", "--steps", 4, *flags, "-t", 2, "--checkpoint-every", 2)
+    grpo("free", "--steps", 4, *flags, "--no-replay")
+    assert digest("whole/model") == digest("parts/model") and samples("whole") == samples("parts")
+    first = lambda run: [s for s in samples(run) if s["step"] == 1]
+    assert digest("free/model") != digest("whole/model") and first("free") == first("whole")
+    shutil.rmtree(f"parts/checkpoints/{max(os.listdir('parts/checkpoints'))}")
+    assert "experts" in grpo("parts", "--steps", 4, *flags, "--checkpoint-every", 2, "--resume", "--no-replay", code=DATA).err
+    grpo("parts", "--steps", 4, *flags, "--checkpoint-every", 2, "--resume")
+    assert digest("whole/model") == digest("parts/model") and samples("whole") == samples("parts")
+    small_model("dense")
+    grpo("with", "--steps", 2, "--parts", 2, model="dense")
+    grpo("without", "--steps", 2, "--parts", 2, "--no-replay", model="dense")
+    assert digest("with/model") == digest("without/model")
+
+
 def test_nothing_to_learn_from():
     small_model()
     flags = ("-m", "start", "--tasks", "sum", "--level", 1, "-n", 6, "--run-tokens", 160, "--questions", 2, "--answers", 2, "--patience", 3, "--steps", 9)

@@ -1,10 +1,12 @@
-/* test_router.c - choices of experts against a plain formula: everything sorted, in double. */
+/* test_router.c - choices of experts against a plain formula: everything sorted, in double; weights of experts
+ * that are given. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -115,8 +117,33 @@ static r2i_kernels portable(void) {
     return kernels;
 }
 
+/* Experts that are given: of those that it would choose the same bits, of others what the formula says. */
+static void check_given(const r2i_config *c, const r2i_kernels *kernels, const float *z,
+                        const int32_t *chosen, const float *weights) {
+    static double s[R2I_MAX_EXPERTS];
+    float again[R2I_MAX_EXPERTS], found[R2I_MAX_EXPERTS];
+    int32_t others[R2I_MAX_EXPERTS];
+    double sum = 0;
+    memcpy(again, z, (size_t)c->n_experts * sizeof *z);
+    r2i_router_weigh(c, kernels, again, chosen, found);
+    assert_memory_equal(found, weights, (size_t)c->n_active * sizeof *found);
+    plain_scores(c, z, s);
+    for (int32_t k = 0; k < c->n_active; k++) {
+        others[k] = (chosen[k] + 1) % c->n_experts;
+        sum += s[others[k]];
+    }
+    memcpy(again, z, (size_t)c->n_experts * sizeof *z);
+    r2i_router_weigh(c, kernels, again, others, found);
+    for (int32_t k = 0; k < c->n_active; k++) {
+        const double expected =
+            s[others[k]] * (double)c->routed_scale / (c->is_renormalized ? sum : 1);
+        assert_true(fabs((double)found[k] - expected) < 1e-5 * expected);
+    }
+}
+
 static void check_case(const r2i_config *c, const r2i_kernels *kernels, uint64_t seed) {
-    float z[R2I_MAX_EXPERTS], bias[R2I_MAX_EXPERTS], weights[R2I_MAX_EXPERTS];
+    float z[R2I_MAX_EXPERTS] = { 0 }, before[R2I_MAX_EXPERTS], bias[R2I_MAX_EXPERTS],
+          weights[R2I_MAX_EXPERTS];
     int32_t chosen[R2I_MAX_EXPERTS], expected[R2I_MAX_EXPERTS];
     double expected_weights[R2I_MAX_EXPERTS];
     /* Multiples of 1/16 give many exact ties, of which the lower index is to be taken. */
@@ -128,6 +155,7 @@ static void check_case(const r2i_config *c, const r2i_kernels *kernels, uint64_t
     }
     const float *used_bias = c->has_score_bias ? bias : NULL;
     plain_choice(c, z, used_bias, expected, expected_weights);
+    memcpy(before, z, (size_t)c->n_experts * sizeof *z);
     r2i_router_choose(c, kernels, used_bias, z, chosen, weights);
     for (int32_t k = 0; k < c->n_active; k++) {
         if (chosen[k] != expected[k])
@@ -135,6 +163,7 @@ static void check_case(const r2i_config *c, const r2i_kernels *kernels, uint64_t
                      (int)seed, k, expected[k], chosen[k]);
         assert_true(fabs((double)weights[k] - expected_weights[k]) < 1e-5 * expected_weights[k]);
     }
+    check_given(c, kernels, before, chosen, weights);
 }
 
 static void test_choices(void **state) {

@@ -49,6 +49,11 @@ static void set_documents(r2i_backward *b, const r2i_train_batch *batch) {
     set_current(b, &main_batch);
 }
 
+static void set_routes(r2i_backward *b, const r2_expert_routes *routes) {
+    r2i_forward_set_routes(b->forward, routes != NULL ? routes->experts : NULL,
+                           routes != NULL && routes->is_given);
+}
+
 /* ---- layers ---- */
 
 void r2i_layer_backward(r2i_backward *b, const r2i_batch *batch, int32_t layer) {
@@ -125,6 +130,7 @@ static r2i_train_loss run(r2i_backward *b, const r2i_train_batch *batch, bool ha
     set_documents(b, batch);
     const r2i_batch main_batch = b->batch;
     r2i_forward_set_saved(b->forward, has_gradients ? b->saved : NULL);
+    set_routes(b, batch->routes);
     r2i_forward_run(b->forward, &main_batch);
     if (has_mtp) memcpy(b->x_out, r2i_forward_rows(b->forward), (size_t)batch->n_rows * row_bytes);
     if (has_gradients) memset(g_x, 0, (size_t)batch->n_rows * row_bytes);

@@ -34,6 +34,7 @@ typedef struct {
     float mtp_weight;            /* times the loss of the prediction module; 0: it is left out */
     const r2_soft_targets *soft; /* of the rows; NULL: none */
     const r2_policy_targets *policy; /* of the rows; NULL: none */
+    const r2_expert_routes *routes;  /* of the rows; NULL: routers choose */
     bool is_base; /* adapters are left out: what the model is without what is trained */
 } r2i_train_batch;
 

@@ -142,12 +142,13 @@ static json_t *names_of(const char *const *names, int32_t n) {
 }
 
 /* What decides the numbers of a run besides what all runs have. */
-static json_t *describe(const r2_grpo_options *o) {
+static json_t *describe(const r2_grpo_options *o, bool is_replaying) {
     char text[IDENTITY_BYTES];
-    (void)snprintf(
-        text, sizeof text, "%d x %d, %d tokens%s, T %g, think %d %d, %d rounds, %d parts",
-        o->n_questions, o->n_samples, o->new_tokens, o->reads_on ? " to their end" : "",
-        (double)o->temperature, (int)o->think, o->think_budget, o->n_rounds, o->n_minibatches);
+    (void)snprintf(text, sizeof text,
+                   "%s%d x %d, %d tokens%s, T %g, think %d %d, %d rounds, %d parts",
+                   is_replaying ? "kept experts, " : "", o->n_questions, o->n_samples,
+                   o->new_tokens, o->reads_on ? " to their end" : "", (double)o->temperature,
+                   (int)o->think, o->think_budget, o->n_rounds, o->n_minibatches);
     json_t *answers = json_string(text);
     (void)snprintf(
         text, sizeof text, "clip %g %g, norm %d, %s%s, kl %g, overlong %g, lang %g, sft %g",
@@ -236,9 +237,10 @@ static r2_status open_saver(grpo_run *r) {
     r->shown.shares = NULL;
     r->shown.n_data = 0;
     r->shown.step_batches = r->o.n_questions;
-    r->identity = (r2i_run_identity){
-        .options = &r->shown, .trainer = r->trainer, .more = describe(&r->o), .kept = json_object()
-    };
+    r->identity = (r2i_run_identity){ .options = &r->shown,
+                                      .trainer = r->trainer,
+                                      .more = describe(&r->o, r2i_grpo_replays(r->trainer, &r->o)),
+                                      .kept = json_object() };
     if (r->identity.more == NULL || r->identity.kept == NULL)
         return r2i_fail(r->err, R2_E_NOMEM, "no memory for checkpoints");
     R2I_TRY(r2i_run_saver_open(&r->saver, &r->identity, r2i_trainer_adamw(r->trainer), r->heap,
@@ -341,6 +343,8 @@ static r2_status add_chats(grpo_run *r) {
 }
 
 static r2_status add_gradients(grpo_run *r, const r2i_grpo_part *part, r2i_grpo_sums *sums) {
+    if (part->is_first)
+        R2I_TRY(r2i_grpo_keep_routes(r->update, &r->batch, part->index + 1, r->err));
     if (part->scale > 0) R2I_TRY(r2i_grpo_add(r->update, &r->batch, part, sums, r->err));
     return part->is_first ? add_chats(r) : R2_OK;
 }
@@ -348,14 +352,11 @@ static r2_status add_gradients(grpo_run *r, const r2i_grpo_part *part, r2i_grpo_
 /* One optimizer step on questions [first, end) of this rank's, if anything is learnt from them anywhere. */
 static r2_status run_part(grpo_run *r, int32_t i, bool *is_first, r2i_grpo_sums *sums) {
     const r2_grpo_options *o = &r->o;
-    const int64_t n = r->batch.n_questions;
     r2_step_options how = o->run.step;
     r2_step_result result;
-    r2i_grpo_part part = { .first = (int32_t)(n * i / o->n_minibatches),
-                           .end = (int32_t)(n * (i + 1) / o->n_minibatches),
-                           .is_first = *is_first,
-                           .measures_kl = (r->report.run.step - 1) % MEASURE_KL_EVERY == 0 ||
-                                          o->kl_limit > 0 };
+    r2i_grpo_part part = r2i_grpo_part_of(&r->batch, o, i);
+    part.is_first = *is_first;
+    part.measures_kl = (r->report.run.step - 1) % MEASURE_KL_EVERY == 0 || o->kl_limit > 0;
     R2I_TRY(find_scale(r, &part, &part.scale));
     if (part.scale == 0 && (r->chats == NULL || !part.is_first)) return R2_OK;
     const r2_status status =

@@ -7,6 +7,7 @@
 #include "base/failure.h"
 #include "model/model.h"
 #include "train/distill/teacher.h"
+#include "train/reinforce/expert_replay.h"
 #include "train/runs/trainer_model.h"
 
 struct r2i_grpo_update {
@@ -16,6 +17,7 @@ struct r2i_grpo_update {
     bool has_base;
     int32_t cap_rows, cap_documents;
     r2i_arena arena;
+    r2i_expert_replay replay; /* where there is one */
     /* The batch that is put together: [cap_rows] each, [cap_documents] lengths and which answers. */
     int32_t *tokens, *targets, *lengths, *parents, *answers;
     float *weights, *advantages, *old, *reference_logprobs, *logprobs, *factors;
@@ -41,6 +43,30 @@ static r2_status take_memory(r2i_grpo_update *u, r2_error *err) {
     return t.has_failed ? r2i_fail(err, R2_E_NOMEM, "no memory for batches of answers") : R2_OK;
 }
 
+bool r2i_grpo_replays(const r2_trainer *trainer, const r2_grpo_options *o) {
+    r2_trainer_info info;
+    r2_trainer_get_info(trainer, &info);
+    return info.n_routes > 0 && o->n_minibatches > 1 && !o->has_free_routes;
+}
+
+/* No answer has more rows than a run, its question included. */
+static r2_status open_replay(r2i_grpo_update *u, r2_error *err) {
+    const r2_grpo_options *o = u->o;
+    const size_t n_questions =
+        (size_t)r2i_div_up_i32(o->n_questions, r2_ranks_count(o->run.trainer.ranks)) *
+        (size_t)(1 + o->n_rounds);
+    r2_trainer_info info;
+    if (!r2i_grpo_replays(u->trainer, o)) return R2_OK;
+    r2_trainer_get_info(u->trainer, &info);
+    return r2i_expert_replay_open(
+        &u->replay, &r2i_trainer_model(u->trainer)->heap, o->n_minibatches,
+        n_questions * (size_t)o->n_samples * (size_t)o->run.run_tokens, info.n_routes, err);
+}
+
+static bool has_replay(const r2i_grpo_update *u) {
+    return u->replay.experts != NULL;
+}
+
 static r2_status open_reference(r2i_grpo_update *u, r2_error *err) {
     const r2_train_options *run = &u->o->run;
     const r2_teacher_options how = { .n_tokens = 1,
@@ -64,6 +90,7 @@ r2_status r2i_grpo_update_open(r2i_grpo_update **out, r2_trainer *trainer,
                             .cap_documents = caps.batch_documents };
     r2i_arena_init(&u->arena, heap, 1 << 16, 0);
     r2_status status = take_memory(u, err);
+    if (status == R2_OK) status = open_replay(u, err);
     if (status == R2_OK) status = open_reference(u, err);
     if (status != R2_OK)
         r2i_grpo_update_close(u);
@@ -75,6 +102,7 @@ r2_status r2i_grpo_update_open(r2i_grpo_update **out, r2_trainer *trainer,
 void r2i_grpo_update_close(r2i_grpo_update *u) {
     if (u == NULL) return;
     r2_teacher_close(u->reference);
+    r2i_expert_replay_close(&u->replay);
     r2i_arena_destroy(&u->arena);
     r2i_heap_give(&r2i_trainer_model(u->trainer)->heap, u, sizeof *u);
 }
@@ -168,7 +196,7 @@ static r2_status read_reference(r2i_grpo_update *u, r2_error *err) {
                                       .factors = u->factors };
     const r2_training_batch batch = batch_of(u, &reads);
     return u->reference != NULL ? r2i_teacher_read(u->reference, &batch, u->reference_logprobs, err)
-                                : r2i_trainer_read_base(u->trainer, &batch, err);
+                                : r2i_trainer_read(u->trainer, &batch, true, err);
 }
 
 static r2_status check_bits(const r2i_grpo_update *u, r2_error *err) {
@@ -222,11 +250,13 @@ static r2_status add_batch(r2i_grpo_update *u, const r2i_grpo_part *part, r2i_gr
                                        .kl = o->kl,
                                        .logprobs = u->logprobs,
                                        .factors = u->factors };
-    const r2_training_batch batch = batch_of(u, &policy);
+    r2_training_batch batch = batch_of(u, &policy);
     const r2_loss_weights weights = { .scale = (float)part->scale };
     r2_training_loss loss;
     if (u->n_documents == 0) return R2_OK;
     if (has_reference) R2I_TRY(read_reference(u, err));
+    if (has_replay(u) && !part->is_first)
+        R2I_TRY(r2i_expert_replay_next(&u->replay, u->n_rows, &batch.routes, err));
     R2I_TRY(r2_trainer_add(u->trainer, &batch, &weights, &loss, err));
     if (part->is_first) R2I_TRY(check_bits(u, err));
     sums->loss += loss.loss * part->scale;
@@ -235,18 +265,64 @@ static r2_status add_batch(r2i_grpo_update *u, const r2i_grpo_part *part, r2i_gr
     return R2_OK;
 }
 
-r2_status r2i_grpo_add(r2i_grpo_update *u, const r2i_grpo_batch *b, const r2i_grpo_part *part,
-                       r2i_grpo_sums *sums, r2_error *err) {
+/* The model is as it was when the answers were drawn: the same bits, the same experts. */
+static r2_status keep_batch(r2i_grpo_update *u, const r2i_grpo_part *part, r2i_grpo_sums *sums,
+                            r2_error *err) {
+    const r2_policy_targets reads = { .form = R2_POLICY_READ,
+                                      .logprobs = u->logprobs,
+                                      .factors = u->factors };
+    r2_training_batch batch = batch_of(u, &reads);
+    (void)part;
+    (void)sums;
+    if (u->n_documents == 0) return R2_OK;
+    R2I_TRY(r2i_expert_replay_next(&u->replay, u->n_rows, &batch.routes, err));
+    R2I_TRY(r2i_trainer_read(u->trainer, &batch, false, err));
+    R2I_TRY(check_bits(u, err));
+    u->n_rows = u->n_documents = 0;
+    return R2_OK;
+}
+
+typedef r2_status (*batch_work)(r2i_grpo_update *u, const r2i_grpo_part *part, r2i_grpo_sums *sums,
+                                r2_error *err);
+
+/* A part's answers, as many at once as fit. */
+static r2_status run_part(r2i_grpo_update *u, const r2i_grpo_batch *b, const r2i_grpo_part *part,
+                          r2i_grpo_sums *sums, batch_work work, r2_error *err) {
     u->n_rows = u->n_documents = 0;
     for (int32_t q = part->first; q < part->end; q++) {
         const r2i_grpo_question *question = &b->questions[q];
         for (int32_t i = 0; question->is_mixed && i < u->o->n_samples; i++) {
             const r2i_grpo_answer *a = &b->answers[question->first + i];
-            if (!has_room(u, a, q)) R2I_TRY(add_batch(u, part, sums, err));
+            if (!has_room(u, a, q)) R2I_TRY(work(u, part, sums, err));
             if (needs_trunk(u, a, q)) put_question(u, a);
             u->question = q;
             put_answer(u, a, question->first + i);
         }
     }
-    return add_batch(u, part, sums, err);
+    return work(u, part, sums, err);
+}
+
+r2i_grpo_part r2i_grpo_part_of(const r2i_grpo_batch *b, const r2_grpo_options *o, int32_t index) {
+    const int64_t n = b->n_questions;
+    return (r2i_grpo_part){ .index = index,
+                            .first = (int32_t)(n * index / o->n_minibatches),
+                            .end = (int32_t)(n * (index + 1) / o->n_minibatches) };
+}
+
+r2_status r2i_grpo_keep_routes(r2i_grpo_update *u, const r2i_grpo_batch *b, int32_t first,
+                               r2_error *err) {
+    if (!has_replay(u)) return R2_OK;
+    r2i_expert_replay_clear(&u->replay);
+    for (int32_t i = first; i < u->o->n_minibatches; i++) {
+        const r2i_grpo_part part = r2i_grpo_part_of(b, u->o, i);
+        r2i_expert_replay_begin(&u->replay, i, false);
+        R2I_TRY(run_part(u, b, &part, NULL, keep_batch, err));
+    }
+    return R2_OK;
+}
+
+r2_status r2i_grpo_add(r2i_grpo_update *u, const r2i_grpo_batch *b, const r2i_grpo_part *part,
+                       r2i_grpo_sums *sums, r2_error *err) {
+    if (has_replay(u) && !part->is_first) r2i_expert_replay_begin(&u->replay, part->index, true);
+    return run_part(u, b, part, sums, add_batch, err);
 }

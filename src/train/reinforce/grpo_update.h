@@ -15,6 +15,7 @@ typedef struct {
 } r2i_grpo_sums;
 
 typedef struct {
+    int32_t index;      /* of options->n_minibatches */
     int32_t first, end; /* questions; those that are not mixed are passed over */
     double scale;       /* of a token's loss, or of an answer's with R2_NORM_ANSWERS; above 0 */
     bool is_first;      /* before the first optimizer step: both forward passes must agree */
@@ -27,9 +28,19 @@ R2_CHECKED r2_status r2i_grpo_update_open(r2i_grpo_update **out, r2_trainer *tra
                                           const r2_grpo_options *options, r2_error *err);
 /* NULL is allowed. */
 void r2i_grpo_update_close(r2i_grpo_update *update);
+/* Whether answers are learnt with the experts that they were drawn with: the model has some, a batch makes several
+ * optimizer steps, and nothing else was asked for. */
+bool r2i_grpo_replays(const r2_trainer *trainer, const r2_grpo_options *options);
+/* A part's questions. */
+r2i_grpo_part r2i_grpo_part_of(const r2i_grpo_batch *batch, const r2_grpo_options *options,
+                               int32_t index);
 /* Tokens of a part that will be learnt. */
 int64_t r2i_grpo_count(const r2i_grpo_batch *batch, const r2_grpo_options *options,
                        const r2i_grpo_part *part);
+/* Before the first optimizer step, if r2i_grpo_replays: keeps the experts of the answers from part `first` on, which
+ * r2i_grpo_add takes again.  R2_E_STATE as there. */
+R2_CHECKED r2_status r2i_grpo_keep_routes(r2i_grpo_update *update, const r2i_grpo_batch *batch,
+                                          int32_t first, r2_error *err);
 /* Adds a part's gradients to the trainer's.  R2_E_STATE: is_first, and log-probabilities differ from the
  * rollout's. */
 R2_CHECKED r2_status r2i_grpo_add(r2i_grpo_update *update, const r2i_grpo_batch *batch,

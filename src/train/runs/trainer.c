@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/failure.h"
 #include "base/hash.h"
+#include "train/backward/expert_routes.h"
 #include "train/distill/soft_targets.h"
 #include "train/reinforce/policy_loss.h"
 #include "train/runs/trainer_parts.h"
@@ -27,6 +28,7 @@ void r2_trainer_get_info(const r2_trainer *t, r2_trainer_info *out) {
                               .is_initial = r2i_model_is_initial(t->model),
                               .n_steps = n_steps_of(t),
                               .n_threads = r2i_pool_threads(t->pool),
+                              .n_routes = r2i_expert_routes_count(&t->model->config),
                               .has_mtp = t->model->weights.has_mtp };
     for (int32_t i = 0; i < t->parameters.n; i++) {
         if (!t->parameters.list[i].is_fixed)
@@ -167,6 +169,7 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_
     R2I_TRY(check_sizes(t, b, err));
     R2I_TRY(check_parents(t, b, w->mtp, err));
     R2I_TRY(check_soft(t, b, err));
+    R2I_TRY(r2i_expert_routes_check(b->routes, &t->model->config, b->n_tokens, err));
     if (b->policy != NULL) {
         R2I_TRY(r2i_policy_check(b->policy, b->n_documents, err));
         if (b->soft != NULL)
@@ -193,6 +196,7 @@ static r2_status take_batch(r2_trainer *t, const r2_training_batch *b, const r2_
                               .weights = t->weights,
                               .soft = b->soft,
                               .policy = b->policy,
+                              .routes = b->routes,
                               .balance_weight = w->scale * w->balance,
                               .mtp_weight = w->mtp };
     return R2_OK;
@@ -234,13 +238,13 @@ r2_status r2_trainer_evaluate(r2_trainer *trainer, const r2_training_batch *batc
     return R2_OK;
 }
 
-r2_status r2i_trainer_read_base(r2_trainer *trainer, const r2_training_batch *batch,
-                                r2_error *err) {
+r2_status r2i_trainer_read(r2_trainer *trainer, const r2_training_batch *batch, bool is_base,
+                           r2_error *err) {
     static const r2_loss_weights plain = { .scale = 1 };
     r2i_train_batch b;
     int32_t n_targets;
     R2I_TRY(take_batch(trainer, batch, &plain, &b, &n_targets, err));
-    b.is_base = true;
+    b.is_base = is_base;
     (void)r2i_backward_evaluate(trainer->backward, &b);
     return R2_OK;
 }

@@ -33,9 +33,10 @@ const r2i_lora_parameters *r2i_trainer_lora(const r2_trainer *trainer);
 bool r2i_trainer_divides_experts(const r2_trainer *trainer);
 R2_CHECKED r2_status r2i_trainer_pass_nothing(r2_trainer *trainer, float mtp_weight,
                                               bool is_training, r2_error *err);
-/* r2_trainer_evaluate by the model without the adapter that is trained: for batch->policy. */
-R2_CHECKED r2_status r2i_trainer_read_base(r2_trainer *trainer, const r2_training_batch *batch,
-                                           r2_error *err);
+/* r2_trainer_evaluate of the model alone, for batch->policy and batch->routes; is_base: without the adapter that
+ * is trained. */
+R2_CHECKED r2_status r2i_trainer_read(r2_trainer *trainer, const r2_training_batch *batch,
+                                      bool is_base, r2_error *err);
 /* Most documents of a batch. */
 int32_t r2i_trainer_documents(const r2_trainer *trainer);
 /* Its parameters and moments, whichever optimizer. */
