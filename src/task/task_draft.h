@@ -62,6 +62,8 @@ typedef struct {
     void (*make)(r2i_task_draft *draft);
     /* Judges what was found as an answer where several are right; NULL: compared with expected. */
     bool (*is_right)(const char *expected, const char *answer, size_t n_answer);
+    /* Judges what `kind` finds wrong once more; NULL: wrong it is. */
+    bool (*is_also_right)(const char *expected, const char *answer, size_t n_answer);
 } r2i_task;
 
 /* All of them; task_table.c. */
