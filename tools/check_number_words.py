@@ -88,8 +88,8 @@ def main():
             same = [case for case, said in zip(near, ask(f"{i} {n} {o}" for n, o in near)) if said != "0"]
             print(f"{language}: {len(taken)} usual spellings, {len(bad)} refused; {len(near)} of other numbers, {len(same)} taken", *bad[:3], *same[:3])
             wrong += len(bad) + len(same)
-            numbers = sorted({*range(32), *random.Random(8).sample(range(32, SHOWN + 1), 140), *range(71, 100, 2), *range(100, 1200, 100), 1001, 10})
-            numbers = numbers[:100] + numbers[-100:]
+            numbers = {*range(32), *range(71, 100, 2), *range(100, 1200, 100), 1001}
+            numbers = sorted(numbers | {*random.Random(8).sample(sorted({*range(SHOWN + 1)} - numbers), 200 - len(numbers))})
             golden[language] = {str(n): peers.get("num2words", cldr)[n] for n in numbers}
     if golden_path:
         lines = ",\n".join(json.dumps(language) + ": " + json.dumps(g, ensure_ascii=False) for language, g in golden.items())

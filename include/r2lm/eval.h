@@ -92,6 +92,7 @@ typedef struct {
      * level (0: each; also of "external"). */
     const char *tasks, *languages;
     int32_t level;
+    const char *split;    /* of "tasks": r2_task_split_name; NULL: "test" */
     const char *verifier; /* of "external": the command (r2lm/verifier.h) */
     /* Answers are written to their end, also where the judgement is certain before. */
     bool reads_on;

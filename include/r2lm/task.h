@@ -55,24 +55,24 @@ R2_API R2_CHECKED r2_status r2_grade_answer(r2_grade *grade, const char *text, s
 
 /* ---- tasks: questions without end, with thoughts and answers ---- */
 
+/* What is never taught is never of R2_SPLIT_TRAIN, DEV or TEST, and each of the others goes beyond them in one
+ * way alone. */
 typedef enum {
     R2_SPLIT_TRAIN, /* 62 of 64 instances, by what they are about: no wording takes one across */
     R2_SPLIT_DEV,
-    R2_SPLIT_TEST
+    R2_SPLIT_TEST,
+    R2_SPLIT_OOD_LANGUAGE, /* in the one language in which the task is never taught */
+    R2_SPLIT_OOD_VALUES,   /* with a number of the bands that no taught instance has */
+    R2_SPLIT_OOD_PHRASING, /* worded in ways that are never taught */
+    R2_SPLIT_OOD_LENGTH,   /* one level above the highest */
+    R2_N_SPLITS
 } r2_task_split;
-
-typedef enum {
-    R2_SHIFT_NONE,
-    R2_SHIFT_LENGTH,  /* one level above the highest */
-    R2_SHIFT_PHRASING /* worded in ways that training never shows */
-} r2_task_shift;
 
 typedef struct {
     const char *task;     /* "sum", "countdown", ...: r2_task_name */
-    int32_t level;        /* 1 to r2_task_levels */
-    const char *language; /* en, zh, es, fr or de */
+    int32_t level;        /* 1 to r2_task_levels; not read for R2_SPLIT_OOD_LENGTH */
+    const char *language; /* en, zh, es, fr or de; NULL for R2_SPLIT_OOD_LANGUAGE: the task's */
     r2_task_split split;
-    r2_task_shift shift;
     uint64_t seed;
 } r2_task_choice;
 
@@ -82,7 +82,9 @@ typedef struct {
     const char *answer;   /* the bare answer, or code */
     const char *reply;    /* what stands behind </think>: the answer in <answer>, code in a block */
     const char *expected; /* for r2_task_grade */
-    uint64_t key;         /* of what it is about */
+    int32_t level;        /* as it was made */
+    const char *language;
+    uint64_t key; /* of what it is about */
 } r2_task_item;
 
 typedef struct r2_task_maker r2_task_maker;
@@ -95,13 +97,23 @@ R2_API int32_t r2_task_levels(int32_t i);
 /* How its answers are judged.  Those of R2_GRADE_STDOUT and R2_GRADE_PYTHON need a sandbox. */
 R2_API r2_grade_kind r2_task_kind(int32_t i);
 
+/* "train", "dev", "test", "ood-lang", "ood-values", "ood-phrasing", "ood-length"; NULL: no such split. */
+R2_API const char *r2_task_split_name(r2_task_split split);
+/* False: the task has no numbers that could be withheld, or is taught in all languages. */
+R2_API bool r2_task_has_split(int32_t i, r2_task_split split);
+/* Whether it is asked in this language there: in all but one, or in that one alone. */
+R2_API bool r2_task_has_language(int32_t i, const char *language, r2_task_split split);
+/* That one; NULL: none. */
+R2_API const char *r2_task_withheld_language(int32_t i);
+
 /* `host` may be NULL.  R2_E_NOMEM. */
 R2_API R2_CHECKED r2_status r2_task_maker_create(r2_task_maker **out, const r2_host *host,
                                                  r2_error *err);
 /* NULL is allowed. */
 R2_API void r2_task_maker_destroy(r2_task_maker *maker);
 /* Item `index` of a choice: the same whenever it is asked for.  Its texts are the maker's, until the next
- * one.  R2_E_NOT_FOUND: no such task; R2_E_ARGUMENT: no such level, language or split. */
+ * one.  R2_E_NOT_FOUND: no such task; R2_E_ARGUMENT: no such level, language or split, or
+ * not together. */
 R2_API R2_CHECKED r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item,
                                          const r2_task_choice *choice, uint64_t index,
                                          r2_error *err);

@@ -65,6 +65,7 @@ static void read_options(r2_eval_options *out, eval_work *w, const char *suite) 
                               .languages = o->languages,
                               .verifier = o->verifier,
                               .level = o->level,
+                              .split = o->split,
                               .reads_on = o->reads_on,
                               .n_judges = o->judges,
                               .adapter = how.adapter,

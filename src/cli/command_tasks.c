@@ -46,14 +46,17 @@ static int print_list(r2i_program *p) {
             printf("%-11s %-7s %d levels  %s\n", r2_task_name(i), judge, (int)r2_task_levels(i),
                    r2_task_about(i));
         (void)json_array_append_new(
-            list, json_pack("{s:s, s:s, s:i, s:s}", "name", r2_task_name(i), "judge", judge,
-                            "levels", (int)r2_task_levels(i), "about", r2_task_about(i)));
+            list, json_pack("{s:s, s:s, s:i, s:s, s:s?, s:b}", "name", r2_task_name(i), "judge",
+                            judge, "levels", (int)r2_task_levels(i), "about", r2_task_about(i),
+                            "not_taught_in", r2_task_withheld_language(i), "values",
+                            (int)r2_task_has_split(i, R2_SPLIT_OOD_VALUES)));
     }
     if (p->options->wants_json)
         return r2i_program_print_json(p, json_pack("{s:o, s:[s,s,s,s,s]}", "tasks", list,
                                                    "languages", "en", "zh", "es", "fr", "de"));
     json_decref(list);
-    printf("each in en, zh, es, fr and de\n");
+    printf("each in en, zh, es, fr and de; most are not taught in one of them (--json says which): "
+           "that is --split ood-lang\n");
     return R2I_EXIT_OK;
 }
 

@@ -20,6 +20,7 @@ enum {
 };
 
 #define AT(field) offsetof(r2i_options, field)
+#define HELD_OUT "dev|test|ood-lang|ood-values|ood-phrasing|ood-length"
 #define LEVELS "ref|portable|avx2|avx512|amx"
 
 /* name, alias, letter, kind, offset, default, low, high, choices, value, help, commands, common, no env */
@@ -75,8 +76,11 @@ const r2i_option r2i_option_table[] = {
       "tasks and needle: in each of these: en,zh,es,fr,de", R2I_FOR_EVAL, true, false },
     { "level", NULL, 0, R2I_OPTION_COUNT, AT(level), "0", 0, 64, NULL, "N",
       "tasks, external: of this level; 0: of each", R2I_FOR_EVAL, true, false },
+    { "split", NULL, 0, R2I_OPTION_CHOICE, AT(split), "test", 0, 0, HELD_OUT, "SPLIT",
+      "tasks: not taught; ood-...: in one way beyond all that is", R2I_FOR_EVAL, true, false },
     { "verifier", NULL, 0, R2I_OPTION_TEXT, AT(verifier), NULL, 0, 0, NULL, "COMMAND",
-      "external: a program of yours that asks and judges by lines of JSON; it runs with your rights",
+      "external: a program of yours that asks and judges by lines of JSON; it runs with your "
+      "rights",
       R2I_FOR_EVAL, true, true },
     { "lenient", NULL, 0, R2I_OPTION_SWITCH, AT(is_lenient), "0", 0, 0, NULL, NULL,
       "--min-score and compare: answers count wherever they stand", R2I_FOR_EVAL, false, false },
@@ -100,10 +104,8 @@ const r2i_option r2i_option_table[] = {
       "how hard, from 1 on; 0: all levels in turn", R2I_FOR_TASKS, true, false },
     { "language", "lang", 0, R2I_OPTION_TEXT, AT(language), "en", 0, 0, NULL, "LIST",
       "en, zh, es, fr, de, parted by commas, or all", R2I_FOR_TASKS, true, false },
-    { "split", NULL, 0, R2I_OPTION_CHOICE, AT(split), "train", 0, 0, "train|dev|test", "SPLIT",
-      "no item of one of these is in another", R2I_FOR_TASKS, true, false },
-    { "shift", NULL, 0, R2I_OPTION_CHOICE, AT(shift), "none", 0, 0, "none|length|phrasing", "HOW",
-      "beyond what is taught: longer than any level, or worded in other ways", R2I_FOR_TASKS, true,
+    { "split", NULL, 0, R2I_OPTION_CHOICE, AT(split), "train", 0, 0, "train|" HELD_OUT, "SPLIT",
+      "items of no other; ood-...: in one way beyond all that is taught", R2I_FOR_TASKS, true,
       false },
     { "trace", NULL, 0, R2I_OPTION_SWITCH, AT(has_trace), "1", 0, 0, NULL, NULL,
       "thoughts before the answer", R2I_FOR_TASKS, true, false },
@@ -316,7 +318,8 @@ const r2i_option r2i_option_table[] = {
     { "answers", NULL, 0, R2I_OPTION_COUNT, AT(answers), "8", 2, 1024, NULL, "N",
       "to each question, compared with each other", R2I_FOR_TRAIN, true, false },
     { "rounds", NULL, 0, R2I_OPTION_COUNT, AT(rounds), "0", 0, 64, NULL, "N",
-      "ask further questions in place of those whose answers were all equally good, N times at most",
+      "ask further questions in place of those whose answers were all equally good, N times at "
+      "most",
       R2I_FOR_TRAIN, false, false },
     { "parts", NULL, 0, R2I_OPTION_COUNT, AT(parts), "1", 1, 1024, NULL, "N",
       "optimizer steps of one batch of answers", R2I_FOR_TRAIN, false, false },

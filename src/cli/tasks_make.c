@@ -18,6 +18,7 @@ typedef struct {
     int32_t tasks[R2I_MAX_WORDS], n_tasks;
     const char *languages[N_LANGUAGES];
     int32_t n_languages;
+    r2_task_split split;
     r2i_buffer lines; /* for a file */
 } making;
 
@@ -74,16 +75,38 @@ static r2_status choose_languages(making *m, r2_error *err) {
     return r2i_fail(err, R2_E_ARGUMENT, "--language: expected a language, found none");
 }
 
-static r2_task_split split_of(const char *name) {
-    return strcmp(name, "train") == 0 ? R2_SPLIT_TRAIN
-           : strcmp(name, "dev") == 0 ? R2_SPLIT_DEV
-                                      : R2_SPLIT_TEST;
+/* The languages of those asked for that a task has in this split; how many. */
+static int32_t languages_of(const making *m, int32_t task, const char *out[N_LANGUAGES]) {
+    int32_t n = 0;
+    if (m->split == R2_SPLIT_OOD_LANGUAGE) out[n++] = NULL;
+    for (int32_t i = 0; i < m->n_languages && m->split != R2_SPLIT_OOD_LANGUAGE; i++) {
+        if (r2_task_has_language(task, m->languages[i], m->split)) out[n++] = m->languages[i];
+    }
+    return n;
 }
 
-static r2_task_shift shift_of(const char *name) {
-    return strcmp(name, "none") == 0     ? R2_SHIFT_NONE
-           : strcmp(name, "length") == 0 ? R2_SHIFT_LENGTH
-                                         : R2_SHIFT_PHRASING;
+/* Of all tasks those stay that the split has; of named ones each must. */
+static r2_status choose_split(making *m, r2_error *err) {
+    const r2i_options *o = m->program->options;
+    const bool is_all = m->n_tasks == r2_task_count();
+    const char *unused[N_LANGUAGES];
+    int32_t n = 0;
+    m->split = R2_SPLIT_TRAIN;
+    while (strcmp(r2_task_split_name(m->split), o->split) != 0)
+        m->split++;
+    for (int32_t i = 0; i < m->n_tasks; i++) {
+        const int32_t task = m->tasks[i];
+        if (r2_task_has_split(task, m->split) && languages_of(m, task, unused) > 0)
+            m->tasks[n++] = task;
+        else if (!is_all)
+            return r2i_fail(err, R2_E_ARGUMENT,
+                            "tasks make: %s has nothing for --split %s in --language %s",
+                            r2_task_name(task), o->split, o->language);
+    }
+    m->n_tasks = n;
+    return n > 0 || m->verifier != NULL
+               ? R2_OK
+               : r2i_fail(err, R2_E_ARGUMENT, "tasks make: no task is left");
 }
 
 /* Item i: tasks, languages and levels in turn. */
@@ -100,15 +123,19 @@ static r2_status make_item(making *m, r2_task_choice *c, r2_task_item *item, int
                                .seed = seed };
         return r2_verifier_make(m->verifier, item, c->level, seed, (uint64_t)i, err);
     }
-    const int32_t task = m->tasks[i % m->n_tasks], turn = i / m->n_tasks;
+    const char *names[N_LANGUAGES];
+    const int32_t task = m->tasks[i % m->n_tasks], turn = i / m->n_tasks,
+                  n_languages = languages_of(m, task, names);
     *c = (r2_task_choice){ .task = r2_task_name(task),
                            .level = o->level > 0 ? o->level
-                                                 : turn / m->n_languages % r2_task_levels(task) + 1,
-                           .language = m->languages[turn % m->n_languages],
-                           .split = split_of(o->split),
-                           .shift = shift_of(o->shift),
+                                                 : turn / n_languages % r2_task_levels(task) + 1,
+                           .language = names[turn % n_languages],
+                           .split = m->split,
                            .seed = seed };
-    return r2_task_make(m->maker, item, c, (uint64_t)i, err);
+    R2I_TRY(r2_task_make(m->maker, item, c, (uint64_t)i, err));
+    c->level = item->level;
+    c->language = item->language;
+    return R2_OK;
 }
 
 /* ---- how it is written ---- */
@@ -151,6 +178,7 @@ static r2_status write_all(making *m, r2_error *err) {
     R2I_TRY(r2i_verifier_choose(&m->verifier, m->program, err));
     R2I_TRY(choose_tasks(m, err));
     R2I_TRY(choose_languages(m, err));
+    R2I_TRY(choose_split(m, err));
     for (int32_t i = 0; i < o->count; i++) {
         r2_task_choice choice;
         r2_task_item item;

@@ -11,17 +11,22 @@ typedef struct {
     r2i_eval_load *load;
     r2_task_maker *maker;
     r2_task_choice choice;
+    int32_t task;
+    bool has_language; /* of those asked for, one in which it is asked */
 } making;
 
 static r2_status add_items(making *m, const r2_task_choice *choice, r2_error *err) {
     r2i_eval_load *load = m->load;
     const int32_t n = load->options->limit > 0 ? load->options->limit : DEFAULT_ITEMS;
     char group[GROUP_BYTES], digits[16];
-    (void)snprintf(group, sizeof group, "%.60s level %d %s", choice->task, choice->level,
-                   choice->language);
+    const bool is_test = choice->split == R2_SPLIT_TEST;
+    r2_task_item made;
+    R2I_TRY(r2_task_make(m->maker, &made, choice, 0, err));
+    (void)snprintf(group, sizeof group, "%.60s level %d %s%s%s", choice->task, made.level,
+                   made.language, is_test ? "" : " ",
+                   is_test ? "" : r2_task_split_name(choice->split));
     const char *name = r2i_eval_copy(load, group), *task = r2i_eval_copy(load, choice->task);
     for (int32_t i = 0; i < n; i++) {
-        r2_task_item made;
         R2I_TRY(r2_task_make(m->maker, &made, choice, (uint64_t)i, err));
         (void)snprintf(digits, sizeof digits, "%d", i);
         const r2i_eval_item item = { .id = r2i_eval_join(load, group, " #", digits),
@@ -39,6 +44,8 @@ static r2_status add_items(making *m, const r2_task_choice *choice, r2_error *er
 static r2_status add_language(void *user, const char *language, r2_error *err) {
     making *m = user;
     m->choice.language = language;
+    if (!r2_task_has_language(m->task, language, m->choice.split)) return R2_OK;
+    m->has_language = true;
     return add_items(m, &m->choice, err);
 }
 
@@ -47,23 +54,45 @@ static bool runs_programs(int32_t task) {
     return kind == R2_GRADE_STDOUT || kind == R2_GRADE_PYTHON;
 }
 
+static r2_status choose_split(making *m, r2_error *err) {
+    const char *name = m->load->options->split;
+    r2_task_split split = name != NULL ? R2_SPLIT_TRAIN : R2_SPLIT_TEST;
+    while (name != NULL && split < R2_N_SPLITS && strcmp(name, r2_task_split_name(split)) != 0)
+        split++;
+    m->choice.split = split;
+    if (split < R2_N_SPLITS) return R2_OK;
+    return r2i_fail(err, R2_E_ARGUMENT, "%.60s: no such split of tasks", name);
+}
+
+/* One level where the split has one alone, one language where it has. */
+static r2_status add_level(making *m, int32_t level, r2_error *err) {
+    const r2_eval_options *o = m->load->options;
+    m->choice.level = level;
+    m->choice.language = NULL;
+    if (m->choice.split == R2_SPLIT_OOD_LANGUAGE) return add_items(m, &m->choice, err);
+    return r2i_eval_each_word(o->languages != NULL ? o->languages : "en", add_language, m, err);
+}
+
 static r2_status add_task(making *m, int32_t task, r2_error *err) {
     const r2_eval_options *o = m->load->options;
-    const int32_t n_levels = r2_task_levels(task);
-    if (o->level > n_levels && o->tasks != NULL)
+    const bool is_long = m->choice.split == R2_SPLIT_OOD_LENGTH;
+    const int32_t n_levels = is_long ? 1 : r2_task_levels(task);
+    if (o->level > n_levels && o->tasks != NULL && !is_long)
         return r2i_fail(err, R2_E_ARGUMENT, "%s: expected a level of 1 to %d, found %d",
                         r2_task_name(task), n_levels, o->level);
+    m->task = task;
+    m->has_language = m->choice.split == R2_SPLIT_OOD_LANGUAGE;
+    m->choice.task = r2_task_name(task);
+    m->choice.seed = o->sampling.seed;
+    if (!r2_task_has_split(task, m->choice.split) && o->tasks == NULL) return R2_OK;
     for (int32_t level = 1; level <= n_levels; level++) {
-        m->choice = (r2_task_choice){ .task = r2_task_name(task),
-                                      .level = level,
-                                      .split = R2_SPLIT_TEST,
-                                      .seed = o->sampling.seed };
-        if (o->level > 0 && o->level != level) continue;
+        if (o->level > 0 && o->level != level && !is_long) continue;
+        R2I_TRY(add_level(m, level, err));
         m->load->runs_programs |= runs_programs(task);
-        R2I_TRY(
-            r2i_eval_each_word(o->languages != NULL ? o->languages : "en", add_language, m, err));
     }
-    return R2_OK;
+    if (m->has_language || o->tasks == NULL) return R2_OK;
+    return r2i_fail(err, R2_E_ARGUMENT, "%s: asked in %s by split ood-lang alone",
+                    r2_task_name(task), r2_task_withheld_language(task));
 }
 
 static r2_status add_named(void *user, const char *name, r2_error *err) {
@@ -76,8 +105,8 @@ static r2_status add_named(void *user, const char *name, r2_error *err) {
 static r2_status load_tasks(r2i_eval_load *load, r2_error *err) {
     making m = { .load = load };
     R2I_TRY(r2_task_maker_create(&m.maker, NULL, err));
-    r2_status status = R2_OK;
-    if (load->options->tasks != NULL)
+    r2_status status = choose_split(&m, err);
+    if (status == R2_OK && load->options->tasks != NULL)
         status = r2i_eval_each_word(load->options->tasks, add_named, &m, err);
     for (int32_t i = 0; load->options->tasks == NULL && i < r2_task_count() && status == R2_OK; i++)
         status = add_task(&m, i, err);

@@ -1,5 +1,6 @@
 #include "task/list_steps.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,4 +194,20 @@ void r2i_list_program_code(r2i_task_draft *d, r2i_buffer *to, const r2i_list_pro
     }
     r2i_say(d, to, "    return ");
     r2i_list_step_code(d, to, p, RESULT);
+}
+
+/* ---- wrong tries ---- */
+
+void r2i_list_note(r2i_task_draft *d, const r2i_list *l) {
+    for (int32_t i = 0; i < l->n; i++)
+        r2i_note_operand(d, l->numbers[i]);
+}
+
+void r2i_list_step_doubt(r2i_task_draft *d, const r2i_list_program *p, int i, bool is_code) {
+    enum { STEP_BYTES = 200 };
+    char wrong[STEP_BYTES];
+    const int32_t other = p->steps[i].kind % (n_kinds[i] - 1) + 1;
+    (void)snprintf(wrong, sizeof wrong, is_code ? code[i][other] : told[d->language][i][other],
+                   p->steps[i].number);
+    r2i_doubt(d, is_code ? "`%s`" : "%s", wrong);
 }

@@ -37,6 +37,10 @@ void r2i_list_program_tell(r2i_task_draft *d, r2i_buffer *to, const r2i_list_pro
 void r2i_list_step_code(r2i_task_draft *d, r2i_buffer *to, const r2i_list_program *p, int i);
 /* A function f(xs). */
 void r2i_list_program_code(r2i_task_draft *d, r2i_buffer *to, const r2i_list_program *p);
+/* Numbers of a list that the question shows. */
+void r2i_list_note(r2i_task_draft *d, const r2i_list *list);
+/* May doubt step i, told or in Python, taking it for another of its kind. */
+void r2i_list_step_doubt(r2i_task_draft *d, const r2i_list_program *p, int i, bool is_code);
 /* Something else at one of its steps, which is returned. */
 int r2i_list_program_change(r2i_task_draft *d, r2i_list_program *p);
 #endif

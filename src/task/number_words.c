@@ -122,9 +122,8 @@ static void say_hundreds(int32_t language, char *out, int32_t n, bool is_end) {
         (void)snprintf(out, R2I_PART_BYTES, "%s", n == 1 && is_end ? "cien" : hundreds_es[n]);
         return;
     }
-    const rules *r = &rules_of[language];
-    say_count(r, out, n, r->hundred);
-    if (language == R2I_FR && n > 1 && is_end) strcat(out, "s");
+    const bool is_many = language == R2I_FR && n > 1 && is_end;
+    say_count(&rules_of[language], out, n, is_many ? " cents" : rules_of[language].hundred);
 }
 
 /* A part per place; 零 where one or more places between two are empty. */
@@ -176,11 +175,10 @@ void r2i_number_words(int32_t language, int32_t n, char out[R2I_WORDS_BYTES]) {
     r2i_word_part parts[R2I_WORD_PARTS];
     const int32_t n_parts = r2i_number_parts(language, n, parts);
     const bool is_joined = language == R2I_DE || language == R2I_ZH;
-    out[0] = '\0';
-    for (int32_t i = 0; i < n_parts; i++) {
-        if (i > 0 && !is_joined) strcat(out, " ");
-        strcat(out, parts[i].text); /* five parts have room */
-    }
+    size_t used = 0; /* five parts have room */
+    for (int32_t i = 0; i < n_parts; i++)
+        used += (size_t)snprintf(out + used, R2I_WORDS_BYTES - used, "%s%.30s",
+                                 i > 0 && !is_joined ? " " : "", parts[i].text);
 }
 
 /* ---- comparing ---- */

@@ -93,6 +93,7 @@ static void say_option(r2i_task_draft *d, tree *t, int32_t i) {
     show(d, &d->trace, t, 0, true);
     for (bool is_name = true; reduce(t, 0, is_name); is_name = false) {
         r2i_think(d, " = ");
+        if (t->nodes[0].is_ready) r2i_doubt(d, "%s", t->nodes[0].value ? "False" : "True");
         show(d, &d->trace, t, 0, true);
     }
     r2i_think(d, "\n");
@@ -125,6 +126,7 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_boolean = { .name = "boolean",
                                     .about = "which of four logical expressions is true",
                                     .n_levels = 5,
+                                    .withheld_language = R2I_DE,
                                     .kind = R2_GRADE_CHOICE,
                                     .questions = questions,
                                     .make = make };

@@ -118,7 +118,7 @@ static void make(r2i_task_draft *d) {
     search s = { .draft = d };
     char list[TEXT_BYTES] = "";
     for (int32_t i = 0; i < n; i++) {
-        parts[i].value = r2i_draw(d, 1, highest);
+        parts[i].value = r2i_draw_operand(d, 1, highest);
         (void)snprintf(parts[i].text, TEXT_BYTES, "%lld", (long long)parts[i].value);
         (void)snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i > 0 ? ", " : "",
                        parts[i].text);
@@ -246,6 +246,8 @@ const r2i_task r2i_task_countdown = {
     .name = "countdown",
     .about = "three to five numbers joined by + - * / to a target, each once",
     .n_levels = 4,
+    .withheld_language = R2I_ES,
+    .has_values = true,
     .kind = R2_GRADE_EXACT,
     .questions = questions,
     .make = make,

@@ -83,23 +83,27 @@ static void say_days(r2i_task_draft *d, date a, date b) {
         const int32_t n = is_year ? 365 + is_leap(a.year) : days_of(a.year, a.month) - a.day + 1;
         date next = { a.year + is_year, is_year ? 1 : a.month + 1, 1 };
         if (next.month > 12) next = (date){ a.year + 1, 1, 1 };
-        r2i_think(d, "%04d-%02d-%02d: %d+%d=%d %s\n", next.year, next.month, next.day, sum, n,
-                  sum + n, w);
+        r2i_think(d, "%04d-%02d-%02d: %d+%d=", next.year, next.month, next.day, sum, n);
         sum += n;
+        r2i_doubt(d, "%d", sum + 1);
+        r2i_think(d, "%d %s\n", sum, w);
         a = next;
     }
-    r2i_think(d, "%04d-%02d-%02d: %d+%d=%d %s\n", b.year, b.month, b.day, sum, b.day - a.day,
-              sum + b.day - a.day, w);
+    r2i_think(d, "%04d-%02d-%02d: %d+%d=", b.year, b.month, b.day, sum, b.day - a.day);
+    sum += b.day - a.day;
+    r2i_doubt(d, "%d", sum + 1);
+    r2i_think(d, "%d %s\n", sum, w);
 }
 
-/* Two dates as far apart as the level says. */
+/* Two dates as far apart as the level says.  Withheld are years: 1964, 2011, ... */
 static int32_t draw_dates(r2i_task_draft *d, date *a, date *b) {
     static const int32_t farthest[] = { 0, 27, 60, 365, 1100, 3652, 7000 };
     const int32_t first = number_of((date){ FIRST_YEAR, 1, 1 }),
                   from = (int32_t)r2i_draw(d, first, number_of((date){ LAST_YEAR, 1, 1 })),
-                  n = (int32_t)r2i_draw(d, 2, farthest[d->level]);
+                  n = (int32_t)r2i_draw(d, d->level > 5 ? farthest[5] + 1 : 2, farthest[d->level]);
     *a = date_of(from);
     *b = date_of(from + n);
+    r2i_note_operand(d, a->year % 100);
     r2i_key_add(d, from);
     r2i_key_add(d, n);
     fill_date(d, 0, *a);
@@ -119,7 +123,9 @@ static void make_weekday(r2i_task_draft *d) {
     const int32_t n = draw_dates(d, &a, &b), from = number_of(a) % DAYS_A_WEEK,
                   left = n % DAYS_A_WEEK, to = (from + left) % DAYS_A_WEEK;
     r2i_fill(d, 2, "%s", names[from]);
-    r2i_think(d, "%d=%d*%d+%d\n", n, DAYS_A_WEEK, n / DAYS_A_WEEK, left);
+    r2i_think(d, "%d=%d*%d+", n, DAYS_A_WEEK, n / DAYS_A_WEEK);
+    r2i_doubt(d, "%d", left + 1);
+    r2i_think(d, "%d\n", left);
     for (int32_t i = 1; i <= left; i++)
         r2i_think(d, "%d %s\n", i, names[(from + i) % DAYS_A_WEEK]);
     r2i_conclude(d, "%s", names[to]);
@@ -128,12 +134,15 @@ static void make_weekday(r2i_task_draft *d) {
 const r2i_task r2i_task_days = { .name = "days",
                                  .about = "days between two dates, up to ten years",
                                  .n_levels = 5,
+                                 .withheld_language = R2I_ES,
+                                 .has_values = true,
                                  .kind = R2_GRADE_NUMBER,
                                  .questions = questions,
                                  .make = make_days };
 const r2i_task r2i_task_weekday = { .name = "weekday",
                                     .about = "the day of the week of a date, from that of another",
                                     .n_levels = 5,
+                                    .has_values = true,
                                     .kind = R2_GRADE_EXACT,
                                     .questions = weekday_questions,
                                     .make = make_weekday };

@@ -36,7 +36,9 @@ static const int64_t widest[][2] = { { 0, 0 },     { 99, 9 },     { 999, 9 },   
 
 /* The dividend's digits are brought down one after the other. */
 static void make_division(r2i_task_draft *d) {
-    const int64_t a = r2i_draw(d, 10, widest[d->level][0]), b = r2i_draw(d, 2, widest[d->level][1]);
+    const int64_t low = d->level > 5 ? widest[5][0] + 1 : 10,
+                  a = r2i_draw_operand(d, low, widest[d->level][0]),
+                  b = r2i_draw_operand(d, 2, widest[d->level][1]);
     int64_t part = 0, place = 1;
     r2i_key_add(d, a);
     r2i_key_add(d, b);
@@ -47,7 +49,7 @@ static void make_division(r2i_task_draft *d) {
     for (; place > 0; place /= 10) {
         part = part * 10 + a / place % 10;
         r2i_think(d, "%lld/%lld=", (long long)part, (long long)b);
-        r2i_doubt(d, part / b + 1);
+        r2i_doubt(d, "%lld", (long long)(part / b + 1));
         r2i_think(d, "%lld, %s %lld\n", (long long)(part / b), rest[d->language],
                   (long long)(part % b));
         part %= b;
@@ -57,17 +59,21 @@ static void make_division(r2i_task_draft *d) {
 
 static void make_gcd(r2i_task_draft *d) {
     static const int64_t highest[] = { 0, 12, 12, 30, 60, 99, 300 };
-    const int64_t common = r2i_draw(d, 1, highest[d->level]);
+    const int64_t common = r2i_draw(d, d->level > 5 ? highest[5] + 1 : 1, highest[d->level]);
     int64_t a = common * r2i_draw(d, 2, 10 + 20 * d->level),
             b = common * r2i_draw(d, 2, 10 + 20 * d->level);
+    r2i_note_operand(d, a);
+    r2i_note_operand(d, b);
     r2i_key_add(d, a < b ? a : b);
     r2i_key_add(d, a < b ? b : a);
     r2i_fill(d, 0, "%lld", (long long)a);
     r2i_fill(d, 1, "%lld", (long long)b);
     while (b > 0) {
         const int64_t left = a % b;
-        r2i_think(d, "%lld=%lld*%lld+%lld, %s %lld\n", (long long)a, (long long)(a / b),
-                  (long long)b, (long long)left, rest[d->language], (long long)left);
+        r2i_think(d, "%lld=", (long long)a);
+        r2i_doubt(d, "%lld*%lld", (long long)(a / b + 1), (long long)b);
+        r2i_think(d, "%lld*%lld+%lld, %s %lld\n", (long long)(a / b), (long long)b, (long long)left,
+                  rest[d->language], (long long)left);
         a = b;
         b = left;
     }
@@ -77,12 +83,16 @@ static void make_gcd(r2i_task_draft *d) {
 const r2i_task r2i_task_divide = { .name = "divide",
                                    .about = "quotient and remainder",
                                    .n_levels = 5,
+                                   .withheld_language = R2I_FR,
+                                   .has_values = true,
                                    .kind = R2_GRADE_EXACT,
                                    .questions = questions,
                                    .make = make_division };
 const r2i_task r2i_task_gcd = { .name = "gcd",
                                 .about = "greatest common divisors",
                                 .n_levels = 5,
+                                .withheld_language = R2I_DE,
+                                .has_values = true,
                                 .kind = R2_GRADE_NUMBER,
                                 .questions = gcd_questions,
                                 .make = make_gcd };

@@ -87,10 +87,44 @@ void r2i_conclude(r2i_task_draft *d, const char *format, ...) {
     va_end(args);
 }
 
-void r2i_doubt(r2i_task_draft *d, int64_t wrong) {
-    enum { ONCE_IN = 16 };
+/* 0 to n - 1.  Numbers of its own: what an instance is does not depend on where it errs. */
+static uint64_t roll(const r2i_task_draft *d, uint64_t place, uint64_t n) {
+    return (uint64_t)((wide)r2i_random_u64(d->seed, ~d->place, place) * n >> 64);
+}
+
+void r2i_begin_doubt(r2i_task_draft *d) {
+    enum { ONE_IN = 5 };
+    d->n_doubts = 0;
+    d->doubt[0] = '\0';
+    d->errs = roll(d, 0, ONE_IN) == 0;
+}
+
+/* Of n places the last is taken once in n times, so that each is as likely in the end. */
+void r2i_doubt(r2i_task_draft *d, const char *format, ...) {
+    if (!d->errs) return;
+    d->n_doubts++;
+    if (roll(d, d->n_doubts, d->n_doubts) != 0) return;
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(d->doubt, sizeof d->doubt, format, args);
+    va_end(args);
+    d->doubt_at = d->trace.n_bytes;
+    if ((n < 0 || n >= R2I_FILL_BYTES) && d->status == R2_OK)
+        d->status = r2i_fail(d->err, R2_E_LIMIT, "task: a wrong try is longer than %d bytes",
+                             R2I_FILL_BYTES);
+}
+
+void r2i_settle_doubt(r2i_task_draft *d) {
     static const char *const no[R2I_N_LANGUAGES] = { "no,", "不对，", "no,", "non,", "nein," };
-    if (r2i_draw_once_in(d, ONCE_IN)) r2i_think(d, "%lld? %s ", (long long)wrong, no[d->language]);
+    char line[R2I_FILL_BYTES + 16];
+    if (d->doubt[0] == '\0') return;
+    const int n = snprintf(line, sizeof line, "%s? %s ", d->doubt, no[d->language]);
+    const size_t n_behind = d->trace.n_bytes - d->doubt_at;
+    append(d, &d->trace, line, (size_t)n);
+    if (d->status != R2_OK) return;
+    char *at = d->trace.bytes + d->doubt_at;
+    memmove(at + n, at, n_behind);
+    memcpy(at, line, (size_t)n);
 }
 
 void r2i_say_filled(r2i_task_draft *d, r2i_buffer *to, const char *phrase) {

@@ -15,10 +15,19 @@ enum {
     R2I_FILL_BYTES = 512
 };
 
+/* "en", "zh" ...; task_split.c */
+extern const char *const r2i_language_names[R2I_N_LANGUAGES];
+
 typedef struct {
     int32_t level;    /* 1 to n_levels; n_levels + 1: longer than any that is taught */
     int32_t language; /* R2I_EN ... */
+    r2_task_split split;
     uint64_t seed, place, n_drawn;
+    bool has_withheld; /* one of its numbers is never taught */
+    bool errs;         /* there is a wrong try in the trace */
+    uint64_t n_doubts; /* places where it could stand; the one drawn so far: */
+    size_t doubt_at;
+    char doubt[R2I_FILL_BYTES]; /* "": none */
     r2i_buffer prompt, trace, answer, reply;
     r2i_buffer
         body; /* lines below the question: a program, a text, a list of tools; may be empty */
@@ -31,6 +40,11 @@ typedef struct {
 
 /* A whole number from low to high, each as likely. */
 int64_t r2i_draw(r2i_task_draft *d, int64_t low, int64_t high);
+/* The same of what a question is about; task_split.c keeps some numbers from all that is taught. */
+int64_t r2i_draw_operand(r2i_task_draft *d, int64_t low, int64_t high);
+/* An operand that was come by in another way, or that is no number. */
+void r2i_note_operand(r2i_task_draft *d, int64_t value);
+void r2i_note_withheld(r2i_task_draft *d, bool is_withheld);
 /* True once in n times. */
 bool r2i_draw_once_in(r2i_task_draft *d, int32_t n);
 /* Any order of n numbers. */
@@ -48,8 +62,12 @@ void r2i_say_all(r2i_task_draft *d, r2i_buffer *to, const r2i_buffer *from);
 /* The same to trace and answer. */
 void r2i_think(r2i_task_draft *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void r2i_conclude(r2i_task_draft *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Now and then: a wrong value in the trace, taken back at once. */
-void r2i_doubt(r2i_task_draft *d, int64_t wrong);
+/* Here the trace may hold a wrong try, taken back at once: "54? no, " before what is right.  One instance of
+ * five has one, at any of its places.  Draws nothing of what the instance is. */
+void r2i_doubt(r2i_task_draft *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Before all of them, and behind: the wrong try is put where it was drawn to be. */
+void r2i_begin_doubt(r2i_task_draft *d);
+void r2i_settle_doubt(r2i_task_draft *d);
 /* Appends a phrase whose {0}, {1} ... are the draft's fills. */
 void r2i_say_filled(r2i_task_draft *d, r2i_buffer *to, const char *phrase);
 
@@ -57,6 +75,8 @@ typedef struct {
     const char *name, *about;
     int32_t n_levels;
     r2_grade_kind kind;
+    int32_t withheld_language; /* in which it is never taught; R2I_EN: taught in all */
+    bool has_values;           /* notes its operands */
     const char *const (*questions)[R2I_QUESTIONS]; /* [R2I_N_LANGUAGES] */
     /* Draws an instance of draft->level: fills, key, trace, answer. */
     void (*make)(r2i_task_draft *draft);

@@ -11,14 +11,14 @@ static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
 static const char *const check[R2I_N_LANGUAGES] = { "Check:", "检验：",
                                                     "Compruebo:", "Vérification :", "Probe:" };
 
-/* a*x+b=c with a > 0. */
+/* a*x+b=c with a > 0, b not 0. */
 static void isolate(r2i_task_draft *d, int64_t a, int64_t b, int64_t x) {
-    if (b != 0) r2i_think(d, "%lldx=%lld\n", (long long)a, (long long)(a * x));
+    r2i_think(d, "%lldx=", (long long)a);
+    r2i_doubt(d, "%lld", (long long)(a * x + 2 * b)); /* taken to the other side as it was */
+    r2i_think(d, "%lld\nx=", (long long)(a * x));
     if (a != 1) {
-        r2i_think(d, "x=%lld/%lld=", (long long)(a * x), (long long)a);
-        r2i_doubt(d, x + 1);
-    } else {
-        r2i_think(d, "x=");
+        r2i_think(d, "%lld/%lld=", (long long)(a * x), (long long)a);
+        r2i_doubt(d, "%lld", (long long)(x + 1));
     }
     r2i_think(d, "%lld\n", (long long)x);
 }
@@ -46,16 +46,19 @@ static void make_two(r2i_task_draft *d, int64_t b, int64_t x) {
     r2i_key_add(d, z);
     r2i_fill(d, 0, "x+%lldz=%lld, x-%lldz=%lld", (long long)b, (long long)s, (long long)c,
              (long long)t);
-    r2i_think(d, "%lldz=%lld\nz=%lld\nx=%lld-%lld*%lld=%lld\n%s %lld-%lld*%lld=%lld",
-              (long long)(b + c), (long long)(s - t), (long long)z, (long long)s, (long long)b,
-              (long long)z, (long long)x, check[d->language], (long long)x, (long long)c,
-              (long long)z, (long long)t);
+    r2i_think(d, "%lldz=%lld\nz=", (long long)(b + c), (long long)(s - t));
+    r2i_doubt(d, "%lld", (long long)(z + 1));
+    r2i_think(d, "%lld\nx=%lld-%lld*%lld=", (long long)z, (long long)s, (long long)b, (long long)z);
+    r2i_doubt(d, "%lld", (long long)(x + b));
+    r2i_think(d, "%lld\n%s %lld-%lld*%lld=%lld", (long long)x, check[d->language], (long long)x,
+              (long long)c, (long long)z, (long long)t);
 }
 
 static void make(r2i_task_draft *d) {
     const int64_t high = d->level == 1 ? 12 : 12 * d->level;
-    const int64_t a = r2i_draw(d, 2, 9 + d->level), x = r2i_draw(d, d->level > 1 ? -high : 1, high),
-                  b = r2i_draw(d, 1, 9 + 5 * d->level) *
+    const int64_t low = d->level > 5 ? high - 11 : d->level > 1 ? -high : 1; /* beyond 5: larger */
+    const int64_t a = r2i_draw_operand(d, 2, 9 + d->level), x = r2i_draw_operand(d, low, high),
+                  b = r2i_draw_operand(d, 1, 9 + 5 * d->level) *
                       (d->level > 1 && r2i_draw_once_in(d, 2) ? -1 : 1);
     r2i_key_add(d, a);
     r2i_key_add(d, b);
@@ -70,6 +73,8 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_equation = { .name = "equation",
                                      .about = "linear equations, one unknown or two",
                                      .n_levels = 5,
+                                     .withheld_language = R2I_FR,
+                                     .has_values = true,
                                      .kind = R2_GRADE_NUMBER,
                                      .questions = questions,
                                      .make = make };

@@ -33,7 +33,7 @@ static int64_t apply(char op, int64_t a, int64_t b) {
 static int32_t grow(r2i_task_draft *d, tree *t, int32_t n) {
     const int32_t at = t->n_nodes++;
     if (n == 0) {
-        t->nodes[at] = (node){ .value = r2i_draw(d, 1, MAX_LEAF) };
+        t->nodes[at] = (node){ .value = r2i_draw_operand(d, 1, MAX_LEAF) };
         return at;
     }
     const int32_t n_left = (int32_t)r2i_draw(d, 0, n - 1);
@@ -67,7 +67,7 @@ static bool reduce(r2i_task_draft *d, tree *t, int32_t at) {
     if (reduce(d, t, x->left) || reduce(d, t, x->right)) return true;
     r2i_think(d, "%lld%c%lld=", (long long)t->nodes[x->left].value, x->op,
               (long long)t->nodes[x->right].value);
-    r2i_doubt(d, x->value + 1);
+    r2i_doubt(d, "%lld", (long long)(x->value + 1));
     r2i_think(d, "%lld\n", (long long)x->value);
     x->op = '\0';
     return true;
@@ -93,6 +93,8 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_expression = { .name = "expression",
                                        .about = "expressions with brackets, 2 to 6 operators",
                                        .n_levels = 5,
+                                       .withheld_language = R2I_ZH,
+                                       .has_values = true,
                                        .kind = R2_GRADE_NUMBER,
                                        .questions = questions,
                                        .make = make };

@@ -61,6 +61,12 @@ static void say_tests(r2i_task_draft *d, const r2i_list_program *p) {
     }
 }
 
+static void think_code(r2i_task_draft *d, const r2i_list_program *p, int i) {
+    r2i_think(d, "`");
+    r2i_list_step_code(d, &d->trace, p, i);
+    r2i_think(d, "`");
+}
+
 static void make_function(r2i_task_draft *d) {
     r2i_list_program p;
     r2i_list_program_draw(d, &p);
@@ -70,13 +76,15 @@ static void make_function(r2i_task_draft *d) {
         r2i_list_draw(d, &list, (int32_t)r2i_draw(d, 3, 6), 0, HIGH);
         for (int32_t k = 0; k < list.n; k++)
             r2i_key_add(d, list.numbers[k]);
+        r2i_list_note(d, &list);
         say_call(d, &d->body, &p, list, "\n");
     }
     for (int i = 0; i < R2I_LIST_STEPS; i++) {
         if (p.steps[i].kind == 0 && i + 1 < R2I_LIST_STEPS) continue;
         r2i_list_step_tell(d, &d->trace, &p, i);
         r2i_think(d, ": ");
-        r2i_list_step_code(d, &d->trace, &p, i);
+        r2i_list_step_doubt(d, &p, i, true);
+        think_code(d, &p, i);
         r2i_think(d, "\n");
     }
     r2i_list_program_code(d, &d->answer, &p);
@@ -111,6 +119,7 @@ static void make_repair(r2i_task_draft *d) {
     r2i_key_add(d, at * 1000 + bad.steps[at].kind * 100 + bad.steps[at].number);
     for (int32_t k = 0; k < list.n; k++)
         r2i_key_add(d, list.numbers[k]);
+    r2i_list_note(d, &list);
     r2i_list_program_code(d, &d->body, &bad);
     r2i_say(d, &d->body, "\n%s ", w[1]);
     r2i_list_program_tell(d, &d->body, &p);
@@ -119,9 +128,10 @@ static void make_repair(r2i_task_draft *d) {
     r2i_list_say(d, &d->body, &wrong);
     r2i_list_step_tell(d, &d->trace, &p, at);
     r2i_think(d, "\n%s: ", w[2]);
-    r2i_list_step_code(d, &d->trace, &bad, at);
+    think_code(d, &bad, at);
     r2i_think(d, "\n%s: ", w[3]);
-    r2i_list_step_code(d, &d->trace, &p, at);
+    r2i_list_step_doubt(d, &p, at, true);
+    think_code(d, &p, at);
     r2i_list_program_code(d, &d->answer, &p);
     say_tests(d, &p);
 }
@@ -129,6 +139,8 @@ static void make_repair(r2i_task_draft *d) {
 const r2i_task r2i_task_function = { .name = "function",
                                      .about = "a Python function written; tests judge it",
                                      .n_levels = 5,
+                                     .withheld_language = R2I_FR,
+                                     .has_values = true,
                                      .kind = R2_GRADE_PYTHON,
                                      .questions = questions,
                                      .make = make_function };
@@ -136,6 +148,8 @@ const r2i_task r2i_task_repair = { .name = "repair",
                                    .about =
                                        "a Python function with a bug corrected; tests judge it",
                                    .n_levels = 5,
+                                   .withheld_language = R2I_DE,
+                                   .has_values = true,
                                    .kind = R2_GRADE_PYTHON,
                                    .questions = repair_questions,
                                    .make = make_repair };

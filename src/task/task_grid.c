@@ -81,10 +81,16 @@ static void make(r2i_task_draft *d) {
         r2i_say(d, &d->body, "%s%.*s", y > 0 ? "\n" : "", (int)s, g.cells + y * s);
     r2i_key_add_text(d, d->body.bytes);
     for (int32_t wave = 1; wave <= g.distance[goal]; wave++) {
-        r2i_think(d, "%s %d:", said[d->language], wave);
+        r2i_think(d, "%s %d: ", said[d->language], wave);
+        for (int32_t i = 0; i < s * s; i++) { /* where it has been, or a wall */
+            if (g.distance[i] == wave - 2) r2i_doubt(d, "%d,%d", i / s + 1, i % s + 1);
+        }
+        bool is_first = true;
         for (int32_t i = 0; i < s * s; i++) {
-            if (g.distance[i] == wave)
-                r2i_think(d, " %s%d,%d", i == goal ? "G " : "", i / s + 1, i % s + 1);
+            if (g.distance[i] != wave) continue;
+            r2i_think(d, "%s%s%d,%d", is_first ? "" : " ", i == goal ? "G " : "", i / s + 1,
+                      i % s + 1);
+            is_first = false;
         }
         r2i_think(d, "\n");
     }
@@ -94,6 +100,7 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_grid = { .name = "grid",
                                  .about = "the shortest way through a grid of 3x3 to 7x7",
                                  .n_levels = 5,
+                                 .withheld_language = R2I_FR,
                                  .kind = R2_GRADE_NUMBER,
                                  .questions = questions,
                                  .make = make };

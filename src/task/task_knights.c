@@ -152,6 +152,7 @@ const r2i_task r2i_task_knights = { .name = "knights",
                                     .about =
                                         "who tells the truth, from what two to four people say",
                                     .n_levels = 5,
+                                    .withheld_language = R2I_ZH,
                                     .kind = R2_GRADE_EXACT,
                                     .questions = questions,
                                     .make = make };

@@ -45,9 +45,11 @@ static char step(int64_t kind, char letter, char from, char to, int32_t places) 
 
 static void make(r2i_task_draft *d) {
     const int64_t kind = r2i_draw(d, 0, N_KINDS - 1);
-    const int32_t n = (int32_t)r2i_draw(d, 2 + d->level, 2 + 2 * d->level);
+    const int32_t n =
+        (int32_t)r2i_draw(d, d->level > 5 ? 3 + 2 * 5 : 2 + d->level, 2 + 2 * d->level);
     char word[MAX_LETTERS];
     draw_word(d, word, n);
+    r2i_note_withheld(d, word[0] == 'k');
     const char from = word[r2i_draw(d, 0, n - 1)], to = (char)('a' + r2i_draw(d, 0, N_LETTERS - 1));
     const int32_t places = (int32_t)r2i_draw(d, 1, 2 + d->level);
     const char *format = asked[d->language][kind];
@@ -65,11 +67,15 @@ static void make(r2i_task_draft *d) {
         const char letter = word[kind == BACKWARDS ? n - 1 - i : i],
                    out = step(kind, letter, from, to, places);
         count += letter == from;
-        if (kind == COUNT)
-            r2i_think(d, "%d '%c': %d\n", i + 1, letter, count);
-        else
-            r2i_think(d, "%d '%c': '%c'\n", kind == BACKWARDS ? n - i : i + 1, letter, out);
-        if (kind != COUNT) r2i_conclude(d, "%c", out);
+        r2i_think(d, "%d '%c': ", kind == BACKWARDS ? n - i : i + 1, letter);
+        if (kind == COUNT) {
+            r2i_doubt(d, "%d", count + 1);
+            r2i_think(d, "%d\n", count);
+        } else {
+            r2i_doubt(d, "'%c'", step(SHIFT, out, 0, 0, 1));
+            r2i_think(d, "'%c'\n", out);
+            r2i_conclude(d, "%c", out);
+        }
     }
     if (kind == COUNT) r2i_conclude(d, "%d", count);
 }
@@ -78,6 +84,8 @@ const r2i_task r2i_task_letters = { .name = "letters",
                                     .about =
                                         "words spelt backwards, letters counted, replaced, shifted",
                                     .n_levels = 5,
+                                    .withheld_language = R2I_ZH,
+                                    .has_values = true,
                                     .kind = R2_GRADE_EXACT,
                                     .questions = questions,
                                     .make = make };

@@ -1,4 +1,6 @@
 /* task_lists.c - a list taken through up to four steps, the list told after each. */
+#include <stdio.h>
+
 #include "task/list_steps.h"
 
 static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
@@ -11,6 +13,17 @@ static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
       "Welches Ergebnis haben diese Schritte?" },
 };
 
+/* Its first number one too high. */
+static void doubt_list(r2i_task_draft *d, const r2i_list *list) {
+    enum { LIST_BYTES = 400 };
+    char wrong[LIST_BYTES] = "";
+    size_t used = 0;
+    for (int32_t i = 0; i < list->n && used < sizeof wrong; i++)
+        used += (size_t)snprintf(wrong + used, sizeof wrong - used, "%s%lld", i > 0 ? ", " : "",
+                                 (long long)list->numbers[i] + (i == 0));
+    r2i_doubt(d, list->is_number ? "%s" : "[%s]", list->n > 0 ? wrong : "0");
+}
+
 static void make(r2i_task_draft *d) {
     r2i_list_program p;
     r2i_list list;
@@ -18,6 +31,7 @@ static void make(r2i_task_draft *d) {
     r2i_list_draw(d, &list, (int32_t)r2i_draw(d, 2 + d->level, 3 + 2 * d->level), 0, 20);
     for (int32_t i = 0; i < list.n; i++)
         r2i_key_add(d, list.numbers[i]);
+    r2i_list_note(d, &list);
     r2i_list_say(d, &d->body, &list);
     r2i_say(d, &d->body, "\n");
     r2i_list_program_tell(d, &d->body, &p);
@@ -26,6 +40,7 @@ static void make(r2i_task_draft *d) {
         r2i_list_step_run(&p, i, &list);
         r2i_list_step_tell(d, &d->trace, &p, i);
         r2i_think(d, ": ");
+        doubt_list(d, &list);
         r2i_list_say(d, &d->trace, &list);
         r2i_think(d, "\n");
     }
@@ -35,6 +50,8 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_lists = { .name = "lists",
                                   .about = "a list filtered, mapped, ordered, summed",
                                   .n_levels = 5,
+                                  .withheld_language = R2I_DE,
+                                  .has_values = true,
                                   .kind = R2_GRADE_JSON,
                                   .questions = questions,
                                   .make = make };

@@ -4,9 +4,9 @@
 #include "base/failure.h"
 #include "base/hash.h"
 #include "task/grade_job.h"
-#include "task/task_draft.h"
+#include "task/task_split.h"
 
-enum { MAX_TEXT = 1 << 20, MAX_TRIES = 1 << 16, N_BINS = 64, TEST_BIN = 0, DEV_BIN = 1 };
+enum { MAX_TEXT = 1 << 20, MAX_TRIES = 1 << 16 };
 
 struct r2_task_maker {
     r2i_heap heap;
@@ -16,7 +16,6 @@ enum { N_TEXTS = 6 };
 #define TEXTS_OF(d) \
     { &(d)->prompt, &(d)->trace, &(d)->answer, &(d)->reply, &(d)->body, &(d)->expected }
 
-static const char *const languages[R2I_N_LANGUAGES] = { "en", "zh", "es", "fr", "de" };
 /* Behind every question: where the answer is to stand. */
 static const char *const forms[R2I_N_LANGUAGES] = {
     "\nPut the answer in <answer> tags.",           "\n请把答案放在 <answer> 标签中。",
@@ -103,30 +102,20 @@ void r2_task_maker_destroy(r2_task_maker *maker) {
     r2i_heap_give(&heap, maker, sizeof *maker);
 }
 
-static int32_t find_language(const char *name) {
-    for (int32_t i = 0; name != NULL && i < R2I_N_LANGUAGES; i++) {
-        if (strcmp(languages[i], name) == 0) return i;
-    }
-    return -1;
-}
-
-static r2_task_split split_of(uint64_t key) {
-    const uint64_t bin = r2i_hash_mix(key) % N_BINS;
-    return bin == TEST_BIN ? R2_SPLIT_TEST : bin == DEV_BIN ? R2_SPLIT_DEV : R2_SPLIT_TRAIN;
-}
-
 /* Draws until the instance is one of the split; which words it then gets is drawn behind it. */
-static r2_status draw_instance(r2_task_maker *m, const r2i_task *task, r2_task_split split) {
+static r2_status draw_instance(r2_task_maker *m, const r2i_task *task) {
     r2i_task_draft *d = &m->draft;
     for (int32_t tries = 0; tries < MAX_TRIES; tries++) {
         clear(m, r2i_buffer_clear);
         d->key = r2i_hash_bytes(R2I_HASH_SEED, task->name, strlen(task->name));
+        d->has_withheld = false;
+        r2i_begin_doubt(d);
         task->make(d);
         R2I_TRY(d->status);
-        if (split_of(d->key) == split) return R2_OK;
+        if (r2i_split_has(d)) return R2_OK;
     }
-    return r2i_fail(d->err, R2_E_LIMIT, "task %s: level %d has no instances for this split",
-                    task->name, d->level);
+    return r2i_fail(d->err, R2_E_LIMIT, "task %s: level %d has no instances for split %s",
+                    task->name, d->level, r2_task_split_name(d->split));
 }
 
 static bool is_code(const r2i_task *task) {
@@ -135,10 +124,10 @@ static bool is_code(const r2i_task *task) {
 
 /* Taught are eight phrasings: two questions in four frames; of those withheld the question is another
  * one or the frame is. */
-static void ask(r2i_task_draft *d, const r2i_task *task, r2_task_shift shift) {
+static void ask(r2i_task_draft *d, const r2i_task *task) {
     int64_t frame = r2i_draw(d, 0, R2I_TAUGHT_FRAMES - 1),
             question = r2i_draw(d, 0, R2I_QUESTIONS - 2);
-    if (shift == R2_SHIFT_PHRASING) {
+    if (d->split == R2_SPLIT_OOD_PHRASING) {
         frame = r2i_draw(d, R2I_TAUGHT_FRAMES - 1, R2I_TAUGHT_FRAMES + R2I_WITHHELD_FRAMES - 1);
         if (frame < R2I_TAUGHT_FRAMES) {
             frame = 0;
@@ -162,29 +151,19 @@ static void ask(r2i_task_draft *d, const r2i_task *task, r2_task_shift shift) {
 r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item, const r2_task_choice *choice,
                        uint64_t index, r2_error *err) {
     r2_error own;
+    const r2i_task *task;
     r2i_task_draft *d = &maker->draft;
-    const r2i_task *task = r2i_task_find(choice->task);
     *item = (r2_task_item){ 0 };
     d->err = err != NULL ? err : &own;
-    d->language = find_language(choice->language);
-    if (task == NULL)
-        return r2i_fail(err, R2_E_NOT_FOUND, "task: no task is called \"%.60s\"",
-                        choice->task != NULL ? choice->task : "");
-    if (choice->level < 1 || choice->level > task->n_levels || d->language < 0 ||
-        choice->split > R2_SPLIT_TEST || choice->shift > R2_SHIFT_PHRASING)
-        return r2i_fail(
-            err, R2_E_ARGUMENT,
-            "task %s: expected level 1 to %d, and en, zh, es, fr or de; found %d and \"%.10s\"",
-            task->name, task->n_levels, choice->level,
-            choice->language != NULL ? choice->language : "");
-    d->level = choice->shift == R2_SHIFT_LENGTH ? task->n_levels + 1 : choice->level;
+    R2I_TRY(r2i_split_begin(d, &task, choice));
     d->seed = choice->seed;
     d->place = r2i_hash_bytes(index, task->name, strlen(task->name)) + (uint64_t)d->level * 131 +
                (uint64_t)d->language;
     d->n_drawn = 0;
     d->status = R2_OK;
-    R2I_TRY(draw_instance(maker, task, choice->split));
-    ask(d, task, choice->shift);
+    R2I_TRY(draw_instance(maker, task));
+    r2i_settle_doubt(d);
+    ask(d, task);
     R2I_TRY(d->status);
     *item =
         (r2_task_item){ .prompt = d->prompt.bytes,
@@ -192,6 +171,8 @@ r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item, const r2_task_c
                         .answer = d->answer.bytes,
                         .reply = d->reply.bytes,
                         .expected = d->expected.n_bytes > 0 ? d->expected.bytes : d->answer.bytes,
+                        .level = d->level,
+                        .language = r2i_language_names[d->language],
                         .key = d->key };
     return R2_OK;
 }

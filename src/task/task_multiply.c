@@ -15,7 +15,9 @@ static const int32_t widest[][2] = { { 0, 0 },    { 99, 9 },    { 99, 30 },   { 
                                      { 999, 99 }, { 999, 999 }, { 9999, 999 } };
 
 static void make(r2i_task_draft *d) {
-    const int64_t a = r2i_draw(d, 2, widest[d->level][0]), b = r2i_draw(d, 2, widest[d->level][1]);
+    const int64_t low = d->level > 5 ? widest[5][0] + 1 : 2,
+                  a = r2i_draw_operand(d, low, widest[d->level][0]),
+                  b = r2i_draw_operand(d, 2, widest[d->level][1]);
     int64_t sum = 0, place = 1;
     r2i_key_add(d, a < b ? a : b);
     r2i_key_add(d, a < b ? b : a);
@@ -25,7 +27,7 @@ static void make(r2i_task_draft *d) {
         const int64_t digit = rest % 10 * place, product = a * digit;
         if (digit == 0) continue;
         r2i_think(d, "%lld*%lld=", (long long)a, (long long)digit);
-        r2i_doubt(d, product + 10 * place);
+        r2i_doubt(d, "%lld", (long long)(product + 10 * place));
         r2i_think(d, "%lld\n", (long long)product);
         if (sum > 0)
             r2i_think(d, "%lld+%lld=%lld\n", (long long)sum, (long long)product,
@@ -39,6 +41,8 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_multiply = { .name = "multiply",
                                      .about = "products of whole numbers of 1 to 3 digits",
                                      .n_levels = 5,
+                                     .withheld_language = R2I_ES,
+                                     .has_values = true,
                                      .kind = R2_GRADE_NUMBER,
                                      .questions = questions,
                                      .make = make };

@@ -110,7 +110,7 @@ static void make(r2i_task_draft *d) {
         /* Each somewhere in its own part of the text. */
         const size_t from = (size_t)(bytes / n * i),
                      at = from + (size_t)r2i_draw(d, 0, bytes / n - 1);
-        codes[i] = (int32_t)r2i_draw(d, 1000, 9999);
+        codes[i] = (int32_t)r2i_draw_operand(d, 1000, 9999);
         while (d->body.n_bytes < at && d->status == R2_OK)
             say_filler(d);
         r2i_say(d, &d->body, keys[d->language], names[i], codes[i]);
@@ -121,6 +121,10 @@ static void make(r2i_task_draft *d) {
     r2i_key_add(d, asked);
     r2i_fill(d, 0, "%s", names[asked]);
     r2i_think(d, "%s", found[d->language]);
+    for (int32_t i = 0; i < n; i++) { /* another's code, or read in a hurry */
+        if (n == 1 || codes[i] != codes[asked])
+            r2i_doubt(d, "%d", n == 1 ? codes[0] + 1 : codes[i]);
+    }
     r2i_think(d, keys[d->language], names[asked], codes[asked]);
     r2i_conclude(d, "%d", codes[asked]);
 }
@@ -128,6 +132,8 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_needle = { .name = "needle",
                                    .about = "a number told in a text of 1 to 16 KB",
                                    .n_levels = 5,
+                                   .withheld_language = R2I_ES,
+                                   .has_values = true,
                                    .kind = R2_GRADE_NUMBER,
                                    .questions = questions,
                                    .make = make };

@@ -61,9 +61,11 @@ static void roman(r2i_task_draft *d, int32_t n, char *out, bool is_to) {
             out[n_out++] = *sign;
         out[n_out] = '\0';
         if (is_to)
-            r2i_think(d, "%d %s, %s %d\n", signs[i].value, signs[i].sign, left[d->language], n);
+            r2i_think(d, "%d %s, %s ", signs[i].value, signs[i].sign, left[d->language]);
         else
-            r2i_think(d, "%s %d: %d\n", signs[i].sign, signs[i].value, sum);
+            r2i_think(d, "%s %d: ", signs[i].sign, signs[i].value);
+        r2i_doubt(d, "%d", (is_to ? n : sum) + 10);
+        r2i_think(d, "%d\n", is_to ? n : sum);
     }
 }
 
@@ -71,8 +73,11 @@ static void digits(r2i_task_draft *d, int32_t n, int32_t base, char *out, bool i
     char backwards[TEXT_BYTES];
     int k = 0;
     do {
-        if (is_told)
-            r2i_think(d, "%d/%d=%d, %s %d\n", n, base, n / base, left[d->language], n % base);
+        if (is_told) {
+            r2i_think(d, "%d/%d=", n, base);
+            r2i_doubt(d, "%d", n / base + 1);
+            r2i_think(d, "%d, %s %d\n", n / base, left[d->language], n % base);
+        }
         backwards[k++] = "0123456789abcdef"[n % base];
         n /= base;
     } while (n > 0);
@@ -86,9 +91,21 @@ static void say_reading(r2i_task_draft *d, const char *text, int32_t base) {
     int32_t sum = 0;
     for (; *text != '\0'; text++) {
         const int32_t digit = *text <= '9' ? *text - '0' : *text - 'a' + 10;
-        r2i_think(d, "%d*%d+%d=%d\n", sum, base, digit, sum * base + digit);
+        r2i_think(d, "%d*%d+%d=", sum, base, digit);
         sum = sum * base + digit;
+        r2i_doubt(d, "%d", sum + 1);
+        r2i_think(d, "%d\n", sum);
     }
+}
+
+/* Those of a neighbour with as many noughts. */
+static void doubt_words(r2i_task_draft *d, int32_t value) {
+    char wrong[R2I_WORDS_BYTES];
+    int32_t step = 1;
+    while (value % (step * 10) == 0)
+        step *= 10;
+    r2i_number_words(d->language, value + (value / step % 10 < 9 ? step : -step), wrong);
+    r2i_doubt(d, "%s", wrong);
 }
 
 /* The words of each part, or what they come to together. */
@@ -98,10 +115,15 @@ static void words(r2i_task_draft *d, int32_t n, char *out, bool is_to) {
     int32_t sum = 0;
     for (int32_t i = 0; i < n_parts; i++) {
         sum += parts[i].value;
-        if (is_to)
-            r2i_think(d, "%d: %s\n", parts[i].value, parts[i].text);
-        else
-            r2i_think(d, "%s %d: %d\n", parts[i].text, parts[i].value, sum);
+        if (is_to) {
+            r2i_think(d, "%d: ", parts[i].value);
+            doubt_words(d, parts[i].value);
+            r2i_think(d, "%s\n", parts[i].text);
+        } else {
+            r2i_think(d, "%s %d: ", parts[i].text, parts[i].value);
+            r2i_doubt(d, "%d", sum + 10);
+            r2i_think(d, "%d\n", sum);
+        }
     }
     r2i_number_words(d->language, n, out);
 }
@@ -110,7 +132,7 @@ static int32_t draw_number(r2i_task_draft *d, int32_t base) {
     static const int32_t highest[] = { 0, 63, 255, 999, 2000, MAX_ROMAN, 9999 },
                          highest_words[] = { 0, 99, 255, 999, 3999, 9999, R2I_MAX_IN_WORDS };
     const int32_t *h = base == WORDS ? highest_words : highest;
-    return (int32_t)r2i_draw(d, d->level < BEYOND ? 4 : h[d->level - 1] + 1, h[d->level]);
+    return (int32_t)r2i_draw_operand(d, d->level < BEYOND ? 4 : h[d->level - 1] + 1, h[d->level]);
 }
 
 static void make(r2i_task_draft *d) {
@@ -148,6 +170,7 @@ static bool is_also_right(const char *expected, const char *answer, size_t n_ans
 const r2i_task r2i_task_numeral = { .name = "numeral",
                                     .about = "numbers in other bases, Roman numerals and words",
                                     .n_levels = 5,
+                                    .has_values = true,
                                     .kind = R2_GRADE_EXACT,
                                     .questions = questions,
                                     .make = make,

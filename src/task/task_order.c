@@ -47,7 +47,9 @@ static void make(r2i_task_draft *d) {
                 is_younger ? a : b);
     }
     r2i_key_add_text(d, d->body.bytes);
-    r2i_think(d, "%s %s\n", nobody[d->language], names[0]);
+    r2i_think(d, "%s ", nobody[d->language]);
+    r2i_doubt(d, "%s", names[1]);
+    r2i_think(d, "%s\n", names[0]);
     for (int32_t i = 0; i < n; i++) {
         if (i + 1 < n) {
             r2i_think(d, facts[d->language][0], names[i], names[i + 1]);
@@ -60,6 +62,7 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_order = { .name = "order",
                                   .about = "people by age, from what is said of neighbours",
                                   .n_levels = 5,
+                                  .withheld_language = R2I_ES,
                                   .kind = R2_GRADE_EXACT,
                                   .questions = questions,
                                   .make = make };

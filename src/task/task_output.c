@@ -32,7 +32,9 @@ static int64_t python_modulo(int64_t a, int64_t n) {
 
 static void set(machine *m, int64_t i, int64_t value) {
     m->values[i] = value;
-    r2i_think(m->d, "%c=%lld\n", name_of(i), (long long)value);
+    r2i_think(m->d, "%c=", name_of(i));
+    r2i_doubt(m->d, "%lld", (long long)(value + 1));
+    r2i_think(m->d, "%lld\n", (long long)value);
 }
 
 /* x = y OP z, or its rest where it would grow large. */
@@ -123,6 +125,7 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_output = { .name = "output",
                                    .about = "what a Python program of 5 to 15 lines prints",
                                    .n_levels = 5,
+                                   .withheld_language = R2I_ES,
                                    .kind = R2_GRADE_EXACT,
                                    .questions = questions,
                                    .make = make };

@@ -25,6 +25,7 @@ static void make(r2i_task_draft *d) {
     r2i_list list = { .n = n };
     r2i_list_program_draw(d, &p);
     r2i_key_add(d, low * 100 + n);
+    r2i_note_operand(d, low);
     for (int32_t i = 0; i < n; i++)
         list.numbers[i] = low + i;
     r2i_fill(d, 0, "%d", low);
@@ -34,6 +35,7 @@ static void make(r2i_task_draft *d) {
     for (int i = 0; i < R2I_LIST_STEPS; i++) {
         const bool is_result = i + 1 == R2I_LIST_STEPS;
         if (p.steps[i].kind == 0 && !is_result) continue;
+        r2i_list_step_doubt(d, &p, i, false);
         r2i_list_step_tell(d, &d->trace, &p, i);
         r2i_think(d, "\n");
         if (is_result) r2i_conclude(d, "print(");
@@ -47,6 +49,8 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_print = { .name = "print",
                                   .about = "a Python program written; what it prints judges it",
                                   .n_levels = 5,
+                                  .withheld_language = R2I_ZH,
+                                  .has_values = true,
                                   .kind = R2_GRADE_STDOUT,
                                   .questions = questions,
                                   .make = make };

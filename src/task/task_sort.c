@@ -27,11 +27,11 @@ static void print_list(char out[R2I_FILL_BYTES], const int32_t *numbers, int32_t
 }
 
 static void make(r2i_task_draft *d) {
-    const int32_t n = 2 + d->level + (d->level < 6 ? (int32_t)r2i_draw(d, 0, 1) : 0);
+    const int32_t n = 2 + d->level + (d->level < 6 ? (int32_t)r2i_draw(d, 0, 1) : 1);
     int32_t left[MAX_LENGTH] = { 0 }, sorted[MAX_LENGTH];
     char list[R2I_FILL_BYTES];
     for (int32_t i = 0; i < n; i++) {
-        left[i] = (int32_t)r2i_draw(d, 0, MAX_NUMBER);
+        left[i] = (int32_t)r2i_draw_operand(d, 0, MAX_NUMBER);
         r2i_key_add(d, left[i]);
     }
     print_list(list, left, n);
@@ -41,6 +41,9 @@ static void make(r2i_task_draft *d) {
         for (int32_t i = 1; i < n - k; i++)
             least = left[i] < left[least] ? i : least;
         sorted[k] = left[least];
+        for (int32_t i = 0; i < n - k; i++) {
+            if (left[i] > sorted[k]) r2i_doubt(d, "%d", left[i]);
+        }
         memmove(left + least, left + least + 1, (size_t)(n - k - 1 - least) * sizeof *left);
         print_list(list, left, n - k - 1);
         r2i_say(d, &d->trace, "%d; %s%s", sorted[k], list, k + 1 < n ? "\n" : "");
@@ -52,6 +55,8 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_sort = { .name = "sort",
                                  .about = "lists of 3 to 8 whole numbers put in order",
                                  .n_levels = 5,
+                                 .withheld_language = R2I_FR,
+                                 .has_values = true,
                                  .kind = R2_GRADE_JSON,
                                  .questions = questions,
                                  .make = make };

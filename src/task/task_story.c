@@ -56,6 +56,7 @@ static void make(r2i_task_draft *d) {
     r2i_fill(d, 0, "%s", name);
     r2i_fill(d, 1, "%s", things);
     r2i_key_add(d, value);
+    r2i_note_operand(d, value);
     r2i_say(d, &d->body, begins[d->language], name, value, things);
     for (int32_t i = 0; i < d->level; i++) {
         int32_t n;
@@ -64,10 +65,11 @@ static void make(r2i_task_draft *d) {
                                                              : kind == TIMES ? value * n
                                                                              : value / n;
         r2i_key_add(d, kind * 1000 + n);
+        r2i_note_operand(d, n);
         r2i_say(d, &d->body, " ");
         r2i_say(d, &d->body, told[d->language][kind], name, n);
         r2i_think(d, "%d%c%d=", value, "+-*/"[kind], n);
-        r2i_doubt(d, next + 1);
+        r2i_doubt(d, "%d", next + 1);
         r2i_think(d, "%d\n", next);
         value = next;
     }
@@ -78,6 +80,8 @@ static void make(r2i_task_draft *d) {
 const r2i_task r2i_task_story = { .name = "story",
                                   .about = "word problems of 1 to 5 steps",
                                   .n_levels = 5,
+                                  .withheld_language = R2I_DE,
+                                  .has_values = true,
                                   .kind = R2_GRADE_NUMBER,
                                   .questions = questions,
                                   .make = make };

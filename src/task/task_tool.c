@@ -1,5 +1,6 @@
 /* task_tool.c - a request and some tools: the right call as JSON, or "none" where no tool fits. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "task/task_names.h"
@@ -154,8 +155,12 @@ static void say_tool(r2i_task_draft *d, const tool *t) {
     r2i_say(d, &d->body, "}}");
 }
 
-static void say_call(r2i_task_draft *d, const tool *t, char values[][VALUE_BYTES]) {
-    r2i_think(d, "%s `%s`", said[d->language][0], t->name);
+/* `other`: one that is there too. */
+static void say_call(r2i_task_draft *d, const tool *t, const tool *other,
+                     char values[][VALUE_BYTES]) {
+    r2i_think(d, "%s ", said[d->language][0]);
+    r2i_doubt(d, "`%s`", other->name);
+    r2i_think(d, "`%s`", t->name);
     r2i_conclude(d, "{\"name\": \"%s\", \"arguments\": {", t->name);
     for (int32_t i = 0; i < t->n_arguments; i++) {
         const char *mark = is_number(t->arguments[i].type) ? "" : "\"";
@@ -184,12 +189,14 @@ static void make(r2i_task_draft *d) {
             draw_value(d, wanted->arguments[i].type, values[i]);
         } while (i == 1 && strcmp(values[0], values[1]) == 0);
         r2i_key_add_text(d, values[i]);
+        if (is_number(wanted->arguments[i].type)) r2i_note_operand(d, strtol(values[i], NULL, 10));
     }
     r2i_key_add_text(d, wanted->name);
     r2i_fill(d, 0, wanted->requests[d->language], values[0], values[1]);
     if (has_tool) {
-        say_call(d, wanted, values);
+        say_call(d, wanted, &tools[order[wanted == &tools[order[0]]]], values);
     } else {
+        r2i_doubt(d, "%s `%s`", said[d->language][0], tools[order[0]].name);
         r2i_think(d, "%s", said[d->language][1]);
         r2i_conclude(d, "{\"name\": \"none\", \"arguments\": {}}");
     }
@@ -199,6 +206,8 @@ const r2i_task r2i_task_tool = { .name = "tool",
                                  .about =
                                      "a request answered by a call of one of 2 to 6 tools, or none",
                                  .n_levels = 5,
+                                 .withheld_language = R2I_DE,
+                                 .has_values = true,
                                  .kind = R2_GRADE_JSON,
                                  .questions = questions,
                                  .make = make };

@@ -184,6 +184,12 @@ def test_programs_of_own_tasks():
 def test_own_tasks():
     done = json.loads(toy_eval("tasks", "--tasks", "sum,sort", "--level", 1, "--languages", "en,de", "--limit", 2, "--json").out)
     assert done["items"] == 8 and "sum level 1 de" in done["groups"]
+    for split, group in (("ood-lang", "sum level 1 zh ood-lang"), ("ood-values", "sum level 1 en ood-values"), ("ood-phrasing", "sum level 1 en ood-phrasing"),
+                         ("ood-length", "sum level 6 en ood-length")):
+        toy_eval("tasks", "--tasks", "sum", "--level", 1, "--limit", 2, "--split", split, "-o", split)
+        assert [l["group"] for l in lines(split)[1:]] == [group] * 2
+    refused("eval", "tasks", "--tasks", "sum", "--languages", "zh", "-m", TOY, "--raw", code=USAGE, says="ood-lang")
+    refused("eval", "tasks", "--tasks", "grid", "--split", "ood-values", "-m", TOY, "--raw", code=USAGE, says="ood-values")
     refused("eval", "tasks", "--tasks", "nosuch", "-m", TOY, "--raw", code=USAGE, says="nosuch")
     refused("eval", "tasks", "--tasks", "sum", "--level", 60, "-m", TOY, "--raw", code=USAGE, says="60")
     refused("eval", "tasks", "--tasks", "sum", "--languages", "xx", "-m", TOY, "--raw", code=USAGE)

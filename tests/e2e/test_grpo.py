@@ -133,6 +133,7 @@ def test_refusals():
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum,soup", says="soup")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--level", 40, code=USAGE, says="level")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--languages", "en,xx", code=USAGE, says="xx")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--languages", "zh", code=USAGE, says="never taught in zh")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "-n", 600, code=USAGE, says="run-tokens")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--minutes", 3, code=USAGE, says="--steps")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--sft-share", 1, code=USAGE, says="data")

@@ -1,5 +1,5 @@
 """r2lm tasks from outside: items that a run can learn from, their answers judged, verifiers of one's own and all that they do wrong."""
-import json, os, subprocess, sys
+import json, os, re, subprocess, sys
 import pytest
 from cli_client import DATA, FAILED, OK, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 
@@ -71,8 +71,21 @@ def test_splits_levels_and_shifts():
     bare = lines(r2lm("tasks", "make", "sum", "-n", 2, "--level", 1, "--no-trace").out)
     assert [m["level"] for m in bare] == [1, 1] and all(m["messages"][1]["content"].startswith("<answer>") for m in bare)
     taught = {p.split("\n")[0].translate(str.maketrans("", "", "0123456789+-")) for p in prompts()}
-    others = {p.split("\n")[0].translate(str.maketrans("", "", "0123456789+-")) for p in prompts("--shift", "phrasing")}
+    others = {p.split("\n")[0].translate(str.maketrans("", "", "0123456789+-")) for p in prompts("--split", "ood-phrasing")}
     assert len(taught) == 8 and len(others) >= 3 and not taught & others
+    far = lines(r2lm("tasks", "make", "sum", "-n", 20, "--split", "ood-length").out)
+    assert {(m["level"], m["language"]) for m in far} == {(6, "en")} and all(re.search(r"\d{7}", m["messages"][0]["content"]) for m in far)
+    away = lines(r2lm("tasks", "make", "all", "-n", 60, "--split", "ood-lang").out)
+    apart = {t["name"]: t["not_taught_in"] for t in json.loads(r2lm("tasks", "--json").out)["tasks"]}
+    assert all(m["language"] == apart[m["task"]] for m in away) and len({m["task"] for m in away}) == len([l for l in apart.values() if l])
+    near = lines(r2lm("tasks", "make", "all", "-n", 300, "--language", "all").out)
+    assert all(m["language"] != apart[m["task"]] for m in near) and {m["task"] for m in near} == set(apart)
+    assert "zh" in {m["language"] for m in near} and {m["task"] for m in lines(r2lm("tasks", "make", "all", "-n", 60, "--language", "zh").out)} < set(apart)
+    banned = r"(?<!\d)(11|3[789]|6[456])"
+    assert all(re.search(banned, m["expected"] + m["messages"][0]["content"]) for m in lines(r2lm("tasks", "make", "sum", "-n", 60, "--split", "ood-values").out))
+    assert not any(re.search(banned, p.split("\n")[0]) for p in prompts())
+    refused("tasks", "make", "sum", "--language", "zh", code=USAGE, says="sum has nothing")
+    refused("tasks", "make", "grid", "--split", "ood-values", code=USAGE, says="grid has nothing")
 
 
 def test_items_are_data_to_learn_from():

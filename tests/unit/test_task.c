@@ -12,7 +12,7 @@
 #include "r2lm/task.h"
 
 static const char *const languages[] = { "en", "zh", "es", "fr", "de" };
-enum { N_ITEMS = 60, N_PROGRAMS = 2, TEXT_BYTES = 1 << 17 };
+enum { N_ITEMS = 42, N_PROGRAMS = 2, TEXT_BYTES = 1 << 17 };
 
 static r2_task_maker *new_maker(void) {
     r2_task_maker *maker;
@@ -49,7 +49,19 @@ static bool is_program(int32_t t) {
     return r2_task_kind(t) == R2_GRADE_STDOUT || r2_task_kind(t) == R2_GRADE_PYTHON;
 }
 
-/* Every task, level, language, split and shift. */
+/* A split, level and language that go together; i: any number. */
+static r2_task_choice choose(int32_t t, int32_t level, uint64_t i) {
+    r2_task_split split = (r2_task_split)(i % R2_N_SPLITS);
+    if (!r2_task_has_split(t, split)) split = R2_SPLIT_TEST;
+    uint64_t l = i / R2_N_SPLITS % 5;
+    while (!r2_task_has_language(t, languages[l], split))
+        l = (l + 1) % 5;
+    return (r2_task_choice){
+        .task = r2_task_name(t), .level = level, .language = languages[l], .split = split, .seed = 7
+    };
+}
+
+/* Every task, level, language and split. */
 static void test_items(void **state) {
     (void)state;
     r2_layer_state layers[R2_N_LAYERS];
@@ -59,12 +71,7 @@ static void test_items(void **state) {
     for (int32_t t = 0; t < r2_task_count(); t++) {
         for (int32_t level = 1; level <= r2_task_levels(t); level++) {
             for (uint64_t i = 0; i < N_ITEMS; i++) {
-                const r2_task_choice c = { .task = r2_task_name(t),
-                                           .level = level,
-                                           .language = languages[i % 5],
-                                           .split = (r2_task_split)(i % 3),
-                                           .shift = (r2_task_shift)(i / 5 % 3),
-                                           .seed = 7 };
+                const r2_task_choice c = choose(t, level, i);
                 r2_task_item a, b;
                 make(maker, &a, &c, i);
                 make(other, &b, &c, i + 1); /* what came before does not count */
@@ -104,9 +111,11 @@ static void test_splits(void **state) {
     for (int32_t t = 0; t < r2_task_count(); t++) {
         for (int split = 0; split < 3; split++) {
             for (uint64_t i = 0; i < N; i++) {
+                const char *language = languages[i % 5];
+                if (!r2_task_has_language(t, language, R2_SPLIT_TRAIN)) language = "en";
                 const r2_task_choice c = { .task = r2_task_name(t),
                                            .level = 1,
-                                           .language = languages[i % 5],
+                                           .language = language,
                                            .split = (r2_task_split)split,
                                            .seed = i % 3 };
                 r2_task_item item;
@@ -144,13 +153,48 @@ static void test_countdown(void **state) {
     }
 }
 
+/* Numbers in words are taken as people write them, digits and numerals as they are. */
+static void test_numeral(void **state) {
+    (void)state;
+    static const struct {
+        const char *expected, *answer;
+        bool is_right;
+    } samples[] = { { "one hundred five", "One Hundred and Five", true },
+                    { "one hundred five", "one hundred fifty", false },
+                    { "quatre-vingts", "quatre vingt", true },
+                    { "dieciséis", "dieciseis", true },
+                    { "二百零五", "两百零五", true },
+                    { "ff", "ff", true },
+                    { "ff", "FF", false },
+                    { "XIV", "XIV", true },
+                    { "XIV", "xiv", false },
+                    { "105", "1 05", false },
+                    { "105", "105", true } };
+    for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+        char text[256];
+        r2_grade grade;
+        snprintf(text, sizeof text, "<answer>%s</answer>", samples[i].answer);
+        assert_int_equal(
+            r2_task_grade(&grade, "numeral", samples[i].expected, text, strlen(text), NULL, NULL),
+            R2_OK);
+        if (grade.is_right != samples[i].is_right) fail_msg("%s", samples[i].answer);
+        assert_true((grade.why[0] == '\0') == grade.is_right);
+    }
+}
+
 static void test_refused(void **state) {
     (void)state;
-    static const r2_task_choice wrong[] = { { .task = "none", .level = 1, .language = "en" },
-                                            { .task = "sum", .level = 0, .language = "en" },
-                                            { .task = "sum", .level = 99, .language = "en" },
-                                            { .task = "sum", .level = 1, .language = "xx" },
-                                            { .task = NULL, .level = 1, .language = "en" } };
+    static const r2_task_choice wrong[] = {
+        { .task = "none", .level = 1, .language = "en" },
+        { .task = "sum", .level = 0, .language = "en" },
+        { .task = "sum", .level = 99, .language = "en" },
+        { .task = "sum", .level = 1, .language = "xx" },
+        { .task = "sum", .level = 1, .language = "zh" },
+        { .task = "sum", .level = 1, .language = "en", .split = R2_SPLIT_OOD_LANGUAGE },
+        { .task = "grid", .level = 1, .language = "en", .split = R2_SPLIT_OOD_VALUES },
+        { .task = "sum", .level = 1, .language = "en", .split = R2_N_SPLITS },
+        { .task = NULL, .level = 1, .language = "en" }
+    };
     r2_task_maker *maker = new_maker();
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         r2_error err;
@@ -165,6 +209,7 @@ static void test_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_items), cmocka_unit_test(test_splits),
                                         cmocka_unit_test(test_countdown),
+                                        cmocka_unit_test(test_numeral),
                                         cmocka_unit_test(test_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

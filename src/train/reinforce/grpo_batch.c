@@ -154,6 +154,19 @@ static r2_status render(r2i_grpo_maker *m, const r2i_grpo_question *q, r2_prompt
         q->task, q->level, (*out)->n_tokens, o->new_tokens, o->run.run_tokens);
 }
 
+/* One of those that the task is taught in; a verifier knows none. */
+static const char *draw_language(const r2_grpo_options *o, const r2i_grpo_question *q,
+                                 uint64_t which) {
+    const char *taught[R2_MAX_RUN_LANGUAGES] = { o->languages[0] };
+    uint64_t n = 0;
+    for (int32_t i = 0; i < o->n_languages; i++) {
+        if (q->is_verified ||
+            r2_task_has_language(find_task(q->task), o->languages[i], R2_SPLIT_TRAIN))
+            taught[n++] = o->languages[i];
+    }
+    return taught[n > 0 ? which % n : 0]; /* none: the task says so */
+}
+
 /* Question `slot` of a round; tasks take turns, whatever the numbers of ranks and rounds. */
 static r2_status draw_question(r2i_grpo_maker *m, int64_t step, int32_t round, int32_t slot,
                                const r2_curriculum *lessons, r2_error *err) {
@@ -171,7 +184,7 @@ static r2_status draw_question(r2i_grpo_maker *m, int64_t step, int32_t round, i
     q->task = r2i_grpo_task(m, q->task_index, &n_levels);
     q->is_verified = q->task_index == o->n_tasks;
     q->has_tags = asks_for_tags(q);
-    q->language = o->languages[which % (uint64_t)o->n_languages];
+    q->language = draw_language(o, q, which);
     q->level = r2_curriculum_level(&lessons[q->task_index], o->run.seed, (uint64_t)q->number);
     const r2_task_choice choice = { .task = q->task,
                                     .level = q->level,

@@ -88,6 +88,13 @@ static r2_status check_tasks(const r2_grpo_options *o, r2_error *err) {
         if (o->level > r2_task_levels(k))
             return r2i_fail(err, R2_E_ARGUMENT, "task %s: expected a level up to %d, found %d",
                             o->tasks[i], r2_task_levels(k), o->level);
+        int32_t l = 0;
+        while (l < o->n_languages && !r2_task_has_language(k, o->languages[l], R2_SPLIT_TRAIN))
+            l++;
+        if (o->n_languages > 0 && l == o->n_languages)
+            return r2i_fail(err, R2_E_ARGUMENT,
+                            "task %s: it is never taught in %s (split ood-lang)", o->tasks[i],
+                            r2_task_withheld_language(k));
     }
     return R2_OK;
 }
