@@ -20,7 +20,8 @@ static const struct {
     { R2_GRADE_JSON, { "[1, 2]", "{\"a\": 1.0}", "{\"any_of\": [1, \"x\"]}", "null" } },
     { R2_GRADE_REGEX, { "a+b", "(x|y)*z", "\\d{3}", "." } },
 };
-static const char *const countdown[] = { "40 3, 4, 7", "1 1", "24 2, 3, 4, 5, 6", "0 0, 0" };
+static const char *const countdown[] = { "40 3, 4, 7", "1 1", "24 2, 3, 4, 5, 6", "0 0, 0" },
+                         *const words[] = { "one hundred five", "quatre-vingts", "二百零五", "f0" };
 
 /* What any bytes become is a string of JSON without line feeds. */
 static void check_escape(const char *text, size_t n) {
@@ -43,9 +44,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n_bytes) {
     r2_status status;
     if (n_bytes < 2 || n_bytes > MAX_BYTES) return 0;
     const char *text = (const char *)bytes + 2;
-    const size_t n = n_bytes - 2, which = bytes[0] % (N_KINDS + 1), other = bytes[1] % 4;
+    const size_t n = n_bytes - 2, which = bytes[0] % (N_KINDS + 2), other = bytes[1] % 4;
     if (which == N_KINDS) {
         status = r2_task_grade(&grade, "countdown", countdown[other], text, n, NULL, &err);
+    } else if (which > N_KINDS) {
+        status = r2_task_grade(&grade, "numeral", words[other], text, n, NULL, &err);
     } else {
         const r2_grade_options o = { .kind = kinds[which].kind,
                                      .expected = kinds[which].expected[other] };

@@ -88,11 +88,9 @@ static bool is_withheld(const char *digits, size_t n) {
     return two == 11 || (two >= 37 && two <= 39) || (two >= 64 && two <= 66);
 }
 
-/* Numbers of a text up to the end of its first line. */
 static int n_withheld_in(const char *text) {
     int count = 0;
-    const char *end = text + strcspn(text, "\n");
-    while (text < end) {
+    while (*text != '\0') {
         size_t n = 0;
         while (isdigit((unsigned char)text[n]))
             n++;
@@ -102,16 +100,24 @@ static int n_withheld_in(const char *text) {
     return count;
 }
 
+/* Whose questions take longer than all others to make. */
+static bool is_long(int32_t t) {
+    return strcmp(r2_task_name(t), "needle") == 0;
+}
+
 static void test_values(void **state) {
     (void)state;
-    /* Whose first line shows the operands, and nothing else that is a number. */
-    static const char *const shown[] = { "sum", "multiply", "divide", "gcd", "sort" };
+    /* Whose questions show the operands, and nothing else that is a number. */
+    static const char *const shown[] = { "sum",        "multiply", "divide", "gcd",    "sort",
+                                         "expression", "story",    "lists",  "needle", "tool" };
     rig r = begin();
     for (size_t k = 0; k < sizeof shown / sizeof *shown; k++) {
         const int32_t t = find(shown[k]);
-        for (uint64_t i = 0; i < N_SCANNED; i++) {
+        const uint64_t n_scanned = is_long(t) ? N_BEYOND : N_SCANNED;
+        for (uint64_t i = 0; i < n_scanned; i++) {
             const int32_t level = (int32_t)(i % (uint64_t)r2_task_levels(t)) + 1;
-            const r2_task_split split = (r2_task_split)(i % 8 < 6 ? 0 : i % 8 - 5);
+            const r2_task_split split =
+                (r2_task_split)(i % 8 < 6 || is_long(t) ? R2_SPLIT_TRAIN : i % 8 - 5);
             const r2_task_item *item = make(&r, t, level, "en", split, i);
             if (n_withheld_in(item->prompt) != 0) fail_msg("%s: %s", shown[k], item->prompt);
         }
@@ -120,6 +126,14 @@ static void test_values(void **state) {
                                             "en", R2_SPLIT_OOD_VALUES, i);
             if (n_withheld_in(item->prompt) == 0) fail_msg("%s: %s", shown[k], item->prompt);
         }
+    }
+    for (uint64_t i = 0; i < N_SCANNED; i++) { /* words that begin with k */
+        const bool is_beyond = i % 2 == 0;
+        const char *prompt = make(&r, find("letters"), (int32_t)(i % 5) + 1, "en",
+                                  is_beyond ? R2_SPLIT_OOD_VALUES : R2_SPLIT_TRAIN, i)
+                                 ->prompt;
+        const bool has_k = strstr(prompt, "Word: k") != NULL || strstr(prompt, "word \"k") != NULL;
+        if (has_k != is_beyond) fail_msg("%s", prompt);
     }
     int n_tasks = 0;
     for (int32_t t = 0; t < r2_task_count(); t++) {
@@ -182,7 +196,7 @@ static void test_phrasings(void **state) {
 
 /* ---- lengths ---- */
 
-/* The longest run of digits; commas; lines; the word. */
+/* Digits of the widest number. */
 static int widest_number(const r2_task_item *item) {
     int widest = 0, n = 0;
     for (const char *at = item->prompt; *at != '\0'; at++) {
@@ -211,7 +225,7 @@ static int n_steps(const r2_task_item *item) {
     return n_of(item->trace, '\n');
 }
 
-static int n_bytes(const r2_task_item *item) {
+static int n_kilobytes(const r2_task_item *item) {
     return (int)strlen(item->prompt) / 1000;
 }
 
@@ -224,12 +238,17 @@ static void test_lengths(void **state) {
     static const struct {
         const char *task;
         int (*measure)(const r2_task_item *item);
-    } measures[] = { { "sum", widest_number },     { "multiply", widest_number },
-                     { "divide", widest_number },  { "sort", n_commas },
-                     { "order", n_commas },        { "letters", n_steps },
-                     { "boolean", n_bytes },       { "grid", n_lines },
-                     { "tool", n_lines },          { "needle", n_bytes },
-                     { "days", number_in_answer }, { "equation", number_in_answer } };
+    } measures[] = { { "sum", widest_number },
+                     { "multiply", widest_number },
+                     { "divide", widest_number },
+                     { "sort", n_commas },
+                     { "order", n_commas },
+                     { "letters", n_steps },
+                     { "grid", n_lines },
+                     { "tool", n_lines },
+                     { "needle", n_kilobytes },
+                     { "days", number_in_answer },
+                     { "equation", number_in_answer } };
     rig r = begin();
     for (size_t k = 0; k < sizeof measures / sizeof *measures; k++) {
         const int32_t t = find(measures[k].task), top = r2_task_levels(t);
@@ -242,8 +261,7 @@ static void test_lengths(void **state) {
             const r2_task_item *item = make(&r, t, 1, "en", R2_SPLIT_OOD_LENGTH, i);
             const bool is_longer = measures[k].measure(item) > longest;
             assert_int_equal(item->level, top + 1);
-            if (!is_longer && strcmp(measures[k].task, "boolean") != 0)
-                fail_msg("%s: %s", measures[k].task, item->prompt);
+            if (!is_longer) fail_msg("%s: %s", measures[k].task, item->prompt);
         }
     }
     r2_task_maker_destroy(r.maker);
