@@ -8,16 +8,14 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "base/clock.h"
 #include "base/failure.h"
 #include "base/random.h"
 #include "model/model.h"
 #include "train/reinforce/dpo_pairs.h"
+#include "train/runs/run_loop.h"
 #include "train/runs/run_output.h"
 #include "train/runs/run_plan.h"
 #include "train/ranks/run_ranks.h"
-#include "train/runs/run_saver.h"
-#include "train/runs/run_schedule.h"
 #include "train/runs/trainer_model.h"
 
 enum { DEFAULT_PAIRS = 8, ORDER_STREAM = 82 };
@@ -243,61 +241,47 @@ static r2_status add_pairs(dpo_run *r, int64_t step) {
     return add_batch(r);
 }
 
-static r2_status run_step(dpo_run *r, int64_t step) {
+static r2_status run_step(void *run) {
+    dpo_run *r = run;
     r2_ranks *ranks = r->o.run.trainer.ranks;
-    const int64_t start = r2i_clock_ns();
     r2_train_report *p = &r->report.run;
     r2_step_options how = r->o.run.step;
     r2_step_result result;
     r->loss = r->n_right = r->margin = r->n_pairs = r->n_step_rows = r->n_targets = 0;
-    const r2_status status = r2_ranks_agree(ranks, add_pairs(r, step), r->err);
+    const r2_status status = r2_ranks_agree(ranks, add_pairs(r, p->step), r->err);
     if (status != R2_OK) {
         r2i_trainer_abandon_step(r->trainer);
         return status;
     }
     double sums[] = { r->loss, r->n_right, r->margin, r->n_pairs, r->n_step_rows, r->n_targets };
     R2I_TRY(r2i_run_sum(ranks, sums, sizeof sums / sizeof *sums, r->err));
-    how.lr = r2i_run_rate(&r->o.run, step);
+    how.lr = p->lr;
     R2I_TRY(r2_trainer_step(r->trainer, &how, &result, r->err));
-    p->step = step;
     p->loss = sums[0] / sums[3];
-    p->lr = how.lr;
     p->gradient_norm = result.gradient_norm;
     p->expert_load = result.expert_load;
     p->n_step_tokens = (int64_t)sums[4];
     p->n_tokens += p->n_step_tokens;
     p->n_targets += (int64_t)sums[5];
-    p->validation_loss = p->validation_bpb = (double)NAN;
-    p->seconds = (double)(r2i_clock_ns() - start) * 1e-9;
     r->report.accuracy = sums[1] / sums[3];
     r->report.margin = sums[2] / sums[3];
-    if (isfinite(p->loss)) return R2_OK;
-    return r2i_fail(r->err, R2_E_RANGE, "step %lld: the loss is no finite number", (long long)step);
+    return R2_OK;
+}
+
+static bool tell(void *run) {
+    const dpo_run *r = run;
+    return r->o.report == NULL || r->o.report(r->o.run.user, &r->report);
 }
 
 static r2_status run_steps(dpo_run *r) {
-    const r2_train_options *run = &r->o.run;
-    const int64_t start = r2i_clock_ns();
-    const r2i_run_totals before = r->saver.totals;
-    r2_trainer_info info;
-    bool goes_on = true;
-    r2_trainer_get_info(r->trainer, &info);
-    r->report.run = (r2_train_report){ .n_steps = run->n_steps,
-                                       .n_tokens = before.n_tokens,
-                                       .n_targets = before.n_targets,
-                                       .n_cut = r->pairs.n_too_long,
-                                       .memory_bytes = info.memory_bytes };
-    for (int64_t step = before.step + 1; goes_on && step <= run->n_steps; step++) {
-        const r2_status status = run_step(r, step);
-        if (status != R2_OK) return r2i_run_saver_name_last(&r->saver, status, r->err);
-        if (step == before.step + 1) R2I_TRY(r2i_run_saver_forget_later(&r->saver, step, r->err));
-        r->report.run.seconds_all = before.seconds + (double)(r2i_clock_ns() - start) * 1e-9;
-        double n_stopping = r->o.report != NULL && !r->o.report(run->user, &r->report);
-        R2I_TRY(r2i_run_sum(run->trainer.ranks, &n_stopping, 1, r->err));
-        goes_on = n_stopping == 0;
-        R2I_TRY(r2i_run_saver_step(&r->saver, &r->report.run, goes_on, r->err));
-    }
-    return R2_OK;
+    r2i_run_loop loop = { .saver = &r->saver,
+                          .trainer = r->trainer,
+                          .report = &r->report.run,
+                          .run = r,
+                          .step = run_step,
+                          .tell = tell };
+    r->report.run = (r2_train_report){ .n_cut = r->pairs.n_too_long };
+    return r2i_run_steps(&loop, r->err);
 }
 
 /* ---- the run ---- */
@@ -312,13 +296,10 @@ static r2_status open_all(dpo_run *r) {
 }
 
 static r2_status run_all(dpo_run *r) {
-    r2_ranks *ranks = r->o.run.trainer.ranks;
-    R2I_TRY(r2_ranks_agree(ranks, open_all(r), r->err));
+    R2I_TRY(r2_ranks_agree(r->o.run.trainer.ranks, open_all(r), r->err));
     R2I_TRY(r2i_run_check_plan(&r->identity, r->err));
     R2I_TRY(run_steps(r));
-    r2_status status = R2_OK;
-    if (r2_ranks_index(ranks) == 0) status = r2i_run_output_write(&r->o.run, r->trainer, r->err);
-    return r2_ranks_agree(ranks, status, r->err);
+    return r2i_run_output_write(&r->o.run, r->trainer, r->err);
 }
 
 r2_status r2_dpo(const r2_dpo_options *options, r2_error *err) {

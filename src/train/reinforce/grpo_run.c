@@ -4,51 +4,19 @@
  *
  * With ranks each asks questions of its own, and all take each optimizer step at once. */
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
-#include "base/checked.h"
 #include "base/clock.h"
 #include "base/failure.h"
 #include "model/model.h"
-#include "train/reinforce/grpo_update.h"
+#include "train/reinforce/grpo_options.h"
+#include "train/reinforce/grpo_tally.h"
+#include "train/runs/run_loop.h"
 #include "train/runs/run_output.h"
 #include "train/runs/run_plan.h"
 #include "train/ranks/run_ranks.h"
-#include "train/runs/run_saver.h"
-#include "train/runs/run_schedule.h"
 #include "train/runs/trainer_model.h"
 
-enum {
-    DEFAULT_QUESTIONS = 8,
-    DEFAULT_SAMPLES = 8,
-    DEFAULT_NEW_TOKENS = 256,
-    DEFAULT_PARALLEL = 64,
-    DEFAULT_PATIENCE = 10,
-    MEASURE_KL_EVERY = 10,
-    IDENTITY_BYTES = 512
-};
-
-/* Sums of a step over all ranks. */
-enum {
-    SUM_REWARD,
-    SUM_RIGHT,
-    SUM_LENGTH,
-    SUM_CUT,
-    SUM_FAILED,
-    SUM_MIXED,
-    SUM_NEGATIVE_LOGPROB,
-    SUM_ANSWERS,
-    SUM_QUESTIONS,
-    SUM_LOSS,
-    SUM_TOKENS,
-    SUM_CLIPPED,
-    SUM_ROWS,
-    SUM_KL,
-    SUM_KL_TOKENS,
-    SUM_ALL_ROWS,
-    N_SUMS
-};
+enum { MEASURE_KL_EVERY = 10 };
 
 typedef struct {
     r2_grpo_options o; /* nothing left open */
@@ -59,115 +27,18 @@ typedef struct {
     r2i_grpo_update *update;
     r2i_grpo_batch batch;
     r2_data_reader *chats;                       /* of sft_share; NULL: none */
-    int32_t n_tasks;                             /* the verifier included */
     r2_curriculum lessons[R2_MAX_RUN_TASKS + 1]; /* of each task */
-    r2_grpo_task_result tasks[R2_MAX_RUN_TASKS + 1];
+    r2i_grpo_tally tally;
     r2_grpo_sample *samples; /* of the report */
     r2_grpo_report report;
     r2i_run_saver saver;
     r2i_run_identity identity;
-    r2_train_options shown;            /* what saver and identity know of the run */
-    int32_t n_idle, n_cut, n_unjudged; /* steps in a row */
-    double sums[N_SUMS];
+    r2_train_options shown; /* what saver and identity know of the run */
+    r2i_run_loop loop;
     r2_error *err;
 } grpo_run;
 
-/* ---- options ---- */
-
-static r2_status check_tasks(const r2_grpo_options *o, r2_error *err) {
-    if (o->n_tasks < 0 || o->n_tasks + (o->verifier != NULL) < 1 || o->n_tasks > R2_MAX_RUN_TASKS ||
-        o->n_languages < 0 || o->n_languages > R2_MAX_RUN_LANGUAGES)
-        return r2i_fail(err, R2_E_ARGUMENT, "GRPO: expected 1 to %d tasks, or a verifier, found %d",
-                        R2_MAX_RUN_TASKS, o->n_tasks);
-    for (int32_t i = 0; i < o->n_tasks; i++) {
-        int32_t k = 0;
-        while (k < r2_task_count() && strcmp(r2_task_name(k), o->tasks[i]) != 0)
-            k++;
-        if (k == r2_task_count())
-            return r2i_fail(err, R2_E_NOT_FOUND, "no task is called \"%.60s\"", o->tasks[i]);
-        if (o->level > r2_task_levels(k))
-            return r2i_fail(err, R2_E_ARGUMENT, "task %s: expected a level up to %d, found %d",
-                            o->tasks[i], r2_task_levels(k), o->level);
-        int32_t l = 0;
-        while (l < o->n_languages && !r2_task_has_language(k, o->languages[l], R2_SPLIT_TRAIN))
-            l++;
-        if (o->n_languages > 0 && l == o->n_languages)
-            return r2i_fail(err, R2_E_ARGUMENT,
-                            "task %s: it is never taught in %s (split ood-lang)", o->tasks[i],
-                            r2_task_withheld_language(k));
-    }
-    return R2_OK;
-}
-
-static r2_status check_options(const r2_grpo_options *o, r2_error *err) {
-    const r2_train_options *run = &o->run;
-    R2I_TRY(check_tasks(o, err));
-    if (run->n_steps < 1 || !(run->step.lr > 0 && isfinite(run->step.lr)) ||
-        run->warmup_steps < 0 || run->warmup_steps >= run->n_steps)
-        return r2i_fail(err, R2_E_ARGUMENT,
-                        "GRPO: expected steps, fewer of warm-up, and a learning rate above 0");
-    if (o->n_samples < 2 || o->n_questions < 1 || o->new_tokens < 1 || o->level < 0 ||
-        o->n_rounds < 0 || o->n_minibatches < 1 || o->n_minibatches > o->n_questions)
-        return r2i_fail(err, R2_E_ARGUMENT,
-                        "GRPO: expected questions, two answers to each at least, and no more parts "
-                        "(%d) than questions (%d)",
-                        o->n_minibatches, o->n_questions);
-    if (!(o->temperature > 0) || !(o->kl >= 0) || !(o->kl_limit >= 0) || !(o->overlong >= 0) ||
-        !(o->overlong < 1) || !(o->language_weight >= 0) || !(o->sft_share >= 0))
-        return r2i_fail(err, R2_E_ARGUMENT, "GRPO: expected weights from 0 on and a temperature");
-    if (run->checkpoints == NULL && (run->is_resuming || run->checkpoint_every > 0))
-        return r2i_fail(err, R2_E_ARGUMENT, "GRPO: expected a folder for checkpoints");
-    if (run->distill != NULL || run->trainer.divides_experts)
-        return r2i_fail(err, R2_E_UNSUPPORTED, "GRPO: no teacher, and experts are not divided");
-    if ((o->sft_share > 0) != (run->n_data > 0))
-        return r2i_fail(err, R2_E_ARGUMENT, "GRPO: expected data and their share, or neither");
-    return R2_OK;
-}
-
-static void fill_options(r2_grpo_options *o) {
-    if (o->n_languages == 0) o->languages[o->n_languages++] = "en";
-    if (o->n_questions == 0) o->n_questions = DEFAULT_QUESTIONS;
-    if (o->n_samples == 0) o->n_samples = DEFAULT_SAMPLES;
-    if (o->new_tokens == 0) o->new_tokens = DEFAULT_NEW_TOKENS;
-    if (o->n_parallel == 0) o->n_parallel = DEFAULT_PARALLEL;
-    if (o->n_minibatches == 0) o->n_minibatches = 1;
-    if (o->patience == 0) o->patience = DEFAULT_PATIENCE;
-    if (o->temperature == 0) o->temperature = 1;
-    if (o->clip_low == 0) o->clip_low = 0.2f;
-    if (o->clip_high == 0) o->clip_high = 0.28f;
-}
-
 /* ---- opening ---- */
-
-static json_t *names_of(const char *const *names, int32_t n) {
-    char text[IDENTITY_BYTES] = "";
-    for (int32_t i = 0; i < n; i++) {
-        const size_t used = strlen(text);
-        (void)snprintf(text + used, sizeof text - used, "%s%s", i > 0 ? "," : "", names[i]);
-    }
-    return json_string(text);
-}
-
-/* What decides the numbers of a run besides what all runs have. */
-static json_t *describe(const r2_grpo_options *o, bool is_replaying) {
-    char text[IDENTITY_BYTES];
-    (void)snprintf(text, sizeof text,
-                   "%s%d x %d, %d tokens%s, T %g, think %d %d, %d rounds, %d parts",
-                   is_replaying ? "kept experts, " : "", o->n_questions, o->n_samples,
-                   o->new_tokens, o->reads_on ? " to their end" : "", (double)o->temperature,
-                   (int)o->think, o->think_budget, o->n_rounds, o->n_minibatches);
-    json_t *answers = json_string(text);
-    (void)snprintf(
-        text, sizeof text, "clip %g %g, norm %d, %s%s, kl %g, overlong %g, lang %g, sft %g",
-        (double)o->clip_low, (double)o->clip_high, (int)o->norm,
-        o->has_sequence_ratio ? "sequence" : "token", o->divides_by_deviation ? "/std" : "",
-        (double)o->kl, (double)o->overlong, (double)o->language_weight, (double)o->sft_share);
-    return json_pack("{s:s, s:o, s:o, s:i, s:o, s:s}", "verifier",
-                     o->verifier != NULL ? o->verifier : "", "tasks",
-                     names_of(o->tasks, o->n_tasks), "languages",
-                     names_of(o->languages, o->n_languages), "level", o->level,
-                     "questions and answers", answers, "loss and rewards", text);
-}
 
 static r2_status open_chats(grpo_run *r) {
     const r2_train_options *run = &r->o.run;
@@ -202,7 +73,7 @@ static r2_status open_trainer(grpo_run *r) {
 
 static json_t *lessons_to_json(const grpo_run *r) {
     json_t *out = json_array();
-    for (int32_t i = 0; out != NULL && i < r->n_tasks; i++) {
+    for (int32_t i = 0; out != NULL && i < r->tally.n_tasks; i++) {
         const r2_curriculum *c = &r->lessons[i];
         json_t *one = json_pack("[i, i, i]", c->place, c->n_right, c->n_samples);
         if (json_array_append_new(out, one) == 0) continue;
@@ -215,7 +86,7 @@ static json_t *lessons_to_json(const grpo_run *r) {
 /* What was kept comes back when the run goes on. */
 static void read_kept(grpo_run *r) {
     const json_t *kept = r->identity.kept, *lessons = json_object_get(kept, "lessons");
-    for (int32_t i = 0; i < r->n_tasks; i++) {
+    for (int32_t i = 0; i < r->tally.n_tasks; i++) {
         r2_curriculum *c = &r->lessons[i];
         int place, n_right, n_samples;
         if (json_unpack(json_array_get(lessons, (size_t)i), "[iii]", &place, &n_right,
@@ -224,17 +95,17 @@ static void read_kept(grpo_run *r) {
             continue;
         *c = (r2_curriculum){ c->n_levels, place, n_right, n_samples };
     }
-    r->n_idle = (int32_t)json_integer_value(json_object_get(kept, "idle"));
-    r->n_cut = (int32_t)json_integer_value(json_object_get(kept, "cut"));
-    r->n_unjudged = (int32_t)json_integer_value(json_object_get(kept, "unjudged"));
+    r->tally.n_idle = (int32_t)json_integer_value(json_object_get(kept, "idle"));
+    r->tally.n_cut = (int32_t)json_integer_value(json_object_get(kept, "cut"));
+    r->tally.n_unjudged = (int32_t)json_integer_value(json_object_get(kept, "unjudged"));
 }
 
 static r2_status write_kept(grpo_run *r) {
     json_t *kept = r->identity.kept;
     int problem = json_object_set_new(kept, "lessons", lessons_to_json(r));
-    problem |= json_object_set_new(kept, "idle", json_integer(r->n_idle));
-    problem |= json_object_set_new(kept, "cut", json_integer(r->n_cut));
-    problem |= json_object_set_new(kept, "unjudged", json_integer(r->n_unjudged));
+    problem |= json_object_set_new(kept, "idle", json_integer(r->tally.n_idle));
+    problem |= json_object_set_new(kept, "cut", json_integer(r->tally.n_cut));
+    problem |= json_object_set_new(kept, "unjudged", json_integer(r->tally.n_unjudged));
     return problem == 0 ? R2_OK : r2i_fail(r->err, R2_E_NOMEM, "no memory for a checkpoint");
 }
 
@@ -246,7 +117,8 @@ static r2_status open_saver(grpo_run *r) {
     r->shown.step_batches = r->o.n_questions;
     r->identity = (r2i_run_identity){ .options = &r->shown,
                                       .trainer = r->trainer,
-                                      .more = describe(&r->o, r2i_grpo_replays(r->trainer, &r->o)),
+                                      .more = r2i_grpo_options_describe(
+                                          &r->o, r2i_grpo_replays(r->trainer, &r->o)),
                                       .kept = json_object() };
     if (r->identity.more == NULL || r->identity.kept == NULL)
         return r2i_fail(r->err, R2_E_NOMEM, "no memory for checkpoints");
@@ -257,13 +129,13 @@ static r2_status open_saver(grpo_run *r) {
 }
 
 static r2_status open_all(grpo_run *r) {
-    fill_options(&r->o);
-    R2I_TRY(check_options(&r->o, r->err));
+    r2i_grpo_options_fill(&r->o);
+    R2I_TRY(r2i_grpo_options_check(&r->o, r->err));
     R2I_TRY(open_trainer(r));
     R2I_TRY(r2i_run_output_check(&r->o.run, r->trainer, r->err));
     R2I_TRY(r2i_grpo_maker_open(&r->maker, r->trainer, &r->o, r->err));
-    r->n_tasks = r2i_grpo_tasks(r->maker);
-    for (int32_t i = 0; i < r->n_tasks; i++) {
+    r->tally.n_tasks = r2i_grpo_tasks(r->maker);
+    for (int32_t i = 0; i < r->tally.n_tasks; i++) {
         int32_t n_levels = 1;
         (void)r2i_grpo_task(r->maker, i, &n_levels);
         r2_curriculum_begin(&r->lessons[i], n_levels, r->o.level);
@@ -275,60 +147,12 @@ static r2_status open_all(grpo_run *r) {
 
 /* ---- a step ---- */
 
-static r2_status sum_over_ranks(const grpo_run *r, double *numbers, int32_t n) {
-    for (int32_t i = 0; i < n; i += R2I_MOST_SUMS)
-        R2I_TRY(r2i_run_sum(r->o.run.trainer.ranks, numbers + i, r2i_min_i32(R2I_MOST_SUMS, n - i),
-                            r->err));
-    return R2_OK;
-}
-
-static void count_answers(grpo_run *r) {
-    const r2i_grpo_batch *b = &r->batch;
-    double *s = r->sums;
-    for (int32_t i = 0; i < b->n_answers; i++) {
-        const r2i_grpo_answer *a = &b->answers[i];
-        r2_grpo_task_result *task = &r->tasks[b->questions[a->question].task_index];
-        const int32_t n_new = a->n_tokens - a->n_prompt;
-        task->n_answers++;
-        task->n_right += a->is_right;
-        s[SUM_REWARD] += a->reward;
-        s[SUM_RIGHT] += a->is_right;
-        s[SUM_LENGTH] += n_new;
-        s[SUM_CUT] += !a->has_end;
-        s[SUM_ALL_ROWS] += a->n_tokens;
-        for (int32_t t = 0; t < n_new; t++)
-            s[SUM_NEGATIVE_LOGPROB] -= (double)a->logprobs[t];
-    }
-    for (int32_t q = 0; q < b->n_questions; q++)
-        s[SUM_MIXED] += b->questions[q].is_mixed;
-    s[SUM_FAILED] = (double)b->n_failed;
-    s[SUM_ANSWERS] = b->n_answers;
-    s[SUM_QUESTIONS] = b->n_questions;
-}
-
-static r2_status sum_tasks(grpo_run *r) {
-    double numbers[2 * (R2_MAX_RUN_TASKS + 1)];
-    const int32_t n = r->n_tasks;
-    for (int32_t i = 0; i < n; i++) {
-        numbers[2 * i] = r->tasks[i].n_answers;
-        numbers[2 * i + 1] = r->tasks[i].n_right;
-    }
-    R2I_TRY(sum_over_ranks(r, numbers, 2 * n));
-    for (int32_t i = 0; i < n; i++) {
-        r->tasks[i].n_answers = (int32_t)numbers[2 * i];
-        r->tasks[i].n_right = (int32_t)numbers[2 * i + 1];
-        if (r->o.level == 0)
-            (void)r2_curriculum_note(&r->lessons[i], r->tasks[i].n_right, r->tasks[i].n_answers);
-    }
-    return R2_OK;
-}
-
 /* 1 over what the loss is a mean of, the same on all ranks. */
 static r2_status find_scale(grpo_run *r, const r2i_grpo_part *part, double *scale) {
     const r2_grpo_options *o = &r->o;
     const double n_answers = (double)o->n_questions * o->n_samples / o->n_minibatches;
     double n_tokens = (double)r2i_grpo_count(&r->batch, o, part);
-    R2I_TRY(sum_over_ranks(r, &n_tokens, 1));
+    R2I_TRY(r2i_run_sum(o->run.trainer.ranks, &n_tokens, 1, r->err));
     *scale = 0;
     if (n_tokens == 0) return R2_OK;
     *scale = 1 / (o->norm == R2_NORM_TOKENS    ? n_tokens
@@ -386,171 +210,59 @@ static r2_status learn(grpo_run *r) {
     r->report.run.gradient_norm = 0;
     for (int32_t i = 0; i < r->o.n_minibatches; i++)
         R2I_TRY(run_part(r, i, &is_first, &sums));
-    r->sums[SUM_LOSS] = sums.loss;
-    r->sums[SUM_TOKENS] = sums.n_tokens;
-    r->sums[SUM_CLIPPED] = sums.n_clipped;
-    r->sums[SUM_ROWS] = sums.n_rows;
-    r->sums[SUM_KL] = sums.kl;
-    r->sums[SUM_KL_TOKENS] = sums.n_kl_tokens;
+    r2i_grpo_tally_learnt(&r->tally, &sums);
     return R2_OK;
 }
 
-static void fill_samples(grpo_run *r) {
-    for (int32_t i = 0; i < r->batch.n_answers; i++) {
-        const r2i_grpo_answer *a = &r->batch.answers[i];
-        const r2i_grpo_question *q = &r->batch.questions[a->question];
-        r->samples[i] = (r2_grpo_sample){ .task = q->task,
-                                          .language = q->language,
-                                          .prompt = q->text,
-                                          .level = q->level,
-                                          .question = q->number,
-                                          .text = a->text,
-                                          .n_bytes = a->n_bytes,
-                                          .n_tokens = a->n_tokens - a->n_prompt,
-                                          .is_right = a->is_right,
-                                          .has_form = a->grade.has_form,
-                                          .has_end = a->has_end,
-                                          .reward = a->reward,
-                                          .advantage = a->advantage,
-                                          .why = a->grade.why };
-    }
-    r->report.samples = r->samples;
-    r->report.n_samples = r->batch.n_answers;
-}
-
-static void fill_report(grpo_run *r) {
-    const double *s = r->sums, n = fmax(s[SUM_ANSWERS], 1);
-    r2_grpo_report *p = &r->report;
-    p->reward = s[SUM_REWARD] / n;
-    p->pass_rate = s[SUM_RIGHT] / n;
-    p->length = s[SUM_LENGTH] / n;
-    p->cut_share = s[SUM_CUT] / n;
-    p->mixed_share = s[SUM_MIXED] / fmax(s[SUM_QUESTIONS], 1);
-    p->clipped_share = s[SUM_TOKENS] > 0 ? s[SUM_CLIPPED] / s[SUM_TOKENS] : 0;
-    p->entropy = s[SUM_LENGTH] > 0 ? s[SUM_NEGATIVE_LOGPROB] / s[SUM_LENGTH] : 0;
-    p->kl = s[SUM_KL_TOKENS] > 0 ? s[SUM_KL] / s[SUM_KL_TOKENS] : (double)NAN;
-    p->rollout_tokens = s[SUM_LENGTH];
-    p->update_tokens = s[SUM_ROWS];
-    p->rollout_seconds = r->batch.rollout_seconds;
-    p->grade_seconds = r->batch.grade_seconds;
-    p->n_questions = (int32_t)s[SUM_QUESTIONS];
-    p->n_kept = (int32_t)s[SUM_MIXED];
-    p->n_answers = (int32_t)s[SUM_ANSWERS];
-    p->n_failed = (int32_t)s[SUM_FAILED];
-    p->tasks = r->tasks;
-    p->n_tasks = r->n_tasks;
-    p->run.loss = s[SUM_LOSS];
-    p->run.n_step_tokens = (int64_t)s[SUM_ALL_ROWS];
-    p->run.n_tokens += (int64_t)s[SUM_ALL_ROWS];
-    p->run.n_targets += (int64_t)s[SUM_TOKENS];
-    fill_samples(r);
-}
-
-static void begin_step(grpo_run *r, int64_t step) {
-    memset(r->sums, 0, sizeof r->sums);
-    for (int32_t i = 0; i < r->n_tasks; i++) {
+static void begin_step(grpo_run *r) {
+    r2i_grpo_tally_begin(&r->tally);
+    for (int32_t i = 0; i < r->tally.n_tasks; i++) {
         int32_t n_levels;
-        r->tasks[i] = (r2_grpo_task_result){ .task = r2i_grpo_task(r->maker, i, &n_levels),
-                                             .level = r->lessons[i].place / 4.0 };
+        r->tally.tasks[i].task = r2i_grpo_task(r->maker, i, &n_levels);
+        r->tally.tasks[i].level = r->lessons[i].place / 4.0;
     }
-    r->report.run.step = step;
-    r->report.run.validation_loss = r->report.run.validation_bpb = (double)NAN;
-    r->report.run.lr = r2i_run_rate(&r->o.run, step);
 }
 
-static r2_status run_step(grpo_run *r, int64_t step) {
-    const int64_t start = r2i_clock_ns();
-    begin_step(r, step);
-    const r2_status status = r2i_grpo_make(r->maker, step, r->lessons, &r->batch, r->err);
-    R2I_TRY(r2_ranks_agree(r->o.run.trainer.ranks, status, r->err));
+static void move_levels(grpo_run *r) {
+    for (int32_t i = 0; r->o.level == 0 && i < r->tally.n_tasks; i++) {
+        const r2_grpo_task_result *task = &r->tally.tasks[i];
+        (void)r2_curriculum_note(&r->lessons[i], task->n_right, task->n_answers);
+    }
+}
+
+static r2_status run_step(void *run) {
+    grpo_run *r = run;
+    r2_ranks *ranks = r->o.run.trainer.ranks;
+    begin_step(r);
+    const r2_status status =
+        r2i_grpo_make(r->maker, r->report.run.step, r->lessons, &r->batch, r->err);
+    R2I_TRY(r2_ranks_agree(ranks, status, r->err));
     const int64_t made = r2i_clock_ns();
-    count_answers(r);
+    r2i_grpo_tally_answers(&r->tally, &r->batch);
     R2I_TRY(learn(r));
-    R2I_TRY(sum_over_ranks(r, r->sums, N_SUMS));
-    R2I_TRY(sum_tasks(r));
+    R2I_TRY(r2i_grpo_tally_sum(&r->tally, ranks, r->err));
+    move_levels(r);
     r->report.update_seconds = (double)(r2i_clock_ns() - made) * 1e-9;
-    fill_report(r);
-    r->report.run.seconds = (double)(r2i_clock_ns() - start) * 1e-9;
-    if (!isfinite(r->report.run.loss))
-        return r2i_fail(r->err, R2_E_RANGE, "step %lld: the loss is no finite number",
-                        (long long)step);
-    return R2_OK;
-}
-
-/* ---- runs that learn nothing ---- */
-
-static r2_status say_idle(const grpo_run *r) {
-    const r2_grpo_report *p = &r->report;
-    if (p->pass_rate > 0.5)
-        return r2i_fail(r->err, R2_E_STATE,
-                        "for %d steps all answers to each question were equally good, most of them "
-                        "right: there is nothing left to learn; a higher --level or other --tasks",
-                        r->n_idle);
-    return r2i_fail(
-        r->err, R2_E_STATE,
-        "for %d steps all answers to each question were equally bad: nothing can be learnt "
-        "from them; an easier --level, more --answers, or `train sft` on such tasks first",
-        r->n_idle);
-}
-
-static r2_status check_progress(grpo_run *r) {
-    const r2_grpo_report *p = &r->report;
-    r->n_idle = p->n_kept == 0 ? r->n_idle + 1 : 0;
-    r->n_cut = p->cut_share >= 1 ? r->n_cut + 1 : 0;
-    r->n_unjudged = p->n_failed >= p->n_answers ? r->n_unjudged + 1 : 0;
-    if (r->n_unjudged >= r->o.patience)
-        return r2i_fail(r->err, R2_E_STATE, "for %d steps no answer could be judged: %.150s",
-                        r->n_unjudged, p->n_samples > 0 ? p->samples[0].why : "");
-    if (r->n_cut >= r->o.patience)
-        return r2i_fail(r->err, R2_E_STATE,
-                        "for %d steps every answer was cut off at %d tokens: more of them (-n), a "
-                        "thinking --budget, or `train sft` on short answers first",
-                        r->n_cut, r->o.new_tokens);
-    if (r->n_idle >= r->o.patience) return say_idle(r);
-    if (r->o.kl_limit > 0 && p->kl > (double)r->o.kl_limit)
-        return r2i_fail(
-            r->err, R2_E_STATE,
-            "step %lld: the model is %.3g nats per token from where it began, more than "
-            "%.3g (--kl-limit)",
-            (long long)p->run.step, p->kl, (double)r->o.kl_limit);
-    return R2_OK;
+    r2i_grpo_tally_report(&r->tally, &r->batch, r->samples, &r->report);
+    r2i_grpo_tally_judge(&r->tally, &r->report, &r->o, &r->loop.ending);
+    return write_kept(r);
 }
 
 /* ---- the run ---- */
 
-static r2_status tell(grpo_run *r, bool *goes_on) {
-    const r2_grpo_options *o = &r->o;
-    double n_stopping = o->report != NULL && !o->report(o->run.user, &r->report);
-    R2I_TRY(r2i_run_sum(o->run.trainer.ranks, &n_stopping, 1, r->err));
-    *goes_on = n_stopping == 0;
-    return R2_OK;
+static bool tell(void *run) {
+    const grpo_run *r = run;
+    return r->o.report == NULL || r->o.report(r->o.run.user, &r->report);
 }
 
 static r2_status run_steps(grpo_run *r) {
-    const int64_t start = r2i_clock_ns();
-    const r2i_run_totals before = r->saver.totals;
-    r2_train_report *p = &r->report.run;
-    r2_trainer_info info;
-    bool goes_on = true;
-    r2_trainer_get_info(r->trainer, &info);
-    *p = (r2_train_report){ .n_steps = r->o.run.n_steps,
-                            .n_tokens = before.n_tokens,
-                            .n_targets = before.n_targets,
-                            .memory_bytes = info.memory_bytes };
-    for (int64_t step = before.step + 1; goes_on && step <= r->o.run.n_steps; step++) {
-        const r2_status status = run_step(r, step);
-        if (status != R2_OK) return r2i_run_saver_name_last(&r->saver, status, r->err);
-        if (step == before.step + 1) R2I_TRY(r2i_run_saver_forget_later(&r->saver, step, r->err));
-        p->seconds_all = before.seconds + (double)(r2i_clock_ns() - start) * 1e-9;
-        R2I_TRY(tell(r, &goes_on));
-        const r2_status progress = check_progress(r);
-        if (progress != R2_OK) goes_on = false;
-        R2I_TRY(write_kept(r));
-        r2_error why = *r->err;
-        R2I_TRY(r2i_run_saver_step(&r->saver, p, goes_on, r->err));
-        if (progress != R2_OK) return r2i_fail(r->err, progress, "%s", why.text);
-    }
-    return R2_OK;
+    r->loop = (r2i_run_loop){ .saver = &r->saver,
+                              .trainer = r->trainer,
+                              .report = &r->report.run,
+                              .run = r,
+                              .step = run_step,
+                              .tell = tell };
+    return r2i_run_steps(&r->loop, r->err);
 }
 
 /* What the run had read before it was interrupted. */
@@ -560,19 +272,12 @@ static void skip_chats(grpo_run *r) {
         (void)r2_data_reader_next(r->chats, &batch);
 }
 
-static r2_status save(grpo_run *r) {
-    r2_ranks *ranks = r->o.run.trainer.ranks;
-    r2_status status = R2_OK;
-    if (r2_ranks_index(ranks) == 0) status = r2i_run_output_write(&r->o.run, r->trainer, r->err);
-    return r2_ranks_agree(ranks, status, r->err);
-}
-
 static r2_status run_all(grpo_run *r) {
     R2I_TRY(r2_ranks_agree(r->o.run.trainer.ranks, open_all(r), r->err));
     R2I_TRY(r2i_run_check_plan(&r->identity, r->err));
     skip_chats(r);
     R2I_TRY(run_steps(r));
-    return save(r);
+    return r2i_run_output_write(&r->o.run, r->trainer, r->err);
 }
 
 r2_status r2_grpo(const r2_grpo_options *options, r2_error *err) {

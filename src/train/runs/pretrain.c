@@ -7,16 +7,14 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "base/clock.h"
 #include "base/failure.h"
 #include "model/model.h"
 #include "train/data/data_stream.h"
 #include "train/distill/distill_run.h"
+#include "train/runs/run_loop.h"
 #include "train/runs/run_output.h"
 #include "train/runs/run_plan.h"
 #include "train/ranks/run_ranks.h"
-#include "train/runs/run_saver.h"
-#include "train/runs/run_schedule.h"
 #include "train/data/target_bytes.h"
 #include "train/runs/trainer_model.h"
 
@@ -316,54 +314,49 @@ static r2_status run_all_batches(train_run *r, step_losses *losses) {
     return status;
 }
 
-static r2_status run_step(train_run *r) {
-    const r2_train_options *o = r->o;
-    const int64_t start = r2i_clock_ns();
-    r2_step_options how = o->step;
+static r2_status run_step(void *run) {
+    train_run *r = run;
+    r2_step_options how = r->o->step;
     r2_step_result result;
     step_losses losses = { 0 };
     R2I_TRY(run_all_batches(r, &losses));
-    how.lr = r->report.lr = r2i_run_rate(o, r->report.step);
+    how.lr = r->report.lr;
     R2I_TRY(r2_trainer_step(r->trainer, &how, &result, r->err));
     r->report.gradient_norm = result.gradient_norm;
     r->report.expert_load = result.expert_load;
     r->report.loss = losses.next;
     r->report.soft_loss = losses.soft;
     r->report.mtp_loss = losses.module;
-    r->report.seconds = (double)(r2i_clock_ns() - start) * 1e-9;
     return R2_OK;
 }
 
 /* ---- the run ---- */
 
-static r2_status run_steps(train_run *r) {
+static r2_status validate_if_due(void *run) {
+    train_run *r = run;
     const r2_train_options *o = r->o;
-    const int64_t start = r2i_clock_ns();
-    const r2i_run_totals before = r->saver.totals;
-    r2_trainer_info info;
-    bool goes_on = true;
-    r2_trainer_get_info(r->trainer, &info);
+    const int64_t step = r->report.step;
+    const bool is_due =
+        step == o->n_steps || (o->validate_every > 0 && step % o->validate_every == 0);
+    return is_due ? validate(r) : R2_OK;
+}
+
+static bool tell(void *run) {
+    const train_run *r = run;
+    return r->o->report == NULL || r->o->report(r->o->user, &r->report);
+}
+
+static r2_status run_steps(train_run *r) {
+    r2i_run_loop loop = { .saver = &r->saver,
+                          .trainer = r->trainer,
+                          .report = &r->report,
+                          .run = r,
+                          .step = run_step,
+                          .validate = validate_if_due,
+                          .tell = tell };
     r->report =
-        (r2_train_report){ .n_steps = o->n_steps,
-                           .n_tokens = before.n_tokens,
-                           .n_targets = before.n_targets,
-                           .n_cut = r->n_cut,
-                           .memory_bytes = info.memory_bytes + r2i_distill_bytes(r->distill) };
-    for (int64_t step = before.step + 1; goes_on && step <= o->n_steps; step++) {
-        r->report.step = step;
-        r->report.validation_loss = r->report.validation_bpb = (double)NAN;
-        const r2_status status = run_step(r);
-        if (status != R2_OK) return r2i_run_saver_name_last(&r->saver, status, r->err);
-        if (step == before.step + 1) R2I_TRY(r2i_run_saver_forget_later(&r->saver, step, r->err));
-        if (step == o->n_steps || (o->validate_every > 0 && step % o->validate_every == 0))
-            R2I_TRY(validate(r));
-        r->report.seconds_all = before.seconds + (double)(r2i_clock_ns() - start) * 1e-9;
-        double n_stopping = o->report != NULL && !o->report(o->user, &r->report);
-        R2I_TRY(r2i_run_sum(o->trainer.ranks, &n_stopping, 1, r->err));
-        goes_on = n_stopping == 0;
-        R2I_TRY(r2i_run_saver_step(&r->saver, &r->report, goes_on, r->err));
-    }
-    return R2_OK;
+        (r2_train_report){ .n_cut = r->n_cut, .memory_bytes = r2i_distill_bytes(r->distill) };
+    return r2i_run_steps(&loop, r->err);
 }
 
 static r2_status open_all(train_run *r) {
@@ -386,20 +379,11 @@ static r2_status open_all(train_run *r) {
     return R2_OK;
 }
 
-/* All ranks hold the same values: the first one writes. */
-static r2_status save(train_run *r) {
-    r2_ranks *ranks = r->o->trainer.ranks;
-    r2_status status = R2_OK;
-    if (r2_ranks_index(ranks) == 0 || r2i_trainer_divides_experts(r->trainer))
-        status = r2i_run_output_write(r->o, r->trainer, r->err);
-    return r2_ranks_agree(ranks, status, r->err);
-}
-
 static r2_status run_all(train_run *r) {
     R2I_TRY(r2_ranks_agree(r->o->trainer.ranks, open_all(r), r->err));
     R2I_TRY(r2i_run_check_plan(&r->identity, r->err));
     R2I_TRY(run_steps(r));
-    return save(r);
+    return r2i_run_output_write(r->o, r->trainer, r->err);
 }
 
 r2_status r2_train(const r2_train_options *options, r2_error *err) {

@@ -37,7 +37,7 @@ r2_status r2i_run_output_check(const r2_train_options *o, r2_trainer *trainer, r
     return check_folder(o, "config.json", &model->heap, err);
 }
 
-r2_status r2i_run_output_write(const r2_train_options *o, r2_trainer *trainer, r2_error *err) {
+static r2_status write_output(const r2_train_options *o, r2_trainer *trainer, r2_error *err) {
     char path[PATH_BYTES];
     if (o->out == NULL) return R2_OK;
     if (o->trainer.lora.rank == 0)
@@ -47,4 +47,12 @@ r2_status r2i_run_output_write(const r2_train_options *o, r2_trainer *trainer, r
         return r2i_fail(err, R2_E_ARGUMENT, "%.100s: the adapter's path is too long", o->out);
     R2I_TRY(r2_trainer_save_adapter(trainer, o->out, may_replace(o), err));
     return r2_trainer_save_adapter(trainer, path, may_replace(o), err);
+}
+
+r2_status r2i_run_output_write(const r2_train_options *o, r2_trainer *trainer, r2_error *err) {
+    r2_ranks *ranks = o->trainer.ranks;
+    r2_status status = R2_OK;
+    if (r2_ranks_index(ranks) == 0 || r2i_trainer_divides_experts(trainer))
+        status = write_output(o, trainer, err);
+    return r2_ranks_agree(ranks, status, err);
 }
