@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/failure.h"
 #include "cli/amount_text.h"
 #include "cli/run_record.h"
+#include "cli/run_samples.h"
 
 enum { TIME_BYTES = 32 };
 
@@ -18,7 +20,8 @@ typedef struct {
     const char *wanted; /* id or folder; NULL: all */
     const char *folder; /* `wanted` as an absolute path; NULL: it is none */
     json_t *list;
-    int64_t id; /* of the newest one that matches; 0: none */
+    int64_t id;        /* of the newest one that matches; 0: none */
+    const char *found; /* its folder, in the program's arena */
     bool prints;
 } listing;
 
@@ -105,7 +108,10 @@ static bool on_entry(void *user, const r2i_run_entry *e) {
                        strcmp(l->wanted, e->folder) == 0 ||
                        (l->folder != NULL && strcmp(l->folder, e->folder) == 0);
     if (!is_it) return true;
-    if (l->id == 0) l->id = e->id;
+    if (l->id == 0) {
+        l->id = e->id;
+        l->found = r2i_arena_copy_text(&l->program->arena, e->folder, strlen(e->folder));
+    }
     if (l->list != NULL) {
         (void)json_array_append_new(l->list, describe(e));
     } else if (l->prints && l->wanted != NULL) {
@@ -134,6 +140,19 @@ static r2_status run(r2i_program *p, listing *l, const char *what, r2_error *err
     return status;
 }
 
+/* Of a folder, entered in the list or not, or of a number of the list. */
+static int show_samples(r2i_program *p, const char *wanted) {
+    listing l = { .program = p, .wanted = wanted };
+    struct stat about;
+    r2_error err = { R2_OK, "" };
+    const bool is_folder = stat(wanted, &about) == 0 && S_ISDIR(about.st_mode);
+    r2_status status = is_folder ? R2_OK : run(p, &l, "samples", &err);
+    const char *folder = is_folder ? wanted : l.found;
+    if (status == R2_OK && folder == NULL) status = r2i_fail(&err, R2_E_NOMEM, "no memory");
+    if (status == R2_OK) status = r2i_run_samples_print(p, folder, &err);
+    return status == R2_OK ? R2I_EXIT_OK : r2i_program_fail(p, status, &err);
+}
+
 static int print_list(r2i_program *p, json_t *list, bool is_list) {
     if (is_list) return r2i_program_print_json(p, json_pack("{s:o}", "runs", list));
     json_t *one = json_incref(json_array_get(list, 0));
@@ -148,11 +167,12 @@ int r2i_runs_command(r2i_program *p) {
     const bool is_list = strcmp(what, "list") == 0, is_show = strcmp(what, "show") == 0,
                is_rm = strcmp(what, "rm") == 0;
     r2_error err = { R2_OK, "" };
+    if (n == 2 && strcmp(what, "samples") == 0) return show_samples(p, words[1]);
     if ((is_list && n > 1) || (!is_list && n != 2) || (!is_list && !is_show && !is_rm))
         return r2i_program_fail(p,
                                 r2i_fail(&err, R2_E_ARGUMENT,
-                                         "runs: expected list, show RUN or rm RUN, RUN a number or "
-                                         "a folder"),
+                                         "runs: expected list, show RUN or rm RUN, or samples RUN, "
+                                         "RUN a number or a folder"),
                                 &err);
     char *folder = is_list ? NULL : realpath(words[1], NULL);
     listing l = { .program = p,

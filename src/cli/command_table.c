@@ -96,12 +96,14 @@ const r2i_command r2i_command_table[] = {
       "-o FILE` lets a model answer prompts (JSONL) and writes chats to learn from; called again it "
       "goes on where\n"
       "it ended." },
-    { "runs", NULL, "list|show|rm", "which training runs there were", R2I_FOR_RUNS,
+    { "runs", NULL, "list|show|...", "which training runs there were", R2I_FOR_RUNS,
       r2i_runs_command,
       "All runs of `r2lm train` of this user, the newest first; `runs show RUN` tells all of one, its "
       "flags too;\n"
-      "`runs rm RUN` forgets one and leaves its files.  RUN is a number of the list or a folder.  A run "
-      "whose\n"
+      "`runs rm RUN` forgets one and leaves its files.  `runs samples RUN` shows what `train grpo` asked, "
+      "what was\n"
+      "answered and what that was worth, also while it goes on.  RUN is a number of the list or a "
+      "folder.  A run whose\n"
       "process is gone without having said how it ended is shown as crashed.  --no-register keeps a run "
       "out." },
     { "plot", NULL, "RUN...", "show how training went, several runs side by side", R2I_FOR_PLOT,

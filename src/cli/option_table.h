@@ -104,6 +104,8 @@ typedef struct {
     const char *language, *verifier; /* tasks */
     int32_t count;
     bool has_trace;
+    const char *shown_steps, *task; /* runs samples */
+    bool shows_right, shows_wrong;
     const char *work; /* exec */
     r2i_text_list variables, readable;
     double wall_s, cpu_s, memory_mib, disk_mib, output_mib;

@@ -93,6 +93,44 @@ def test_other_ways_to_learn():
     assert os.path.exists("adapter/adapter.gguf") and metrics("adapter")[0]["kl"] == 0 and metrics("adapter")[-1]["kl"] != 0
 
 
+def shown(*flags): return json.loads(r2lm("runs", "samples", *flags, "--json").out)
+
+
+def test_answers_are_shown():
+    small_model()
+    grpo("run", "--steps", 3)
+    kept = samples("run")
+    said = shown("run", "--limit", 0)
+    short = lambda list_: [{k: round(v, 6) if isinstance(v, float) else v for k, v in s.items()} for s in list_]
+    assert short(said["samples"]) == short(kept) and (said["matching"], said["all"], said["not_samples"]) == (96, 96, 0)
+    number = json.loads(r2lm("runs", "--json").out)["runs"][0]["id"]
+    assert shown(number, "--limit", 0) == said and len(shown("run")["samples"]) == 20
+    steps = lambda range_: sorted({s["step"] for s in shown("run", "--step", range_, "--limit", 0)["samples"]})
+    assert [steps(r) for r in ("2", "2-3", "2-", "0-1")] == [[2], [2, 3], [2, 3], [1]]
+    assert shown("run", "--right")["matching"] == 0 and shown("run", "--wrong", "--task", "sum")["matching"] == 96 and shown("run", "--task", "sort")["matching"] == 0
+    assert "0 of 0 answers shown, 96 in all" in r2lm("runs", "samples", "run", "--right").err
+    for flags in (("--right", "--wrong"), ("--step", "3-2"), ("--step", "x"), ("--step", "-"), ("--step", "99999999999999999999")):
+        refused("runs", "samples", "run", *flags, code=USAGE, says=flags[0])
+    # As it is read: each question once, its answers below it.
+    line = dict(kept[0], step=7, question=3, prompt="Say\nit", text="one\u0000two\n", reward=0.5, advantage=0.25, right=True, end=True, form=True, why="")
+    os.mkdir("made")
+    with open("made/samples.jsonl", "w") as out:
+        for change in ({}, {"right": False, "end": False, "form": False, "why": "no <answer>", "text": ""}): out.write(json.dumps(dict(line, **change)) + "\n")
+        out.write('what?\n{"step": 3}\n[]\n' + json.dumps(line)[:80])             # lines that are none, and one that is being written
+    said = r2lm("runs", "samples", "made")
+    n = line["tokens"]
+    assert said.out == (f"step 7, question 3: sum, level 1, en\n    Say\n    it\n  right, reward 0.5, advantage +0.25, {n} tokens\n    one two\n"
+                        f"  wrong, reward 0.5, advantage +0.25, {n} tokens, cut off, not in the form asked for: no <answer>\n")
+    assert "3 lines are no answers" in said.err
+    assert "1 of 2 answers shown" in r2lm("runs", "samples", "made", "--limit", 1).err
+    refused("runs", "samples", "nothing", says="nothing")
+    refused("runs", "samples", "start", says="samples.jsonl")
+    open("made/samples.jsonl", "w").write("what?\n")
+    refused("runs", "samples", "made", says="expected answers")
+    open("made/samples.jsonl", "w").write("")
+    assert "0 in all" in r2lm("runs", "samples", "made").err
+
+
 MOE = dict(architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True,
            decoder_sparse_step=1, mlp_only_layers=[], head_dim=16)
 
