@@ -186,16 +186,17 @@ static r2_status plan_run(train_work *w, const char *model, r2_error *err) {
     return R2_OK;
 }
 
+static r2_status run_on_trial(void *user, const r2_train_options *options, r2_error *err) {
+    const train_work *w = user;
+    return r2i_judged_run(w->program, w->kind, options, true, err);
+}
+
 /* What only a few steps on trial can tell.  The ranks make them together. */
 static r2_status try_run(train_work *w, const char *model, r2_error *err) {
     const bool has_time = w->flags.minutes > 0;
     if (!has_time && !w->flags.is_dry) return R2_OK;
-    if (r2i_train_is_judged(w->kind))
-        return r2i_fail(
-            err, R2_E_ARGUMENT,
-            "train %s: --minutes and --dry-run try steps on data; --steps says how long",
-            r2i_train_kind_name(w->kind));
-    R2I_TRY(r2i_train_try(&w->forecast, &w->options, err));
+    R2I_TRY(r2i_train_try(&w->forecast, &w->options,
+                          r2i_train_is_judged(w->kind) ? run_on_trial : NULL, w, err));
     if (has_time)
         r2i_train_set_steps(&w->flags,
                             r2i_train_steps_in(&w->forecast, &w->options, 60 * w->flags.minutes));
@@ -215,7 +216,8 @@ static void take_data(r2i_program *p) {
 
 static r2_status check_words(const train_work *w, r2_error *err) {
     const r2i_program *p = w->program;
-    if (w->kind == R2I_TRAIN_GRPO && p->options->output != NULL) return R2_OK;
+    if (w->kind == R2I_TRAIN_GRPO && (p->options->output != NULL || p->options->is_dry))
+        return R2_OK;
     if (p->arguments.n_words > 1 && (p->options->output != NULL || p->options->is_dry))
         return R2_OK;
     if (p->options->is_resuming && p->options->output != NULL)
@@ -233,21 +235,7 @@ static r2_status run_judged(train_work *w, r2_error *err) {
     w->options.user = &w->judged;
     w->options.checkpointed = r2i_reinforce_saved;
     w->options.passed_over = r2i_reinforce_passed_over;
-    r2_grpo_options options;
-    if (w->kind == R2I_TRAIN_DPO) {
-        const r2i_program *p = w->program;
-        const r2_dpo_options dpo = { .run = w->options,
-                                     .pairs = p->arguments.words + 1,
-                                     .n_files = p->arguments.n_words - 1,
-                                     .step_pairs = p->options->step_pairs,
-                                     .beta = p->options->beta < 0 ? 0 : (float)p->options->beta,
-                                     .report = r2i_reinforce_dpo_step };
-        return r2_dpo(&dpo, err);
-    }
-    R2I_TRY(r2i_grpo_options_read(&options, w->program, err));
-    options.run = w->options;
-    options.report = r2i_reinforce_grpo_step;
-    return r2_grpo(&options, err);
+    return r2i_judged_run(w->program, w->kind, &w->options, false, err);
 }
 
 static r2_status train_run(train_work *w, r2_error *err) {

@@ -62,3 +62,47 @@ r2_status r2i_grpo_options_read(r2_grpo_options *out, r2i_program *p, r2_error *
     return split_names(out->languages, R2_MAX_RUN_LANGUAGES, &out->n_languages, p, o->languages,
                        "--languages", err);
 }
+
+/* ---- runs ---- */
+
+typedef struct {
+    const r2_train_options *run;
+} judged_trial;
+
+static bool on_grpo_trial(void *user, const r2_grpo_report *r) {
+    const judged_trial *t = user;
+    return t->run->report(t->run->user, &r->run);
+}
+
+static bool on_dpo_trial(void *user, const r2_dpo_report *r) {
+    const judged_trial *t = user;
+    return t->run->report(t->run->user, &r->run);
+}
+
+static r2_status run_dpo(const r2i_program *p, const r2_train_options *run, judged_trial *trial,
+                         r2_error *err) {
+    r2_dpo_options options = { .run = *run,
+                               .pairs = p->arguments.words + 1,
+                               .n_files = p->arguments.n_words - 1,
+                               .step_pairs = p->options->step_pairs,
+                               .beta = p->options->beta < 0 ? 0 : (float)p->options->beta,
+                               .report = trial != NULL ? on_dpo_trial : r2i_reinforce_dpo_step };
+    if (trial != NULL) options.run.user = trial;
+    return r2_dpo(&options, err);
+}
+
+r2_status r2i_judged_run(r2i_program *p, r2i_train_kind kind, const r2_train_options *run,
+                         bool is_trial, r2_error *err) {
+    judged_trial trial = { run };
+    r2_grpo_options options;
+    if (kind == R2I_TRAIN_DPO) return run_dpo(p, run, is_trial ? &trial : NULL, err);
+    R2I_TRY(r2i_grpo_options_read(&options, p, err));
+    options.run = *run;
+    options.report = is_trial ? on_grpo_trial : r2i_reinforce_grpo_step;
+    if (is_trial) {
+        options.run.user = &trial;
+        options.patience = INT32_MAX;
+        options.kl_limit = 0;
+    }
+    return r2_grpo(&options, err);
+}

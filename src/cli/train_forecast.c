@@ -58,27 +58,48 @@ r2_status r2i_train_foresee(r2i_train_forecast *f, const r2i_options *flags,
 /* ---- time ---- */
 
 typedef struct {
-    double best_s, all_s;
+    bool is_judged;
+    double best_s, first_s, all_s;
+    int64_t n_steps, n_tokens, memory_bytes;
 } trial;
 
 static bool on_trial_step(void *user, const r2_train_report *r) {
     trial *t = user;
     if (r->step > WARM_STEPS && (t->best_s <= 0 || r->seconds < t->best_s)) t->best_s = r->seconds;
+    if (r->step == 1) t->first_s = r->seconds;
     t->all_s += r->seconds;
+    t->n_steps = r->step;
+    t->n_tokens = r->n_tokens;
+    t->memory_bytes = r->memory_bytes;
     const bool is_enough =
         r->step >= TRIAL_STEPS && (t->all_s >= usual_trial_s || r->step >= MOST_TRIAL_STEPS);
-    return !is_enough && r2i_signals_pending() == 0;
+    const bool is_long = t->is_judged && t->all_s >= longest_trial_s;
+    return !is_enough && !is_long && r2i_signals_pending() == 0;
 }
 
-r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options, r2_error *err) {
-    trial t = { 0 };
+/* Of judged runs only steps themselves tell tokens and memory: answers are as long as they are, and the engine
+ * that writes them is not the trainer's.  So does their time, which differs from step to step: the mean counts. */
+static r2_status take_judged(r2i_train_forecast *f, const trial *t, const r2_train_options *o,
+                             r2_error *err) {
+    f->step_s = t->n_steps > WARM_STEPS
+                    ? (t->all_s - t->first_s) / (double)(t->n_steps - WARM_STEPS)
+                    : t->all_s;
+    f->plan.step_tokens = t->n_steps > 0 ? t->n_tokens / t->n_steps : f->plan.step_tokens;
+    f->plan.memory_bytes = t->memory_bytes + f->plan.trainer.file_bytes;
+    f->validation_s = 0;
+    return check_memory(f, o, err);
+}
+
+r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options,
+                        r2i_judged_runner judged, void *user, r2_error *err) {
+    trial t = { .is_judged = judged != NULL };
     r2_train_options o = *options;
     f->step_s = f->peak_flops > 0 ? f->plan.flops_per_token * (double)f->plan.step_tokens /
                                         (usual_share * f->peak_flops)
                                   : 0;
     /* Ranks try together or not at all, though each has measured a peak of its own. */
     const r2_status is_short =
-        TRIAL_STEPS * f->step_s <= longest_trial_s ? R2_OK : R2_E_UNSUPPORTED;
+        t.is_judged || TRIAL_STEPS * f->step_s <= longest_trial_s ? R2_OK : R2_E_UNSUPPORTED;
     if (r2_ranks_agree(options->trainer.ranks, is_short, NULL) == R2_OK) {
         o.out = o.checkpoints = NULL;
         o.is_resuming = false;
@@ -91,11 +112,12 @@ r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options, 
         o.step.lr = 1e-9;
         o.report = on_trial_step;
         o.user = &t;
-        R2I_TRY(r2_train(&o, err));
+        R2I_TRY(judged != NULL ? judged(user, &o, err) : r2_train(&o, err));
         if (r2i_signals_pending() != 0) return r2i_fail(err, R2_E_CANCELED, "stopped on trial");
         f->step_s = t.best_s;
         f->is_tried = true;
     }
+    if (t.is_judged) return take_judged(f, &t, options, err);
     const int32_t most = options->validate_batches;
     const double read = (double)f->plan.n_validation_tokens,
                  cap = most > 0 ? (double)most * options->trainer.batch_tokens : read;
@@ -226,11 +248,13 @@ int r2i_train_forecast_print(r2i_program *p, const r2i_train_forecast *f, r2i_tr
            r2i_amount_count(c, plan->trainer.n_parameters));
     printf("%-12s %d of %" PRId64 " tokens; learning rate %g, %s, %s\n", "steps", o->n_steps,
            plan->step_tokens, flags->lr, flags->schedule, flags->optimizer);
-    printf("%-12s %s tokens, of which the run reads %s: %.2f times\n", "data",
-           r2i_amount_count(a, plan->n_train_tokens), r2i_amount_count(b, (int64_t)tokens),
-           plan->n_train_tokens > 0 ? tokens / (double)plan->n_train_tokens : 0.0);
-    printf("%-12s %s per token, %.3g in all\n", "operations",
-           r2i_amount_count(a, (int64_t)plan->flops_per_token), plan->flops_per_token * tokens);
+    if (!r2i_train_is_judged(kind)) {
+        printf("%-12s %s tokens, of which the run reads %s: %.2f times\n", "data",
+               r2i_amount_count(a, plan->n_train_tokens), r2i_amount_count(b, (int64_t)tokens),
+               plan->n_train_tokens > 0 ? tokens / (double)plan->n_train_tokens : 0.0);
+        printf("%-12s %s per token, %.3g in all\n", "operations",
+               r2i_amount_count(a, (int64_t)plan->flops_per_token), plan->flops_per_token * tokens);
+    }
     print_memory(f);
     print_time(f, flags, o);
     return R2I_EXIT_OK;

@@ -3,9 +3,9 @@
 The toy's questions are nothing for a model with random weights, so the reward is that of length alone (--overlong): the sooner
 an answer ends the better.
 """
-import json, os, shutil, signal, subprocess, time
+import json, os, re, shutil, signal, subprocess, time
 import pytest
-from cli_client import DATA, OK, PROGRAM, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
+from cli_client import DATA, MEMORY, OK, PROGRAM, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts
 
 SHORT = ("--overlong", 0.99, "--tasks", "sum", "--level", 1, "-n", 24, "--questions", 4, "--answers", 8, "--run-tokens", 160, "--batch-tokens", 1024, "--type", "f32",
@@ -131,6 +131,26 @@ def test_answers_are_shown():
     assert "0 in all" in r2lm("runs", "samples", "made").err
 
 
+def check_forecast(train, *flags):
+    """--dry-run trains nothing and says of memory what the run then takes; --minutes becomes a number of steps, kept with the run."""
+    said = json.loads(train("none", "--dry-run", "--steps", 3, "--price", 3600, "--json").out)
+    assert not os.path.exists("none") and said["is_tried"] and said["steps"] == 3 and said["cost"] == pytest.approx(said["seconds"]) and said["seconds"] > 0
+    train("run", "--steps", 3)
+    assert metrics("run")[-1]["memory_bytes"] + said["file_bytes"] == pytest.approx(said["memory_bytes"], rel=0.1)
+    assert said["step_tokens"] == pytest.approx(metrics("run")[-1]["tokens"] / 3, rel=0.5)
+    text = train("none", "--dry-run", "--steps", 3).out
+    assert "by trial" in text and "memory" in text and "data" not in text, text
+    train("timed", "--minutes", 0.01, *flags)
+    steps = int(re.search(r"^steps = (\d+)$", open("timed/config.ini").read(), flags=re.M)[1])
+    assert steps == len(metrics("timed")) >= 1
+
+
+def test_how_long_and_what_it_takes():
+    small_model()
+    check_forecast(grpo)
+    assert "available are 1.00 MB" in grpo("none", "--dry-run", "--memory", 0.001, code=MEMORY).err and not os.path.exists("none")
+
+
 MOE = dict(architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True,
            decoder_sparse_step=1, mlp_only_layers=[], head_dim=16)
 
@@ -173,7 +193,8 @@ def test_refusals():
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--languages", "en,xx", code=USAGE, says="xx")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--languages", "zh", code=USAGE, says="never taught in zh")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "-n", 600, code=USAGE, says="run-tokens")
-    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--minutes", 3, code=USAGE, says="--steps")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--minutes", 3, "--steps", 3, code=USAGE, says="one of --steps")
+    refused("train", "grpo", "-m", "start", "--dry-run", code=USAGE, says="--tasks")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--sft-share", 1, code=USAGE, says="data")
 
 
@@ -274,3 +295,9 @@ def test_pairs():
     open("bad.jsonl", "w").write('{"prompt": "x", "chosen": "y"}\n')
     refused("train", "dpo", "bad.jsonl", "-m", "start", "-o", "none", says="bad.jsonl:1")
     refused("train", "dpo", "pairs.jsonl", "-m", "start", "-o", "none", "--run-tokens", 4, code=USAGE, says="none that fit")
+
+
+def test_how_long_pairs_take():
+    small_model()
+    open("pairs.jsonl", "w").write("".join(json.dumps(p) + "\n" for p in PAIRS))
+    check_forecast(dpo)
