@@ -1,6 +1,7 @@
 """r2lm exec: what a program in the sandbox may try (e1 to e34 of the threat model), in both kinds of cage.
 
 escape.c makes the attempts; here stands what must hold outside: limits, nothing left alive, nothing changed, the next program runs.
+e33, output that imitates a tool's result, is test_results_do_not_become_turns of test_serve_tools.py and the fuzz target tool_calls.
 """
 import json, os, re, shutil, socket, subprocess, tempfile, time
 import pytest
