@@ -56,7 +56,8 @@ struct r2_distill_options {
 typedef enum {
     R2_CHECK_NONE,
     R2_CHECK_NUMBER, /* the last number of the answer is the last one of the answer in the data */
-    R2_CHECK_TEXT    /* the last line that is not empty is that of the answer in the data */
+    R2_CHECK_TEXT,   /* the last line that is not empty is that of the answer in the data */
+    R2_CHECK_TASK /* as the line's "task" judges by its "expected" (task.h); programs run in the sandbox */
 } r2_answer_check;
 
 typedef struct {

@@ -19,6 +19,7 @@ static bool on_sample(void *user, const r2_traces_result *so_far) {
 
 static r2_answer_check check_of(const char *name) {
     if (strcmp(name, "number") == 0) return R2_CHECK_NUMBER;
+    if (strcmp(name, "task") == 0) return R2_CHECK_TASK;
     return strcmp(name, "text") == 0 ? R2_CHECK_TEXT : R2_CHECK_NONE;
 }
 

@@ -1,5 +1,5 @@
 """r2lm train distill from outside: a small model learns from a larger one, what is the same every time, what is refused."""
-import json, os
+import json, os, re
 from cli_client import DATA, OK, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts
 
@@ -144,6 +144,26 @@ def test_traces_refusals():
     prompts(lines=[{"messages": [{"role": "assistant", "content": "I speak first"}]}])
     assert "p.jsonl:1: expected a question" in traces(out="first.jsonl", code=DATA).err
     refused("data", "traces", "p.jsonl", "-m", TOY, code=USAGE, says="-o FILE")
+
+
+def test_rejection_sampling_by_tasks():
+    """The judge of an item's task says which answers are kept; a model that always says 7 keeps those to questions whose answer is 7."""
+    small_model()
+    question = [{"role": "user", "content": "Hi"}]
+    open("c.jsonl", "w").write(json.dumps({"messages": question + [{"role": "assistant", "content": "<think>\n1\n</think>\n\n<answer>7</answer>"}]}) + "\n")
+    r2lm("train", "sft", "c.jsonl", "-m", "start", "-o", "seven", "--steps", 150, "--lr", 0.02, "--batch-tokens", 64, "--validation", 0, "-q")
+    item = lambda expected, said, **more: {"messages": [{"role": "user", "content": said}], "task": "sum", "expected": expected, **more}
+    ask = lambda *flags, code=OK, out="t.jsonl": r2lm("data", "traces", "p.jsonl", "-m", "seven/model", "-o", out, "-n", 64, "--temp", 0, "--check", "task", *flags, code=code)
+    prompts(lines=[item("7", "Hi"), item("07.0", "Hi "), item("8", "Hi  ")])
+    said = json.loads(ask("--json").out)
+    assert (said["kept"], said["wrong"], said["cut"]) == (2, 1, 0) and all("<answer>7</answer>" in l["messages"][-1]["content"] for l in read())
+    # Items as they are made: judged, and none of them is right here.
+    r2lm("tasks", "make", "sum", "sort", "-n", 4, "--no-trace", "-o", "p.jsonl")
+    assert re.search("4 wrong, 0 came", ask("--keep-cut", out="made.jsonl", code=USAGE).err)
+    prompts(lines=[item("7", "Hi"), {"messages": question, "expected": "7"}])
+    assert "p.jsonl:2: expected \"task\"" in ask(out="x.jsonl", code=USAGE).err
+    prompts(lines=[item("7", "Hi"), item("7", "Ho", task="summ")])
+    assert "p.jsonl:2" in ask(out="y.jsonl", code=DATA).err
 
 
 def test_traces_and_training_in_one():

@@ -9,7 +9,9 @@
 #include "train/distill/answer_check.h"
 
 static void expect(r2_answer_check check, const char *answer, const char *expected, bool is_right) {
-    if (r2i_answer_is_right(check, answer, expected) != is_right)
+    bool found;
+    assert_int_equal(r2i_answer_check(&found, check, NULL, expected, answer, NULL, NULL), R2_OK);
+    if (found != is_right)
         fail_msg("\"%s\" against \"%s\": expected %d", answer, expected, is_right);
 }
 
@@ -37,8 +39,33 @@ static void test_texts(void **state) {
     expect(R2_CHECK_NONE, "anything", "else", true);
 }
 
+static void test_tasks(void **state) {
+    (void)state;
+    static const struct {
+        const char *task, *answer, *expected;
+        bool is_right;
+    } cases[] = {
+        { "sum", "<answer>42</answer>", "42", true },
+        { "sum", "It is 7 or <answer>42.0</answer>", "42", true },
+        { "sum", "42 or <answer>41</answer>", "42", false },
+        { "sum", "", "42", false },
+        { "sort", "<answer>[1,2, 3]</answer>", "[1, 2, 3]", true },
+        { "sort", "<answer>[1, 3, 2]</answer>", "[1, 2, 3]", false },
+    };
+    bool is_right;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(r2i_answer_check(&is_right, R2_CHECK_TASK, cases[i].task,
+                                          cases[i].expected, cases[i].answer, NULL, NULL),
+                         R2_OK);
+        if (is_right != cases[i].is_right) fail_msg("case %d", (int)i);
+    }
+    assert_int_equal(r2i_answer_check(&is_right, R2_CHECK_TASK, "summ", "1", "1", NULL, NULL),
+                     R2_E_NOT_FOUND);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_numbers),
-                                        cmocka_unit_test(test_texts) };
+                                        cmocka_unit_test(test_texts),
+                                        cmocka_unit_test(test_tasks) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@ enum { DEFAULT_PARALLEL = 32, DEFAULT_TOKENS = 1024, DEFAULT_CONTEXT = 4096, SEE
 typedef struct {
     json_t *messages; /* NULL: free */
     json_t *expected; /* a text; NULL: none */
+    json_t *task;     /* whose judge `expected` is for; a text; NULL: none */
     r2_prompt *rendered;
     uint64_t hash;
     int32_t next_sample, n_open;
@@ -52,6 +53,7 @@ typedef struct {
 static void forget(asked *a) {
     json_decref(a->messages);
     json_decref(a->expected);
+    json_decref(a->task);
     r2_prompt_destroy(a->rendered);
     *a = (asked){ .messages = NULL };
 }
@@ -65,8 +67,9 @@ static json_t *text_as_messages(const r2i_document *d) {
     return json_pack("[{s:s, s:s%}]", "role", "user", "content", d->text, d->n_bytes);
 }
 
-/* Messages before the assistant's first turn, and what that turn, or "answer", says. */
-static void split_document(const r2i_document *d, asked *out) {
+/* Messages before the assistant's first turn, and what that turn, or "answer", says; with an item of a task what
+ * its judge needs. */
+static void split_document(const r2i_document *d, r2_answer_check check, asked *out) {
     const char *expected = json_string_value(json_object_get(d->line, "answer"));
     if (d->messages == NULL) {
         out->messages = text_as_messages(d);
@@ -81,7 +84,29 @@ static void split_document(const r2i_document *d, asked *out) {
             (void)json_array_append(out->messages, m);
         }
     }
+    if (check == R2_CHECK_TASK) {
+        out->task = json_incref(json_object_get(d->line, "task"));
+        expected = json_string_value(json_object_get(d->line, "expected"));
+    }
     if (expected != NULL) out->expected = json_string(expected);
+}
+
+/* Whether answers can be judged at all, before one is written; programs too, in the first line. */
+static r2_status try_check(const tracing *t, const asked *a, const char *place, r2_error *err) {
+    const char *task = json_string_value(a->task), *expected = json_string_value(a->expected);
+    const char *none = t->result->n_prompts == 1 ? "```python\n\n```" : "";
+    bool is_right;
+    if (t->o->check == R2_CHECK_NONE) return R2_OK;
+    if (t->o->check == R2_CHECK_TASK && (task == NULL || expected == NULL))
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "%s: expected \"task\" and \"expected\", as r2lm tasks make writes them",
+                        place);
+    if (expected == NULL)
+        return r2i_fail(err, R2_E_ARGUMENT, "%s: expected an answer to check by, found none",
+                        place);
+    const r2_status status =
+        r2i_answer_check(&is_right, t->o->check, task, expected, none, &t->model->host, err);
+    return status != R2_OK ? r2i_fail_at(err, status, place) : R2_OK;
 }
 
 static r2_status render(const tracing *t, asked *a, const char *place, r2_error *err) {
@@ -118,13 +143,11 @@ static r2_status take_document(tracing *t, const r2i_document *d, r2_error *err)
         i++;
     asked *a = &t->asked[i];
     t->result->n_prompts++;
-    split_document(d, a);
+    split_document(d, t->o->check, a);
     if (json_array_size(a->messages) == 0)
         return r2i_fail(err, R2_E_FORMAT, "%s: expected a question before the assistant's turn",
                         d->place);
-    if (t->o->check != R2_CHECK_NONE && a->expected == NULL)
-        return r2i_fail(err, R2_E_ARGUMENT, "%s: expected an answer to check by, found none",
-                        d->place);
+    R2I_TRY(try_check(t, a, d->place, err));
     R2I_TRY(render(t, a, d->place, err));
     bool is_known = false;
     for (int32_t j = 0; j < t->n_asked; j++)
@@ -240,13 +263,17 @@ static r2_status write_line(tracing *t, const asked *a, int32_t sample, bool has
                               t->line.n_bytes, err);
 }
 
-static r2i_trace_verdict judge(const tracing *t, const asked *a, bool has_end) {
+static r2_status judge(r2i_trace_verdict *verdict, const tracing *t, const asked *a, bool has_end,
+                       r2_error *err) {
     const char *answer = t->parts[0].bytes != NULL ? t->parts[0].bytes : "";
     const bool is_whole = has_end && answer[strspn(answer, " \n")] != '\0';
-    if (!is_whole && !t->o->keeps_cut) return R2I_TRACE_CUT;
-    return r2i_answer_is_right(t->o->check, answer, json_string_value(a->expected))
-               ? R2I_TRACE_KEPT
-               : R2I_TRACE_WRONG;
+    bool is_right;
+    *verdict = R2I_TRACE_CUT;
+    if (!is_whole && !t->o->keeps_cut) return R2_OK;
+    R2I_TRY(r2i_answer_check(&is_right, t->o->check, json_string_value(a->task),
+                             json_string_value(a->expected), answer, &t->model->host, err));
+    *verdict = is_right ? R2I_TRACE_KEPT : R2I_TRACE_WRONG;
+    return R2_OK;
 }
 
 static void count(tracing *t) {
@@ -267,7 +294,8 @@ static r2_status keep_answer(void *user, const r2i_rollout_answer *answer, r2_er
     if (answer->status.finish == R2_FINISH_ERROR)
         return r2i_fail(err, R2_E_RANGE, "%.80s: its numbers are none", t->model->name);
     R2I_TRY(decode(t, answer, err));
-    const r2i_trace_verdict verdict = judge(t, a, has_end);
+    r2i_trace_verdict verdict;
+    R2I_TRY(judge(&verdict, t, a, has_end, err));
     R2I_TRY(verdict == R2I_TRACE_KEPT
                 ? write_line(t, a, sample, has_end, err)
                 : r2i_trace_file_add(&t->file, a->hash, sample, verdict, NULL, 0, err));
