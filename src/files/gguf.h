@@ -98,8 +98,6 @@ R2_CHECKED r2_status r2i_gguf_get_i32(const r2i_gguf *gguf, const char *key, int
                                       int32_t max, int32_t *out, r2_error *err);
 R2_CHECKED r2_status r2i_gguf_get_f32(const r2i_gguf *gguf, const char *key, float min, float max,
                                       float *out, r2_error *err);
-R2_CHECKED r2_status r2i_gguf_get_bool(const r2i_gguf *gguf, const char *key, bool *out,
-                                       r2_error *err);
 R2_CHECKED r2_status r2i_gguf_get_text(const r2i_gguf *gguf, const char *key, r2i_gguf_text *out,
                                        r2_error *err);
 /* An array whose elements are texts / any integers / floats / bools, as `element` says (one of
@@ -127,7 +125,4 @@ const char *r2i_gguf_type_name(r2i_gguf_type type); /* "u32", "text", ... */
 
 /* Walks the texts of an array: *at is NULL to begin; false after the last. */
 bool r2i_gguf_next_text(const r2i_gguf_value *value, const uint8_t **at, r2i_gguf_text *out);
-/* All of them at once, indexable: [n_elements] in `arena`.  R2_E_NOMEM. */
-R2_CHECKED r2_status r2i_gguf_texts(const r2i_gguf *gguf, const r2i_gguf_value *value,
-                                    r2i_arena *arena, r2i_gguf_text **out, r2_error *err);
 #endif

@@ -136,12 +136,6 @@ r2_status r2i_gguf_get_f32(const r2i_gguf *gguf, const char *key, float min, flo
     return r2i_gguf_try_f32(gguf, key, min, max, out, err);
 }
 
-r2_status r2i_gguf_get_bool(const r2i_gguf *gguf, const char *key, bool *out, r2_error *err) {
-    *out = false;
-    if (r2i_gguf_find(gguf, key) == NULL) return absent(gguf, key, "a bool", err);
-    return r2i_gguf_try_bool(gguf, key, out, err);
-}
-
 r2_status r2i_gguf_get_text(const r2i_gguf *gguf, const char *key, r2i_gguf_text *out,
                             r2_error *err) {
     *out = (r2i_gguf_text){ "", 0 };
@@ -196,21 +190,4 @@ bool r2i_gguf_next_text(const r2i_gguf_value *value, const uint8_t **at, r2i_ggu
     *out = (r2i_gguf_text){ (const char *)p, (size_t)n };
     *at = p + n;
     return true;
-}
-
-r2_status r2i_gguf_texts(const r2i_gguf *gguf, const r2i_gguf_value *value, r2i_arena *arena,
-                         r2i_gguf_text **out, r2_error *err) {
-    const uint8_t *at = NULL;
-    *out = R2I_ARENA_ARRAY(arena, r2i_gguf_text, value->n_elements);
-    if (*out == NULL) {
-        return r2i_fail(err, R2_E_NOMEM, "%s: %s: no memory for %zu texts", r2i_gguf_label(gguf),
-                        value->key, value->n_elements);
-    }
-    for (size_t i = 0; i < value->n_elements; i++) {
-        if (!r2i_gguf_next_text(value, &at, &(*out)[i])) {
-            return r2i_fail(err, R2_E_FORMAT, "%s: %s: the file changed while it was open",
-                            r2i_gguf_label(gguf), value->key);
-        }
-    }
-    return R2_OK;
 }

@@ -176,13 +176,6 @@ r2_status r2i_gguf_writer_add_f32(r2i_gguf_writer *writer, const char *key, floa
     return writer->status;
 }
 
-r2_status r2i_gguf_writer_add_f64(r2i_gguf_writer *writer, const char *key, double x,
-                                  r2_error *err) {
-    if (begin_value(writer, key, R2I_GGUF_F64, err))
-        put(writer, &writer->values, &x, sizeof x, err);
-    return writer->status;
-}
-
 r2_status r2i_gguf_writer_add_bool(r2i_gguf_writer *writer, const char *key, bool x,
                                    r2_error *err) {
     const uint8_t byte = x ? 1 : 0;

@@ -19,8 +19,6 @@ R2_CHECKED r2_status r2i_gguf_writer_add_integer(r2i_gguf_writer *writer, const 
                                                  r2i_gguf_type type, int64_t x, r2_error *err);
 R2_CHECKED r2_status r2i_gguf_writer_add_f32(r2i_gguf_writer *writer, const char *key, float x,
                                              r2_error *err);
-R2_CHECKED r2_status r2i_gguf_writer_add_f64(r2i_gguf_writer *writer, const char *key, double x,
-                                             r2_error *err);
 R2_CHECKED r2_status r2i_gguf_writer_add_bool(r2i_gguf_writer *writer, const char *key, bool x,
                                               r2_error *err);
 R2_CHECKED r2_status r2i_gguf_writer_add_text(r2i_gguf_writer *writer, const char *key,
