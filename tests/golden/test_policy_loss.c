@@ -31,28 +31,6 @@ typedef struct {
     r2_policy_targets policy;
 } policy_rows;
 
-static double number(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
-}
-
-static double relative(double found, double expected) {
-    const double e = fabs(found - expected) / fabs(expected);
-    return isnan(e) ? INFINITY : e;
-}
-
-static json_t *read_file(void) {
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%.900s/policy_loss.json", golden_folder());
-    json_t *file = json_load_file(path, 0, NULL);
-    if (file == NULL) {
-        printf("no policy_loss.json among the golden cases\n");
-        skip();
-    }
-    return file;
-}
-
 static float entry(const json_t *file, const char *key, size_t document, size_t i) {
     return (float)json_number_value(
         json_array_get(json_array_get(json_object_get(file, key), document), i));
@@ -60,7 +38,7 @@ static float entry(const json_t *file, const char *key, size_t document, size_t 
 
 /* The file has an entry for each target behind the prompt. */
 static void read_rows(policy_rows *p, const json_t *file, const json_t *way) {
-    const int32_t n_prompt = (int32_t)number(file, "prompt");
+    const int32_t n_prompt = (int32_t)golden_number(file, "prompt");
     train_documents *d = &p->documents;
     memset(p, 0, sizeof *p);
     train_read_documents(d, json_object_get(file, "input_ids"), NULL);
@@ -68,7 +46,7 @@ static void read_rows(policy_rows *p, const json_t *file, const json_t *way) {
     for (size_t doc = 0; doc < (size_t)d->batch.n_documents; doc++) {
         for (int32_t i = 0; i < d->lengths[doc]; i++, row++) {
             const bool is_learnt = i >= n_prompt && i + 1 < d->lengths[doc];
-            d->weights[row] = is_learnt ? (float)number(file, "weight") : 0;
+            d->weights[row] = is_learnt ? (float)golden_number(file, "weight") : 0;
             p->advantages[row] =
                 (float)json_number_value(json_array_get(json_object_get(file, "advantages"), doc));
             if (!is_learnt) continue;
@@ -77,14 +55,14 @@ static void read_rows(policy_rows *p, const json_t *file, const json_t *way) {
             p->expected[row] = entry(file, "logprobs", doc, (size_t)(i - n_prompt));
         }
     }
-    p->policy = (r2_policy_targets){ .form = (r2_policy_form)number(way, "form"),
+    p->policy = (r2_policy_targets){ .form = (r2_policy_form)golden_number(way, "form"),
                                      .advantages = p->advantages,
                                      .old_logprobs = p->old,
                                      .reference = p->reference,
-                                     .clip_low = (float)number(way, "clip_low"),
-                                     .clip_high = (float)number(way, "clip_high"),
-                                     .kl = (float)number(way, "kl"),
-                                     .beta = (float)number(way, "beta"),
+                                     .clip_low = (float)golden_number(way, "clip_low"),
+                                     .clip_high = (float)golden_number(way, "clip_high"),
+                                     .kl = (float)golden_number(way, "kl"),
+                                     .beta = (float)golden_number(way, "beta"),
                                      .logprobs = p->logprobs,
                                      .factors = p->factors };
     d->batch.policy = &p->policy;
@@ -111,16 +89,15 @@ static void check_way(const json_t *file, const json_t *way, const train_rig_opt
     assert_true(alone.loss == loss.loss);
     for (int32_t row = 0; row < p.documents.batch.n_rows; row++) {
         if (p.documents.weights[row] == 0) continue;
-        log_off = fmax(log_off, fabs((double)p.logprobs[row] - (double)p.expected[row]));
+        log_off = golden_worse(log_off, fabs((double)p.logprobs[row] - (double)p.expected[row]));
         n_clipped += p.factors[row] == 0;
     }
     json_object_foreach(json_object_get(way, "grad_l2"), key, norm) {
-        const r2i_parameter *parameter = r2i_parameters_find(&t.parameters, key);
-        if (parameter == NULL) fail_msg("no parameter %s", key);
-        worst = fmax(worst, relative(train_norm(t.parameters.gradients, parameter),
-                                     json_number_value(norm)));
+        const r2i_parameter *parameter = train_find(&t, key);
+        worst = golden_worse(worst, golden_error(train_norm(t.parameters.gradients, parameter),
+                                                 json_number_value(norm)));
     }
-    const double off = fabs(loss.loss - number(way, "loss"));
+    const double off = fabs(loss.loss - golden_number(way, "loss"));
     printf("form %d, kl %.2f, %-4s: loss within %.2g, gradients %.2g, log p %.2g, %d clipped\n",
            (int)p.policy.form, (double)p.policy.kl, how->cpu != NULL ? how->cpu : "own", off, worst,
            log_off, n_clipped);
@@ -133,7 +110,7 @@ static void check_way(const json_t *file, const json_t *way, const train_rig_opt
 static void test_losses_and_gradients(void **state) {
     static const train_rig_options ways[] = { { .cpu = "ref", .n_threads = 2 },
                                               { .n_threads = 2 } };
-    json_t *file = read_file(), *way;
+    json_t *file = golden_file("policy_loss.json"), *way;
     size_t i;
     (void)state;
     json_array_foreach(json_object_get(file, "ways"), i, way) {
@@ -172,7 +149,7 @@ static float *gradients_of(const json_t *file, const json_t *way, int32_t n_thre
 }
 
 static void test_same_bits(void **state) {
-    json_t *file = read_file(), *way;
+    json_t *file = golden_file("policy_loss.json"), *way;
     size_t i;
     (void)state;
     json_array_foreach(json_object_get(file, "ways"), i, way) {
@@ -189,7 +166,7 @@ static void test_same_bits(void **state) {
 }
 
 static void test_as_drawn(void **state) {
-    json_t *file = read_file();
+    json_t *file = golden_file("policy_loss.json");
     double loss;
     size_t n;
     (void)state;

@@ -25,28 +25,6 @@ enum { PATH_BYTES = 1024, MAX_K = 8 };
 /* Two F32 programs whose sums differ in order. */
 static const double loss_tolerance = 1e-5, gradient_tolerance = 1e-4, log_tolerance = 2e-5;
 
-static double number(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
-}
-
-static double relative(double found, double expected) {
-    const double e = fabs(found - expected) / fabs(expected);
-    return isnan(e) ? INFINITY : e;
-}
-
-static json_t *read_file(void) {
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%.900s/soft_targets.json", golden_folder());
-    json_t *file = json_load_file(path, 0, NULL);
-    if (file == NULL) {
-        printf("no soft_targets.json among the golden cases\n");
-        skip();
-    }
-    return file;
-}
-
 static const char *case_path(const json_t *file, const char *role, char path[PATH_BYTES]) {
     snprintf(path, PATH_BYTES, "%.900s/%.60s", golden_folder(),
              json_string_value(json_object_get(file, role)));
@@ -83,9 +61,9 @@ static void read_soft(soft_rows *out, const train_documents *d, const json_t *wa
     out->soft = (r2_soft_targets){ .tokens = out->tokens,
                                    .log_probs = out->log_probs,
                                    .k = k,
-                                   .temperature = (float)number(way, "temperature"),
-                                   .beta = (float)number(way, "beta"),
-                                   .share = (float)number(way, "share") };
+                                   .temperature = (float)golden_number(way, "temperature"),
+                                   .beta = (float)golden_number(way, "beta"),
+                                   .share = (float)golden_number(way, "share") };
 }
 
 static void check_way(const json_t *file, const json_t *way, const train_rig_options *how) {
@@ -98,18 +76,17 @@ static void check_way(const json_t *file, const json_t *way, const train_rig_opt
     double worst = 0;
     train_set_up(&t, case_path(file, "student", path), how);
     train_read_documents(&d, json_object_get(file, "input_ids"), NULL);
-    read_soft(&rows, &d, way, (int32_t)number(file, "k"));
+    read_soft(&rows, &d, way, (int32_t)golden_number(file, "k"));
     d.batch.soft = &rows.soft;
     const r2i_train_loss alone = r2i_backward_evaluate(t.backward, &d.batch);
     const r2i_train_loss loss = r2i_backward_run(t.backward, &d.batch);
     assert_true(alone.loss == loss.loss && alone.soft_loss == loss.soft_loss);
-    const double hard_off = relative(loss.loss, number(way, "loss")),
-                 soft_off = relative(loss.soft_loss, number(way, "soft_loss"));
+    const double hard_off = golden_error(loss.loss, golden_number(way, "loss")),
+                 soft_off = golden_error(loss.soft_loss, golden_number(way, "soft_loss"));
     json_object_foreach(json_object_get(way, "grad_l2"), key, norm) {
-        const r2i_parameter *p = r2i_parameters_find(&t.parameters, key);
-        if (p == NULL) fail_msg("no parameter %s", key);
-        worst =
-            fmax(worst, relative(train_norm(t.parameters.gradients, p), json_number_value(norm)));
+        const r2i_parameter *p = train_find(&t, key);
+        worst = golden_worse(
+            worst, golden_error(train_norm(t.parameters.gradients, p), json_number_value(norm)));
     }
     printf("T %.1f beta %.1f share %.1f %-4s: losses within %.2g and %.2g, gradients %.2g\n",
            (double)rows.soft.temperature, (double)rows.soft.beta, (double)rows.soft.share,
@@ -122,7 +99,7 @@ static void check_way(const json_t *file, const json_t *way, const train_rig_opt
 static void test_losses_and_gradients(void **state) {
     static const train_rig_options ways[] = { { .cpu = "ref", .n_threads = 2 },
                                               { .n_threads = 2 } };
-    json_t *file = read_file();
+    json_t *file = golden_file("soft_targets.json");
     size_t i;
     json_t *way;
     (void)state;
@@ -134,7 +111,7 @@ static void test_losses_and_gradients(void **state) {
 }
 
 static void test_same_bits(void **state) {
-    json_t *file = read_file();
+    json_t *file = golden_file("soft_targets.json");
     float *gradients[2] = { NULL };
     size_t n = 0;
     double losses[2] = { 0 };
@@ -148,7 +125,7 @@ static void test_same_bits(void **state) {
         train_set_up(&t, case_path(file, "student", path), &how);
         train_read_documents(&d, json_object_get(file, "input_ids"), NULL);
         read_soft(&rows, &d, json_array_get(json_object_get(file, "ways"), 3),
-                  (int32_t)number(file, "k"));
+                  (int32_t)golden_number(file, "k"));
         d.batch.soft = &rows.soft;
         losses[i] = r2i_backward_run(t.backward, &d.batch).soft_loss;
         n = t.parameters.n_values;
@@ -173,7 +150,7 @@ static void check_scores(const json_t *file, const json_t *way) {
     train_documents d;
     static soft_rows expected;
     const r2_soft_targets *found;
-    const int32_t k = (int32_t)number(file, "k");
+    const int32_t k = (int32_t)golden_number(file, "k");
     double worst = 0;
     train_read_documents(&d, json_object_get(file, "input_ids"), NULL);
     read_soft(&expected, &d, way, k);
@@ -182,7 +159,7 @@ static void check_scores(const json_t *file, const json_t *way) {
                                                  .batch_documents = d.batch.n_documents,
                                                  .arithmetic = R2_ARITHMETIC_F32 };
     const r2_teacher_options options = { .n_tokens = k,
-                                         .temperature = (float)number(way, "temperature"),
+                                         .temperature = (float)golden_number(way, "temperature"),
                                          .arithmetic = R2_ARITHMETIC_F32 };
     must(r2_trainer_open(&trainer, case_path(file, "student", path), &trainer_options, &err), &err);
     must(r2_teacher_open(&teacher, case_path(file, "teacher", path), trainer, &options, &err),
@@ -201,8 +178,8 @@ static void check_scores(const json_t *file, const json_t *way) {
         assert_memory_equal(found->tokens + row * k, expected.tokens + row * k,
                             (size_t)k * sizeof(int32_t));
         for (int32_t i = 0; i <= k; i++)
-            worst = fmax(worst, fabs((double)found->log_probs[row * (k + 1) + i] -
-                                     (double)expected.log_probs[row * (k + 1) + i]));
+            worst = golden_worse(worst, fabs((double)found->log_probs[row * (k + 1) + i] -
+                                             (double)expected.log_probs[row * (k + 1) + i]));
     }
     printf("teacher: log-probabilities within %.2g\n", worst);
     assert_true(worst <= log_tolerance);
@@ -223,7 +200,7 @@ static void check_scores(const json_t *file, const json_t *way) {
 }
 
 static void test_teacher(void **state) {
-    json_t *file = read_file();
+    json_t *file = golden_file("soft_targets.json");
     size_t i;
     json_t *way;
     (void)state;

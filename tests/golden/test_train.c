@@ -36,8 +36,7 @@ static double compare_gradients(const train_rig *t, const char *name, const json
     json_t *expected;
     double worst = 0;
     json_object_foreach((json_t *)(uintptr_t)norms, key, expected) {
-        const r2i_parameter *p = r2i_parameters_find(&t->parameters, key);
-        if (p == NULL) fail_msg("%s: no parameter %s", name, key);
+        const r2i_parameter *p = train_find(t, key);
         const float *g = t->parameters.gradients + p->first;
         const json_t *first4 = json_object_get(firsts, key);
         const double norm_expected = json_number_value(expected);
@@ -92,7 +91,7 @@ static void check_rounded(const char *path, const char *name, const json_t *trai
     const double loss = r2i_backward_run(t.backward, &d.batch).loss;
     const double loss_error = fabs(loss / json_number_value(json_object_get(train, "loss")) - 1);
     json_object_foreach(json_object_get(train, "grad_l2"), key, norm) {
-        const r2i_parameter *p = r2i_parameters_find(&t.parameters, key);
+        const r2i_parameter *p = train_find(&t, key);
         const double one = json_number_value(norm), mine = train_norm(t.parameters.gradients, p);
         found += mine * mine;
         expected += one * one;

@@ -12,43 +12,20 @@
 
 #include <cmocka.h>
 
-#include "train/parameters/muon.h"
 #include "train_rig.h"
 
 enum { PATH_BYTES = 1024 };
 /* Two F32 programs whose sums differ in order; what is found is a tenth of this or less. */
 static const double loss_tolerance = 1e-5, norm_tolerance = 1e-4, gradient_tolerance = 1e-4;
 
-static json_t *read_file(void) {
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%.900s/train_steps.json", golden_folder());
-    json_t *file = json_load_file(path, 0, NULL);
-    if (file == NULL) {
-        printf("no train_steps.json among the golden cases\n");
-        skip();
-    }
-    return file;
-}
-
-static double number(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    assert_true(json_is_number(value));
-    return json_number_value(value);
-}
-
-static double relative(double found, double expected) {
-    const double e = fabs(found - expected) / fabs(expected);
-    return isnan(e) ? INFINITY : e;
-}
-
 static double check_weights(const train_rig *t, const json_t *expected) {
     const char *key;
     json_t *norm;
     double worst = 0;
     json_object_foreach((json_t *)(uintptr_t)expected, key, norm) {
-        const r2i_parameter *p = r2i_parameters_find(&t->parameters, key);
-        if (p == NULL) fail_msg("no parameter %s", key);
-        worst = fmax(worst, relative(train_norm(t->parameters.values, p), json_number_value(norm)));
+        const r2i_parameter *p = train_find(t, key);
+        worst = golden_worse(
+            worst, golden_error(train_norm(t->parameters.values, p), json_number_value(norm)));
     }
     return worst;
 }
@@ -65,9 +42,10 @@ static void make_stepper(stepper *s, train_rig *t, const json_t *o) {
     r2_error err;
     s->is_muon = json_object_get(o, "momentum") != NULL;
     s->options = (r2i_muon_options){
-        .rest = { number(o, "lr"), number(o, "beta1"), number(o, "beta2"), number(o, "eps"),
-                  number(o, "weight_decay"), number(o, "clip") },
-        .momentum = s->is_muon ? number(o, "momentum") : 0,
+        .rest = { golden_number(o, "lr"), golden_number(o, "beta1"), golden_number(o, "beta2"),
+                  golden_number(o, "eps"), golden_number(o, "weight_decay"),
+                  golden_number(o, "clip") },
+        .momentum = s->is_muon ? golden_number(o, "momentum") : 0,
     };
     if (s->is_muon)
         must(r2i_muon_create(&s->muon, &t->parameters, NULL, &t->model->kernels, R2I_TYPE_F32,
@@ -78,9 +56,9 @@ static void make_stepper(stepper *s, train_rig *t, const json_t *o) {
              &err);
 }
 
-static double take_step(stepper *s, const train_rig *t) {
-    return s->is_muon ? r2i_muon_step(&s->muon, t->pool, &s->options)
-                      : r2i_adamw_step(&s->adamw, t->pool, &s->options.rest);
+static double take_step(stepper *s, train_rig *t) {
+    return s->is_muon ? train_step_muon(t, &s->muon, &s->options)
+                      : train_step_adamw(t, &s->adamw, &s->options.rest);
 }
 
 static void check_case(const char *name, const json_t *expected, const json_t *options,
@@ -101,12 +79,12 @@ static void check_case(const char *name, const json_t *expected, const json_t *o
         train_read_documents(&d, json_object_get(step, "input_ids"), NULL);
         const double loss = r2i_backward_run(t.backward, &d.batch).loss;
         const double norm = take_step(&optimizer, &t);
-        worst_loss = fmax(worst_loss, relative(loss, number(step, "loss")));
-        worst_norm = fmax(worst_norm, relative(norm, number(step, "grad_norm")));
+        worst_loss = golden_worse(worst_loss, golden_error(loss, golden_number(step, "loss")));
+        worst_norm = golden_worse(worst_norm, golden_error(norm, golden_number(step, "grad_norm")));
     }
     train_read_documents(&d, json_object_get(after, "input_ids"), NULL);
-    const double last =
-        relative(r2i_backward_evaluate(t.backward, &d.batch).loss, number(after, "loss"));
+    const double last = golden_error(r2i_backward_evaluate(t.backward, &d.batch).loss,
+                                     golden_number(after, "loss"));
     const double weights = check_weights(&t, json_object_get(expected, "weight_l2"));
     printf("%-5s %-12s %-4s ten steps: losses within %.2g, gradient norms %.2g, then %.2g, "
            "weights %.2g\n",
@@ -129,20 +107,20 @@ static void check_cases(const json_t *group) {
 }
 
 static void test_adamw_steps(void **state) {
-    json_t *file = read_file();
+    json_t *file = golden_file("train_steps.json");
     (void)state;
     check_cases(file);
     json_decref(file);
 }
 
 static void test_muon_steps(void **state) {
-    json_t *file = read_file();
+    json_t *file = golden_file("train_steps.json");
     (void)state;
     check_cases(json_object_get(file, "muon"));
     json_decref(file);
 }
 
-/* Ten steps on random gradients: values of one thread and of several, of small matrices and large. */
+/* Three steps on made-up gradients: values of one thread and of several, of small matrices and large. */
 static void test_muon_same_bits(void **state) {
     float *values[2] = { NULL };
     size_t n = 0;
@@ -163,7 +141,7 @@ static void test_muon_same_bits(void **state) {
         for (uint32_t step = 0; step < 3; step++) {
             for (size_t i = 0; i < n; i++)
                 t.parameters.gradients[i] = sinf((float)(i * 7 + step)) * 0.01f;
-            (void)r2i_muon_step(&muon, t.pool, &o);
+            (void)train_step_muon(&t, &muon, &o);
         }
         values[n_threads - 1] = malloc(n * sizeof(float));
         memcpy(values[n_threads - 1], t.parameters.values, n * sizeof(float));
@@ -187,21 +165,22 @@ static void check_module(const json_t *mtp, const train_rig_options *how) {
              json_string_value(json_object_get(mtp, "case")));
     train_set_up(&t, path, how);
     train_read_documents(&d, ids, NULL);
-    d.batch.mtp_weight = (float)number(mtp, "mtp_weight");
+    d.batch.mtp_weight = (float)golden_number(mtp, "mtp_weight");
     const r2i_train_loss loss = r2i_backward_run(t.backward, &d.batch);
     /* Its mean is over one target less per document. */
     const double counted = (double)d.n_targets / (d.n_targets - (int32_t)json_array_size(ids));
-    assert_true(relative(loss.loss, number(mtp, "loss")) <= loss_tolerance);
-    assert_true(relative(loss.mtp_loss * counted, number(mtp, "mtp_loss")) <= loss_tolerance);
+    assert_true(golden_error(loss.loss, golden_number(mtp, "loss")) <= loss_tolerance);
+    assert_true(golden_error(loss.mtp_loss * counted, golden_number(mtp, "mtp_loss")) <=
+                loss_tolerance);
     memset(t.parameters.gradients, 0, t.parameters.n_values * sizeof(float));
     d.batch.mtp_weight *= (float)counted;
     (void)r2i_backward_run(t.backward, &d.batch);
     json_object_foreach(json_object_get(mtp, "grad_l2"), key, norm) {
-        const r2i_parameter *p = r2i_parameters_find(&t.parameters, key);
-        if (p == NULL) fail_msg("no parameter %s", key);
-        const double e = relative(train_norm(t.parameters.gradients, p), json_number_value(norm));
+        const r2i_parameter *p = train_find(&t, key);
+        const double e =
+            golden_error(train_norm(t.parameters.gradients, p), json_number_value(norm));
         if (e > gradient_tolerance) printf("%s: off by %.3g\n", key, e);
-        worst = fmax(worst, e);
+        worst = golden_worse(worst, e);
     }
     printf("module: gradients within %.2g\n", worst);
     assert_true(worst <= gradient_tolerance);
@@ -212,7 +191,7 @@ static void test_prediction_module(void **state) {
     static const train_rig_options ways[] = { { .cpu = "ref", .n_threads = 2 },
                                               { .n_threads = 2 },
                                               { .n_threads = 1, .is_recomputing = true } };
-    json_t *file = read_file();
+    json_t *file = golden_file("train_steps.json");
     (void)state;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         check_module(json_object_get(file, "mtp"), &ways[i]);

@@ -39,6 +39,28 @@ void train_tear_down(train_rig *t) {
     r2_model_close(t->model);
 }
 
+const r2i_parameter *train_find(const train_rig *t, const char *name) {
+    for (int32_t i = 0; i < t->parameters.n; i++) {
+        if (strcmp(t->parameters.list[i].name, name) == 0) return &t->parameters.list[i];
+    }
+    fail_msg("no parameter %s", name);
+    return NULL;
+}
+
+double train_step_adamw(train_rig *t, r2i_adamw *adamw, const r2i_adamw_options *options) {
+    const double norm = sqrt(r2i_adamw_squares(adamw, t->pool));
+    r2i_adamw_apply(adamw, t->pool, options, norm);
+    r2i_parameters_refresh(&t->parameters);
+    return norm;
+}
+
+double train_step_muon(train_rig *t, r2i_muon *muon, const r2i_muon_options *options) {
+    const double norm = sqrt(r2i_adamw_squares(&muon->adamw, t->pool));
+    r2i_muon_apply(muon, t->pool, options, norm);
+    r2i_parameters_refresh(&t->parameters);
+    return norm;
+}
+
 static void set_weights(train_documents *d, int32_t n_rows) {
     for (int32_t i = 0; i < n_rows; i++) {
         if (d->weights[i] != 0) d->weights[i] = 1.0f / (float)d->n_targets;

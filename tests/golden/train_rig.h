@@ -7,6 +7,7 @@
 #include "model/model.h"
 #include "train/backward/backward.h"
 #include "train/lora/lora_parameters.h"
+#include "train/parameters/muon.h"
 
 enum { TRAIN_CAP_ROWS = 256, TRAIN_CAP_DOCUMENTS = 8 };
 
@@ -26,6 +27,12 @@ typedef struct {
 
 void train_set_up(train_rig *t, const char *path, const train_rig_options *options);
 void train_tear_down(train_rig *t);
+
+/* The parameter of that name; without one the test fails. */
+const r2i_parameter *train_find(const train_rig *t, const char *name);
+/* A step by the gradients, as r2_trainer_step makes it; returns their norm. */
+double train_step_adamw(train_rig *t, r2i_adamw *adamw, const r2i_adamw_options *options);
+double train_step_muon(train_rig *t, r2i_muon *muon, const r2i_muon_options *options);
 
 /* A batch and the memory behind it. */
 typedef struct {

@@ -122,10 +122,6 @@ double r2i_adamw_squares(const r2i_adamw *adamw, r2i_pool *pool) {
     return sum;
 }
 
-double r2i_adamw_norm(const r2i_adamw *adamw, r2i_pool *pool) {
-    return sqrt(r2i_adamw_squares(adamw, pool));
-}
-
 static void change_values(const piece_region *r, float *w, float *g, float *m, float *v, size_t n,
                           float decay) {
     const float rest1 = 1 - r->beta1, rest2 = 1 - r->beta2;
@@ -171,12 +167,4 @@ void r2i_adamw_apply(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *
                             .step1 = (float)(1 / (1 - pow(options->beta1, t))),
                             .step2 = (float)(1 / sqrt(1 - pow(options->beta2, t))) };
     r2i_pool_run(pool, adamw->n_pieces, 4, step_pieces, &region);
-}
-
-double r2i_adamw_step(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options) {
-    const double norm = r2i_adamw_norm(adamw, pool);
-    if (!isfinite(norm)) return norm;
-    r2i_adamw_apply(adamw, pool, options, norm);
-    r2i_parameters_refresh(adamw->parameters);
-    return norm;
 }

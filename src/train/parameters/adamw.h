@@ -39,15 +39,10 @@ R2_CHECKED r2_status r2i_adamw_create(r2i_adamw *out, r2i_parameters *parameters
 size_t r2i_adamw_part(const r2i_adamw *adamw, int32_t i, size_t *end);
 /* Sum of the squares of the gradients stepped here: the same bits for any number of threads. */
 double r2i_adamw_squares(const r2i_adamw *adamw, r2i_pool *pool);
-/* Norm of all gradients, where all are stepped here. */
-double r2i_adamw_norm(const r2i_adamw *adamw, r2i_pool *pool);
 /* What gradients of that norm are multiplied with, so that their norm is at most `clip`. */
 double r2i_adamw_scale(const r2i_adamw_options *options, double norm);
 /* One step of all that is not left, by gradients of that (finite) norm, which it clears.  Then
  * r2i_parameters_refresh is due. */
 void r2i_adamw_apply(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options,
                      double norm);
-/* One step, which clears the gradients; returns their norm.  When that is no finite number nothing
- * has changed. */
-double r2i_adamw_step(r2i_adamw *adamw, r2i_pool *pool, const r2i_adamw_options *options);
 #endif

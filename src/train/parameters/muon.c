@@ -213,11 +213,3 @@ void r2i_muon_apply(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *opti
     for (int32_t i = 0; i < muon->n_large; i++)
         step_matrix(&region, &muon->large_room, muon->large[i]);
 }
-
-double r2i_muon_step(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *options) {
-    const double norm = r2i_adamw_norm(&muon->adamw, pool);
-    if (!isfinite(norm)) return norm;
-    r2i_muon_apply(muon, pool, options, norm);
-    r2i_parameters_refresh(muon->adamw.parameters);
-    return norm;
-}

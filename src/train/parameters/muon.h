@@ -42,9 +42,7 @@ R2_CHECKED r2_status r2i_muon_create(r2i_muon *out, r2i_parameters *parameters,
                                      r2i_type layout, r2i_pool *pool, r2i_arena *arena,
                                      r2_error *err);
 void r2i_muon_destroy(r2i_muon *muon);
-/* One step by gradients of that (finite) norm, which it clears.  Then r2i_parameters_refresh is due. */
+/* One step by gradients of that (finite) norm, which it clears.  Then r2i_parameters_refresh is due.  The
+ * same bits for any number of threads. */
 void r2i_muon_apply(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *options, double norm);
-/* One step, which clears the gradients; returns their norm before clipping.  When that is no finite
- * number nothing has changed.  The same bits for any number of threads. */
-double r2i_muon_step(r2i_muon *muon, r2i_pool *pool, const r2i_muon_options *options);
 #endif

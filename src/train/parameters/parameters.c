@@ -297,13 +297,6 @@ float *r2i_gradient_of(const r2i_parameters *p, const void *value) {
     return p->gradients + (at - first) / sizeof *p->values;
 }
 
-const r2i_parameter *r2i_parameters_find(const r2i_parameters *p, const char *name) {
-    for (int32_t i = 0; i < p->n; i++) {
-        if (strcmp(p->list[i].name, name) == 0) return &p->list[i];
-    }
-    return NULL;
-}
-
 uint64_t r2i_parameters_hash_layout(const r2i_parameters *p) {
     uint64_t hash = R2I_HASH_SEED;
     for (int32_t i = 0; i < p->n; i++) {

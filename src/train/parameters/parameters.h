@@ -60,8 +60,6 @@ float *r2i_gradient_of(const r2i_parameters *parameters, const void *value);
 /* Rows of kv_b of head h, [d_nope + d_value, kv_rank], from whichever form the file has. */
 void r2i_latent_read_head(const r2i_config *config, const r2i_layer *layer,
                           const r2i_kernels *kernels, int32_t h, float *out);
-/* NULL: no such name. */
-const r2i_parameter *r2i_parameters_find(const r2i_parameters *parameters, const char *name);
 /* Of names and sizes of all that is trained.  Checkpoints hold it. */
 uint64_t r2i_parameters_hash_layout(const r2i_parameters *parameters);
 
