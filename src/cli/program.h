@@ -14,9 +14,8 @@ enum {
     R2I_EXIT_OK = 0,
     R2I_EXIT_FAILED = 1,
     R2I_EXIT_USAGE = 2,
-    R2I_EXIT_DATA = 3,   /* a model or file is missing or corrupt */
-    R2I_EXIT_MEMORY = 4, /* memory or context is full */
-    R2I_EXIT_NETWORK = 5,
+    R2I_EXIT_DATA = 3,     /* a model or file is missing or corrupt */
+    R2I_EXIT_MEMORY = 4,   /* memory or context is full */
     R2I_EXIT_NUMBERS = 7,  /* a training run lost its numbers: loss or gradient is none */
     R2I_EXIT_SCORE = 8,    /* an evaluation's score is below --min-score */
     R2I_EXIT_SANDBOX = 77, /* what keeps a program in is missing: nothing has run */
