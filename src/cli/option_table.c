@@ -96,7 +96,7 @@ const r2i_option r2i_option_table[] = {
     { "force", NULL, 0, R2I_OPTION_SWITCH, AT(is_forced), "0", 0, 0, NULL, NULL,
       "replace what other settings left in DIR", R2I_FOR_EVAL, false, true },
     { "output", NULL, 'o', R2I_OPTION_TEXT, AT(output), NULL, 0, 0, NULL, "FILE",
-      "tasks make: write to FILE, which is replaced; otherwise to standard output", R2I_FOR_TASKS,
+      "tasks make: write to FILE, which is replaced; without, or -, to standard output", R2I_FOR_TASKS,
       true, true },
     { "count", NULL, 'n', R2I_OPTION_COUNT, AT(count), "1000", 1, 1 << 30, NULL, "N",
       "so many items", R2I_FOR_TASKS, true, false },

@@ -19,7 +19,8 @@ typedef struct {
     const char *languages[N_LANGUAGES];
     int32_t n_languages;
     r2_task_split split;
-    r2i_buffer lines; /* for a file */
+    const char *file; /* NULL: standard output */
+    r2i_buffer lines; /* for the file */
 } making;
 
 /* ---- what is made ---- */
@@ -161,7 +162,7 @@ static r2_status write_item(making *m, const r2_task_choice *c, const r2_task_it
     json_decref(line);
     if (text == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for an item");
     r2_status status = R2_OK;
-    if (o->output == NULL) {
+    if (m->file == NULL) {
         if (puts(text) < 0)
             status = r2i_fail(err, R2_E_IO, "tasks make: standard output cannot be written");
     } else {
@@ -185,16 +186,17 @@ static r2_status write_all(making *m, r2_error *err) {
         R2I_TRY(make_item(m, &choice, &item, i, err));
         R2I_TRY(write_item(m, &choice, &item, err));
     }
-    if (o->output != NULL)
-        return r2i_text_write(o->output, m->lines.n_bytes > 0 ? m->lines.bytes : "",
-                              m->lines.n_bytes, FILE_MODE, err);
+    if (m->file != NULL)
+        return r2i_text_write(m->file, m->lines.n_bytes > 0 ? m->lines.bytes : "", m->lines.n_bytes,
+                              FILE_MODE, err);
     return fflush(stdout) == 0
                ? R2_OK
                : r2i_fail(err, R2_E_IO, "tasks make: standard output cannot be written");
 }
 
 r2_status r2i_tasks_make(r2i_program *p, r2_error *err) {
-    making m = { .program = p };
+    const char *output = p->options->output;
+    making m = { .program = p, .file = output != NULL && strcmp(output, "-") != 0 ? output : NULL };
     r2i_buffer_init(&m.lines, &p->heap, MAX_FILE_BYTES);
     const r2_status status = write_all(&m, err);
     r2i_verifier_note(p, m.verifier);

@@ -90,6 +90,8 @@ def test_splits_levels_and_shifts():
 
 def test_items_are_data_to_learn_from():
     r2lm("tasks", "make", "sum", "sort", "-n", 40, "--level", 1, "-o", "items.jsonl")
+    written = open("items.jsonl").read()
+    assert r2lm("tasks", "make", "sum", "sort", "-n", 40, "--level", 1, "-o", "-").out == written and not os.path.exists("-")
     said = json.loads(r2lm("data", "prep", "-m", TOY, "-o", "out", "--validation", 0, "--json", "items.jsonl").out)
     assert said["train"]["documents"] > 30 and 0 < said["train"]["targets"] < said["train"]["tokens"]
 
