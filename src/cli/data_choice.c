@@ -1,13 +1,13 @@
-#define _POSIX_C_SOURCE 200809L /* opendir, access */
+#define _POSIX_C_SOURCE 200809L /* access, rmdir */
 #include "cli/data_choice.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/flat_folder.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -66,14 +66,7 @@ static void add_split(r2_data_split *sum, const r2_data_split *s) {
 }
 
 static void remove_data(const char *name) {
-    char path[PATH_BYTES + 300];
-    DIR *folder = name != NULL ? opendir(name) : NULL;
-    if (folder == NULL) return;
-    for (const struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
-        (void)snprintf(path, sizeof path, "%.4000s/%.255s", name, e->d_name);
-        if (e->d_name[0] != '.') (void)unlink(path);
-    }
-    (void)closedir(folder);
+    if (name == NULL || r2i_flat_folder_empty(name, NULL) != 0) return;
     (void)rmdir(name);
 }
 

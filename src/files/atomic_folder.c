@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* renameat2, O_DIRECTORY, unlinkat */
+#define _GNU_SOURCE /* renameat2, O_DIRECTORY */
 #include "files/atomic_folder.h"
 
 #include <dirent.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "base/flat_folder.h"
 
 enum { PATH_BYTES = 4096, MAX_NAME = 223, MAX_TRIES = 100 };
 
@@ -115,15 +116,7 @@ const char *r2i_atomic_folder_path(const r2i_atomic_folder *folder) {
 
 /* Files only: nothing here ever makes a folder inside. */
 static void remove_part(const r2i_atomic_folder *f) {
-    const int fd = open(f->part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *listing = fd >= 0 ? fdopendir(fd) : NULL;
-    if (listing == NULL && fd >= 0) close(fd);
-    while (listing != NULL) {
-        const struct dirent *e = readdir(listing);
-        if (e == NULL) break;
-        if (!is_dots(e->d_name)) (void)unlinkat(fd, e->d_name, 0);
-    }
-    if (listing != NULL) closedir(listing);
+    (void)r2i_flat_folder_empty(f->part, NULL);
     (void)rmdir(f->part);
 }
 

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* O_DIRECTORY, unlinkat */
+#define _GNU_SOURCE /* O_DIRECTORY */
 #include "files/state_folder.h"
 
 #include <dirent.h>
@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/failure.h"
+#include "base/flat_folder.h"
 #include "base/hash.h"
 #include "files/safetensors_write.h"
 
@@ -66,25 +67,11 @@ static r2_status make_folder(const char *path, r2_error *err) {
     return sync_folder(parent, err);
 }
 
-/* Unlinks the files of a folder, the manifest first: from then on the step does not exist. */
+/* The manifest goes first: from then on the step does not exist. */
 static r2_status clear_folder(const char *path, bool *is_there, r2_error *err) {
-    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    *is_there = fd >= 0;
-    if (fd < 0) return errno == ENOENT ? R2_OK : failed(path, "open", err);
-    (void)unlinkat(fd, R2I_STATE_MANIFEST_NAME, 0);
-    r2_status status = R2_OK;
-    DIR *listing = fdopendir(fd);
-    if (listing == NULL) {
-        status = failed(path, "list", err);
-        (void)close(fd);
-        return status;
-    }
-    for (const struct dirent *e = readdir(listing); e != NULL; e = readdir(listing)) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-        if (unlinkat(fd, e->d_name, 0) != 0) status = failed(path, "clear the folder", err);
-    }
-    closedir(listing);
-    return status;
+    const bool is_empty = r2i_flat_folder_empty(path, R2I_STATE_MANIFEST_NAME) == 0;
+    *is_there = is_empty || errno != ENOENT;
+    return is_empty || !*is_there ? R2_OK : failed(path, "clear the folder", err);
 }
 
 r2_status r2i_state_begin(const char *folder, int64_t step, r2_error *err) {

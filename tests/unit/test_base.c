@@ -1,10 +1,17 @@
-/* test_base.c - the cellar: arenas, buffers, 16-bit floats, failures. */
+/* test_base.c - the cellar: arenas, buffers, 16-bit floats, failures, folders emptied. */
+#define _XOPEN_SOURCE 700 /* mkdtemp, symlink */
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -12,6 +19,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/failure.h"
+#include "base/flat_folder.h"
 #include "base/half.h"
 #include "base/hash.h"
 
@@ -173,16 +181,36 @@ static void test_hash_finds_flips(void **state) {
     assert_true(r2i_hash_bytes(R2I_HASH_SEED, bytes, 99) != before);
 }
 
+/* A folder inside stays and is told of; behind a link nothing is touched. */
+static void test_flat_folder(void **state) {
+    char folder[] = "/tmp/r2lm-flat-XXXXXX", names[4][64];
+    static const char *const ends[] = { "a", ".hidden", "inside", "link" };
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    for (int i = 0; i < 4; i++)
+        (void)snprintf(names[i], sizeof names[i], "%s/%s", folder, ends[i]);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(close(open(names[i], O_WRONLY | O_CREAT, 0600)), 0);
+    assert_int_equal(mkdir(names[2], 0700), 0);
+    assert_int_equal(symlink(".", names[3]), 0);
+    assert_int_equal(r2i_flat_folder_empty(names[3], NULL), -1);
+    assert_int_equal(access(names[0], F_OK), 0);
+    assert_int_equal(r2i_flat_folder_empty(folder, "a"), -1);
+    assert_int_equal(access(names[2], F_OK), 0);
+    assert_int_equal(rmdir(names[2]), 0);
+    assert_int_equal(r2i_flat_folder_empty(folder, "a"), 0);
+    assert_int_equal(rmdir(folder), 0); /* nothing is left */
+    assert_int_equal(r2i_flat_folder_empty(folder, NULL), -1);
+    assert_int_equal(errno, ENOENT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena),
-        cmocka_unit_test(test_mapped_arena),
-        cmocka_unit_test(test_heap_limit),
-        cmocka_unit_test(test_buffer),
-        cmocka_unit_test(test_halves),
-        cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_checked),
-        cmocka_unit_test(test_hash_finds_flips),
+        cmocka_unit_test(test_arena),       cmocka_unit_test(test_mapped_arena),
+        cmocka_unit_test(test_heap_limit),  cmocka_unit_test(test_buffer),
+        cmocka_unit_test(test_halves),      cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_checked),     cmocka_unit_test(test_hash_finds_flips),
+        cmocka_unit_test(test_flat_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
