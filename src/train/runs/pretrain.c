@@ -9,11 +9,11 @@
 #include "base/checked.h"
 #include "base/failure.h"
 #include "model/model.h"
-#include "train/data/data_stream.h"
 #include "train/distill/distill_run.h"
 #include "train/runs/run_loop.h"
 #include "train/runs/run_output.h"
 #include "train/runs/run_plan.h"
+#include "train/runs/run_sources.h"
 #include "train/ranks/run_ranks.h"
 #include "train/data/target_bytes.h"
 #include "train/runs/trainer_model.h"
@@ -23,12 +23,9 @@ typedef struct {
     r2_trainer *trainer;
     r2i_heap *heap;  /* the model's */
     r2i_arena arena; /* manifests and lists */
-    r2i_data_set *sets;
-    int32_t n_open;
-    int64_t n_cut; /* chats */
+    r2i_run_sources sources;
     r2i_data_stream *stream;
-    r2i_distill *distill; /* NULL: no teacher */
-    int32_t batch_tokens, run_tokens;
+    r2i_distill *distill;           /* NULL: no teacher */
     int32_t *lengths;               /* [batch_tokens] */
     const r2i_batch_data **batches; /* [step_batches] of the step */
     r2_train_report report;
@@ -80,72 +77,13 @@ static int32_t batches_of(const train_run *r) {
 
 static r2_status open_trainer(train_run *r) {
     const r2_trainer_options options = r2i_run_trainer_options(r->o);
-    r->batch_tokens = options.batch_tokens;
-    r->run_tokens = options.document_tokens;
     R2I_TRY(r2_trainer_open(&r->trainer, r->o->model, &options, r->err));
     r->heap = &r2i_trainer_model(r->trainer)->heap;
     r2i_arena_init(&r->arena, r->heap, 1 << 18, 0);
-    r->lengths = R2I_ARENA_ARRAY(&r->arena, int32_t, (size_t)r->batch_tokens);
-    r->sets = R2I_ARENA_ARRAY(&r->arena, r2i_data_set, (size_t)r->o->n_data);
+    r->lengths = R2I_ARENA_ARRAY(&r->arena, int32_t, (size_t)options.batch_tokens);
     r->batches = R2I_ARENA_ARRAY(&r->arena, const r2i_batch_data *, (size_t)batches_of(r));
-    if (r->lengths != NULL && r->sets != NULL && r->batches != NULL) return R2_OK;
+    if (r->lengths != NULL && r->batches != NULL) return R2_OK;
     return r2i_fail(r->err, R2_E_NOMEM, "no memory for lists of documents");
-}
-
-/* Chats may be cut before their first answer; then a run would end well and have learnt nothing. */
-static r2_status check_teaches(const train_run *r) {
-    int64_t n_documents = 0;
-    for (int32_t i = 0; i < r->n_open; i++) {
-        const r2i_data_set *set = &r->sets[i];
-        const size_t n = set->manifest.has_chats ? (size_t)r->run_tokens : SIZE_MAX;
-        if (r2i_data_set_teaches(set, R2I_SPLIT_TRAIN, n)) return R2_OK;
-        n_documents += (int64_t)set->n_documents[R2I_SPLIT_TRAIN];
-    }
-    if (n_documents == 0) return R2_OK; /* which is said where they are opened */
-    return r2i_fail(r->err, R2_E_ARGUMENT,
-                    "%.150s: expected something to learn in the first %d tokens of a document, "
-                    "found none: a higher --run-tokens or --batch-tokens helps",
-                    r->o->data[0], r->run_tokens);
-}
-
-static r2_status open_sets(train_run *r) {
-    const r2_model *model = r2i_trainer_model(r->trainer);
-    for (int32_t i = 0; i < r->o->n_data; i++) {
-        R2I_TRY(r2i_data_set_open(&r->sets[i], r->o->data[i],
-                                  model->tokenizer != NULL ? model : NULL, &r->arena, r->err));
-        r->n_open++;
-        if (r->sets[i].manifest.n_vocab > model->config.n_vocab)
-            return r2i_fail(
-                r->err, R2_E_MISMATCH,
-                "%.150s: expected tokens below the model's %d, found a vocabulary of %d",
-                r->o->data[i], model->config.n_vocab, r->sets[i].manifest.n_vocab);
-        if (r->sets[i].manifest.has_chats)
-            r->n_cut += r2i_data_set_longer(&r->sets[i], R2I_SPLIT_TRAIN, (size_t)r->run_tokens);
-    }
-    return check_teaches(r);
-}
-
-/* A stream over all sets that have documents in the split; *out stays NULL without any. */
-static r2_status open_stream(const train_run *r, r2i_split split, int32_t n_held,
-                             const r2i_data_place *place, r2i_data_stream **out) {
-    r2i_data_source sources[R2I_MAX_SOURCES];
-    int32_t n = 0;
-    *out = NULL;
-    for (int32_t i = 0; i < r->n_open; i++) {
-        if (r->sets[i].n_documents[split] == 0) continue;
-        sources[n++] = (r2i_data_source){ .set = &r->sets[i],
-                                          .split = split,
-                                          .weight = r->o->shares != NULL ? r->o->shares[i] : 1 };
-    }
-    if (n == 0) return R2_OK;
-    const r2i_data_stream_options options = { .sources = sources,
-                                              .n_sources = n,
-                                              .run_tokens = r->run_tokens,
-                                              .batch_tokens = r->batch_tokens,
-                                              .seed = r->o->seed,
-                                              .is_once = split == R2I_SPLIT_VALIDATION,
-                                              .n_held = n_held };
-    return r2i_data_stream_open(out, &options, place, r->heap, r->err);
 }
 
 /* ---- batches ---- */
@@ -155,7 +93,8 @@ static r2_training_batch cut_batch(const train_run *r, const r2i_batch_data *dat
     const int32_t cap = r2i_trainer_documents(r->trainer), begin = data->run_begins[first];
     int32_t n = 0;
     for (; first + n < data->n_runs && n < cap; n++) {
-        if (data->run_begins[first + n + 1] - begin > r->batch_tokens) break; /* own answers */
+        if (data->run_begins[first + n + 1] - begin > r->sources.batch_tokens)
+            break; /* own answers */
         r->lengths[n] = data->run_begins[first + n + 1] - data->run_begins[first + n];
     }
     return (r2_training_batch){ .tokens = data->tokens + begin,
@@ -214,7 +153,8 @@ static r2_status validate(train_run *r) {
     double loss = 0;
     int64_t n_targets = 0, n_bytes = 0;
     int32_t n_made = 0, n_most = 0; /* passes since the last round */
-    r2_status status = open_stream(r, R2I_SPLIT_VALIDATION, 1, NULL, &stream);
+    r2_status status = r2i_run_sources_stream(&stream, &r->sources, R2I_SPLIT_VALIDATION, 1, NULL,
+                                              r->heap, r->err);
     status = r2_ranks_agree(ranks, status, r->err);
     if (status != R2_OK) r2i_data_stream_close(stream);
     if (status != R2_OK || stream == NULL) return status;
@@ -354,26 +294,33 @@ static r2_status run_steps(train_run *r) {
                           .step = run_step,
                           .validate = validate_if_due,
                           .tell = tell };
-    r->report =
-        (r2_train_report){ .n_cut = r->n_cut, .memory_bytes = r2i_distill_bytes(r->distill) };
+    r->report = (r2_train_report){ .n_cut = r->sources.n_cut,
+                                   .memory_bytes = r2i_distill_bytes(r->distill) };
     return r2i_run_steps(&loop, r->err);
+}
+
+static r2_status open_sources(train_run *r) {
+    const r2_trainer_options options = r2i_run_trainer_options(r->o);
+    return r2i_run_sources_open(&r->sources, r->o, r2i_trainer_model(r->trainer),
+                                options.batch_tokens, options.document_tokens, &r->arena, r->err);
 }
 
 static r2_status open_all(train_run *r) {
     R2I_TRY(check_options(r->o, r->err));
     R2I_TRY(open_trainer(r));
     R2I_TRY(r2i_run_output_check(r->o, r->trainer, r->err));
-    R2I_TRY(open_sets(r));
+    R2I_TRY(open_sources(r));
     if (r->o->distill != NULL)
         R2I_TRY(
             r2i_distill_open(&r->distill, r->o->distill, r->trainer, r->o->seed, r->heap, r->err));
     r->identity = (r2i_run_identity){ .options = r->o,
                                       .trainer = r->trainer,
-                                      .sets = r->sets,
+                                      .sets = r->sources.sets,
                                       .teacher = r2i_distill_identity(r->distill) };
     R2I_TRY(r2i_run_saver_open(&r->saver, &r->identity, r2i_trainer_adamw(r->trainer), r->heap,
                                r->err));
-    R2I_TRY(open_stream(r, R2I_SPLIT_TRAIN, batches_of(r), &r->saver.totals.place, &r->stream));
+    R2I_TRY(r2i_run_sources_stream(&r->stream, &r->sources, R2I_SPLIT_TRAIN, batches_of(r),
+                                   &r->saver.totals.place, r->heap, r->err));
     if (r->stream == NULL)
         return r2i_fail(r->err, R2_E_ARGUMENT, "%.150s: no documents to train on", r->o->data[0]);
     return R2_OK;
@@ -394,8 +341,7 @@ r2_status r2_train(const r2_train_options *options, r2_error *err) {
     r2i_data_stream_close(r.stream);
     r2i_distill_close(r.distill);
     r2i_run_saver_close(&r.saver);
-    for (int32_t i = 0; i < r.n_open; i++)
-        r2i_data_set_close(&r.sets[i]);
+    r2i_run_sources_close(&r.sources);
     if (r.heap != NULL) r2i_arena_destroy(&r.arena);
     r2_trainer_close(r.trainer);
     return status;
