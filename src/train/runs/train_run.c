@@ -1,4 +1,4 @@
-/* pretrain.c - r2_train: a loop of steps over a stream of prepared data.
+/* train_run.c - r2_train: a loop of steps over a stream of prepared data.
  *
  *     stream (own thread) -> batches -> trainer -> report, validation now and then -> model folder
  *
