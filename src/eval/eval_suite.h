@@ -57,32 +57,4 @@ const r2i_eval_suite *r2i_eval_suite_find(const char *name);
 
 extern const r2i_eval_suite r2i_suite_humaneval, r2i_suite_gsm8k, r2i_suite_mgsm, r2i_suite_tasks,
     r2i_suite_external, r2i_suite_needle, r2i_suite_bfcl;
-
-/* ---- for load functions ---- */
-
-R2_CHECKED r2_status r2i_eval_add(r2i_eval_load *load, const r2i_eval_item *item, r2_error *err);
-/* A terminated copy in the arena; NULL: no memory, or no text. */
-const char *r2i_eval_copy(r2i_eval_load *load, const char *text);
-/* That and what follows it. */
-const char *r2i_eval_join(r2i_eval_load *load, const char *first, const char *second,
-                          const char *third);
-/* Calls `use` with each word of "a,b,c".  R2_E_ARGUMENT: an empty or a long one. */
-R2_CHECKED r2_status r2i_eval_each_word(const char *words,
-                                        r2_status (*use)(void *user, const char *word,
-                                                         r2_error *err),
-                                        void *user, r2_error *err);
-bool r2i_eval_is_full(const r2i_eval_load *load, int32_t n);
-
-typedef struct {
-    const r2_eval_data *data;
-    size_t at;
-    int64_t number;  /* of the line */
-    char place[160]; /* "file:line" */
-} r2i_data_lines;
-
-/* The next line that is not blank; false: no more. */
-bool r2i_data_line(r2i_data_lines *lines, const char **text, size_t *n_bytes);
-/* That line as an object, which the caller owns; NULL with R2_OK: no more.  R2_E_FORMAT. */
-struct json_t;
-R2_CHECKED r2_status r2i_data_object(struct json_t **out, r2i_data_lines *lines, r2_error *err);
 #endif

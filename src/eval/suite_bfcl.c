@@ -9,7 +9,7 @@
 
 #include "base/failure.h"
 #include "eval/call_match.h"
-#include "eval/eval_suite.h"
+#include "eval/suite_load.h"
 #include "files/json_read.h"
 
 /* ---- schemas as OpenAI's tools have them ---- */

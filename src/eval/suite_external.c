@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/failure.h"
-#include "eval/eval_suite.h"
+#include "eval/suite_load.h"
 #include "r2lm/verifier.h"
 
 enum { DEFAULT_ITEMS = 100 };

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/failure.h"
-#include "eval/eval_suite.h"
+#include "eval/suite_load.h"
 #include "files/json_read.h"
 #include "task/answer_text.h"
 
@@ -27,10 +27,11 @@ static bool is_name(const char *text) {
     return *text == '\0';
 }
 
-static r2_status add_problem(r2i_eval_load *load, const json_t *line, const char *place,
+static r2_status add_problem(r2i_eval_load *load, const json_t *line, const char *place, int32_t n,
                              r2_error *err) {
     const char *id, *prompt, *entry, *test;
     char call[256];
+    (void)n; /* problems have names */
     R2I_TRY(r2i_json_get_text(line, place, "task_id", &id, err));
     R2I_TRY(r2i_json_get_text(line, place, "prompt", &prompt, err));
     R2I_TRY(r2i_json_get_text(line, place, "entry_point", &entry, err));
@@ -48,20 +49,7 @@ static r2_status add_problem(r2i_eval_load *load, const json_t *line, const char
 }
 
 static r2_status load_problems(r2i_eval_load *load, r2_error *err) {
-    int32_t n = 0;
-    for (int32_t i = 0; i < load->options->n_data; i++) {
-        r2i_data_lines lines = { .data = &load->options->data[i] };
-        while (!r2i_eval_is_full(load, n)) {
-            json_t *line;
-            R2I_TRY(r2i_data_object(&line, &lines, err));
-            if (line == NULL) break;
-            const r2_status status = add_problem(load, line, lines.place, err);
-            json_decref(line);
-            if (status != R2_OK) return status;
-            n++;
-        }
-    }
-    return R2_OK;
+    return r2i_eval_each_object(load, add_problem, err);
 }
 
 /* ---- judging ---- */

@@ -7,7 +7,7 @@
 
 #include "base/failure.h"
 #include "base/random.h"
-#include "eval/eval_suite.h"
+#include "eval/suite_load.h"
 #include "r2lm/text.h"
 
 enum { DEFAULT_ITEMS = 4, N_DEPTHS = 5, SHORTEST = 512, LONGEST = 4096, ROOM = 128, STREAM = 89 };

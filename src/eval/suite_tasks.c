@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/failure.h"
-#include "eval/eval_suite.h"
+#include "eval/suite_load.h"
 
 enum { DEFAULT_ITEMS = 100, GROUP_BYTES = 160 };
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/failure.h"
-#include "eval/eval_suite.h"
+#include "eval/suite_load.h"
 #include "files/json_read.h"
 #include "task/answer_text.h"
 
@@ -68,19 +68,7 @@ static r2_status add_line(r2i_eval_load *load, const json_t *line, const char *p
 }
 
 static r2_status load_gsm8k(r2i_eval_load *load, r2_error *err) {
-    int32_t n = 0;
-    for (int32_t i = 0; i < load->options->n_data; i++) {
-        r2i_data_lines lines = { .data = &load->options->data[i] };
-        while (!r2i_eval_is_full(load, n)) {
-            json_t *line;
-            R2I_TRY(r2i_data_object(&line, &lines, err));
-            if (line == NULL) break;
-            const r2_status status = add_line(load, line, lines.place, n++, err);
-            json_decref(line);
-            if (status != R2_OK) return status;
-        }
-    }
-    return R2_OK;
+    return r2i_eval_each_object(load, add_line, err);
 }
 
 /* ---- MGSM: question TAB number; the language is in the file's name ---- */
