@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "cli/option_names.h"
 #include "cli/program.h"
 
 enum { NAME_BYTES = 64, NEAR = 3 };

@@ -1,4 +1,4 @@
-/* help_text.c - help, man page and completions, all out of the option and command tables. */
+/* help_text.c - what `r2lm help` and --help print, out of the option and command tables. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,17 +6,8 @@
 #include "base/failure.h"
 #include "cli/man_page.h"
 #include "cli/option_groups.h"
+#include "cli/option_names.h"
 #include "cli/pager.h"
-
-void r2i_option_print_name(const r2i_option *o, char *out, size_t cap) {
-    const bool has_no = (o->kind == R2I_OPTION_SWITCH || o->kind == R2I_OPTION_LEVEL) &&
-                        o->fallback != NULL && o->fallback[0] == '1';
-    char letter[8] = "    ";
-    if (o->letter != 0) (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
-    (void)snprintf(out, cap, "%s--%s%s%s%s%s", letter, has_no ? "[no-]" : "", o->name,
-                   o->value_name != NULL ? " " : "", o->value_name != NULL ? o->value_name : "",
-                   o->kind == R2I_OPTION_LEVEL ? "[=HOW]" : "");
-}
 
 static void print_option(const r2i_option *o) {
     char name[64];

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/option_groups.h"
+#include "cli/option_names.h"
 
 /* Text for roff: no line may begin with a dot or quote, dashes and backslashes are escaped. */
 static void print_roff(const char *text) {

@@ -5,6 +5,4 @@
 
 /* Writes roff to standard output: of one command, or of the whole program when it is NULL. */
 void r2i_man_print(const r2i_command *command);
-/* "-m, --model MODEL" and the like. */
-void r2i_option_print_name(const r2i_option *option, char *out, size_t cap);
 #endif

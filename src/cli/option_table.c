@@ -1,8 +1,5 @@
 #include "cli/option_table.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "r2lm/train.h"
 
 enum {
@@ -96,8 +93,8 @@ const r2i_option r2i_option_table[] = {
     { "force", NULL, 0, R2I_OPTION_SWITCH, AT(is_forced), "0", 0, 0, NULL, NULL,
       "replace what other settings left in DIR", R2I_FOR_EVAL, false, true },
     { "output", NULL, 'o', R2I_OPTION_TEXT, AT(output), NULL, 0, 0, NULL, "FILE",
-      "tasks make: write to FILE, which is replaced; without, or -, to standard output", R2I_FOR_TASKS,
-      true, true },
+      "tasks make: write to FILE, which is replaced; without, or -, to standard output",
+      R2I_FOR_TASKS, true, true },
     { "count", NULL, 'n', R2I_OPTION_COUNT, AT(count), "1000", 1, 1 << 30, NULL, "N",
       "so many items", R2I_FOR_TASKS, true, false },
     { "level", NULL, 0, R2I_OPTION_COUNT, AT(level), "0", 0, 1000, NULL, "N",
@@ -599,34 +596,3 @@ const r2i_option r2i_option_table[] = {
       "show the command's help", R2I_FOR_ALL, false, true },
 };
 const size_t r2i_n_options = sizeof r2i_option_table / sizeof *r2i_option_table;
-
-static bool is_name(const char *name, const char *text, size_t n_bytes) {
-    return name != NULL && strlen(name) == n_bytes && memcmp(name, text, n_bytes) == 0;
-}
-
-const r2i_option *r2i_option_find(unsigned command, const char *name, size_t n_bytes) {
-    for (size_t i = 0; i < r2i_n_options; i++) {
-        const r2i_option *o = &r2i_option_table[i];
-        if ((o->commands & command) == 0) continue;
-        if (is_name(o->name, name, n_bytes) || is_name(o->alias, name, n_bytes)) return o;
-    }
-    return NULL;
-}
-
-const r2i_option *r2i_option_find_letter(unsigned command, char letter) {
-    for (size_t i = 0; i < r2i_n_options; i++) {
-        const r2i_option *o = &r2i_option_table[i];
-        if (letter != 0 && (o->commands & command) != 0 && o->letter == letter) return o;
-    }
-    return NULL;
-}
-
-void r2i_option_env_name(const char *name, char *out, size_t cap) {
-    (void)snprintf(out, cap, "R2LM_%s", name);
-    for (char *c = out; *c != '\0'; c++) {
-        if (*c == '-')
-            *c = '_';
-        else if (*c >= 'a' && *c <= 'z')
-            *c = (char)(*c - 'a' + 'A');
-    }
-}

@@ -153,10 +153,4 @@ typedef struct {
 
 extern const r2i_option r2i_option_table[];
 extern const size_t r2i_n_options;
-
-/* The row that a command knows under this long name, alias or letter; NULL: none. */
-const r2i_option *r2i_option_find(unsigned command, const char *name, size_t n_bytes);
-const r2i_option *r2i_option_find_letter(unsigned command, char letter);
-/* "R2LM_TOP_K" for "top-k"; writes at most cap bytes. */
-void r2i_option_env_name(const char *name, char *out, size_t cap);
 #endif

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/failure.h"
+#include "cli/option_names.h"
 
 enum { MAX_WORD = 40, PATH_BYTES = 4096 };
 
@@ -87,11 +88,32 @@ static bool read_switch(const char *text, int32_t *out) {
     return *out >= 0 || strcmp(text, "-1") == 0;
 }
 
+/* A number of its row's kind and range; a word of its choices stands for 0. */
+static r2_status set_number(char *field, const r2i_option *o, const char *source, const char *text,
+                            r2_error *err) {
+    double number = 0;
+    if (o->choices != NULL && find_choice(o->choices, text) >= 0) text = "0";
+    if (!read_number(text, o->kind != R2I_OPTION_REAL, &number) || number < o->low ||
+        number > o->high) {
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "%s: expected a%s number from %.16g to %.16g, found \"%.60s\"", source,
+                        o->kind == R2I_OPTION_REAL ? "" : " whole", o->low, o->high, text);
+    }
+    const int32_t count = (int32_t)(o->kind == R2I_OPTION_COUNT ? number : 0);
+    const int64_t seed = (int64_t)number;
+    if (o->kind == R2I_OPTION_COUNT)
+        memcpy(field, &count, sizeof count);
+    else if (o->kind == R2I_OPTION_SEED)
+        memcpy(field, &seed, sizeof seed);
+    else
+        memcpy(field, &number, sizeof number);
+    return R2_OK;
+}
+
 /* Puts one text value into its field.  `source` is the flag or variable, for the message. */
 static r2_status set_value(r2i_options *values, const r2i_option *o, const char *source,
                            const char *text, r2_error *err) {
     char *field = (char *)values + o->offset;
-    double number = 0;
     int32_t state = 0;
     switch (o->kind) {
     case R2I_OPTION_TEXT:
@@ -137,22 +159,7 @@ static r2_status set_value(r2i_options *values, const r2i_option *o, const char 
     case R2I_OPTION_REAL:
         break;
     }
-    if (o->choices != NULL && find_choice(o->choices, text) >= 0) text = "0";
-    if (!read_number(text, o->kind != R2I_OPTION_REAL, &number) || number < o->low ||
-        number > o->high) {
-        return r2i_fail(err, R2_E_ARGUMENT,
-                        "%s: expected a%s number from %.16g to %.16g, found \"%.60s\"", source,
-                        o->kind == R2I_OPTION_REAL ? "" : " whole", o->low, o->high, text);
-    }
-    const int32_t count = (int32_t)(o->kind == R2I_OPTION_COUNT ? number : 0);
-    const int64_t seed = (int64_t)number;
-    if (o->kind == R2I_OPTION_COUNT)
-        memcpy(field, &count, sizeof count);
-    else if (o->kind == R2I_OPTION_SEED)
-        memcpy(field, &seed, sizeof seed);
-    else
-        memcpy(field, &number, sizeof number);
-    return R2_OK;
+    return set_number(field, o, source, text, err);
 }
 
 const char *r2i_option_env(const r2i_option *o, char name[R2I_ENV_NAME_BYTES]) {
