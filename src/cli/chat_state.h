@@ -1,6 +1,6 @@
 /* chat_state.h - the state of one conversation at the terminal, shared by the chat's files. */
-#ifndef R2I_CLI_CHAT_H
-#define R2I_CLI_CHAT_H
+#ifndef R2I_CHAT_STATE_H
+#define R2I_CHAT_STATE_H
 #include "cli/conversation.h"
 #include "cli/line_input.h"
 #include "cli/session.h"
@@ -28,6 +28,4 @@ bool r2i_chat_run_command(r2i_chat *chat, const char *line);
 void r2i_chat_fail(r2i_chat *chat, r2_status status, const r2_error *err);
 /* Tokens of the conversation as it would be sent now; -1 if it cannot be rendered. */
 int32_t r2i_chat_count_tokens(r2i_chat *chat);
-R2_CHECKED r2_status r2i_chat_render(r2i_chat *chat, bool opens_answer, r2_prompt **out,
-                                     r2_error *err);
 #endif

@@ -18,7 +18,8 @@ void r2i_chat_fail(r2i_chat *c, r2_status status, const r2_error *err) {
 
 /* ---- one answer ---- */
 
-r2_status r2i_chat_render(r2i_chat *c, bool opens_answer, r2_prompt **out, r2_error *err) {
+/* The conversation as tokens, with the beginning of an answer or without; *out is the caller's. */
+static r2_status render_chat(r2i_chat *c, bool opens_answer, r2_prompt **out, r2_error *err) {
     const size_t n = r2i_conversation_count(&c->conversation);
     const r2i_arena_mark mark = r2i_arena_get_mark(&c->session.program->arena);
     r2_chat_message *messages = R2I_ARENA_ARRAY(&c->session.program->arena, r2_chat_message, n + 1);
@@ -41,7 +42,7 @@ r2_status r2i_chat_render(r2i_chat *c, bool opens_answer, r2_prompt **out, r2_er
 int32_t r2i_chat_count_tokens(r2i_chat *c) {
     r2_prompt *prompt;
     if (r2i_conversation_count(&c->conversation) == 0) return 0;
-    if (r2i_chat_render(c, false, &prompt, NULL) != R2_OK) return -1;
+    if (render_chat(c, false, &prompt, NULL) != R2_OK) return -1;
     const int32_t n = prompt->n_tokens;
     r2_prompt_destroy(prompt);
     return n;
@@ -103,7 +104,7 @@ static void begin_answer(r2i_chat *c) {
 static r2_status write_answer(r2i_chat *c, r2_error *err) {
     r2_prompt *prompt;
     r2_sequence_options options;
-    R2I_TRY(r2i_chat_render(c, true, &prompt, err));
+    R2I_TRY(render_chat(c, true, &prompt, err));
     r2i_session_sequence_options(&c->session, &options);
     options.think = c->effort != R2I_EFFORT_OFF ? R2_THINK_AUTO : R2_THINK_OFF;
     options.think_budget = r2i_think_budget(c->effort, c->budget);

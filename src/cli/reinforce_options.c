@@ -23,7 +23,8 @@ static r2_status split_names(const char **names, int32_t cap, int32_t *n, r2i_pr
     return r2i_fail(err, R2_E_ARGUMENT, "train grpo: expected %s", flag);
 }
 
-r2_status r2i_grpo_options_read(r2_grpo_options *out, r2i_program *p, r2_error *err) {
+/* All but `run`; names are kept in the program's arena.  R2_E_ARGUMENT: no tasks, or too many. */
+static r2_status read_grpo_options(r2_grpo_options *out, r2i_program *p, r2_error *err) {
     const r2i_options *o = p->options;
     const bool is_off = o->think == R2I_EFFORT_OFF;
     *out = (r2_grpo_options){ .level = o->level,
@@ -96,7 +97,7 @@ r2_status r2i_judged_run(r2i_program *p, r2i_train_kind kind, const r2_train_opt
     judged_trial trial = { run };
     r2_grpo_options options;
     if (kind == R2I_TRAIN_DPO) return run_dpo(p, run, is_trial ? &trial : NULL, err);
-    R2I_TRY(r2i_grpo_options_read(&options, p, err));
+    R2I_TRY(read_grpo_options(&options, p, err));
     options.run = *run;
     options.report = is_trial ? on_grpo_trial : r2i_reinforce_grpo_step;
     if (is_trial) {

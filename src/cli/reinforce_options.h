@@ -4,9 +4,6 @@
 #include "cli/reinforce_report.h"
 #include "cli/train_options.h"
 
-/* All but `run`; names are kept in the program's arena.  R2_E_ARGUMENT: no tasks, or too many. */
-R2_CHECKED r2_status r2i_grpo_options_read(r2_grpo_options *out, r2i_program *program,
-                                           r2_error *err);
 /* r2_grpo or r2_dpo; run->user is an r2i_reinforce_progress.  On trial run->report and any run->user are asked
  * instead, and nothing but that ends the run. */
 R2_CHECKED r2_status r2i_judged_run(r2i_program *program, r2i_train_kind kind,

@@ -144,9 +144,6 @@ struct r2_engine {
 /* sequence.c */
 bool r2i_sequence_has_work(const r2_sequence *s);
 void r2i_sequence_finish(r2_sequence *s, r2_finish finish);
-/* Checks options against the engine's model. */
-R2_CHECKED r2_status r2i_sequence_check_options(const r2_engine *engine,
-                                                const r2_sequence_options *options, r2_error *err);
 
 /* Whose pages a sequence may take and leaves behind. */
 r2i_page_domain r2i_sequence_domain(const r2_sequence *s);

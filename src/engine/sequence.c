@@ -59,8 +59,9 @@ static bool is_in(float x, float low, float high) {
     return x >= low && x <= high; /* false for NaN */
 }
 
-r2_status r2i_sequence_check_options(const r2_engine *engine, const r2_sequence_options *o,
-                                     r2_error *err) {
+/* Checks options against the engine's model. */
+static r2_status check_options(const r2_engine *engine, const r2_sequence_options *o,
+                               r2_error *err) {
     const r2_sampling *p = &o->sampling;
     const struct {
         const char *name;
@@ -150,7 +151,7 @@ r2_status r2_sequence_set_options(r2_sequence *s, const r2_sequence_options *opt
                                   r2_error *err) {
     static const r2_sequence_options greedy = { 0 };
     if (options == NULL) options = &greedy;
-    R2I_TRY(r2i_sequence_check_options(s->engine, options, err));
+    R2I_TRY(check_options(s->engine, options, err));
     r2i_token_bias *biases = NULL;
     const int32_t n = options->sampling.n_biases;
     if (n > 0) {
@@ -177,7 +178,7 @@ r2_status r2_sequence_create(r2_sequence **out, r2_engine *engine,
     static const r2_sequence_options greedy = { 0 };
     *out = NULL;
     if (options == NULL) options = &greedy;
-    R2I_TRY(r2i_sequence_check_options(engine, options, err));
+    R2I_TRY(check_options(engine, options, err));
     const int32_t slot = free_slot(engine);
     if (slot < 0)
         return r2i_fail(err, R2_E_FULL, "all %d sequences are in use", engine->cap_sequences);

@@ -44,7 +44,8 @@ static bool is_same_value(const json_t *value, const json_t *wanted) {
     return json_equal(value, wanted) == 1;
 }
 
-bool r2i_value_is_acceptable(const json_t *value, const json_t *acceptable) {
+/* Is `value` one of `acceptable` (an array)? */
+static bool is_acceptable(const json_t *value, const json_t *acceptable) {
     if (!json_is_array(acceptable)) return is_same_value(value, acceptable);
     for (size_t i = 0; i < json_array_size(acceptable); i++) {
         if (is_same_value(value, json_array_get(acceptable, i))) return true;
@@ -66,7 +67,7 @@ bool r2i_arguments_are_acceptable(const json_t *arguments, const json_t *accepta
     if (!json_is_object(arguments) || !json_is_object(acceptable)) return false;
     json_object_foreach((json_t *)(uintptr_t)arguments, name, value) {
         const json_t *wanted = json_object_get(acceptable, name);
-        if (wanted == NULL || !r2i_value_is_acceptable(value, wanted)) return false;
+        if (wanted == NULL || !is_acceptable(value, wanted)) return false;
     }
     json_object_foreach((json_t *)(uintptr_t)acceptable, name, value) {
         if (json_object_get(arguments, name) == NULL && !may_be_left_out(value)) return false;

@@ -4,10 +4,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Is `value` one of `acceptable` (an array)?  Texts are compared without case, spaces and the marks , . / - _ * ^;
- * true and 1 are not the same, 5 and 5.0 are. */
-bool r2i_value_is_acceptable(const json_t *value, const json_t *acceptable);
-/* Every argument is known and acceptable, and those that are left out may be: "" is among their values. */
+/* Every argument is known and has one of its acceptable values, and those that are left out may be: "" is
+ * among theirs.  Texts are compared without case, spaces and the marks , . / - _ * ^; true and 1 are not
+ * the same, 5 and 5.0 are. */
 bool r2i_arguments_are_acceptable(const json_t *arguments, const json_t *acceptable);
 /* The same name, also with _ for each dot. */
 bool r2i_is_function_name(const char *found, const char *wanted);

@@ -37,7 +37,8 @@ typedef struct {
     r2_error *err;
 } builder;
 
-const char *r2i_bubble_path(void) {
+/* The path of bubblewrap; NULL: not on this machine. */
+static const char *bubble_path(void) {
     static const char *const paths[] = { "/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap" };
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         if (access(paths[i], X_OK) == 0) return paths[i];
@@ -263,7 +264,7 @@ static r2_status start(builder *b) {
     char *no_environment[] = { NULL };
     r2i_launch *l = &b->launch;
     const r2_sandbox_limits *limits = &b->cage->limits;
-    l->path = r2i_bubble_path();
+    l->path = bubble_path();
     if (l->path == NULL)
         return r2i_fail(b->err, R2_E_UNSUPPORTED,
                         "sandbox: bubblewrap is not on this machine (Debian: bubblewrap)");

@@ -6,7 +6,7 @@
 
 #include "text/template_eval.h"
 
-bool r2i_targs_push(r2i_trun *run, r2i_targs *args, r2i_tvalue value) {
+static bool push_argument(r2i_trun *run, r2i_targs *args, r2i_tvalue value) {
     if (args->n_items == args->cap_items) {
         const size_t cap = args->cap_items == 0 ? 4 : 2 * args->cap_items;
         r2i_tvalue *items = r2i_trun_take(run, cap, sizeof *items);
@@ -43,7 +43,7 @@ static bool spread(r2i_trun *run, bool is_named, const r2i_tvalue *v, r2i_targs 
     if (!is_named) {
         if (!r2i_tvalue_iterate(run, v, &items, &n)) return false;
         for (size_t i = 0; i < n; i++) {
-            if (!r2i_targs_push(run, args, items[i])) return false;
+            if (!push_argument(run, args, items[i])) return false;
         }
         return true;
     }
@@ -64,7 +64,7 @@ bool r2i_targs_eval(r2i_trun *run, const r2i_tnode *call, r2i_targs *args) {
         const bool is_plain = node->kind != R2I_TN_KEYWORD && node->kind != R2I_TN_SPREAD;
         r2i_tvalue v;
         if (!r2i_template_eval(run, is_plain ? node : node->a, &v)) return false;
-        const bool ok = is_plain ? r2i_targs_push(run, args, v)
+        const bool ok = is_plain ? push_argument(run, args, v)
                         : node->kind == R2I_TN_KEYWORD
                             ? r2i_targs_push_named(run, args, node->name, v)
                             : spread(run, node->op == 1, &v, args);
@@ -227,8 +227,8 @@ static bool bind_macro(r2i_trun *run, const r2i_tnode *macro, const r2i_targs *a
     return true;
 }
 
-bool r2i_template_call_macro(r2i_trun *run, const r2i_tmacro *macro, const r2i_targs *args,
-                             r2i_tvalue *out) {
+static bool call_macro(r2i_trun *run, const r2i_tmacro *macro, const r2i_targs *args,
+                       r2i_tvalue *out) {
     r2i_tframe *const outer = run->frame, *frame = r2i_trun_take(run, 1, sizeof *frame);
     r2i_tflow flow = R2I_FLOW_ON;
     if (frame == NULL) return false;
@@ -259,7 +259,7 @@ bool r2i_template_call(r2i_trun *run, const r2i_tvalue *callee, const r2i_targs 
                        r2i_tvalue *out) {
     switch (callee->kind) {
     case R2I_TV_MACRO:
-        return r2i_template_call_macro(run, callee->as.macro, args, out);
+        return call_macro(run, callee->as.macro, args, out);
     case R2I_TV_FUNCTION:
         return r2i_template_call_builtin(run, callee->as.function, callee, args, out);
     case R2I_TV_METHOD:

@@ -81,7 +81,6 @@ bool r2i_tframe_set(r2i_trun *run, const r2i_tstring *name, r2i_tvalue value);
 /* Undefined when no scope knows the name. */
 bool r2i_tframe_find(r2i_trun *run, const r2i_tstring *name, r2i_tvalue *out);
 
-bool r2i_targs_push(r2i_trun *run, r2i_targs *args, r2i_tvalue value);
 bool r2i_targs_push_named(r2i_trun *run, r2i_targs *args, const r2i_tstring *name,
                           r2i_tvalue value);
 /* Evaluates the arguments written in a call. */
@@ -89,8 +88,6 @@ bool r2i_targs_eval(r2i_trun *run, const r2i_tnode *call, r2i_targs *args);
 
 bool r2i_template_call(r2i_trun *run, const r2i_tvalue *callee, const r2i_targs *args,
                        r2i_tvalue *out);
-bool r2i_template_call_macro(r2i_trun *run, const r2i_tmacro *macro, const r2i_targs *args,
-                             r2i_tvalue *out);
 bool r2i_template_call_builtin(r2i_trun *run, const r2i_tfunction *function, const r2i_tvalue *self,
                                const r2i_targs *args, r2i_tvalue *out);
 bool r2i_template_filter(r2i_trun *run, const r2i_tstring *name, const r2i_tvalue *self,

@@ -7,6 +7,8 @@
 
 #include "text/template_text.h"
 
+enum { FLOAT_TEXT_BYTES = 40 };
+
 bool r2i_float_parse(const char *bytes, size_t n_bytes, double *out) {
     /* "12.5e3" becomes "125e2": without a point strtod does not depend on the locale. */
     char text[512];
@@ -61,10 +63,11 @@ static int shortest_digits(double x, char digits[20], int *exponent) {
     }
 }
 
-void r2i_float_format(double x, char text[R2I_FLOAT_TEXT_BYTES]) {
+/* repr of a double: the shortest digits that read back the same, independent of locale. */
+static void format_float(double x, char text[FLOAT_TEXT_BYTES]) {
     const char *sign = signbit(x) && !isnan(x) ? "-" : "";
     if (isnan(x) || isinf(x) || x == 0) {
-        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%s", sign,
+        (void)snprintf(text, FLOAT_TEXT_BYTES, "%s%s", sign,
                        isnan(x)   ? "nan"
                        : isinf(x) ? "inf"
                                   : "0.0");
@@ -75,15 +78,15 @@ void r2i_float_format(double x, char text[R2I_FLOAT_TEXT_BYTES]) {
     while (n > 1 && d[n - 1] == '0')
         d[--n] = '\0';
     if (e < -4 || e >= 16) {
-        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%c%s%se%c%02d", sign, d[0], n > 1 ? "." : "",
+        (void)snprintf(text, FLOAT_TEXT_BYTES, "%s%c%s%se%c%02d", sign, d[0], n > 1 ? "." : "",
                        d + 1, e < 0 ? '-' : '+', e < 0 ? -e : e);
     } else if (e < 0) {
-        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s0.%.*s%s", sign, -e - 1, "0000", d);
+        (void)snprintf(text, FLOAT_TEXT_BYTES, "%s0.%.*s%s", sign, -e - 1, "0000", d);
     } else if (n <= e + 1) {
-        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%s%.*s.0", sign, d, e + 1 - n,
+        (void)snprintf(text, FLOAT_TEXT_BYTES, "%s%s%.*s.0", sign, d, e + 1 - n,
                        "0000000000000000");
     } else {
-        (void)snprintf(text, R2I_FLOAT_TEXT_BYTES, "%s%.*s.%s", sign, e + 1, d, d + e + 1);
+        (void)snprintf(text, FLOAT_TEXT_BYTES, "%s%.*s.%s", sign, e + 1, d, d + e + 1);
     }
 }
 
@@ -210,7 +213,7 @@ static bool add_dict_repr(r2i_tbuilder *b, const r2i_tdict *dict) {
 }
 
 static bool add_scalar(r2i_tbuilder *b, const r2i_tvalue *v) {
-    char text[R2I_FLOAT_TEXT_BYTES];
+    char text[FLOAT_TEXT_BYTES];
     switch (v->kind) {
     case R2I_TV_UNDEFINED:
         return r2i_tbuilder_add_text(b, "Undefined");
@@ -219,7 +222,7 @@ static bool add_scalar(r2i_tbuilder *b, const r2i_tvalue *v) {
     case R2I_TV_BOOL:
         return r2i_tbuilder_add_text(b, v->as.boolean ? "True" : "False");
     case R2I_TV_FLOAT:
-        r2i_float_format(v->as.real, text);
+        format_float(v->as.real, text);
         return r2i_tbuilder_add_text(b, text);
     case R2I_TV_INT:
         (void)snprintf(text, sizeof text, "%lld", (long long)v->as.integer);

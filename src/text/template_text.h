@@ -56,9 +56,6 @@ bool r2i_tstring_has_untrusted(const r2i_tstring *s);
 /* str(v): v itself when it is a string. */
 bool r2i_tvalue_to_string(r2i_trun *run, const r2i_tvalue *v, const r2i_tstring **out);
 
-enum { R2I_FLOAT_TEXT_BYTES = 40 };
-/* repr of a double: the shortest digits that read back the same, independent of locale. */
-void r2i_float_format(double x, char text[R2I_FLOAT_TEXT_BYTES]);
 /* Decimal text (digits, optional point and exponent) to double, independent of locale. */
 bool r2i_float_parse(const char *bytes, size_t n_bytes, double *out);
 

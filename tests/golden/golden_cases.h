@@ -1,5 +1,5 @@
-/* golden_cases.h - for tests: where the golden cases lie, how numbers are held against them, and that what
- * must succeed does. */
+/* golden_cases.h - for tests: where the golden cases lie, how numbers are held against them, and that
+ * what must succeed does. */
 #ifndef R2LM_TESTS_GOLDEN_CASES_H
 #define R2LM_TESTS_GOLDEN_CASES_H
 #include <jansson.h>

@@ -30,8 +30,10 @@ struct r2_teacher {
 
 /* ---- vocabulary ---- */
 
-r2_status r2i_teacher_check_vocabulary(const r2_model *student, const r2_model *teacher,
-                                       int32_t *n_known, r2_error *err) {
+/* Compares two vocabularies token by token, up to the shorter one; n_known: how many they share.
+ * R2_E_MISMATCH names the first difference. */
+static r2_status check_vocabulary(const r2_model *student, const r2_model *teacher,
+                                  int32_t *n_known, r2_error *err) {
     *n_known = r2i_min_i32(student->config.n_vocab, teacher->config.n_vocab);
     if (student->tokenizer == NULL || teacher->tokenizer == NULL) return R2_OK;
     const int32_t n =
@@ -83,7 +85,7 @@ static r2_status create_parts(r2_teacher *t, r2_trainer *trainer, r2_error *err)
     t->has_continuations = caps.takes_continuations;
     t->cap_logits = r2i_min_i32(CAP_LOGITS, t->cap_rows);
     t->pool = caps.pool;
-    R2I_TRY(r2i_teacher_check_vocabulary(r2i_trainer_model(trainer), m, &t->n_known, err));
+    R2I_TRY(check_vocabulary(r2i_trainer_model(trainer), m, &t->n_known, err));
     R2I_TRY(check_options(t, err));
     R2I_TRY(take_memory(t, err));
     t->soft.tokens = t->tokens;

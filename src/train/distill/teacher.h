@@ -6,10 +6,6 @@
 #define R2I_TEACHER_H
 #include "r2lm/distill.h"
 
-/* Compares two vocabularies token by token, up to the shorter one; n_known: how many they share.
- * R2_E_MISMATCH names the first difference. */
-R2_CHECKED r2_status r2i_teacher_check_vocabulary(const r2_model *student, const r2_model *teacher,
-                                                  int32_t *n_known, r2_error *err);
 /* Of its configuration and weights. */
 uint64_t r2i_teacher_fingerprint(const r2_teacher *teacher);
 /* Memory that it has taken. */

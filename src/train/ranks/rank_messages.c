@@ -27,7 +27,8 @@ static r2_status fail_code(const r2i_ranks_plugin *plugin, int code, const char 
     return r2i_fail(err, R2_E_IO, "%s: %s", what, text);
 }
 
-r2_status r2i_ranks_join(r2_ranks **out, const r2i_ranks_plugin *plugin, r2_error *err) {
+/* Joins by a plugin that is there.  As r2_ranks_open. */
+static r2_status join_plugin(r2_ranks **out, const r2i_ranks_plugin *plugin, r2_error *err) {
     int32_t rank = 0, n = 0;
     r2i_heap heap;
     *out = NULL;
@@ -68,7 +69,7 @@ r2_status r2_ranks_open(r2_ranks **out, const char *plugin, r2_error *err) {
     void *symbol = dlsym(library, R2I_RANKS_PLUGIN_ENTRY);
     memcpy(&entry, &symbol, sizeof entry);
     const r2_status status =
-        entry != NULL ? r2i_ranks_join(out, entry(), err)
+        entry != NULL ? join_plugin(out, entry(), err)
                       : r2i_fail(err, R2_E_MISMATCH, "%.150s: no plugin of r2lm", plugin);
     /* What MPI left behind may point into it, so a plugin that has started stays. */
     if (status == R2_E_MISMATCH) (void)dlclose(library);

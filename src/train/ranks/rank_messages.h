@@ -37,8 +37,6 @@ struct r2_ranks {
     r2i_message *messages; /* [2 n] of a gathering */
 };
 
-/* Joins by a plugin that is there.  As r2_ranks_open. */
-R2_CHECKED r2_status r2i_ranks_join(r2_ranks **out, const r2i_ranks_plugin *plugin, r2_error *err);
 
 /* Starts a message of at most R2I_MOST_MESSAGE_BYTES; its bytes are lent until it is done.  A receive
  * expects exactly n_bytes: another length is a failure. */
