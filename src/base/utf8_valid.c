@@ -56,3 +56,16 @@ bool r2i_utf8_is_valid(const char *text, size_t n_bytes) {
     }
     return true;
 }
+
+void r2i_utf8_make_line(char *text) {
+    size_t n = strlen(text);
+    for (uint8_t *p = (uint8_t *)text; n > 0;) {
+        const size_t n_sequence = sequence_bytes(p, n), n_used = n_sequence > 0 ? n_sequence : 1;
+        if (n_sequence == 0)
+            *p = '?';
+        else if (*p < ' ' || *p == 0x7f)
+            *p = ' ';
+        p += n_used;
+        n -= n_used;
+    }
+}

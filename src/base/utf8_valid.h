@@ -16,4 +16,7 @@ static inline int32_t r2i_utf8_lead(uint8_t lead, uint8_t *low, uint8_t *high) {
 }
 
 bool r2i_utf8_is_valid(const char *text, size_t n_bytes);
+/* In place, as a line to be shown or kept: control characters become blanks, bytes that are no UTF-8 (a character
+ * that was cut among them) "?". */
+void r2i_utf8_make_line(char *text);
 #endif

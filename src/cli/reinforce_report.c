@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/utf8_valid.h"
 #include "cli/amount_text.h"
 #include "cli/step_lines.h"
 
@@ -43,8 +44,10 @@ static json_t *grpo_numbers(const r2_grpo_report *r) {
         const r2_grpo_task_result *t = &r->tasks[i];
         if (t->n_answers == 0) continue;
         (void)snprintf(name, sizeof name, "pass_%.40s", t->task);
+        r2i_utf8_make_line(name); /* a verifier's may be cut there */
         (void)json_object_set_new(out, name, json_real((double)t->n_right / t->n_answers));
         (void)snprintf(name, sizeof name, "level_%.40s", t->task);
+        r2i_utf8_make_line(name);
         (void)json_object_set_new(out, name, json_real(t->level));
     }
     return out;

@@ -12,7 +12,7 @@ static long lines_before(FILE *file, int64_t step) {
     long end = 0;
     for (ssize_t n = getline(&line, &cap, file); n > 0 && line[n - 1] == '\n';
          n = getline(&line, &cap, file)) {
-        json_t *o = json_loadb(line, (size_t)n, 0, NULL);
+        json_t *o = json_loadb(line, (size_t)n, JSON_ALLOW_NUL, NULL);
         const json_t *number = json_object_get(o, "step");
         const bool is_before = json_is_integer(number) && json_integer_value(number) < step;
         json_decref(o);

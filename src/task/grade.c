@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "base/utf8_valid.h"
 #include "task/grade_job.h"
 
 enum { ARENA_BYTES = 1 << 14, SHOWN = 120 };
@@ -26,12 +27,6 @@ static void say_found(r2i_grade_job *j) {
         (void)snprintf(j->grade->why, sizeof j->grade->why, "the thoughts have no end");
     else
         (void)snprintf(j->grade->why, sizeof j->grade->why, "found \"%.*s\"", (int)n, a.text);
-}
-
-static void make_printable(char *line) {
-    for (; *line != '\0'; line++) {
-        if ((unsigned char)*line < ' ' || *line == 0x7f) *line = ' ';
-    }
 }
 
 r2_status r2_grade_answer(r2_grade *grade, const char *text, size_t n_bytes,
@@ -65,6 +60,6 @@ r2_status r2_grade_answer(r2_grade *grade, const char *text, size_t n_bytes,
     }
     grade->score = grade->is_right ? 1 : 0;
     if (!grade->is_right) say_found(&job);
-    make_printable(grade->why);
+    r2i_utf8_make_line(grade->why); /* programs print what they like */
     return R2_OK;
 }

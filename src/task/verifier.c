@@ -9,6 +9,7 @@
 
 #include "base/failure.h"
 #include "base/hash.h"
+#include "base/utf8_valid.h"
 #include "task/answer_text.h"
 #include "task/json_escape.h"
 #include "task/line_program.h"
@@ -17,6 +18,7 @@ enum {
     MAX_TEXT = 1 << 20,
     MAX_LINE = 16 << 20,
     NAME_BYTES = 80,
+    SHOWN_BYTES = 60,
     MAX_FAILURES = 8,
     NO_PROGRAM = 127
 };
@@ -39,10 +41,14 @@ struct r2_verifier {
 /* ---- one request, one reply ---- */
 
 static r2_status garbage(r2_verifier *v, const char *what, r2_error *err) {
-    const int n = v->program.reply.n_bytes < 60 ? (int)v->program.reply.n_bytes : 60;
+    char found[SHOWN_BYTES + 1];
+    const int n =
+        v->program.reply.n_bytes < SHOWN_BYTES ? (int)v->program.reply.n_bytes : SHOWN_BYTES;
     v->counts.n_garbage++;
-    const r2_status status = r2i_fail(err, R2_E_IO, "verifier: expected %s, found \"%.*s\"", what,
-                                      n, n > 0 ? v->program.reply.bytes : "");
+    (void)snprintf(found, sizeof found, "%.*s", n, n > 0 ? v->program.reply.bytes : "");
+    r2i_utf8_make_line(found);
+    const r2_status status =
+        r2i_fail(err, R2_E_IO, "verifier: expected %s, found \"%s\"", what, found);
     r2i_line_program_stop(&v->program, true);
     return status;
 }
@@ -90,6 +96,7 @@ static r2_status start(r2_verifier *v, r2_error *err) {
     const char *name = json_string_value(json_object_get(reply, "name"));
     const json_int_t levels = json_integer_value(json_object_get(reply, "levels"));
     (void)snprintf(v->name, sizeof v->name, "%.70s", name != NULL ? name : "verifier");
+    r2i_utf8_make_line(v->name);
     v->n_levels = levels < 0 ? 0 : levels > 1000 ? 1000 : (int32_t)levels;
     json_decref(reply);
     return R2_OK;
@@ -202,6 +209,7 @@ static r2_status read_score(r2_verifier *v, r2_grade *grade, const json_t *reply
                    grade->is_right ? ""
                    : why != NULL   ? why
                                    : "judged wrong");
+    r2i_utf8_make_line(grade->why);
     return R2_OK;
 }
 
@@ -247,6 +255,7 @@ r2_status r2_verifier_grade(r2_verifier *v, r2_grade *grade, const char *prompt,
         return R2_OK;
     }
     (void)snprintf(grade->why, sizeof grade->why, "%s", why.text);
+    r2i_utf8_make_line(grade->why);
     return count_failure(v, status, &why, err);
 }
 

@@ -51,8 +51,11 @@ def test_the_same_again_and_gone_on():
     assert newest.endswith("6")
     shutil.rmtree(f"parts/checkpoints/{newest}")
     shutil.rmtree("parts/model")
+    kept = open("parts/samples.jsonl").read().splitlines()
+    open("parts/samples.jsonl", "w").write("\n".join([kept[0].replace('"text":"', '"text":"\\u0000'), *kept[1:]]) + "\n")  # models write 0 bytes too
     grpo("parts", "--steps", 6, "--checkpoint-every", 2, "--resume")
-    assert digest("whole/model") == digest("parts/model") and samples("whole") == samples("parts")
+    assert samples("parts")[0]["text"][0] == "\0"
+    assert digest("whole/model") == digest("parts/model") and samples("whole")[1:] == samples("parts")[1:]
     numbers = lambda run: [(l["step"], l["reward"], l["loss"], l["entropy"]) for l in metrics(run)]
     assert numbers("whole") == numbers("parts")
     assert "batches of a step" in grpo("parts", "--questions", 8, "--steps", 9, "--resume", code=DATA).err
@@ -203,9 +206,11 @@ import json, sys
 for line in sys.stdin:
     r = json.loads(line)
     out = {"id": r["id"]}
-    if "hello" in r: out.update(name="vowels", levels=3)
+    if "hello" in r: out.update(name="x" + "\u00fc" * 60 if MODE == "words" else "vowels", levels=3)
     elif "make" in r: out.update(prompt="Say a", key=1)
     elif MODE == "garbage": print("what?", flush=True); continue
+    elif MODE == "bytes": sys.stdout.buffer.write(b"\xff\xfe\n"); sys.stdout.flush(); continue
+    elif MODE == "words": out.update(score=0, why="x" + "\u00fc" * 200)
     else: out.update(score=min(1, r["answer"].count("a") / 4))
     print(json.dumps(out), flush=True)
 '''
@@ -225,6 +230,12 @@ def test_a_verifier_of_ones_own():
     err = r2lm("train", "grpo", *flags, "--verifier", "/usr/bin/python3 bad.py", "-o", "bad", "--steps", 9, "--patience", 2, code=1).err
     assert "no answer could be judged" in err, err
     assert metrics("bad")[0]["failed_grades"] > 0 and len(metrics("bad")) == 2
+    # Whatever it says, and wherever that is cut: the run goes on, and keeps it.
+    for mode in ("words", "bytes"):
+        open(f"{mode}.py", "w").write(f"MODE = '{mode}'\n" + VERIFIER)
+        r2lm("train", "grpo", *flags, "--verifier", f"/usr/bin/python3 {mode}.py", "-o", mode, "--steps", 2)
+        assert len(samples(mode)) == 32 and all(len(s["why"]) > 50 for s in samples(mode)), samples(mode)[0]
+    assert any(key.startswith("level_x\u00fc") for key in metrics("words")[0])
     refused("train", "grpo", *flags, "--verifier", "/nowhere/at/all", "-o", "none", "--steps", 2, code=DATA)
 
 

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/utf8_valid.h"
 #include "r2lm/task.h"
 #include "task/number_value.h"
 
@@ -149,6 +150,10 @@ static void test_programs(void **state) {
         { R2_GRADE_STDOUT, "42", "```python\nprint(6 * 7)\n```", true },
         { R2_GRADE_STDOUT, "42", "print(41)", false },
         { R2_GRADE_STDOUT, "42", "print(42); raise SystemExit(1)", false },
+        { R2_GRADE_STDOUT, "42", "print('x' + '\xc3\xbc' * 200)", false }, /* cut in a character */
+        { R2_GRADE_STDOUT, "42", "import sys; sys.stdout.buffer.write(b'\\xff\\n\\x1b[2J')",
+          false },
+        { R2_GRADE_STDOUT, "42", "import os; os.write(2, b'\\xe2\\x82'); os._exit(1)", false },
         { R2_GRADE_PYTHON, "assert f(2) == 4",
           "Here:\n```python\ndef f(x):\n    return x * x\n```\nDone.", true },
         { R2_GRADE_PYTHON, "assert f(2) == 4", "def f(x): return 5", false },
@@ -175,6 +180,8 @@ static void test_programs(void **state) {
             r2_grade_answer(&g, programs[i].text, strlen(programs[i].text), &o, &err);
         if (status != R2_OK) fail_msg("%s", err.text);
         if (g.is_right != programs[i].is_right) fail_msg("%zu: %s: %s", i, programs[i].text, g.why);
+        if (!r2i_utf8_is_valid(g.why, strlen(g.why)) || strpbrk(g.why, "\n\x1b") != NULL)
+            fail_msg("%zu: no line of UTF-8: %s", i, g.why);
     }
 }
 

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/utf8_valid.h"
 #include "r2lm/verifier.h"
 
 /* A program of the shell: `hello` and `rest` are what it does with its first line and the others, whose
@@ -73,6 +74,25 @@ static void test_any_bytes(void **state) {
     assert_int_equal(c.n_starts, 1);
     free(text);
     r2_verifier_close(v);
+}
+
+/* What a verifier says of an answer is a line of UTF-8, wherever it had to be cut. */
+static void test_any_words(void **state) {
+    (void)state;
+    static const char *const replies[] = {
+        "w=x; while [ ${#w} -lt 250 ]; do w=$w\xc3\xbc; done; "
+        "echo '{\"id\":'$n',\"score\":0,\"why\":\"'$w'\"}'",
+        "echo '{\"id\":'$n',\"score\":0,\"why\":\"a\\nb\\u001b[2J\"}'",
+        "printf '\\377\\033\\303\\n'",
+    };
+    for (size_t i = 0; i < sizeof replies / sizeof *replies; i++) {
+        r2_verifier *v = open_shell(replies[i], (r2_verifier_options){ 0 });
+        const r2_grade g = grade(v, "4", 1);
+        if (g.why[0] == '\0' || !r2i_utf8_is_valid(g.why, strlen(g.why)) ||
+            strpbrk(g.why, "\n\x1b") != NULL)
+            fail_msg("%zu: no line of UTF-8: %s", i, g.why);
+        r2_verifier_close(v);
+    }
 }
 
 static void test_makes(void **state) {
@@ -205,9 +225,10 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_judges),  cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_makes),   cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_judges),    cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_any_words), cmocka_unit_test(test_makes),
+        cmocka_unit_test(test_failures),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

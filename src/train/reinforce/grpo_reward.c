@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/failure.h"
+#include "base/utf8_valid.h"
 
 static const double least_deviation = 1e-6, equal_rewards = 1e-9;
 
@@ -71,6 +72,7 @@ static void judge_answers(void *argument, int32_t begin, int32_t end, int32_t wo
         if (a->judged == R2_OK) continue;
         a->grade = (r2_grade){ 0 };
         (void)snprintf(a->grade.why, sizeof a->grade.why, "%.200s", own.text);
+        r2i_utf8_make_line(a->grade.why);
     }
 }
 
