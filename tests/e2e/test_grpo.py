@@ -198,6 +198,8 @@ def test_refusals():
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "-n", 600, code=USAGE, says="run-tokens")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--minutes", 3, "--steps", 3, code=USAGE, says="one of --steps")
     refused("train", "grpo", "-m", "start", "--dry-run", code=USAGE, says="--tasks")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--level", 1, "-n", 8, "--run-tokens", 160, "--questions", 65536, "--answers", 1024,
+            "--rounds", 63, code=USAGE, says="answers in a step")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--sft-share", 1, code=USAGE, says="data")
 
 

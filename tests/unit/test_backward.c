@@ -26,6 +26,7 @@
 #include "r2lm/reinforce.h"
 #include "train/backward/attention_backward.h"
 #include "train/backward/backward.h"
+#include "train/backward/document_pages.h"
 #include "train/backward/products.h"
 #include "train/backward/rows_backward.h"
 
@@ -689,6 +690,26 @@ static void test_continued(void **state) {
     check_branches("deepseek_v3");
 }
 
+/* Lists of pages are counted beyond 2^31 of them; no memory is there for so many. */
+static void test_many_pages(void **state) {
+    enum { ROWS = 1 << 22, DOCUMENTS = (1 << 17) + 1, DOCUMENT = 1 << 22 };
+    static const r2i_document_limits limits = { ROWS, DOCUMENTS, DOCUMENT, true };
+    static const r2i_config config = { .n_kv_heads = 1, .d_head = 16, .d_value = 16 };
+    r2i_document_pages pages = { 0 };
+    r2i_arena arena;
+    r2i_heap heap;
+    (void)state;
+    r2i_heap_init(&heap);
+    r2i_arena_init(&arena, &heap, 4096, 1 << 20);
+    r2i_taker taker = { &arena, false };
+    r2i_document_pages_take(&pages, &taker, &config, 1, R2I_ROWS_F32, &limits);
+    assert_true(taker.has_failed);
+    const size_t n = ROWS / R2I_PAGE_TOKENS + 2 * DOCUMENTS;
+    assert_true((size_t)pages.n == n);
+    assert_true(pages.n_lists == n + (size_t)DOCUMENTS * (DOCUMENT / R2I_PAGE_TOKENS + 1));
+    r2i_arena_destroy(&arena);
+}
+
 static void test_threads(void **state) {
     uint64_t bits[3];
     (void)state;
@@ -708,7 +729,7 @@ int main(void) {
         cmocka_unit_test(test_products),    cmocka_unit_test(test_norm),
         cmocka_unit_test(test_column_sums), cmocka_unit_test(test_attention),
         cmocka_unit_test(test_models),      cmocka_unit_test(test_continued),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_many_pages),  cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -318,6 +318,30 @@ static void test_continuations_refused(void **state) {
     r2_trainer_close(t);
 }
 
+/* However small a batch is, a question and an answer go into it. */
+static void test_small_continuations(void **state) {
+    char from[PATH_BYTES];
+    r2_error err;
+    r2_trainer *t;
+    lesson l;
+    r2_training_loss loss;
+    const int32_t lengths[] = { 10, 6 }, parents[] = { -1, 0 };
+    const r2_trainer_options options = { .n_threads = 1,
+                                         .batch_tokens = 16,
+                                         .takes_continuations = true };
+    (void)state;
+    golden("llama", from);
+    set_lesson(&l, 16);
+    r2_training_batch b = l.batch;
+    b.lengths = lengths;
+    b.parents = parents;
+    b.n_tokens = 16;
+    b.n_documents = 2;
+    must(r2_trainer_open(&t, from, &options, &err), &err);
+    must(r2_trainer_evaluate(t, &b, &loss, &err), &err);
+    r2_trainer_close(t);
+}
+
 /* ---- experts ---- */
 
 /* With balancing the largest load falls. */
@@ -359,6 +383,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_threads, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_refusals, make_folder, remove_folder),
         cmocka_unit_test(test_continuations_refused),
+        cmocka_unit_test(test_small_continuations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

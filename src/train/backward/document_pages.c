@@ -22,14 +22,16 @@ void r2i_document_pages_take(r2i_document_pages *out, r2i_taker *t, const r2i_co
     const int32_t n_own = limits->rows / R2I_PAGE_TOKENS + limits->documents;
     const int32_t n_continued = limits->has_continuations ? limits->documents : 0;
     out->n = n_own + n_continued;
-    out->n_lists = out->n + n_continued * (r2i_div_up_i32(limits->document, R2I_PAGE_TOKENS) + 1);
+    out->n_lists =
+        (size_t)out->n + (size_t)n_continued * (size_t)(limits->document / R2I_PAGE_TOKENS + 1);
     out->memory = r2i_take(t, (size_t)out->n, cache->page_bytes);
-    out->lists = r2i_take(t, (size_t)out->n_lists, sizeof *out->lists);
+    out->lists = r2i_take(t, out->n_lists, sizeof *out->lists);
 }
 
 typedef struct {
     const r2i_document_pages *pages;
-    int32_t n_taken, n_listed;
+    int32_t n_taken;
+    size_t n_listed;
 } page_cursor;
 
 static void list_page(page_cursor *at) {
@@ -49,7 +51,7 @@ static void list_own(page_cursor *at, const r2i_run *run) {
 /* The trunk's full pages. */
 static void list_shared(page_cursor *at, const r2i_run *trunk, const r2i_run *run) {
     const int32_t n = run->first_position / R2I_PAGE_TOKENS;
-    R2I_ASSERT(at->n_listed + n <= at->pages->n_lists);
+    R2I_ASSERT(at->n_listed + (size_t)n <= at->pages->n_lists);
     for (int32_t i = 0; i < n; i++)
         at->pages->lists[at->n_listed++] = trunk->pages[i];
 }

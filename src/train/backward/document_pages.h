@@ -17,7 +17,8 @@ typedef struct {
     r2i_cache_layout cache;
     uint8_t *memory;
     uint8_t **lists; /* [n_lists] of the runs, one after the other */
-    int32_t n, n_lists;
+    int32_t n;
+    size_t n_lists;
 } r2i_document_pages;
 
 void r2i_document_pages_take(r2i_document_pages *out, r2i_taker *taker, const r2i_config *config,

@@ -12,7 +12,9 @@ enum {
     DEFAULT_NEW_TOKENS = 256,
     DEFAULT_PARALLEL = 64,
     DEFAULT_PATIENCE = 10,
-    IDENTITY_BYTES = 512
+    IDENTITY_BYTES = 512,
+    MOST_ANSWERS = 1 << 26, /* with which nothing that counts them overflows */
+    MOST_NEW_TOKENS = 1 << 24
 };
 
 static r2_status check_tasks(const r2_grpo_options *o, r2_error *err) {
@@ -53,6 +55,13 @@ r2_status r2i_grpo_options_check(const r2_grpo_options *o, r2_error *err) {
                         "GRPO: expected questions, two answers to each at least, and no more parts "
                         "(%d) than questions (%d)",
                         o->n_minibatches, o->n_questions);
+    if (o->new_tokens > MOST_NEW_TOKENS || o->n_parallel < 0 ||
+        (double)o->n_questions * (1.0 + o->n_rounds) * o->n_samples > MOST_ANSWERS)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "GRPO: expected at most %d answers in a step of %d tokens each, found %d "
+                        "questions in %d rounds, %d answers to each, of %d tokens",
+                        MOST_ANSWERS, MOST_NEW_TOKENS, o->n_questions, o->n_rounds, o->n_samples,
+                        o->new_tokens);
     if (!(o->temperature > 0) || !(o->kl >= 0) || !(o->kl_limit >= 0) || !(o->overlong >= 0) ||
         !(o->overlong < 1) || !(o->language_weight >= 0) || !(o->sft_share >= 0))
         return r2i_fail(err, R2_E_ARGUMENT, "GRPO: expected weights from 0 on and a temperature");

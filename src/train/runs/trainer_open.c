@@ -21,8 +21,9 @@ static r2_status set_limits(r2_trainer *t, const r2_trainer_options *o, r2_error
                         MAX_TOKENS, o->batch_tokens, o->document_tokens);
     t->limits = (r2i_backward_limits){ .cap_rows = n,
                                        .cap_document = o->document_tokens,
-                                       .cap_documents =
-                                           o->batch_documents > 0 ? o->batch_documents : n / 32 + 1,
+                                       .cap_documents = o->batch_documents > 0
+                                                            ? o->batch_documents
+                                                            : n / 32 + 1 + o->takes_continuations,
                                        .is_f32 = t->model->is_f32,
                                        .is_recomputing = o->is_recomputing,
                                        .is_soft = o->takes_soft_targets,
