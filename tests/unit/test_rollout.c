@@ -238,7 +238,23 @@ static void test_ends(void **state) {
     r2_trainer_close(t);
 }
 
+/* A budget's </think> is the one that ended thoughts: not those that the model wrote before and behind it. */
+static void test_forced(void **state) {
+    enum { N = 8, N_PROMPT = 2, CLOSE = 7 };
+    static const r2_token tokens[N] = { 1, CLOSE, 2, CLOSE, 5, CLOSE, 3, CLOSE };
+    static const bool is_thinking[N - N_PROMPT] = { true, true, true, true, false, false };
+    (void)state;
+    r2i_rollout_answer a = {
+        .job = { .n_prompt = N_PROMPT }, .tokens = tokens, .n_tokens = N, .is_thinking = is_thinking
+    };
+    assert_int_equal(r2i_rollout_find_forced(&a, CLOSE), -1);
+    a.status.is_think_cut = true;
+    assert_int_equal(r2i_rollout_find_forced(&a, CLOSE), 5);
+    assert_int_equal(r2i_rollout_find_forced(&a, 9), -1);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_bits), cmocka_unit_test(test_ends) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_bits), cmocka_unit_test(test_ends),
+                                        cmocka_unit_test(test_forced) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -245,15 +245,6 @@ static r2_status decode(r2i_grpo_maker *m, const r2i_rollout_answer *a, r2_error
     return r2i_buffer_append_text(&m->text, r2_detokenizer_finish(m->detokenizer), err);
 }
 
-/* Where a budget put </think>: the model did not choose it. */
-static int32_t find_forced(const r2i_grpo_maker *m, const r2i_rollout_answer *a) {
-    int32_t forced = -1;
-    for (int32_t i = a->job.n_prompt; a->status.is_think_cut && i < a->n_tokens; i++) {
-        if (a->tokens[i] == m->model->think_close) forced = i;
-    }
-    return forced;
-}
-
 static void *copy(r2i_grpo_maker *m, const void *from, size_t n_bytes) {
     void *out = r2i_arena_push(&m->step_arena, n_bytes + 1, 16);
     if (out != NULL) memcpy(out, from, n_bytes);
@@ -275,7 +266,7 @@ static r2_status keep_answer(void *user, const r2i_rollout_answer *a, r2_error *
                               .n_tokens = a->n_tokens,
                               .n_prompt = a->job.n_prompt,
                               .logprobs = copy(m, a->logprobs, n_new * sizeof *a->logprobs),
-                              .n_forced = find_forced(m, a),
+                              .n_forced = r2i_rollout_find_forced(a, m->model->think_close),
                               .has_end = a->status.finish == R2_FINISH_END,
                               .text = copy(m, m->text.bytes != NULL ? m->text.bytes : "",
                                            m->text.n_bytes),

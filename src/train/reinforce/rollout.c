@@ -261,6 +261,15 @@ static r2_status answer_all(r2i_rollout *r, const r2i_rollout_work *work, r2_err
     }
 }
 
+int32_t r2i_rollout_find_forced(const r2i_rollout_answer *a, r2_token think_close) {
+    const int32_t n_prompt = a->job.n_prompt;
+    int32_t forced = -1;
+    for (int32_t i = n_prompt; a->status.is_think_cut && i < a->n_tokens; i++) {
+        if (a->tokens[i] == think_close && a->is_thinking[i - n_prompt]) forced = i;
+    }
+    return forced;
+}
+
 r2_status r2i_rollout_run(r2i_rollout *r, const r2i_rollout_work *work, r2_error *err) {
     r->n_runs++;
     begin_panels(r);

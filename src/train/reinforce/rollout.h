@@ -54,6 +54,9 @@ typedef struct {
     void *user;
 } r2i_rollout_work;
 
+/* Place in an answer's tokens where a thinking budget put </think>: the model did not choose it.  -1: nowhere.  One
+ * that the model writes behind it ends no thoughts. */
+int32_t r2i_rollout_find_forced(const r2i_rollout_answer *answer, r2_token think_close);
 /* Until all prompts are answered.  R2_E_FULL: a prompt is longer than the engine's context; what
  * the callbacks return ends it as well. */
 R2_CHECKED r2_status r2i_rollout_run(r2i_rollout *rollout, const r2i_rollout_work *work,
