@@ -80,8 +80,8 @@ static void test_any_bytes(void **state) {
 static void test_any_words(void **state) {
     (void)state;
     static const char *const replies[] = {
-        "w=x; while [ ${#w} -lt 250 ]; do w=$w\xc3\xbc; done; "
-        "echo '{\"id\":'$n',\"score\":0,\"why\":\"'$w'\"}'",
+        ("w=x; while [ ${#w} -lt 250 ]; do w=$w\xc3\xbc; done; "
+         "echo '{\"id\":'$n',\"score\":0,\"why\":\"'$w'\"}'"),
         "echo '{\"id\":'$n',\"score\":0,\"why\":\"a\\nb\\u001b[2J\"}'",
         "printf '\\377\\033\\303\\n'",
     };
