@@ -11,7 +11,7 @@
 #                with their intervals. docs/training-runs.md has the figures of runs of ours
 # Needs          make; the sandbox (r2lm sandbox --check)
 #
-# STEPS=5 SFT_STEPS=5 ITEMS=20 for a short one; TASKS, SEED, CHATS, TOKENS; MODEL for another GGUF file; R2LM for another program.
+# STEPS=4 SFT_STEPS=3 ITEMS=20 for a short one; TASKS, SEED, CHATS, TOKENS; MODEL for another GGUF file; R2LM for another program.
 set -eu
 cd "$(dirname "$0")/.."
 r2lm=${R2LM:-$PWD/build/r2lm}
@@ -30,8 +30,8 @@ mkdir -p "$out"
 # 1. Rewards: an answer is worth what its program does. Each task as hard as it can be learnt from.
 if [ -n "${STEPS:-}" ]; then length="--steps $STEPS"; else length="--minutes $minutes"; fi
 # shellcheck disable=SC2086  # a flag and its number
-"$r2lm" train grpo -m "$model" -o "$out/grpo" --tasks "$tasks" --lora-rank 16 --questions 12 --answers 8 -n "$tokens" --lr 1e-4 \
-    --schedule constant --warmup 3 --kl-limit 0.5 --patience 40 --seed "$seed" --checkpoint-every 25 $length
+"$r2lm" train grpo -m "$model" -o "$out/grpo" --tasks "$tasks" --lora-rank 16 --questions 12 --answers 8 --parts 2 -n "$tokens" \
+    --lr 1e-4 --schedule constant --warmup 3 --kl-limit 1 --patience 40 --seed "$seed" --checkpoint-every 25 $length
 
 # 2. Worked examples for as long.
 for task in $(echo "$tasks" | tr , ' '); do
