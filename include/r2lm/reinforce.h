@@ -107,7 +107,6 @@ typedef struct {
     float temperature;   /* 0: 1 */
     r2_think_mode think;
     int32_t think_budget; /* as of r2_sequence_options */
-    bool reads_on;        /* answers go on behind </answer> */
     int32_t n_rounds; /* further questions are drawn in place of those not mixed, so many times */
     int32_t n_minibatches; /* optimizer steps of a batch; 0: 1 */
     /* From the second one on routers choose anew.  Otherwise answers go to the experts that they were drawn with

@@ -36,7 +36,6 @@ static r2_status read_grpo_options(r2_grpo_options *out, r2i_program *p, r2_erro
                               .think = is_off ? R2_THINK_OFF : R2_THINK_AUTO,
                               .think_budget =
                                   is_off ? 0 : r2i_think_budget((r2i_effort)o->think, o->budget),
-                              .reads_on = o->reads_on,
                               .n_rounds = o->rounds,
                               .n_minibatches = o->parts,
                               .has_free_routes = !o->replays_experts,

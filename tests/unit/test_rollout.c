@@ -81,14 +81,6 @@ static r2i_rollout_work work_of(answers *a) {
                            .user = a };
 }
 
-/* The third token is the last one. */
-static bool is_third(void *user, const r2i_rollout_job *job, const r2_token *tokens,
-                     int32_t n_tokens) {
-    (void)user;
-    (void)tokens;
-    return n_tokens - job->n_prompt == 3;
-}
-
 static void write_answers_of(r2i_rollout *r, answers *a, uint64_t seed, int32_t n_group,
                              bool says_alike) {
     r2_error err;
@@ -169,18 +161,6 @@ static void check_model(const char *name, const r2_trainer_options *options) {
     assert_memory_equal(first.logprobs, again.logprobs, sizeof first.logprobs);
     write_answers(many, &again, 12);
     assert_memory_not_equal(first.tokens, again.tokens, sizeof first.tokens);
-    /* Ended by the caller: the same, but no more. */
-    memset(&later, 0, sizeof later);
-    later.seed = 11;
-    r2i_rollout_work work = work_of(&later);
-    work.has_ended = is_third;
-    must(r2i_rollout_run(few, &work, &err), &err);
-    for (int32_t i = 0; i < N_JOBS; i++) {
-        assert_int_equal(later.n_tokens[i], later.n_prompt[i] + 3);
-        assert_memory_equal(first.tokens[i], later.tokens[i],
-                            (size_t)later.n_tokens[i] * sizeof(r2_token));
-        assert_memory_equal(first.logprobs[i], later.logprobs[i], 3 * sizeof(float));
-    }
     /* A prompt that is read once for several answers. */
     write_answers_of(many, &again, 11, 3, false);
     write_answers_of(few, &later, 11, 3, true);

@@ -10,7 +10,6 @@
 #include "base/random.h"
 #include "model/model.h"
 #include "r2lm/text.h"
-#include "train/reinforce/answer_end.h"
 #include "train/reinforce/grpo_reward.h"
 #include "train/reinforce/rollout.h"
 #include "train/runs/trainer_model.h"
@@ -121,12 +120,6 @@ static int32_t find_task(const char *name) {
     return k;
 }
 
-/* Code stands in a block, and what a verifier reads is its own matter. */
-static bool asks_for_tags(const r2i_grpo_question *q) {
-    const r2_grade_kind kind = r2_task_kind(find_task(q->task));
-    return !q->is_verified && kind != R2_GRADE_STDOUT && kind != R2_GRADE_PYTHON;
-}
-
 const char *r2i_grpo_task(const r2i_grpo_maker *m, int32_t i, int32_t *n_levels) {
     if (i == m->o->n_tasks) {
         *n_levels = r2_verifier_levels(m->judges.verifiers[0]);
@@ -183,7 +176,6 @@ static r2_status draw_question(r2i_grpo_maker *m, int64_t step, int32_t round, i
     int32_t n_levels;
     q->task = r2i_grpo_task(m, q->task_index, &n_levels);
     q->is_verified = q->task_index == o->n_tasks;
-    q->has_tags = asks_for_tags(q);
     q->language = draw_language(o, q, which);
     q->level = r2_curriculum_level(&lessons[q->task_index], o->run.seed, (uint64_t)q->number);
     const r2_task_choice choice = { .task = q->task,
@@ -224,14 +216,6 @@ static r2_status next_job(void *user, r2i_rollout_job *job, bool *has, r2_error 
         m->next_question++;
     }
     return R2_OK;
-}
-
-static bool has_ended(void *user, const r2i_rollout_job *job, const r2_token *tokens,
-                      int32_t n_tokens) {
-    r2i_grpo_maker *m = user;
-    const r2i_grpo_question *q = &m->batch->questions[job->id / m->o->n_samples];
-    return q->has_tags &&
-           r2i_answer_has_end(m->model, tokens + job->n_prompt, n_tokens - job->n_prompt, &m->text);
 }
 
 /* Thoughts with their marks as they stand in the text, ends left out. */
@@ -287,7 +271,6 @@ static r2_status answer(r2i_grpo_maker *m, int32_t first, r2_error *err) {
                                              .think = o->think,
                                              .think_budget = o->think_budget },
                                     .next = next_job,
-                                    .has_ended = o->reads_on ? NULL : has_ended,
                                     .answered = keep_answer,
                                     .user = m };
     m->next_question = first;

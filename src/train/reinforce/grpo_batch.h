@@ -11,7 +11,6 @@
 typedef struct {
     const char *task, *language, *text, *expected;
     bool is_verified; /* by the verifier */
-    bool has_tags;    /* the answer is asked for in <answer> */
     int32_t level, task_index;
     int64_t number; /* within the run */
     int32_t first;  /* of its answers; n_samples follow */

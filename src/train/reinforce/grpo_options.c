@@ -99,10 +99,10 @@ static json_t *names_of(const char *const *names, int32_t n) {
 json_t *r2i_grpo_options_describe(const r2_grpo_options *o, bool is_replaying) {
     char text[IDENTITY_BYTES];
     (void)snprintf(text, sizeof text,
-                   "%s%d x %d, %d tokens%s, T %g, think %d %d, %d rounds, %d parts",
+                   "%s%d x %d, %d tokens to their end, T %g, think %d %d, %d rounds, %d parts",
                    is_replaying ? "kept experts, " : "", o->n_questions, o->n_samples,
-                   o->new_tokens, o->reads_on ? " to their end" : "", (double)o->temperature,
-                   (int)o->think, o->think_budget, o->n_rounds, o->n_minibatches);
+                   o->new_tokens, (double)o->temperature, (int)o->think, o->think_budget,
+                   o->n_rounds, o->n_minibatches);
     json_t *answers = json_string(text);
     (void)snprintf(
         text, sizeof text, "clip %g %g, norm %d, %s%s, kl %g, overlong %g, lang %g, sft %g",

@@ -164,22 +164,12 @@ static void read_answer(r2i_rollout *r, const slot *s) {
     }
 }
 
-static bool is_at_end(const slot *s, const r2i_rollout_work *work, r2_sequence_status *status) {
-    int32_t n;
-    r2_sequence_get_status(s->sequence, status);
-    if (status->state == R2_STATE_FINISHED) return true;
-    if (work->has_ended == NULL || status->n_generated == 0 || status->is_thinking) return false;
-    const r2_token *tokens = r2_sequence_tokens(s->sequence, &n);
-    if (!work->has_ended(work->user, &s->job, tokens, n)) return false;
-    status->finish = R2_FINISH_END;
-    return true;
-}
-
 static r2_status end_answer(r2i_rollout *r, slot *s, const r2i_rollout_work *work, r2_error *err) {
     r2i_rollout_answer answer = { .job = s->job,
                                   .logprobs = r->logprobs,
                                   .is_thinking = r->is_thinking };
-    if (!is_at_end(s, work, &answer.status)) return R2_OK;
+    r2_sequence_get_status(s->sequence, &answer.status);
+    if (answer.status.state != R2_STATE_FINISHED) return R2_OK;
     read_answer(r, s);
     answer.tokens = r2_sequence_tokens(s->sequence, &answer.n_tokens);
     const r2_status status = work->answered(work->user, &answer, err);
@@ -188,7 +178,6 @@ static r2_status end_answer(r2i_rollout *r, slot *s, const r2i_rollout_work *wor
     return status;
 }
 
-/* Answers are looked at after every step: what one has beyond its end would depend on the others. */
 static r2_status step(r2i_rollout *r, const r2i_rollout_work *work, int32_t *n_active,
                       r2_error *err) {
     R2I_TRY(r2_engine_step(r->engine, n_active, err));

@@ -35,20 +35,15 @@ typedef struct {
     r2i_rollout_job job;
     const r2_token *tokens; /* [n_tokens] the prompt and what was written */
     int32_t n_tokens;
-    const float *logprobs;   /* [n_tokens - n_prompt] before temperature */
-    const bool *is_thinking; /* [n_tokens - n_prompt] */
-    r2_sequence_status
-        status; /* finish: END, LENGTH, MEMORY or ERROR; END also where has_ended said so */
+    const float *logprobs;     /* [n_tokens - n_prompt] before temperature */
+    const bool *is_thinking;   /* [n_tokens - n_prompt] */
+    r2_sequence_status status; /* finish: END, LENGTH, MEMORY or ERROR */
 } r2i_rollout_answer;
 
 typedef struct {
     r2_sequence_options how; /* the seed is each job's own */
     /* The next prompt; *has is false when there are no more. */
     r2_status (*next)(void *user, r2i_rollout_job *job, bool *has, r2_error *err);
-    /* Asked after each token outside of thoughts: is this one the answer's last?  NULL: answers go on until the
-     * model ends them. */
-    bool (*has_ended)(void *user, const r2i_rollout_job *job, const r2_token *tokens,
-                      int32_t n_tokens);
     /* Called as answers come, in no certain order; what it is given is valid until it returns. */
     r2_status (*answered)(void *user, const r2i_rollout_answer *answer, r2_error *err);
     void *user;
