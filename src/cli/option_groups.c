@@ -22,7 +22,7 @@ const r2i_option_group r2i_option_group_table[] = {
     { R2I_FOR_TRAIN, RUNS, "batches", "batch-tokens run-tokens recompute" },
     { R2I_FOR_TRAIN, FROM_DATA, "more of them", "accumulate" },
     { R2I_FOR_TRAIN, RUNS, "optimizer",
-      "optimizer lr schedule warmup weight-decay clip arithmetic" },
+      "optimizer lr schedule warmup beta2 weight-decay clip arithmetic" },
     { R2I_FOR_TRAIN, RUNS, "adapters", "lora-rank lora-alpha lora-targets" },
     { R2I_FOR_TRAIN, RUNS, "checkpoints", "checkpoint-every keep-last resume" },
     { R2I_FOR_TRAIN, FROM_DATA, "validation", "validate-every validate-batches" },

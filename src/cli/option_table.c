@@ -365,6 +365,10 @@ const r2i_option r2i_option_table[] = {
       R2I_FOR_TRAIN, true, false },
     { "warmup", NULL, 0, R2I_OPTION_COUNT, AT(warmup), "-1", -1, 1 << 30, NULL, "N",
       "steps over which the learning rate rises; -1: 3 in 100", R2I_FOR_TRAIN, true, false },
+    { "beta2", NULL, 0, R2I_OPTION_REAL, AT(beta2), "0", 0, 0.999999, NULL, "X",
+      "AdamW's memory of squared gradients; 0: 0.95, of grpo and dpo, whose gradients are noisier, "
+      "0.99",
+      R2I_FOR_TRAIN, true, false },
     { "weight-decay", NULL, 0, R2I_OPTION_REAL, AT(weight_decay), "0.1", 0, 100, NULL, "X",
       "of matrices, times the learning rate", R2I_FOR_TRAIN, true, false },
     { "clip", NULL, 0, R2I_OPTION_REAL, AT(clip), "1", 0, 1e9, NULL, "X",

@@ -92,7 +92,7 @@ typedef struct {
     double clip_low, clip_high, kl, kl_limit, overlong, language_weight, sft_share;
     bool divides_by_deviation, replays_experts;
     int32_t steps, batch_tokens, run_tokens, accumulate, warmup, validate_every, validate_batches;
-    double lr, weight_decay, clip, mtp_weight, mtp_from, balance, balance_rate;
+    double lr, beta2, weight_decay, clip, mtp_weight, mtp_from, balance, balance_rate;
     int32_t lora_rank;
     double lora_alpha;
     const char *lora_targets;

@@ -21,8 +21,7 @@ const char *r2i_train_kind_name(r2i_train_kind kind) {
 
 r2i_train_kind r2i_train_kind_find(const char *name) {
     int kind = 0;
-    while (kind < R2I_TRAIN_KINDS &&
-           strcmp(name, r2i_train_kind_name((r2i_train_kind)kind)) != 0)
+    while (kind < R2I_TRAIN_KINDS && strcmp(name, r2i_train_kind_name((r2i_train_kind)kind)) != 0)
         kind++;
     return (r2i_train_kind)kind;
 }
@@ -60,6 +59,7 @@ r2_status r2i_train_resolve_length(r2i_options *o, r2i_train_kind kind,
                                    const r2_train_plan_result *plan, r2_error *err) {
     R2I_TRY(check_lengths(o, err));
     if (o->lr <= 0) o->lr = rate_of(kind, o->lora_rank > 0, plan->trainer.is_initial);
+    if (o->beta2 <= 0) o->beta2 = r2i_train_is_judged(kind) ? 0.99 : 0.95;
     if (o->minutes > 0) return R2_OK;
     double tokens = o->tokens;
     if (o->epochs > 0) tokens = o->epochs * (double)plan->n_train_tokens;
@@ -119,6 +119,7 @@ void r2i_train_options_read(r2_train_options *out, const r2i_options *o) {
                                .seed = (uint64_t)o->seed },
                      .cpu = o->cpu },
         .step = { .lr = o->lr,
+                  .beta2 = o->beta2,
                   .weight_decay = o->weight_decay,
                   .clip = o->clip,
                   .balance_rate = o->balance_rate },
