@@ -99,9 +99,10 @@ static r2_status print_result(r2i_program *p, const char *out, const r2_traces_r
 r2_status r2i_traces_print(r2i_program *p, r2_error *err) {
     const char *out = p->options->output, *path;
     r2_traces_result result;
-    if (out == NULL || p->arguments.n_words < 2)
+    if (out == NULL || p->arguments.n_words < 2 || strcmp(out, "-") == 0)
         return r2i_fail(err, R2_E_ARGUMENT,
-                        "data traces: expected prompts (JSONL), -m TEACHER and -o FILE");
+                        "data traces: expected prompts (JSONL), -m TEACHER and -o FILE, with which "
+                        "the same command goes on");
     R2I_TRY(r2i_model_resolve(&path, p, p->options->model, err));
     const r2_status status =
         write_traces(&result, p, path, p->arguments.words + 1, p->arguments.n_words - 1, out, err);

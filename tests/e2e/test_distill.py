@@ -144,6 +144,7 @@ def test_traces_refusals():
     prompts(lines=[{"messages": [{"role": "assistant", "content": "I speak first"}]}])
     assert "p.jsonl:1: expected a question" in traces(out="first.jsonl", code=DATA).err
     refused("data", "traces", "p.jsonl", "-m", TOY, code=USAGE, says="-o FILE")
+    refused("data", "traces", "p.jsonl", "-m", TOY, "-o", "-", code=USAGE, says="-o FILE")
 
 
 def test_rejection_sampling_by_tasks():
