@@ -8,7 +8,7 @@
 # Time           MINUTES (20) twice, 25 minutes for the questions, 2 for each HumanEval; 491 MB to fetch once
 # Memory         4 GB
 # Result         FOLDER/eval-{base,sft,grpo}, FOLDER/humaneval-{base,sft,grpo}, FOLDER/grpo.svg; the last lines: shares of right answers
-#                with their intervals. docs/training-runs.md has the figures of runs of ours
+#                with their intervals.
 # Needs          make; the sandbox (r2lm sandbox --check)
 #
 # STEPS=4 SFT_STEPS=3 ITEMS=20 for a short one; TASKS, SEED, CHATS, TOKENS; MODEL for another GGUF file; R2LM for another program.

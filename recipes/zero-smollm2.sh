@@ -8,7 +8,6 @@
 # Time           two minutes, 21 for each of three seeds, 23 for the comparison, 15 for the questions; 98 MB to fetch once
 # Memory         4 GB
 # Result         FOLDER/eval-{base,start,sft,grpo-N}, FOLDER/grpo.svg; the last lines: shares of right answers with their intervals.
-#                docs/training-runs.md has the figures of runs of ours
 # Needs          make
 #
 # STEPS=6 SFT_STEPS=3 ITEMS=20 SEEDS=1 for a short one; TASKS, LEVEL, CHATS, TOKENS; MODEL for another GGUF file; R2LM for another program.
