@@ -178,20 +178,10 @@ static r2_status end_answer(r2i_rollout *r, slot *s, const r2i_rollout_work *wor
     return status;
 }
 
-static r2_status step(r2i_rollout *r, const r2i_rollout_work *work, int32_t *n_active,
-                      r2_error *err) {
-    R2I_TRY(r2_engine_step(r->engine, n_active, err));
-    for (int32_t i = 0; i < r->n_slots; i++) {
-        if (r->slots[i].sequence != NULL) R2I_TRY(end_answer(r, &r->slots[i], work, err));
-    }
-    return R2_OK;
-}
-
 /* Reads a job's prompt for those behind it, while the answers at work go on.  Whole pages would be shared
  * without this; questions are often shorter than one. */
-static r2_status share_prompt(r2i_rollout *r, const r2i_rollout_work *work,
-                              const r2i_rollout_job *job, const r2_sequence_options *how,
-                              r2_error *err) {
+static r2_status share_prompt(r2i_rollout *r, const r2i_rollout_job *job,
+                              const r2_sequence_options *how, r2_error *err) {
     r2_sequence_options reading = *how;
     r2_sequence_status state;
     int32_t n_active = 1;
@@ -205,7 +195,7 @@ static r2_status share_prompt(r2i_rollout *r, const r2i_rollout_work *work,
             drop_shared(r);
             return R2_OK;
         }
-        R2I_TRY(step(r, work, &n_active, err));
+        R2I_TRY(r2_engine_step(r->engine, &n_active, err));
     }
     r->n_alike = job->n_alike + 1;
     return R2_OK;
@@ -216,7 +206,7 @@ static r2_status begin_answer(r2i_rollout *r, slot *s, const r2i_rollout_work *w
     r2_sequence_options how = work->how;
     how.cache_domain = r->n_runs; /* samples of a prompt share its pages */
     if (r->has_adapter) how.adapter = &r->adapter;
-    if (r->n_alike == 0 && s->job.n_alike > 0) R2I_TRY(share_prompt(r, work, &s->job, &how, err));
+    if (r->n_alike == 0 && s->job.n_alike > 0) R2I_TRY(share_prompt(r, &s->job, &how, err));
     how.sampling.seed = s->job.seed;
     if (r->n_alike == 0) {
         R2I_TRY(r2_sequence_create(&s->sequence, r->engine, &how, err));
@@ -242,10 +232,12 @@ static r2_status answer_all(r2i_rollout *r, const r2i_rollout_work *work, r2_err
     int32_t n_active;
     for (;;) {
         R2I_TRY(fill_slots(r, work, &has_more, err));
-        R2I_TRY(step(r, work, &n_active, err));
+        R2I_TRY(r2_engine_step(r->engine, &n_active, err));
         int32_t n_open = 0;
-        for (int32_t i = 0; i < r->n_slots; i++)
+        for (int32_t i = 0; i < r->n_slots; i++) {
+            if (r->slots[i].sequence != NULL) R2I_TRY(end_answer(r, &r->slots[i], work, err));
             n_open += r->slots[i].sequence != NULL;
+        }
         if (n_open == 0 && !has_more) return R2_OK;
     }
 }
