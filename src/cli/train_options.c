@@ -13,6 +13,7 @@ enum { PRETRAIN_STEPS = 100, PRETRAIN_RUN_TOKENS = 512, SFT_EPOCHS = 2, WARMUP_P
 #define LORA_RATE 2e-4
 #define GRPO_RATE 5e-6 /* of an adapter ten times as much */
 #define DPO_RATE 1e-6
+#define JUDGED_BETA2 0.99 /* of grpo and dpo; of others the trainer's own */
 
 const char *r2i_train_kind_name(r2i_train_kind kind) {
     static const char *const names[] = { "pretrain", "sft", "distill", "grpo", "dpo" };
@@ -59,7 +60,7 @@ r2_status r2i_train_resolve_length(r2i_options *o, r2i_train_kind kind,
                                    const r2_train_plan_result *plan, r2_error *err) {
     R2I_TRY(check_lengths(o, err));
     if (o->lr <= 0) o->lr = rate_of(kind, o->lora_rank > 0, plan->trainer.is_initial);
-    if (o->beta2 <= 0) o->beta2 = r2i_train_is_judged(kind) ? 0.99 : 0.95;
+    if (o->beta2 <= 0 && r2i_train_is_judged(kind)) o->beta2 = JUDGED_BETA2;
     if (o->minutes > 0) return R2_OK;
     double tokens = o->tokens;
     if (o->epochs > 0) tokens = o->epochs * (double)plan->n_train_tokens;
