@@ -90,6 +90,8 @@ typedef struct {
 typedef struct r2_task_maker r2_task_maker;
 
 R2_API int32_t r2_task_count(void);
+/* The task's number, 0 to r2_task_count() - 1; -1: no task is called so (NULL too). */
+R2_API int32_t r2_task_find(const char *name);
 /* NULL or 0 outside 0 to r2_task_count() - 1. */
 R2_API const char *r2_task_name(int32_t i);
 R2_API const char *r2_task_about(int32_t i);

@@ -25,13 +25,6 @@ typedef struct {
 
 /* ---- what is made ---- */
 
-static int32_t find_task(const char *name) {
-    for (int32_t i = 0; i < r2_task_count(); i++) {
-        if (strcmp(r2_task_name(i), name) == 0) return i;
-    }
-    return -1;
-}
-
 static r2_status choose_tasks(making *m, r2_error *err) {
     const r2i_arguments *a = &m->program->arguments;
     const bool is_all = a->n_words == 2 && strcmp(a->words[1], "all") == 0;
@@ -42,7 +35,7 @@ static r2_status choose_tasks(making *m, r2_error *err) {
     for (int32_t i = 0; is_all && i < r2_task_count(); i++)
         m->tasks[m->n_tasks++] = i;
     for (int i = 1; !is_all && i < a->n_words; i++) {
-        const int32_t task = find_task(a->words[i]);
+        const int32_t task = r2_task_find(a->words[i]);
         if (task < 0)
             return r2i_fail(err, R2_E_ARGUMENT,
                             "tasks make: no task is called \"%.60s\"; `r2lm tasks` lists them",

@@ -96,9 +96,8 @@ static r2_status add_task(making *m, int32_t task, r2_error *err) {
 }
 
 static r2_status add_named(void *user, const char *name, r2_error *err) {
-    for (int32_t i = 0; i < r2_task_count(); i++) {
-        if (strcmp(name, r2_task_name(i)) == 0) return add_task(user, i, err);
-    }
+    const int32_t task = r2_task_find(name);
+    if (task >= 0) return add_task(user, task, err);
     return r2i_fail(err, R2_E_ARGUMENT, "%.60s: no such task", name);
 }
 

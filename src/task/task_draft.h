@@ -91,6 +91,7 @@ extern const r2i_task *const r2i_tasks[];
 extern const int32_t r2i_n_tasks;
 /* NULL: no such task. */
 const r2i_task *r2i_task_find(const char *name);
+const r2i_task *r2i_task_at(int32_t i);
 
 extern const r2i_task r2i_task_sum, r2i_task_multiply, r2i_task_divide, r2i_task_gcd,
     r2i_task_expression, r2i_task_countdown, r2i_task_equation, r2i_task_story, r2i_task_numeral,

@@ -46,31 +46,35 @@ int32_t r2_task_count(void) {
     return r2i_n_tasks;
 }
 
-static const r2i_task *task_at(int32_t i) {
+const r2i_task *r2i_task_at(int32_t i) {
     return i >= 0 && i < r2i_n_tasks ? r2i_tasks[i] : NULL;
 }
 
 const char *r2_task_name(int32_t i) {
-    return task_at(i) != NULL ? task_at(i)->name : NULL;
+    return r2i_task_at(i) != NULL ? r2i_task_at(i)->name : NULL;
 }
 
 const char *r2_task_about(int32_t i) {
-    return task_at(i) != NULL ? task_at(i)->about : NULL;
+    return r2i_task_at(i) != NULL ? r2i_task_at(i)->about : NULL;
 }
 
 int32_t r2_task_levels(int32_t i) {
-    return task_at(i) != NULL ? task_at(i)->n_levels : 0;
+    return r2i_task_at(i) != NULL ? r2i_task_at(i)->n_levels : 0;
 }
 
 r2_grade_kind r2_task_kind(int32_t i) {
-    return task_at(i) != NULL ? task_at(i)->kind : R2_GRADE_EXACT;
+    return r2i_task_at(i) != NULL ? r2i_task_at(i)->kind : R2_GRADE_EXACT;
+}
+
+int32_t r2_task_find(const char *name) {
+    for (int32_t i = 0; name != NULL && i < r2i_n_tasks; i++) {
+        if (strcmp(r2i_tasks[i]->name, name) == 0) return i;
+    }
+    return -1;
 }
 
 const r2i_task *r2i_task_find(const char *name) {
-    for (int32_t i = 0; name != NULL && i < r2i_n_tasks; i++) {
-        if (strcmp(r2i_tasks[i]->name, name) == 0) return r2i_tasks[i];
-    }
-    return NULL;
+    return r2i_task_at(r2_task_find(name));
 }
 
 /* ---- making ---- */

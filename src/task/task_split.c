@@ -17,10 +17,6 @@ const char *const r2i_language_names[R2I_N_LANGUAGES] = { "en", "zh", "es", "fr"
 
 /* ---- the table, seen from outside ---- */
 
-static const r2i_task *task_at(int32_t i) {
-    return i >= 0 && i < r2i_n_tasks ? r2i_tasks[i] : NULL;
-}
-
 const char *r2_task_split_name(r2_task_split split) {
     static const char *const names[R2_N_SPLITS] = { "train",     "dev",        "test",
                                                     "ood-lang",  "ood-values", "ood-phrasing",
@@ -34,11 +30,11 @@ static bool has_split(const r2i_task *task, r2_task_split split) {
 }
 
 bool r2_task_has_split(int32_t i, r2_task_split split) {
-    return task_at(i) != NULL && has_split(task_at(i), split);
+    return r2i_task_at(i) != NULL && has_split(r2i_task_at(i), split);
 }
 
 bool r2_task_has_language(int32_t i, const char *language, r2_task_split split) {
-    const r2i_task *task = task_at(i);
+    const r2i_task *task = r2i_task_at(i);
     if (task == NULL || language == NULL) return false;
     const bool is_withheld = task->withheld_language != R2I_EN &&
                              strcmp(language, r2i_language_names[task->withheld_language]) == 0;
@@ -46,7 +42,7 @@ bool r2_task_has_language(int32_t i, const char *language, r2_task_split split) 
 }
 
 const char *r2_task_withheld_language(int32_t i) {
-    const r2i_task *task = task_at(i);
+    const r2i_task *task = r2i_task_at(i);
     return task != NULL && task->withheld_language != R2I_EN
                ? r2i_language_names[task->withheld_language]
                : NULL;

@@ -8,11 +8,16 @@
 
 #include "train/distill/answer_check.h"
 
-static void expect(r2_answer_check check, const char *answer, const char *expected, bool is_right) {
+static void expect_of(const char *task, r2_answer_check check, const char *answer,
+                      const char *expected, bool is_right) {
     bool found;
-    assert_int_equal(r2i_answer_check(&found, check, NULL, expected, answer, NULL, NULL), R2_OK);
+    assert_int_equal(r2i_answer_check(&found, check, task, expected, answer, NULL, NULL), R2_OK);
     if (found != is_right)
         fail_msg("\"%s\" against \"%s\": expected %d", answer, expected, is_right);
+}
+
+static void expect(r2_answer_check check, const char *answer, const char *expected, bool is_right) {
+    expect_of(NULL, check, answer, expected, is_right);
 }
 
 static void test_numbers(void **state) {
@@ -40,25 +45,14 @@ static void test_texts(void **state) {
 }
 
 static void test_tasks(void **state) {
-    (void)state;
-    static const struct {
-        const char *task, *answer, *expected;
-        bool is_right;
-    } cases[] = {
-        { "sum", "<answer>42</answer>", "42", true },
-        { "sum", "It is 7 or <answer>42.0</answer>", "42", true },
-        { "sum", "42 or <answer>41</answer>", "42", false },
-        { "sum", "", "42", false },
-        { "sort", "<answer>[1,2, 3]</answer>", "[1, 2, 3]", true },
-        { "sort", "<answer>[1, 3, 2]</answer>", "[1, 2, 3]", false },
-    };
     bool is_right;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(r2i_answer_check(&is_right, R2_CHECK_TASK, cases[i].task,
-                                          cases[i].expected, cases[i].answer, NULL, NULL),
-                         R2_OK);
-        if (is_right != cases[i].is_right) fail_msg("case %d", (int)i);
-    }
+    (void)state;
+    expect_of("sum", R2_CHECK_TASK, "<answer>42</answer>", "42", true);
+    expect_of("sum", R2_CHECK_TASK, "It is 7 or <answer>42.0</answer>", "42", true);
+    expect_of("sum", R2_CHECK_TASK, "42 or <answer>41</answer>", "42", false);
+    expect_of("sum", R2_CHECK_TASK, "", "42", false);
+    expect_of("sort", R2_CHECK_TASK, "<answer>[1,2, 3]</answer>", "[1, 2, 3]", true);
+    expect_of("sort", R2_CHECK_TASK, "<answer>[1, 3, 2]</answer>", "[1, 2, 3]", false);
     assert_int_equal(r2i_answer_check(&is_right, R2_CHECK_TASK, "summ", "1", "1", NULL, NULL),
                      R2_E_NOT_FOUND);
 }

@@ -113,19 +113,12 @@ int32_t r2i_grpo_tasks(const r2i_grpo_maker *m) {
 }
 
 /* -1: none is called so; the table has nothing there. */
-static int32_t find_task(const char *name) {
-    int32_t k = r2_task_count() - 1;
-    while (k >= 0 && strcmp(r2_task_name(k), name) != 0)
-        k--;
-    return k;
-}
-
 const char *r2i_grpo_task(const r2i_grpo_maker *m, int32_t i, int32_t *n_levels) {
     if (i == m->o->n_tasks) {
         *n_levels = r2_verifier_levels(m->judges.verifiers[0]);
         return r2_verifier_name(m->judges.verifiers[0]);
     }
-    *n_levels = r2_task_levels(find_task(m->o->tasks[i]));
+    *n_levels = r2_task_levels(r2_task_find(m->o->tasks[i]));
     return m->o->tasks[i];
 }
 
@@ -154,7 +147,7 @@ static const char *draw_language(const r2_grpo_options *o, const r2i_grpo_questi
     uint64_t n = 0;
     for (int32_t i = 0; i < o->n_languages; i++) {
         if (q->is_verified ||
-            r2_task_has_language(find_task(q->task), o->languages[i], R2_SPLIT_TRAIN))
+            r2_task_has_language(r2_task_find(q->task), o->languages[i], R2_SPLIT_TRAIN))
             taught[n++] = o->languages[i];
     }
     return taught[n > 0 ? which % n : 0]; /* none: the task says so */

@@ -23,11 +23,8 @@ static r2_status check_tasks(const r2_grpo_options *o, r2_error *err) {
         return r2i_fail(err, R2_E_ARGUMENT, "GRPO: expected 1 to %d tasks, or a verifier, found %d",
                         R2_MAX_RUN_TASKS, o->n_tasks);
     for (int32_t i = 0; i < o->n_tasks; i++) {
-        int32_t k = 0;
-        while (k < r2_task_count() && strcmp(r2_task_name(k), o->tasks[i]) != 0)
-            k++;
-        if (k == r2_task_count())
-            return r2i_fail(err, R2_E_NOT_FOUND, "no task is called \"%.60s\"", o->tasks[i]);
+        const int32_t k = r2_task_find(o->tasks[i]);
+        if (k < 0) return r2i_fail(err, R2_E_NOT_FOUND, "no task is called \"%.60s\"", o->tasks[i]);
         if (o->level > r2_task_levels(k))
             return r2i_fail(err, R2_E_ARGUMENT, "task %s: expected a level up to %d, found %d",
                             o->tasks[i], r2_task_levels(k), o->level);
