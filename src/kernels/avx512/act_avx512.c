@@ -12,13 +12,14 @@ enum { GROUP_HALF = R2I_GROUP / 2 };
 
 enum { BATCH = 16 };
 
-/* What a batch needs between its three steps. */
+/* What a batch needs between its three steps, lane i of a vector: group i.  Lanes are set one by one in
+ * registers: a vector that is read where its parts were just written waits for the writing. */
 typedef struct {
-    _Alignas(64) float top[BATCH], bottom[BATCH]; /* greatest x, greatest -x */
+    __m512 top, bottom; /* greatest x, greatest -x */
     _Alignas(64) float inverse[BATCH];
     _Alignas(64) int32_t zero[BATCH];
-    _Alignas(64) uint64_t sums[BATCH][4]; /* of q + 128, per 8 columns */
-    __mmask16 is_nan, is_number;          /* number: neither tiny nor infinite nor NaN */
+    __m512i first, second;       /* sums of q + 128 over a group's halves */
+    __mmask16 is_nan, is_number; /* number: neither tiny nor infinite nor NaN */
     __m512 scale;
 } act_batch;
 
@@ -33,16 +34,17 @@ static inline void find_limits(act_batch *batch, int i, const float *x) {
     m = _mm512_max_ps(m, _mm512_shuffle_f32x4(m, m, 0xb1));
     m = _mm512_max_ps(m, _mm512_permute_ps(m, 0x4e));
     m = _mm512_max_ps(m, _mm512_permute_ps(m, 0xb1));
-    batch->top[i] = _mm512_cvtss_f32(m);
-    batch->bottom[i] = _mm_cvtss_f32(_mm512_extractf32x4_ps(m, 2));
+    const __mmask16 lane = (__mmask16)(1U << i);
+    batch->top = _mm512_mask_broadcastss_ps(batch->top, lane, _mm512_castps512_ps128(m));
+    batch->bottom = _mm512_mask_broadcastss_ps(batch->bottom, lane, _mm512_extractf32x4_ps(m, 2));
     const unsigned is_nan = _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q) != 0;
     batch->is_nan = (__mmask16)(batch->is_nan | is_nan << i);
 }
 
 static inline void find_scales(act_batch *batch) {
     const __m512 none = _mm512_setzero_ps(), steps = _mm512_set1_ps(255.0f);
-    const __m512 hi = _mm512_max_ps(_mm512_load_ps(batch->top), none);
-    const __m512 lo = _mm512_sub_ps(none, _mm512_max_ps(_mm512_load_ps(batch->bottom), none));
+    const __m512 hi = _mm512_max_ps(batch->top, none);
+    const __m512 lo = _mm512_sub_ps(none, _mm512_max_ps(batch->bottom, none));
     const __m512 range = _mm512_sub_ps(hi, lo);
     const __mmask16 is_finite = _mm512_mask_cmp_ps_mask(
         (__mmask16)~batch->is_nan, range, _mm512_set1_ps(__builtin_inff()), _CMP_LT_OQ);
@@ -73,23 +75,12 @@ static inline void round_group(act_batch *batch, int i, int8_t *q, const float *
     const __m256i codes = _mm256_inserti128_si256(_mm256_castsi128_si256(qa), qb, 1);
     const __m256i lifted = _mm256_xor_si256(codes, _mm256_set1_epi8((char)0x80));
     _mm256_storeu_si256((__m256i *)(void *)q, codes);
-    _mm256_store_si256((__m256i *)(void *)batch->sums[i],
-                       _mm256_sad_epu8(lifted, _mm256_setzero_si256()));
-}
-
-/* Sums of the halves of groups first .. first + 7, in order. */
-static inline __m512i half_sums(const act_batch *batch, int first) {
-    __m256i parts[2];
-    for (int k = 0; k < 2; k++) { /* groups g, g+1 and g+2, g+3 */
-        const uint64_t *sums = batch->sums[first + 4 * k];
-        const __m512i x = _mm512_load_si512(sums), y = _mm512_load_si512(sums + 8);
-        parts[k] = _mm512_cvtepi64_epi32(
-            _mm512_add_epi64(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y)));
-    }
-    const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
-    const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(parts[0]), parts[1], 1);
-    return _mm512_sub_epi32(_mm512_permutexvar_epi32(order, both),
-                            _mm512_set1_epi32(GROUP_HALF * 128));
+    const __m256i eights = _mm256_sad_epu8(lifted, _mm256_setzero_si256());
+    const __m256i halves = _mm256_add_epi64(eights, _mm256_unpackhi_epi64(eights, eights));
+    const __mmask16 lane = (__mmask16)(1U << i);
+    batch->first = _mm512_mask_broadcastd_epi32(batch->first, lane, _mm256_castsi256_si128(halves));
+    batch->second =
+        _mm512_mask_broadcastd_epi32(batch->second, lane, _mm256_extracti128_si256(halves, 1));
 }
 
 /* [zero | -sum]. */
@@ -125,12 +116,9 @@ static inline void store_few(const __m512i field[16], r2i_act_group *to, int32_t
 /* Everything behind q in n groups: fields become vectors over groups, a transposition makes them
  * the second halves of cache lines. */
 static inline void store_fields(const act_batch *batch, r2i_act_group *to, int32_t n) {
-    const __m512i even =
-        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    const __m512i low = half_sums(batch, 0), high = half_sums(batch, 8);
-    const __m512i first = _mm512_permutex2var_epi32(low, even, high);
-    const __m512i second = _mm512_permutex2var_epi32(low, odd, high);
+    const __m512i lift = _mm512_set1_epi32(GROUP_HALF * 128);
+    const __m512i first = _mm512_sub_epi32(batch->first, lift),
+                  second = _mm512_sub_epi32(batch->second, lift);
     const __m512i sum = _mm512_add_epi32(first, second), zero = _mm512_load_si512(batch->zero);
     const __m512 scale = batch->scale;
     __m512i field[16] = {
@@ -157,10 +145,12 @@ static inline void store_fields(const act_batch *batch, r2i_act_group *to, int32
 static void act_int8(uint8_t *row, const float *x, int32_t n_cols, int32_t begin, int32_t end) {
     r2i_act_group *to = (r2i_act_group *)(void *)row + begin / R2I_GROUP;
     int32_t n_left = (end - begin) / R2I_GROUP;
-    act_batch batch = { .is_number = 0 };
+    act_batch batch;
     (void)n_cols;
     for (; n_left > 0; n_left -= BATCH, to += BATCH, x += BATCH * R2I_GROUP) {
         const int32_t n = n_left < BATCH ? n_left : BATCH;
+        batch.top = batch.bottom = _mm512_setzero_ps();
+        batch.first = batch.second = _mm512_setzero_si512();
         batch.is_nan = 0;
         for (int32_t i = 0; i < n; i++)
             find_limits(&batch, i, x + i * R2I_GROUP);
