@@ -117,18 +117,27 @@ R2_API void r2_eval_result_free(r2_eval_result *result);
 /* ---- two runs ---- */
 
 typedef struct {
-    char suite[48];
-    char models[2][96];
+    char group[96];  /* "": all */
     int64_t n_pairs; /* items that both have; their first answers count */
     int64_t n_both, n_first, n_second, n_neither; /* right in both, in one alone, in none */
     double p;                                     /* r2_eval_mcnemar(n_first, n_second) */
+} r2_eval_pairs;
+
+typedef struct {
+    char suite[48];
+    char models[2][192]; /* "model", "model + adapter" */
+    r2_eval_pairs all;
+    r2_eval_pairs *groups; /* [n_groups] of suites that have them, in the first run's order */
+    int32_t n_groups;
 } r2_eval_comparison;
 
 /* Compares what two runs wrote: folders, or their samples.jsonl.  lenient: answers found anywhere.
- * R2_E_MISMATCH: other suites, or no item in common; R2_E_NOT_FOUND, R2_E_FORMAT, R2_E_IO. */
+ * R2_E_MISMATCH: other suites, or no item in common; R2_E_NOT_FOUND, R2_E_FORMAT, R2_E_IO, R2_E_NOMEM.
+ * Freed with the same host; there is nothing to free after a failure. */
 R2_API R2_CHECKED r2_status r2_eval_compare(r2_eval_comparison *out, const char *first,
                                             const char *second, bool lenient, const r2_host *host,
                                             r2_error *err);
+R2_API void r2_eval_comparison_free(r2_eval_comparison *comparison, const r2_host *host);
 
 #ifdef __cplusplus
 }

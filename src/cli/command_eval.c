@@ -80,15 +80,42 @@ static void read_options(r2_eval_options *out, eval_work *w, const char *suite) 
                               .user = s->program };
 }
 
+/* Without the line's end. */
 static void print_share(const char *name, r2_eval_share share, int32_t n_items) {
-    printf("%-10s %6.2f %%   (95 %%: %.1f to %.1f, %d items)\n", name, 100 * share.value,
+    printf("%-10s %6.2f %%   (95 %%: %.1f to %.1f, %d items)", name, 100 * share.value,
            100 * share.low, 100 * share.high, n_items);
+}
+
+/* Of a suite that has several. */
+static void print_groups(r2i_program *p, const json_t *summary, bool is_lenient) {
+    const char *name, *key = is_lenient ? "lenient_pass@1" : "pass@1";
+    json_t *group, *groups = json_object_get(summary, "groups");
+    if (json_object_size(groups) < 2) return;
+    json_object_foreach(groups, name, group) {
+        const json_t *share = json_object_get(group, key);
+        print_share("",
+                    (r2_eval_share){ json_number_value(json_object_get(share, "value")),
+                                     json_number_value(json_object_get(share, "low")),
+                                     json_number_value(json_object_get(share, "high")) },
+                    (int32_t)json_integer_value(json_object_get(group, "items")));
+        printf("  ");
+        r2i_terminal_write(&p->terminal, false, name);
+        printf("\n");
+    }
 }
 
 static void print_numbers(const eval_work *w, const r2_eval_suite *suite) {
     const r2_eval_result *r = &w->result;
+    json_t *summary = json_loads(r->summary_json, 0, NULL);
+    print_groups(w->session.program, summary,
+                 suite->has_lenient && w->session.program->options->is_lenient);
+    json_decref(summary);
     print_share(suite->has_lenient ? "strict" : "pass@1", r->score, r->n_items);
-    if (suite->has_lenient) print_share("lenient", r->lenient, r->n_items);
+    printf("\n");
+    if (suite->has_lenient) {
+        print_share("lenient", r->lenient, r->n_items);
+        printf("\n");
+    }
     r2i_program_note(w->session.program,
                      "%d of %d answers right, %d in the form asked for, %d cut at the limit of "
                      "tokens; %d were there before",
@@ -161,26 +188,50 @@ static int measure_perplexity(r2i_program *p) {
 
 /* ---- eval compare ---- */
 
+static json_t *pairs_json(const r2_eval_pairs *c) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f}", "pairs", (json_int_t)c->n_pairs, "both",
+                     (json_int_t)c->n_both, "first_only", (json_int_t)c->n_first, "second_only",
+                     (json_int_t)c->n_second, "neither", (json_int_t)c->n_neither, "p", c->p);
+}
+
+static json_t *comparison_json(const r2_eval_comparison *c) {
+    json_t *out = pairs_json(&c->all), *groups = json_object();
+    for (int32_t i = 0; i < c->n_groups; i++)
+        (void)json_object_set_new(groups, c->groups[i].group, pairs_json(&c->groups[i]));
+    if (out == NULL || groups == NULL ||
+        json_object_update_new(out, json_pack("{s:s, s:[s, s]}", "suite", c->suite, "models",
+                                              c->models[0], c->models[1])) != 0 ||
+        (c->n_groups > 1 && json_object_set(out, "groups", groups) != 0)) {
+        json_decref(out);
+        out = NULL;
+    }
+    json_decref(groups);
+    return out;
+}
+
+static void print_pairs(r2i_program *p, const char *name, const r2_eval_pairs *c) {
+    const double percent = 100 / (double)c->n_pairs;
+    printf("  %7lld  %6.2f %%  %6.2f %%  %+7.2f  %9lld  %9lld  %9.3g  ", (long long)c->n_pairs,
+           percent * (double)(c->n_both + c->n_first), percent * (double)(c->n_both + c->n_second),
+           percent * (double)(c->n_second - c->n_first), (long long)c->n_first,
+           (long long)c->n_second, c->p);
+    r2i_terminal_write(&p->terminal, false, name);
+    printf("%s\n", c->p < 0.05 ? "" : " (may be chance)");
+}
+
 static int print_comparison(r2i_program *p, const r2_eval_comparison *c) {
-    const double n = (double)c->n_pairs;
-    if (p->options->wants_json)
-        return r2i_program_print_json(
-            p,
-            json_pack("{s:s, s:[s, s], s:I, s:I, s:I, s:I, s:I, s:f}", "suite", c->suite, "models",
-                      c->models[0], c->models[1], "pairs", (json_int_t)c->n_pairs, "both",
-                      (json_int_t)c->n_both, "first_only", (json_int_t)c->n_first, "second_only",
-                      (json_int_t)c->n_second, "neither", (json_int_t)c->n_neither, "p", c->p));
-    printf("%s, %lld items\n  A %6.2f %%  ", c->suite, (long long)c->n_pairs,
-           100 * (double)(c->n_both + c->n_first) / n);
-    r2i_terminal_write(&p->terminal, false, c->models[0]);
-    printf("\n  B %6.2f %%  ", 100 * (double)(c->n_both + c->n_second) / n);
-    r2i_terminal_write(&p->terminal, false, c->models[1]);
-    printf("\nright in both %lld, in A alone %lld, in B alone %lld, in none %lld\n",
-           (long long)c->n_both, (long long)c->n_first, (long long)c->n_second,
-           (long long)c->n_neither);
-    printf("B - A: %+.2f points; McNemar's exact test: p = %.3g%s\n",
-           100 * (double)(c->n_second - c->n_first) / n, c->p,
-           c->p < 0.05 ? "" : " (may be chance)");
+    if (p->options->wants_json) return r2i_program_print_json(p, comparison_json(c));
+    printf("%s, items of both runs; p by McNemar's exact test\n", c->suite);
+    for (int i = 0; i < 2; i++) {
+        printf("  %c: ", 'A' + i);
+        r2i_terminal_write(&p->terminal, false, c->models[i]);
+        printf("\n");
+    }
+    printf("  %7s  %8s  %8s  %7s  %9s  %9s  %9s\n", "items", "A right", "B right", "B - A",
+           "A alone", "B alone", "p");
+    for (int32_t i = 0; c->n_groups > 1 && i < c->n_groups; i++)
+        if (c->groups[i].n_pairs > 0) print_pairs(p, c->groups[i].group, &c->groups[i]);
+    print_pairs(p, "all", &c->all);
     return R2I_EXIT_OK;
 }
 
@@ -192,7 +243,10 @@ static int compare_runs(r2i_program *p) {
             ? r2_eval_compare(&c, p->arguments.words[1], p->arguments.words[2],
                               p->options->is_lenient, NULL, &err)
             : r2i_fail(&err, R2_E_ARGUMENT, "eval compare: expected the folders of two runs");
-    return status == R2_OK ? print_comparison(p, &c) : r2i_program_fail(p, status, &err);
+    if (status != R2_OK) return r2i_program_fail(p, status, &err);
+    const int code = print_comparison(p, &c);
+    r2_eval_comparison_free(&c, NULL);
+    return code;
 }
 
 int r2i_eval_command(r2i_program *p) {

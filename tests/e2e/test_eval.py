@@ -206,16 +206,22 @@ def test_needle_in_five_languages():
 
 
 def test_compare(here):
-    def run(name, rights, suite="gsm8k"):
+    def run(name, rights, suite="gsm8k", groups=()):
         (here / name).mkdir()
         rows = [{"format": "r2lm evaluation", "version": 1, "settings": "0" * 16, "suite": suite, "model": name}]
-        write_lines(here / name / "samples.jsonl", rows + [{"item": i, "sample": 0, "id": f"q{i}", "right": r, "found": True} for i, r in enumerate(rights)])
+        group = lambda i: {"group": groups[i]} if groups else {}
+        write_lines(here / name / "samples.jsonl", rows + [{"item": i, "sample": 0, "id": f"q{i}", "right": r, "found": True} | group(i) for i, r in enumerate(rights)])
         return name
     run("a", [True] * 9 + [False] * 3), run("b", [False] * 8 + [True] + [True] * 1 + [False] * 2), run("c", [True], suite="mgsm")
     done = json.loads(r2lm("eval", "compare", "a", "b", "--json").out)
     assert (done["both"], done["first_only"], done["second_only"], done["neither"]) == (1, 8, 1, 2) and abs(done["p"] - 20 / 512) < 1e-12
     assert json.loads(r2lm("eval", "compare", "a", "b", "--lenient", "--json").out)["both"] == 12
-    assert "p = 0.0391" in r2lm("eval", "compare", "a/samples.jsonl", "b").out
+    assert "0.0391  all" in r2lm("eval", "compare", "a/samples.jsonl", "b").out and "groups" not in done
+    run("d", [True] * 4, groups=["x", "y", "x", "z"]), run("e", [False, True, False], groups=["x", "y", "x"])
+    done = json.loads(r2lm("eval", "compare", "d", "e", "--json").out)      # by group too; "z" has no pair
+    assert {g: (v["pairs"], v["both"], v["first_only"]) for g, v in done["groups"].items()} == {"x": (2, 0, 2), "y": (1, 1, 0), "z": (0, 0, 0)}
+    said = r2lm("eval", "compare", "d", "e").out
+    assert [l.split()[-1] for l in said.splitlines()[-3:]] == ["chance)"] * 3 and "  x (" in said and "  y (" in said and "  z" not in said
     for words, code in ((["a", "c"], DATA), (["a", "none"], DATA), (["a"], USAGE)): r2lm("eval", "compare", *words, code=code)
     (here / "a" / "samples.jsonl").write_text("[]\n")
     r2lm("eval", "compare", "a", "b", code=DATA)
