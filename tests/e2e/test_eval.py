@@ -182,6 +182,8 @@ def test_programs_of_own_tasks():
 
 
 def test_own_tasks():
+    said = toy_eval("tasks", "--tasks", "sum,sort", "--level", 1, "--limit", 2).out.splitlines()
+    assert [l.split("2 items)  ")[-1] for l in said[:2]] == ["sum level 1 en", "sort level 1 en"] and "4 items)" in said[2] and len(said) == 4
     done = json.loads(toy_eval("tasks", "--tasks", "sum,sort", "--level", 1, "--languages", "en,de", "--limit", 2, "--json").out)
     assert done["items"] == 8 and "sum level 1 de" in done["groups"]
     for split, group in (("ood-lang", "sum level 1 zh ood-lang"), ("ood-values", "sum level 1 en ood-values"), ("ood-phrasing", "sum level 1 en ood-phrasing"),
