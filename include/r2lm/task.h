@@ -29,8 +29,9 @@ typedef enum {
 typedef struct {
     r2_grade_kind kind;
     const char *expected;
-    r2_sandbox_limits limits; /* of programs; zeros: 10 s, 256 MiB, 1 MiB of output */
-    const char *input;        /* R2_GRADE_STDOUT: standard input; may be NULL */
+    r2_sandbox_limits
+        limits; /* of programs; zeros: 4 s of processor time, 60 s, 256 MiB, 1 MiB of output */
+    const char *input; /* R2_GRADE_STDOUT: standard input; may be NULL */
     r2_host host;
     bool is_plain; /* the text is the answer, all of it: nothing is looked for in it */
 } r2_grade_options;

@@ -360,8 +360,8 @@ const r2i_option r2i_option_table[] = {
       "muon: hidden matrices by Muon, the rest by AdamW", R2I_FOR_TRAIN, true, false },
     { "schedule", NULL, 0, R2I_OPTION_CHOICE, AT(schedule), "auto", 0, 0,
       "auto|wsd|cosine|constant", "KIND",
-      "wsd: constant, then to 0 over the last quarter; cosine: down to a tenth; auto: wsd, of sft "
-      "and distill cosine",
+      "wsd: constant, then to 0 over the last quarter; cosine: down to a tenth; auto: wsd "
+      "of pretrain, cosine of all others",
       R2I_FOR_TRAIN, true, false },
     { "warmup", NULL, 0, R2I_OPTION_COUNT, AT(warmup), "-1", -1, 1 << 30, NULL, "N",
       "steps over which the learning rate rises; -1: 3 in 100", R2I_FOR_TRAIN, true, false },

@@ -185,6 +185,19 @@ static void test_programs(void **state) {
     }
 }
 
+/* By default it is processor time that ends a loop, on a busy machine too, never the clock. */
+static void test_usual_limits(void **state) {
+    (void)state;
+    const r2_grade_options o = { .kind = R2_GRADE_STDOUT, .expected = "1" };
+    static const char loop[] = "```python\nwhile True: pass\n```";
+    r2_layer_state layers[R2_N_LAYERS];
+    r2_error err;
+    r2_grade g;
+    if (!r2_sandbox_check(layers)) skip();
+    if (r2_grade_answer(&g, loop, sizeof loop - 1, &o, &err) != R2_OK) fail_msg("%s", err.text);
+    if (g.is_right || strstr(g.why, "CPU time") == NULL) fail_msg("%s", g.why);
+}
+
 /* Sentences of each language; what is mixed lies between. */
 static void test_languages(void **state) {
     (void)state;
@@ -219,10 +232,10 @@ static void test_languages(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_samples),
-                                        cmocka_unit_test(test_refused),
-                                        cmocka_unit_test(test_hostile),
-                                        cmocka_unit_test(test_programs),
-                                        cmocka_unit_test(test_languages) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_samples),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_hostile),      cmocka_unit_test(test_programs),
+        cmocka_unit_test(test_usual_limits), cmocka_unit_test(test_languages)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
