@@ -8,6 +8,7 @@
 #define R2LM_EVAL_H
 
 #include "r2lm/engine.h"
+#include "r2lm/task.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,6 +64,10 @@ typedef struct {
     int32_t n_done, n_before;   /* judged so far; of these, by an earlier run */
     int32_t n_right, n_found;   /* where it was asked for; anywhere */
     int32_t n_form, n_cut;      /* in the form asked for; ended by the limit of tokens */
+    /* Of n_done: the program that judges failed.  They count as wrong and are not kept, so that the same run
+     * judges them again. */
+    int32_t n_unjudged;
+    char why_unjudged[R2_GRADE_TEXT_BYTES];        /* the last */
     int64_t n_prompt_tokens, n_tokens, n_thinking; /* of this run */
     double seconds, answer_seconds,
         cpu_seconds;              /* the same; without waiting for the last judgements; with

@@ -44,6 +44,8 @@ typedef struct {
     bool is_found; /* right wherever it stands: the last number, the last letter, the last code */
     bool has_form; /* the answer stands in <answer> or \boxed{}, code in a block */
     bool is_finished; /* thoughts that began have ended */
+    bool
+        is_unjudged; /* a program of r2lm/verifier.h failed: `why` says how; of the answer nothing is known */
     double score; /* 1 if is_right, otherwise 0; what a program of r2lm/verifier.h says: 0 to 1 */
     char why[R2_GRADE_TEXT_BYTES]; /* a right one: ""; otherwise what was found, in a line */
 } r2_grade;

@@ -120,6 +120,11 @@ static void print_numbers(const eval_work *w, const r2_eval_suite *suite) {
                      "%d of %d answers right, %d in the form asked for, %d cut at the limit of "
                      "tokens; %d were there before",
                      r->n_right, r->n_answers, r->n_form, r->n_cut, r->n_before);
+    if (r->n_unjudged > 0)
+        r2i_program_note(w->session.program,
+                         "%d could not be judged and count as wrong, the last: %s; the same "
+                         "command judges them again",
+                         r->n_unjudged, r->why_unjudged);
     if (r->n_done > r->n_before)
         r2i_program_note(w->session.program,
                          "%lld tokens to %lld of prompts in %.1f s: %.0f tok/s; judged after %.1f "

@@ -163,7 +163,10 @@ static r2_status keep_judged(void *user, const r2i_eval_answer *a, r2_error *err
     r2i_eval_record *r = record_of(e, a->item, a->sample);
     *r = (r2i_eval_record){ true,    a->grade.is_right, a->grade.is_found, a->grade.has_form,
                             a->stop, a->n_prompt,       a->n_tokens,       a->n_thinking };
-    if (e->file.fd >= 0)
+    if (a->grade.is_unjudged) {
+        e->result->n_unjudged++;
+        (void)snprintf(e->result->why_unjudged, sizeof e->result->why_unjudged, "%s", a->grade.why);
+    } else if (e->file.fd >= 0)
         R2I_TRY(
             r2i_sample_file_add(&e->file, r2i_sample_line_make(&e->scores.items[a->item], a), err));
     count(e, r);
@@ -319,12 +322,12 @@ static r2_status sum_up(evaluation *e, r2_error *err) {
     r->score = r2i_score_of(&e->scores, NULL, false);
     r->lenient = r2i_score_of(&e->scores, NULL, true);
     json_t *all = head_of(e), *scores = r2i_score_json(&e->scores);
-    json_t *cost =
-        json_pack("{s:i, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "answers", r->n_done - r->n_before,
-                  "prompt_tokens", (json_int_t)r->n_prompt_tokens, "tokens",
-                  (json_int_t)r->n_tokens, "thinking_tokens", (json_int_t)r->n_thinking, "seconds",
-                  r->seconds, "answer_seconds", r->answer_seconds, "cpu_seconds", r->cpu_seconds,
-                  "tok_s", r->answer_seconds > 0 ? (double)r->n_tokens / r->answer_seconds : 0);
+    json_t *cost = json_pack(
+        "{s:i, s:i, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "answers", r->n_done - r->n_before,
+        "unjudged", r->n_unjudged, "prompt_tokens", (json_int_t)r->n_prompt_tokens, "tokens",
+        (json_int_t)r->n_tokens, "thinking_tokens", (json_int_t)r->n_thinking, "seconds",
+        r->seconds, "answer_seconds", r->answer_seconds, "cpu_seconds", r->cpu_seconds, "tok_s",
+        r->answer_seconds > 0 ? (double)r->n_tokens / r->answer_seconds : 0);
     r2_status status = R2_OK;
     if (all == NULL || scores == NULL || cost == NULL || json_object_update(all, scores) != 0 ||
         json_object_set(all, "this_run", cost) != 0)

@@ -254,6 +254,7 @@ r2_status r2_verifier_grade(r2_verifier *v, r2_grade *grade, const char *prompt,
         v->n_failed = 0;
         return R2_OK;
     }
+    grade->is_unjudged = true;
     (void)snprintf(grade->why, sizeof grade->why, "%s", why.text);
     r2i_utf8_make_line(grade->why);
     return count_failure(v, status, &why, err);
