@@ -31,16 +31,6 @@ void r2i_grpo_judges_close(r2i_grpo_judges *j) {
     j->n = 0;
 }
 
-/* Replies that verifiers owe so far. */
-static int64_t count_owed(const r2i_grpo_judges *j) {
-    int64_t n = 0;
-    for (int32_t i = 0; i < j->n; i++) {
-        const r2_verifier_counts c = r2_verifier_get_counts(j->verifiers[i]);
-        n += c.n_timeouts + c.n_crashes + c.n_garbage;
-    }
-    return n;
-}
-
 typedef struct {
     const r2i_grpo_judges *judges;
     r2i_grpo_batch *batch;
@@ -70,7 +60,7 @@ static void judge_answers(void *argument, int32_t begin, int32_t end, int32_t wo
         a->judged = judge_one(region, a, worker, &own);
         a->is_right = a->judged == R2_OK && a->grade.is_right;
         if (a->judged == R2_OK) continue;
-        a->grade = (r2_grade){ 0 };
+        a->grade = (r2_grade){ .is_unjudged = true };
         (void)snprintf(a->grade.why, sizeof a->grade.why, "%.200s", own.text);
         r2i_utf8_make_line(a->grade.why);
     }
@@ -117,15 +107,13 @@ r2_status r2i_grpo_judge(const r2i_grpo_judges *j, r2i_grpo_batch *b, int32_t fi
     const r2_grpo_options *o = j->options;
     judge_region region = { j, b, first * o->n_samples };
     const int32_t n = (b->n_questions - first) * o->n_samples;
-    const int64_t n_owed = count_owed(j);
     if (n == 0) return R2_OK;
     r2i_pool_run(j->pool, n, 1, judge_answers, &region);
-    b->n_failed += count_owed(j) - n_owed;
     for (int32_t i = region.first; i < region.first + n; i++) {
         const r2i_grpo_answer *a = &b->answers[i];
         if (a->judged == R2_E_UNSUPPORTED)
             return r2i_fail(err, R2_E_UNSUPPORTED, "%s", a->grade.why);
-        b->n_failed += a->judged != R2_OK && !b->questions[a->question].is_verified;
+        b->n_failed += a->grade.is_unjudged;
     }
     for (int32_t i = first; i < b->n_questions; i++)
         compare_answers(b, o, &b->questions[i]);
