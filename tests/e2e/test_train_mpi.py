@@ -101,7 +101,7 @@ def test_ranks_that_differ_are_named():
     line = one_line(mpirun([pretrain(model, "a", *lora), pretrain("other", "a", *lora)], code=DATA).stderr)
     assert "rank 1 of 2: expected the same base and scale of an adapter as rank 0" in line
     line = one_line(mpirun([pretrain(model, "a"), pretrain(model, "a", "--steps", 2, "--warmup", 5)], code=USAGE).stderr)
-    assert "rank 1 of 2: training: expected numbers from 0 on and fewer steps of warm-up (5) than steps (2)" in line
+    assert "rank 1 of 2: training: expected fewer steps of warm-up (5) than steps (2)" in line
     assert not os.path.exists("a")
 
 

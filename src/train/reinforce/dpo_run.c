@@ -3,7 +3,6 @@
  * What the model as it was says of all of them is computed once, before anything is trained or a checkpoint
  * read.  The two answers of a pair stand in the same batch. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +14,7 @@
 #include "train/runs/run_loop.h"
 #include "train/runs/run_output.h"
 #include "train/runs/run_plan.h"
+#include "train/runs/run_schedule.h"
 #include "train/ranks/run_ranks.h"
 #include "train/runs/trainer_model.h"
 
@@ -44,12 +44,9 @@ typedef struct {
 
 static r2_status check_options(const r2_dpo_options *o, r2_error *err) {
     const r2_train_options *run = &o->run;
-    if (o->n_files < 1 || o->step_pairs < 1 || !(o->beta > 0) || run->n_steps < 1 ||
-        !(run->step.lr > 0 && isfinite(run->step.lr)) || run->warmup_steps < 0 ||
-        run->warmup_steps >= run->n_steps)
-        return r2i_fail(err, R2_E_ARGUMENT,
-                        "DPO: expected pairs, steps, fewer of warm-up, a beta and a learning rate "
-                        "above 0");
+    R2I_TRY(r2i_run_schedule_check(run, err));
+    if (o->n_files < 1 || o->step_pairs < 1 || !(o->beta > 0))
+        return r2i_fail(err, R2_E_ARGUMENT, "DPO: expected pairs and a beta above 0");
     if (run->checkpoints == NULL && (run->is_resuming || run->checkpoint_every > 0))
         return r2i_fail(err, R2_E_ARGUMENT, "DPO: expected a folder for checkpoints");
     if (run->trainer.divides_experts)

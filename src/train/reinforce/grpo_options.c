@@ -1,10 +1,10 @@
 #include "train/reinforce/grpo_options.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/failure.h"
+#include "train/runs/run_schedule.h"
 
 enum {
     DEFAULT_QUESTIONS = 8,
@@ -42,10 +42,7 @@ static r2_status check_tasks(const r2_grpo_options *o, r2_error *err) {
 r2_status r2i_grpo_options_check(const r2_grpo_options *o, r2_error *err) {
     const r2_train_options *run = &o->run;
     R2I_TRY(check_tasks(o, err));
-    if (run->n_steps < 1 || !(run->step.lr > 0 && isfinite(run->step.lr)) ||
-        run->warmup_steps < 0 || run->warmup_steps >= run->n_steps)
-        return r2i_fail(err, R2_E_ARGUMENT,
-                        "GRPO: expected steps, fewer of warm-up, and a learning rate above 0");
+    R2I_TRY(r2i_run_schedule_check(run, err));
     if (o->n_samples < 2 || o->n_questions < 1 || o->new_tokens < 1 || o->level < 0 ||
         o->n_rounds < 0 || o->n_minibatches < 1 || o->n_minibatches > o->n_questions)
         return r2i_fail(err, R2_E_ARGUMENT,

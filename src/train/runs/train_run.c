@@ -13,6 +13,7 @@
 #include "train/runs/run_loop.h"
 #include "train/runs/run_output.h"
 #include "train/runs/run_plan.h"
+#include "train/runs/run_schedule.h"
 #include "train/runs/run_sources.h"
 #include "train/ranks/run_ranks.h"
 #include "train/data/target_bytes.h"
@@ -47,25 +48,20 @@ static double mtp_weight_of(const r2_train_options *o, int64_t step) {
 /* ---- opening ---- */
 
 static r2_status check_options(const r2_train_options *o, r2_error *err) {
-    if (o->n_steps < 1)
-        return r2i_fail(err, R2_E_ARGUMENT, "training: expected at least one step, found %d",
-                        o->n_steps);
+    R2I_TRY(r2i_run_schedule_check(o, err));
     if (o->trainer.divides_experts && o->distill != NULL)
         return r2i_fail(err, R2_E_UNSUPPORTED,
                         "training: a teacher and experts divided among ranks do not go together");
     if (o->n_data < 1 || o->n_data > R2I_MAX_SOURCES)
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected 1 to %d folders of data, found %d",
                         R2I_MAX_SOURCES, o->n_data);
-    if (o->step_batches < 0 || o->run_tokens < 0 || o->warmup_steps < 0 ||
-        o->warmup_steps >= o->n_steps || o->validate_every < 0 || o->validate_batches < 0 ||
-        o->checkpoint_every < 0 || o->keep_last < 0)
+    if (o->step_batches < 0 || o->run_tokens < 0 || o->validate_every < 0 ||
+        o->validate_batches < 0 || o->checkpoint_every < 0 || o->keep_last < 0)
+        return r2i_fail(err, R2_E_ARGUMENT, "training: expected numbers from 0 on");
+    if (!(o->mtp_weight >= 0) || !(o->mtp_from >= 0 && o->mtp_from < 1))
         return r2i_fail(err, R2_E_ARGUMENT,
-                        "training: expected numbers from 0 on and fewer steps of warm-up (%d) than "
-                        "steps (%d)",
-                        o->warmup_steps, o->n_steps);
-    if (!(o->step.lr > 0 && isfinite(o->step.lr)) || !(o->mtp_weight >= 0) ||
-        !(o->mtp_from >= 0 && o->mtp_from < 1))
-        return r2i_fail(err, R2_E_ARGUMENT, "training: expected a learning rate above 0");
+                        "training: expected a weight of prediction modules from 0 on, and their "
+                        "beginning from 0 to below 1");
     if (o->checkpoints == NULL && (o->is_resuming || o->checkpoint_every > 0))
         return r2i_fail(err, R2_E_ARGUMENT, "training: expected a folder for checkpoints");
     return R2_OK;
