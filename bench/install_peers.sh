@@ -1,9 +1,10 @@
 #!/bin/sh
-# install_peers.sh [servers] [torch] - builds the engines that `make bench` compares with, outside the tree, and
-# prints their folder.  Takes ten to thirty minutes the first time, with their servers as long again; nothing
-# afterwards.
-#   venv/           llama.cpp as the package llama-cpp-python, built here for this processor
-#   ik/bin/         llama-bench and llama-batched-bench of ik_llama.cpp, from the source of the
+# install_peers.sh [engines] [servers] [torch] - builds the engines that `make bench` compares with, outside the
+# tree, and prints their folder.  Takes ten to thirty minutes the first time, with their servers as long again;
+# nothing afterwards.
+#   venv/           Python's packages; with "engines": llama.cpp as the package llama-cpp-python, built here for
+#                   this processor
+#   ik/bin/         with "engines": llama-bench and llama-batched-bench of ik_llama.cpp, from the source of the
 #                   package ik-llama-cpp-python (its ready wheel is not built for this processor)
 #   llama/bin/      with "servers": llama-server of llama.cpp, from that package's source; that of
 #                   ik_llama.cpp lies beside its other programs
@@ -11,13 +12,15 @@
 # What cannot be built is named on stderr and left out; run_bench.py then reports it as missing.
 set -u
 
+wants_engines=
 wants_servers=
 wants_torch=
 for part in "$@"; do
     case $part in
-        servers) wants_servers=1 ;;
+        engines) wants_engines=1 ;;
+        servers) wants_engines=1 wants_servers=1 ;;
         torch) wants_torch=1 ;;
-        *) echo "install_peers.sh: expected servers or torch, found $part" >&2; exit 2 ;;
+        *) echo "install_peers.sh: expected engines, servers or torch, found $part" >&2; exit 2 ;;
     esac
 done
 peers=${R2LM_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/r2lm/peers}
@@ -34,7 +37,7 @@ if [ ! -x "$venv_python" ]; then
     python3 -m venv "$peers/venv" >&2 || { say "cannot make a Python environment"; exit 1; }
 fi
 
-if ! "$venv_python" -c "import llama_cpp; assert llama_cpp.__version__ == '$llama_version'" 2> /dev/null; then
+if [ -n "$wants_engines" ] && ! "$venv_python" -c "import llama_cpp; assert llama_cpp.__version__ == '$llama_version'" 2> /dev/null; then
     say "building llama.cpp (llama-cpp-python $llama_version), once; log: $peers/llama.log"
     CMAKE_ARGS=-DGGML_NATIVE=ON CMAKE_BUILD_PARALLEL_LEVEL=$jobs "$venv_python" -m pip install --disable-pip-version-check \
         "llama-cpp-python==$llama_version" > "$peers/llama.log" 2>&1 || say "llama.cpp: build failed, see $peers/llama.log"
@@ -112,8 +115,8 @@ CMAKE
     done
     cd "$peers" && rm -rf "$peers/ik.part"
 }
-if [ ! -x "$peers/ik/bin/llama-bench" ] || [ ! -x "$peers/ik/bin/llama-batched-bench" ] ||
-    { [ -n "$wants_servers" ] && [ ! -x "$peers/ik/bin/llama-server" ]; }; then
+if [ -n "$wants_engines" ] && { [ ! -x "$peers/ik/bin/llama-bench" ] || [ ! -x "$peers/ik/bin/llama-batched-bench" ] ||
+    { [ -n "$wants_servers" ] && [ ! -x "$peers/ik/bin/llama-server" ]; }; }; then
     say "building ik_llama.cpp (ik-llama-cpp-python $ik_version), once; log: $peers/ik.log"
     (build_ik) > "$peers/ik.log" 2>&1 || say "ik_llama.cpp: build failed, see $peers/ik.log"
 fi

@@ -645,7 +645,8 @@ def main():
     o = ap.parse_args()
     rows, groups = select(make_rows(), o.rows)
     b = Bench(o)
-    b.find_peers(["servers"] * ("serve" in groups) + ["torch"] * (bool({"train", "lora", "grpo"} & groups)))
+    trained = {"train", "lora", "grpo"}  # beside PyTorch
+    b.find_peers(["engines"] * bool(set(groups) - trained - {"mpi", "sandbox"}) + ["servers"] * ("serve" in groups) + ["torch"] * bool(trained & set(groups)))
     try: run(["cmake", "--build", b.build, "--target", "bench_programs"])
     except Missing as why: b.lack("bench programs", why)
     if not os.path.exists(b.program): b.lack(OURS, f"no {b.program}")

@@ -29,8 +29,8 @@ typedef enum {
 typedef struct {
     r2_grade_kind kind;
     const char *expected;
-    r2_sandbox_limits
-        limits; /* of programs; zeros: 4 s of processor time, 60 s, 256 MiB, 1 MiB of output */
+    /* of programs; zeros: 4 s of processor time, 60 s, 256 MiB, 1 MiB of output */
+    r2_sandbox_limits limits;
     const char *input; /* R2_GRADE_STDOUT: standard input; may be NULL */
     r2_host host;
     bool is_plain; /* the text is the answer, all of it: nothing is looked for in it */
@@ -44,8 +44,8 @@ typedef struct {
     bool is_found; /* right wherever it stands: the last number, the last letter, the last code */
     bool has_form; /* the answer stands in <answer> or \boxed{}, code in a block */
     bool is_finished; /* thoughts that began have ended */
-    bool
-        is_unjudged; /* a program of r2lm/verifier.h failed: `why` says how; of the answer nothing is known */
+    /* a program of r2lm/verifier.h failed: `why` says how; of the answer nothing is known */
+    bool is_unjudged;
     double score; /* 1 if is_right, otherwise 0; what a program of r2lm/verifier.h says: 0 to 1 */
     char why[R2_GRADE_TEXT_BYTES]; /* a right one: ""; otherwise what was found, in a line */
 } r2_grade;

@@ -112,7 +112,6 @@ int32_t r2i_grpo_tasks(const r2i_grpo_maker *m) {
     return m->o->n_tasks + (m->judges.n > 0);
 }
 
-/* -1: none is called so; the table has nothing there. */
 const char *r2i_grpo_task(const r2i_grpo_maker *m, int32_t i, int32_t *n_levels) {
     if (i == m->o->n_tasks) {
         *n_levels = r2_verifier_levels(m->judges.verifiers[0]);
