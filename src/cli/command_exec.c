@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "base/json_escape.h"
 #include "cli/text_input.h"
 #include "r2lm/sandbox.h"
 
@@ -35,6 +36,11 @@ static r2_status read_input(r2i_program *p, r2i_buffer *input, r2_error *err) {
     return p->terminal.is_in_tty ? R2_OK : r2i_file_append(input, "-", err);
 }
 
+static bool is_stopped(void *user) {
+    (void)user;
+    return r2i_signals_pending() != 0;
+}
+
 static r2_sandbox_options make_options(const r2i_program *p, const char **environment,
                                        const char **readable) {
     const r2i_options *o = p->options;
@@ -48,6 +54,7 @@ static r2_sandbox_options make_options(const r2i_program *p, const char **enviro
                                  .readable = readable,
                                  .work = o->work,
                                  .uses_landlock = o->uses_landlock,
+                                 .is_canceled = is_stopped,
                                  .limits = { .wall_seconds = o->wall_s,
                                              .cpu_seconds = o->cpu_s,
                                              .memory_bytes = (int64_t)(o->memory_mib * mib),
@@ -56,14 +63,27 @@ static r2_sandbox_options make_options(const r2i_program *p, const char **enviro
                                              .max_processes = o->processes } };
 }
 
+/* Any bytes as a text; NULL: no memory. */
+static json_t *make_text(r2i_program *p, const char *bytes, size_t n) {
+    enum { MOST = 6, MARKS = 2 }; /* that a byte becomes: \u0000; around all */
+    r2_error err;
+    r2i_buffer escaped;
+    r2i_buffer_init(&escaped, &p->heap, MOST * n + MARKS);
+    json_t *text =
+        r2i_json_escape(&escaped, bytes, n, &err) == R2_OK
+            ? json_loadb(escaped.bytes, escaped.n_bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL)
+            : NULL;
+    r2i_buffer_destroy(&escaped);
+    return text;
+}
+
 static int print_json(r2i_program *p, const r2_sandbox_result *r) {
-    json_t *out = json_stringn(r->out, r->n_out), *err = json_stringn(r->err, r->n_err);
     return r2i_program_print_json(
         p, json_pack("{s:s, s:i, s:f, s:f, s:I, s:o, s:o, s:b, s:b}", "end",
                      r2_sandbox_end_name(r->end), "exit_code", (int)r->exit_code, "wall_seconds",
                      r->wall_seconds, "cpu_seconds", r->cpu_seconds, "memory_bytes",
-                     (json_int_t)r->memory_bytes, "stdout", out != NULL ? out : json_null(),
-                     "stderr", err != NULL ? err : json_null(), "stdout_is_cut", r->is_out_cut,
+                     (json_int_t)r->memory_bytes, "stdout", make_text(p, r->out, r->n_out),
+                     "stderr", make_text(p, r->err, r->n_err), "stdout_is_cut", r->is_out_cut,
                      "stderr_is_cut", r->is_err_cut));
 }
 
@@ -77,9 +97,12 @@ static int show(r2i_program *p, const r2_sandbox_result *r) {
         (void)fwrite(r->err, 1, r->n_err, stderr);
         if (r->is_out_cut || r->is_err_cut)
             r2i_program_note(p, "output cut after %g MiB (--output-limit)", p->options->output_mib);
-        if (r->end > R2_ENDED_SIGNAL)
+        if (r->end == R2_ENDED_CANCELED)
+            r2i_program_note(p, "stopped, and the program with it");
+        else if (r->end > R2_ENDED_SIGNAL)
             r2i_program_note(p, "ended by a limit: %s", r2_sandbox_end_name(r->end));
     }
+    if (r->end == R2_ENDED_CANCELED) return R2I_EXIT_SIGNAL + r2i_signals_pending();
     if (r->end == R2_ENDED_WALL || r->end == R2_ENDED_CPU) return R2I_EXIT_TIMEOUT;
     return r->exit_code;
 }
@@ -97,6 +120,7 @@ int r2i_exec_command(r2i_program *p) {
     }
     r2_sandbox_options options = make_options(p, environment, readable);
     r2_status status = read_input(p, &input, &err);
+    r2i_signals_catch(); /* a read of input that never comes ends as ever */
     options.input = input.bytes;
     options.n_input = input.n_bytes;
     if (status == R2_OK) status = r2_sandbox_run(&result, &options, &err);

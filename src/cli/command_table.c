@@ -173,7 +173,10 @@ const r2i_command r2i_command_table[] = {
       "137 "
       "another limit,\n"
       "127 no such program, 77 no sandbox can be made here and nothing has run.  `r2lm sandbox "
-      "--check` looks." },
+      "--check` looks.\n"
+      "--json: one object, in it the program's own exit_code (128 + the signal that ended it), U+FFFD for "
+      "bytes\n"
+      "that are no UTF-8." },
     { "config", NULL, "list|get|set|unset", "keep flags in a file", R2I_FOR_CONFIG,
       r2i_config_command,
       "list; get FLAG; set FLAG VALUE; unset FLAG.  FLAG is the long name of a flag, for all "

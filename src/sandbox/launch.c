@@ -85,11 +85,17 @@ static bool fence(const r2i_launch *l) {
            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, l->filter) == 0;
 }
 
-static const char *become(const r2i_launch *l) {
+/* Who dies with nobody to watch takes the program along: the kernel ends it with the thread that started it. */
+static bool die_with(pid_t parent) {
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
+static const char *become(const r2i_launch *l, pid_t parent) {
     reset_signals();
     if (l->has_session && setsid() < 0) return "session";
     if (!set_files(l)) return "files";
     if (l->user != 0) become_user(l->user);
+    if (!die_with(parent)) return "parent"; /* behind the change of users, which forgets it */
     if (!set_limits(l)) return "limits";
     if (l->landlock >= 0 && !fence(l)) return "Landlock and seccomp";
     (void)execve(l->path, l->arguments, l->environment);
@@ -99,9 +105,9 @@ static const char *become(const r2i_launch *l) {
 /* A function of its own: what the caller keeps in registers is safe from the child here. */
 static __attribute__((noinline)) pid_t start(const r2i_launch *launch,
                                              volatile child_failure *failure) {
-    const pid_t pid = vfork();
+    const pid_t parent = getpid(), pid = vfork();
     if (pid != 0) return pid;
-    failure->step = become(launch);
+    failure->step = become(launch, parent);
     failure->error = errno;
     _exit(EXIT_NOT_STARTED);
 }

@@ -52,7 +52,13 @@ static r2_status check_options(const r2_sandbox_options *o, r2_error *err) {
         return r2i_fail(err, R2_E_ARGUMENT,
                         "sandbox: expected limits from 0 on, of at most %d seconds", MAX_SECONDS);
     if (o->work != NULL && (stat(o->work, &about) != 0 || !S_ISDIR(about.st_mode)))
-        return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: expected a folder", o->work);
+        return r2i_fail(err, R2_E_ARGUMENT, "%.150s: expected a folder", o->work);
+    for (int i = 0; o->readable != NULL && o->readable[i] != NULL; i++) {
+        if (stat(o->readable[i], &about) != 0)
+            return r2i_fail(err, R2_E_ARGUMENT,
+                            "%.150s: expected a file or folder to read, found %s", o->readable[i],
+                            strerror(errno));
+    }
     if (o->n_files < 0 || o->n_files > R2I_MAX_SANDBOX_FILES || (o->n_files > 0 && o->work != NULL))
         return r2i_fail(
             err, R2_E_ARGUMENT,
@@ -65,7 +71,9 @@ static r2_status check_options(const r2_sandbox_options *o, r2_error *err) {
     }
     for (int i = 0; o->environment != NULL && o->environment[i] != NULL; i++) {
         if (strchr(o->environment[i], '=') == NULL || o->environment[i][0] == '=')
-            return r2i_fail(err, R2_E_ARGUMENT, "sandbox: variable %d: expected NAME=VALUE", i);
+            return r2i_fail(err, R2_E_ARGUMENT,
+                            "sandbox: expected a variable as NAME=VALUE, found %.150s",
+                            o->environment[i]);
     }
     return R2_OK;
 }

@@ -96,13 +96,19 @@ static double seconds_since(int64_t ns) {
     return (double)(r2i_clock_ns() - ns) * 1e-9;
 }
 
+/* The folder that nothing but looks limits. */
+static bool work_fits(const watch *w) {
+    const r2_sandbox_limits *l = &w->cage->limits;
+    const char *folder = w->cage->inner > 0 ? w->cage->options->work : w->cage->folder;
+    return folder == NULL || r2i_folder_fits(folder, l->disk_bytes, l->max_files);
+}
+
 static bool folders_fit(const watch *w) {
     static const char *const inside[] = { "work", "tmp", "dev/shm" };
     enum { SHARED = 2 };
     const r2_sandbox_limits *l = &w->cage->limits;
-    const char *folder = w->cage->inner > 0 ? w->cage->options->work : w->cage->folder;
     char path[64];
-    if (folder != NULL && !r2i_folder_fits(folder, l->disk_bytes, l->max_files)) return false;
+    if (!work_fits(w)) return false;
     for (int i = 0; w->cage->inner > 0 && i <= SHARED; i++) {
         const int64_t n_bytes = i == SHARED ? R2I_SHARED_MEMORY_BYTES : l->disk_bytes;
         (void)snprintf(path, sizeof path, "/proc/%d/root/%s", (int)w->cage->inner, inside[i]);
@@ -166,6 +172,7 @@ static r2_status watch_child(watch *w) {
     }
     if (w->cage->inner == 0)
         (void)kill(-w->cage->pid, SIGKILL); /* what it started and left behind */
+    if (!w->is_killed && !work_fits(w)) kill_all(w, R2_ENDED_DISK); /* written between two looks */
     return R2_OK;
 }
 

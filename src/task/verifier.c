@@ -11,7 +11,7 @@
 #include "base/hash.h"
 #include "base/utf8_valid.h"
 #include "task/answer_text.h"
-#include "task/json_escape.h"
+#include "base/json_escape.h"
 #include "task/line_program.h"
 
 enum {

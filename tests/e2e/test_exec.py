@@ -3,7 +3,7 @@
 escape.c makes the attempts; here stands what must hold outside: limits, nothing left alive, nothing changed, the next program runs.
 e33, output that imitates a tool's result, is test_results_do_not_become_turns of test_serve_tools.py and the fuzz target tool_calls.
 """
-import json, os, re, shutil, socket, subprocess, tempfile, time
+import json, os, re, shutil, signal, socket, subprocess, tempfile, time
 import pytest
 from cli_client import IS_SANITIZED, PROGRAM, SOURCE, USAGE, here, home, no_layers, one_line, r2lm   # noqa: F401  (fixtures)
 
@@ -70,7 +70,9 @@ def test_runs_programs(cage):
     assert r2lm("exec", *cage, "--env", "A=b c", "--", "sh", "-c", 'echo "$A"').out == "b c\n"
     done = json.loads(r2lm("exec", *cage, "--json", "--", "sh", "-c", "printf 'a\\0b'; kill -SEGV $$", code=139).out)
     assert done["end"] == "signal" and done["stdout"] == "a\0b" and done["wall_seconds"] > 0
+    assert json.loads(r2lm("exec", *cage, "--json", "--", "printf", "a\\377").out)["stdout"] == "a\ufffd"
     r2lm("exec", *cage, "--", "no-such-program", code=NO_PROGRAM)
+    assert "found JUSTNAME" in one_line(r2lm("exec", *cage, "--env", "JUSTNAME", "--", "true", code=USAGE).err)
     assert "behind --" in one_line(r2lm("exec", code=USAGE).err)
 
 
@@ -80,7 +82,7 @@ def test_work_folder(cage, here):
     (work / "given").write_text("given\n")
     assert r2lm("exec", *cage, "--work", work, "--", "sh", "-c", "cat given; echo made > made; pwd").out.startswith("given\n")
     assert (work / "made").read_text() == "made\n"
-    r2lm("exec", *cage, "--work", here / "none", "--", "true", code=NO_PROGRAM)
+    for flag in ("--work", "--read"): assert str(here / "none") in one_line(r2lm("exec", *cage, flag, here / "none", "--", "true", code=USAGE).err)
 
 
 def test_check_says_what_is_there():
@@ -132,6 +134,13 @@ def test_disk_is_bounded(cage, escape, here):
     still_works(cage)
 
 
+def test_disk_of_short_programs(cage, here):
+    work = here / "work"
+    work.mkdir()
+    done = r2lm("exec", *cage, "--work", work, "--disk-limit", "1", "--", "sh", "-c", "for i in 1 2 3; do head -c 900000 /dev/zero > $i; done", code=LIMIT)
+    assert "disk" in done.err
+
+
 def test_output_is_cut(cage, escape):
     done = json.loads(r2lm("exec", *cage, "--read", escape, "--json", "--wall-time", 60, "--", escape, "flood", code=0).out)
     assert len(done["stdout"]) == 1 << 20 and done["stdout_is_cut"]
@@ -144,6 +153,23 @@ def test_nothing_is_left_alive(cage, escape):
     assert time.monotonic() - start < 30          # who holds standard output open holds nobody up
     time.sleep(0.2)
     assert alive(escape) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_who_is_stopped_stops_the_program(cage, escape, number):
+    before = set(os.listdir("/tmp"))
+    running = subprocess.Popen([PROGRAM, "exec", *cage, "--read", escape, "--", escape, "spin"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not alive(escape): time.sleep(0.01)
+    running.send_signal(number)
+    assert running.wait(timeout=20) == (-number if number == signal.SIGKILL else 128 + number)
+    deadline = time.monotonic() + 20
+    while alive(escape) and time.monotonic() < deadline: time.sleep(0.01)
+    assert alive(escape) == []
+    left = [n for n in set(os.listdir("/tmp")) - before if n.startswith("r2lm-sandbox-")]
+    if number == signal.SIGKILL:
+        for name in left: shutil.rmtree(os.path.join("/tmp", name))
+    else:
+        assert left == []
 
 
 def test_strange_folders_are_cleaned_up(cage, escape):

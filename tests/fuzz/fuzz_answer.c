@@ -6,7 +6,7 @@
 
 #include "base/buffer.h"
 #include "r2lm/task.h"
-#include "task/json_escape.h"
+#include "base/json_escape.h"
 
 enum { MAX_BYTES = 1 << 16 };
 

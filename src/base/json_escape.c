@@ -1,4 +1,4 @@
-#include "task/json_escape.h"
+#include "base/json_escape.h"
 
 #include <stdbool.h>
 #include <stdint.h>
