@@ -33,9 +33,9 @@ static void print_program_help(void) {
     }
     printf(
         "\nEvery flag can come from the environment (R2LM_THREADS=2) or a file (r2lm help config). "
-        " Exit "
-        "codes:\n0 ok, 1 failed, 2 usage, 3 model or file missing or corrupt, 4 memory or context "
-        "full, 128+N signal N.\n"
+        " "
+        "Exit codes: 0 ok,\n1 failed, 2 usage, 3 file missing or bad, 4 memory full, 7 diverged, "
+        "8 low score, 77 no sandbox, 128+N signal.\n"
         "examples:  r2lm run -p \"Why is the sky blue?\"      r2lm chat      r2lm bench --json\n");
 }
 
