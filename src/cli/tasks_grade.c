@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/failure.h"
+#include "base/utf8_valid.h"
 #include "cli/task_lines.h"
 #include "cli/text_input.h"
 
@@ -18,8 +19,9 @@ typedef struct {
 typedef struct {
     r2i_program *program;
     r2_verifier *verifier;
+    const char *name; /* of the file */
     sum sums[MAX_TASKS];
-    int32_t n_sums;
+    int32_t n_sums, n_no_text; /* lines that are no UTF-8 */
 } grading;
 
 static sum *sum_of(grading *g, const char *task) {
@@ -53,8 +55,8 @@ static r2_status judge(grading *g, const json_t *line, int32_t number, r2_error 
     if (task == NULL && g->verifier != NULL) task = r2_verifier_name(g->verifier);
     if (task == NULL || expected == NULL || !json_is_string(text))
         return r2i_fail(err, R2_E_FORMAT,
-                        "line %d: expected \"task\", \"expected\", and \"text\" or \"messages\"",
-                        (int)number);
+                        "%.100s:%d: expected \"task\", \"expected\", and \"text\" or \"messages\"",
+                        g->name, (int)number);
     const char *bytes = json_string_value(text),
                *asked = prompt != NULL ? json_string_value(prompt) : NULL;
     const size_t n = json_string_length(text);
@@ -76,15 +78,23 @@ static r2_status judge(grading *g, const json_t *line, int32_t number, r2_error 
     return R2_OK;
 }
 
+/* All of them end with a line feed. */
 static r2_status judge_lines(grading *g, const r2i_buffer *lines, r2_error *err) {
-    const char *at = lines->bytes, *end = at + lines->n_bytes;
+    char *at = lines->bytes;
+    const char *end = at + lines->n_bytes;
     for (int32_t number = 1; at < end; number++) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-        const size_t n = (size_t)((stop != NULL ? stop : end) - at);
+        const size_t n = (size_t)((char *)memchr(at, '\n', (size_t)(end - at)) - at);
         json_error_t why;
+        if (!r2i_utf8_is_valid(
+                at, n)) { /* an answer like any other: what is readable of it is judged */
+            at[n] = '\0';
+            r2i_utf8_make_line(at);
+            g->n_no_text++;
+        }
         json_t *line = n > 0 ? json_loadb(at, n, JSON_ALLOW_NUL, &why) : NULL;
         if (n > 0 && line == NULL)
-            return r2i_fail(err, R2_E_FORMAT, "line %d: no JSON: %.100s", (int)number, why.text);
+            return r2i_fail(err, R2_E_FORMAT, "%.100s:%d: no JSON: %.100s", g->name, (int)number,
+                            why.text);
         const r2_status status = n > 0 ? judge(g, line, number, err) : R2_OK;
         json_decref(line);
         if (status != R2_OK) return status;
@@ -122,18 +132,22 @@ static r2_status print_sums(grading *g, r2_error *err) {
 }
 
 r2_status r2i_tasks_grade(r2i_program *p, r2_error *err) {
-    grading g = { .program = p };
+    grading g = { .program = p, .name = p->arguments.n_words > 1 ? p->arguments.words[1] : "" };
     r2i_buffer lines;
     if (p->arguments.n_words != 2)
         return r2i_fail(err, R2_E_ARGUMENT,
                         "tasks grade: expected one file, or - for standard input");
     r2i_prompt_buffer_init(&lines, p);
     r2_status status = r2i_file_append(&lines, p->arguments.words[1], err);
+    if (status == R2_OK) status = r2i_buffer_append_text(&lines, "\n", err);
     if (status == R2_OK) status = r2i_verifier_choose(&g.verifier, p, err);
-    if (status == R2_OK && lines.n_bytes > 0) status = judge_lines(&g, &lines, err);
+    if (status == R2_OK) status = judge_lines(&g, &lines, err);
     if (status == R2_OK && g.n_sums == 0)
         status = r2i_fail(err, R2_E_FORMAT, "%.100s: no answers in it", p->arguments.words[1]);
     if (status == R2_OK) status = print_sums(&g, err);
+    if (g.n_no_text > 0)
+        r2i_program_note(p, "%d lines are no UTF-8: judged with ? for what is none",
+                         (int)g.n_no_text);
     r2i_verifier_note(p, g.verifier);
     r2_verifier_close(g.verifier);
     r2i_buffer_destroy(&lines);
