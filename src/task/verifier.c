@@ -314,6 +314,10 @@ r2_status r2_verifier_make(r2_verifier *v, r2_task_item *item, int32_t level, ui
     if (v->n_levels == 0)
         return r2i_fail(err, R2_E_UNSUPPORTED, "verifier %s: it makes no items, it only judges",
                         v->name);
+    if (level < 1 || level > v->n_levels)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "verifier %.60s: expected a level of 1 to %" PRId32 ", found %" PRId32,
+                        v->name, v->n_levels, level);
     for (;;) {
         r2_error why = { R2_OK, "" };
         r2_status status = make_once(v, item, level, seed, index, &why);

@@ -103,8 +103,10 @@ def test_refusals():
     refused("tasks", "make", "sum", "--level", 9, code=USAGE, says="level 1 to 5")
     refused("tasks", "make", "sum", "-o", "no/such/x.jsonl", code=FAILED)
     refused("tasks", "grade", "none.jsonl", says="none.jsonl")
-    for text in (b"", b"{}\n", b"[1]\n", b"nothing\n", b'{"task": "sum", "expected": "4", "text": "\xff"}\n', b'{"task": "sum", "expected": "4"}\n'):
-        refused("tasks", "grade", "-", stdin=text)
+    for text in (b"", b"{}\n", b"[1]\n", b"nothing\n", b'{"task": "sum", "expected": "4"}\n'):
+        refused("tasks", "grade", "-", stdin=text, says="-:" if text.strip() else "no answers")
+    done = r2lm("tasks", "grade", "-", "--json", stdin=b'{"task": "sum", "expected": "4", "text": "4 \xff"}\n{"task": "sum", "expected": "4", "text": "4"}')
+    assert json.loads(done.out)["tasks"][0]["answers"] == 2 and "1 lines are no UTF-8" in done.err
 
 
 def test_any_answer_is_counted():
@@ -142,6 +144,7 @@ def test_what_a_verifier_does_wrong_is_counted(mischief, counted):
 
 
 def test_a_verifier_that_never_works_is_an_error():
+    refused("tasks", "make", "-n", 3, "--verifier", verifier(), "--level", 7, code=USAGE, says="found 7")
     refused("tasks", "make", "-n", 3, "--verifier", "/no/such/program", says="no such program")
     refused("tasks", "make", "-n", 3, "--verifier", "true", code=FAILED, says="ended with exit code 0")
     refused("tasks", "make", "-n", 3, "--verifier", "echo hello", code=FAILED, says='found "hello"')
