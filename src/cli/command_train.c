@@ -260,7 +260,6 @@ static r2_status train_run(train_work *w, r2_error *err) {
     status = r2i_train_is_judged(w->kind) ? run_judged(w, err) : r2_train(&w->options, err);
     w->was_stopped = r2i_signals_pending() != 0;
     r2i_signals_clear();
-    if (status == R2_OK && w->progress.last.step == 0) w->record.entry.step = w->options.n_steps;
     if (status == R2_OK && w->progress.is_write_failed)
         return r2i_fail(err, R2_E_IO, "%.150s/metrics.jsonl cannot be written; the model was saved",
                         p->options->output);
@@ -308,6 +307,11 @@ static int fail(train_work *w, r2_status status, const r2_error *err) {
         return status == R2_E_RANGE ? R2I_EXIT_NUMBERS : r2i_exit_code(status);
     const int code = r2i_program_fail(p, status, err);
     if (status == R2_E_NOT_FOUND) r2i_models_hint(p);
+    if (status == R2_E_STATE && w->progress.saved_step > 0)
+        r2i_program_hint(p,
+                         "      `r2lm train export %s -o OUT` makes %s of its last checkpoint, "
+                         "--step N of an earlier one",
+                         p->options->output, p->options->lora_rank > 0 ? "an adapter" : "a model");
     if (status != R2_E_RANGE) return code;
     r2i_program_hint(p,
                      "      a lower --lr or more --warmup may help%s; `r2lm plot %s` shows "

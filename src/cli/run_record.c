@@ -64,8 +64,8 @@ static const char *keep_data(r2i_program *p, const r2_train_options *o) {
 
 void r2i_run_record_begin(r2i_run_record *r, r2i_program *p, r2i_train_kind kind,
                           const r2_train_options *o, const r2i_buffer *config) {
-    r2_error err = { R2_OK, "" };
     *r = (r2i_run_record){ .program = p,
+                           .is_wanted = p->options->is_registered,
                            .entry = { .kind = r2i_train_kind_name(kind),
                                       .folder = keep_path(p, p->options->output),
                                       .model = keep_path(p, o->model),
@@ -79,8 +79,12 @@ void r2i_run_record_begin(r2i_run_record *r, r2i_program *p, r2i_train_kind kind
                                       .validation_loss = (double)NAN,
                                       .validation_bpb = (double)NAN,
                                       .currency = p->options->currency } };
-    if (!p->options->is_registered) return;
-    r2_status status = r2i_runs_open(&r->registry, p, false, &err);
+}
+
+static void enter(r2i_run_record *r) {
+    r2_error err = { R2_OK, "" };
+    r->is_wanted = false;
+    r2_status status = r2i_runs_open(&r->registry, r->program, false, &err);
     if (status == R2_OK) status = r2i_registry_add(r->registry, &r->entry, &err);
     if (status != R2_OK) give_up(r, status, &err);
 }
@@ -95,6 +99,7 @@ static void write_entry(r2i_run_record *r) {
 void r2i_run_record_step(r2i_run_record *r, const r2_train_report *report, double cost) {
     r2i_run_entry *e = &r->entry;
     const bool is_validated = !isnan(report->validation_loss);
+    if (r->is_wanted) enter(r);
     if (r->registry == NULL) return;
     e->step = report->step;
     e->n_steps = report->n_steps;

@@ -10,6 +10,7 @@
 typedef struct {
     r2i_program *program;
     r2i_registry *registry; /* NULL: not entered */
+    bool is_wanted;         /* but not entered before its first step */
     r2i_run_entry entry;
     int64_t written_ns;
 } r2i_run_record;
@@ -17,7 +18,8 @@ typedef struct {
 /* Opens the list.  R2_E_STATE: HOME is not set; otherwise as r2i_registry_open. */
 R2_CHECKED r2_status r2i_runs_open(r2i_registry **out, r2i_program *program, bool only_read,
                                    r2_error *err);
-/* Enters a run that begins.  Texts are copied. */
+/* What stands in the list from the run's first step on: who is refused before leaves no trace, and an earlier
+ * run of that folder stands as it ended.  Texts are copied. */
 void r2i_run_record_begin(r2i_run_record *record, r2i_program *program, r2i_train_kind kind,
                           const r2_train_options *options, const r2i_buffer *config);
 /* Writes its numbers, at most every few seconds but where it was validated. */

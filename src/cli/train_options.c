@@ -46,8 +46,11 @@ void r2i_train_set_steps(r2i_options *o, int64_t n) {
     if (o->warmup < 0) o->warmup = (int32_t)((int64_t)o->steps * WARMUP_PERCENT / 100);
 }
 
-/* Of several flags that say how long, R2_E_ARGUMENT. */
-static r2_status check_lengths(const r2i_options *o, r2_error *err) {
+/* Of several flags that say how long, R2_E_ARGUMENT; what a judged run reads is not known before. */
+static r2_status check_lengths(const r2i_options *o, r2i_train_kind kind, r2_error *err) {
+    if (r2i_train_is_judged(kind) && (o->tokens > 0 || o->epochs > 0))
+        return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected --steps or --minutes, found %s",
+                        r2i_train_kind_name(kind), o->tokens > 0 ? "--tokens" : "--epochs");
     const int n = (o->steps > 0) + (o->tokens > 0) + (o->epochs > 0) + (o->minutes > 0);
     if (n <= 1) return R2_OK;
     return r2i_fail(err, R2_E_ARGUMENT,
@@ -58,7 +61,7 @@ static r2_status check_lengths(const r2i_options *o, r2_error *err) {
 
 r2_status r2i_train_resolve_length(r2i_options *o, r2i_train_kind kind,
                                    const r2_train_plan_result *plan, r2_error *err) {
-    R2I_TRY(check_lengths(o, err));
+    R2I_TRY(check_lengths(o, kind, err));
     if (o->lr <= 0) o->lr = rate_of(kind, o->lora_rank > 0, plan->trainer.is_initial);
     if (o->beta2 <= 0 && r2i_train_is_judged(kind)) o->beta2 = JUDGED_BETA2;
     if (o->minutes > 0) return R2_OK;

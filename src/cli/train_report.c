@@ -38,6 +38,7 @@ static bool open_metrics(r2i_train_progress *w, const r2_train_report *r) {
     if (w->metrics != NULL) return true;
     w->first_step = r->step;
     w->seconds_before = r->seconds_all - r->seconds;
+    if (w->is_resuming) r2i_program_note(w->program, "goes on behind step %" PRId64, r->step - 1);
     (void)snprintf(path, sizeof path, "%.4000s/metrics.jsonl", w->program->options->output);
     if (write_config(w)) w->metrics = r2i_step_lines_open(path, w->is_resuming, r->step);
     w->is_write_failed = w->metrics == NULL;

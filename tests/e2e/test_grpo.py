@@ -197,6 +197,7 @@ def test_refusals():
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--languages", "zh", code=USAGE, says="never taught in zh")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "-n", 600, code=USAGE, says="run-tokens")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--minutes", 3, "--steps", 3, code=USAGE, says="one of --steps")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--epochs", 3, code=USAGE, says="--steps or --minutes, found --epochs")
     refused("train", "grpo", "-m", "start", "--dry-run", code=USAGE, says="--tasks")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--level", 1, "-n", 8, "--run-tokens", 160, "--questions", 65536, "--answers", 1024,
             "--rounds", 63, code=USAGE, says="answers in a step")
@@ -239,6 +240,9 @@ def test_a_verifier_of_ones_own():
         assert len(samples(mode)) == 32 and all(len(s["why"]) > 50 for s in samples(mode)), samples(mode)[0]
     assert any(key.startswith("level_x\u00fc") for key in metrics("words")[0])
     refused("train", "grpo", *flags, "--verifier", "/nowhere/at/all", "-o", "none", "--steps", 2, code=DATA)
+    refused("train", "grpo", *flags, "--verifier", "/usr/bin/python3 good.py", "--level", 4, "-o", "none", "--steps", 2, code=USAGE, says="level of 1 to 3, found 4")
+    # A folder names no program to be run.
+    refused("train", "grpo", "--resume", "-o", "run", "--steps", 26, code=USAGE, says="--verifier once more")
 
 
 RISING = r'''

@@ -106,7 +106,9 @@ def test_runs_are_listed(home):
     train(data, model, "one", "--steps", 2)
     train(data, model, "bad", "--steps", 60, "--lr", 100, "--weight-decay", 100, "--schedule", "constant", code=NUMBERS)
     train(data, model, "none", "--steps", 1, "--no-register")
-    bad, one = runs()
+    refused("train", "pretrain", "--resume", "-o", "one", "--steps", 1, "--lr", 2, "--batch-tokens", 128, folder="one")
+    refused("train", "pretrain", data, "-m", model, "-o", "never", "--warmup", 9, "--steps", 3, code=USAGE)
+    bad, one = runs()                                                # who was refused is not in the list, nor has it changed
     assert (one["state"], one["step"], one["steps"], one["kind"]) == ("finished", 2, 2, "pretrain")
     assert one["loss"] == pytest.approx(metrics("one")[-1]["loss"]) and one["validation_loss"] > 0 and one["tokens"] == metrics("one")[-1]["tokens"]
     assert one["folder"] == os.path.realpath("one") and one["model"] == os.path.realpath(model) and one["config"] == open("one/config.ini").read()
