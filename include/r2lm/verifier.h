@@ -46,7 +46,7 @@ R2_API r2_verifier_counts r2_verifier_get_counts(const r2_verifier *verifier);
 /* One call at a time.  Both start the program again when it has ended or had to be ended. */
 
 /* Item `index` of a level and a seed.  Its texts are the verifier's, until the next one; trace and answer
- * may be "", `expected` is its key.  R2_E_UNSUPPORTED: it makes none; R2_E_IO: it failed. */
+ * may be "", `expected` is its key.  R2_E_ARGUMENT: it makes none, or has no such level; R2_E_IO: it failed. */
 R2_API R2_CHECKED r2_status r2_verifier_make(r2_verifier *verifier, r2_task_item *item,
                                              int32_t level, uint64_t seed, uint64_t index,
                                              r2_error *err);

@@ -63,15 +63,9 @@ static int32_t choose_panels(const r2i_program *p, const r2i_run_metrics *run,
     return add_tasks(run, panels, N_USUAL);
 }
 
-static r2_status fail_empty(const plot_work *w, r2_error *err) {
-    const r2i_run_metrics *run = &w->runs[0];
-    char names[160] = "";
-    for (int32_t i = 0; i < run->n_metrics; i++) {
-        const size_t used = strlen(names);
-        (void)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
-                       run->metrics[i].name);
-    }
-    return r2i_fail(err, R2_E_ARGUMENT, "plot: no run has these; %.60s has %s", run->name, names);
+static r2_status fail_empty(r2_error *err) {
+    return r2i_fail(err, R2_E_ARGUMENT,
+                    "plot: no run has these; `r2lm plot RUN --json` lists what there is");
 }
 
 static r2_status draw(const plot_work *w, r2i_buffer *picture, r2_error *err) {
@@ -79,7 +73,7 @@ static r2_status draw(const plot_work *w, r2i_buffer *picture, r2_error *err) {
     int32_t n_drawn;
     const int32_t n = choose_panels(w->program, &w->runs[0], panels);
     R2I_TRY(r2i_plot_svg(picture, w->runs, w->n_runs, panels, n, &n_drawn, err));
-    return n_drawn > 0 ? R2_OK : fail_empty(w, err);
+    return n_drawn > 0 ? R2_OK : fail_empty(err);
 }
 
 static r2_status write_picture(const plot_work *w, const char *path, r2_error *err) {
@@ -122,7 +116,7 @@ static r2_status print_runs(const plot_work *w, r2_error *err) {
             R2I_TRY(print_metric(w, &w->runs[r], panels[i].second, &is_any, err));
         }
     }
-    return is_any ? R2_OK : fail_empty(w, err);
+    return is_any ? R2_OK : fail_empty(err);
 }
 
 static json_t *metric_json(const r2i_metric *m) {
@@ -161,7 +155,7 @@ static r2_status print_json(const plot_work *w, r2_error *err) {
     }
     if (!is_any) {
         json_decref(all);
-        return fail_empty(w, err);
+        return fail_empty(err);
     }
     if (r2i_program_print_json(w->program, json_pack("{s:o}", "runs", all)) == R2I_EXIT_OK)
         return R2_OK;
@@ -170,6 +164,10 @@ static r2_status print_json(const plot_work *w, r2_error *err) {
 
 static r2_status put_out(const plot_work *w, r2_error *err) {
     const r2i_options *o = w->program->options;
+    const char *end = o->output != NULL ? strrchr(o->output, '.') : NULL;
+    if (end != NULL && strcmp(end, ".png") == 0)
+        return r2i_fail(err, R2_E_ARGUMENT, "plot: expected a name of an SVG file, found %.150s",
+                        o->output);
     if (o->output != NULL) return write_picture(w, o->output, err);
     return o->wants_json ? print_json(w, err) : print_runs(w, err);
 }

@@ -48,7 +48,7 @@ static r2_status load_items(r2i_eval_load *load, r2_error *err) {
     (void)pthread_mutex_init(&s->lock, NULL);
     load->own = s;
     const int32_t n_levels = r2_verifier_levels(s->verifier);
-    if (n_levels < 1) return r2i_fail(err, R2_E_UNSUPPORTED, "%.80s: makes no items", o->verifier);
+    if (n_levels < 1) return r2i_fail(err, R2_E_ARGUMENT, "%.80s: makes no items", o->verifier);
     if (o->level > n_levels)
         return r2i_fail(err, R2_E_ARGUMENT, "%.80s: expected a level of 1 to %d, found %d",
                         o->verifier, n_levels, o->level);

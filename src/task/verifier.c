@@ -312,7 +312,7 @@ r2_status r2_verifier_make(r2_verifier *v, r2_task_item *item, int32_t level, ui
                            uint64_t index, r2_error *err) {
     *item = (r2_task_item){ 0 };
     if (v->n_levels == 0)
-        return r2i_fail(err, R2_E_UNSUPPORTED, "verifier %s: it makes no items, it only judges",
+        return r2i_fail(err, R2_E_ARGUMENT, "verifier %s: it makes no items, it only judges",
                         v->name);
     if (level < 1 || level > v->n_levels)
         return r2i_fail(err, R2_E_ARGUMENT,

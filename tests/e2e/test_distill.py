@@ -143,6 +143,7 @@ def test_traces_refusals():
     assert "expected prompts" in traces(out="none.jsonl", code=USAGE).err
     prompts(lines=[{"messages": [{"role": "assistant", "content": "I speak first"}]}])
     assert "p.jsonl:1: expected a question" in traces(out="first.jsonl", code=DATA).err
+    assert os.path.exists("wrong.jsonl.done") and not {n for n in os.listdir() if n.startswith(("no.", "none.", "first."))}
     refused("data", "traces", "p.jsonl", "-m", TOY, code=USAGE, says="-o FILE")
     refused("data", "traces", "p.jsonl", "-m", TOY, "-o", "-", code=USAGE, says="-o FILE")
 

@@ -191,7 +191,7 @@ def test_refusals():
     small_model()
     refused("train", "grpo", "-m", "start", "-o", "run", code=USAGE, says="--tasks")
     refused("train", "grpo", "-m", "start", "--tasks", "sum", code=USAGE, says="-o RUN")
-    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum,soup", says="soup")
+    refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum,soup", code=USAGE, says="soup")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--level", 40, code=USAGE, says="level")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--languages", "en,xx", code=USAGE, says="xx")
     refused("train", "grpo", "-m", "start", "-o", "run", "--tasks", "sum", "--languages", "zh", code=USAGE, says="never taught in zh")

@@ -144,6 +144,16 @@ r2_status r2i_trace_file_open(r2i_trace_file *out, const char *path, uint64_t se
     return status;
 }
 
+void r2i_trace_file_withdraw(const r2i_trace_file *f, const char *path) {
+    char done[PATH_BYTES + 16];
+    if (f->fd < 0 ||
+        f->counts[R2I_TRACE_KEPT] + f->counts[R2I_TRACE_WRONG] + f->counts[R2I_TRACE_CUT] > 0)
+        return;
+    (void)snprintf(done, sizeof done, "%.4000s.done", path);
+    (void)unlink(path);
+    (void)unlink(done);
+}
+
 void r2i_trace_file_close(r2i_trace_file *f) {
     if (f->fd >= 0) (void)close(f->fd);
     if (f->done_fd >= 0) (void)close(f->done_fd);

@@ -23,6 +23,8 @@ typedef struct {
  * OUT exists without OUT.done; R2_E_FORMAT: OUT.done is none; R2_E_IO. */
 R2_CHECKED r2_status r2i_trace_file_open(r2i_trace_file *out, const char *path, uint64_t settings,
                                          bool is_forced, r2i_heap *heap, r2_error *err);
+/* Of work that failed: takes an open file away again that is finished with no sample, so that nothing empty stays. */
+void r2i_trace_file_withdraw(const r2i_trace_file *file, const char *path);
 /* Safe after a failed open. */
 void r2i_trace_file_close(r2i_trace_file *file);
 bool r2i_trace_file_has(const r2i_trace_file *file, uint64_t prompt, int32_t sample);

@@ -393,6 +393,7 @@ r2_status r2_traces_write(r2_traces_result *result, r2_model *model, const char 
     for (int32_t i = 0; t.asked != NULL && i < t.n_asked; i++)
         forget(&t.asked[i]);
     r2i_document_reader_close(t.reader);
+    if (status != R2_OK) r2i_trace_file_withdraw(&t.file, out);
     r2i_trace_file_close(&t.file);
     r2i_rollout_close(t.rollout);
     for (int part = 0; part < 2; part++) {

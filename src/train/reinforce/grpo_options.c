@@ -24,7 +24,7 @@ static r2_status check_tasks(const r2_grpo_options *o, r2_error *err) {
                         R2_MAX_RUN_TASKS, o->n_tasks);
     for (int32_t i = 0; i < o->n_tasks; i++) {
         const int32_t k = r2_task_find(o->tasks[i]);
-        if (k < 0) return r2i_fail(err, R2_E_NOT_FOUND, "no task is called \"%.60s\"", o->tasks[i]);
+        if (k < 0) return r2i_fail(err, R2_E_ARGUMENT, "no task is called \"%.60s\"", o->tasks[i]);
         if (o->level > r2_task_levels(k))
             return r2i_fail(err, R2_E_ARGUMENT, "task %s: expected a level up to %d, found %d",
                             o->tasks[i], r2_task_levels(k), o->level);

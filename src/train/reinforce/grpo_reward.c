@@ -22,7 +22,7 @@ r2_status r2i_grpo_judges_open(r2i_grpo_judges *j, const r2_grpo_options *option
         R2I_TRY(r2_verifier_open(&j->verifiers[j->n], &how, err));
     const int32_t n_levels = r2_verifier_levels(j->verifiers[0]);
     if (n_levels < 1)
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%.150s: a verifier that asks no questions",
+        return r2i_fail(err, R2_E_ARGUMENT, "%.150s: a verifier that asks no questions",
                         options->verifier);
     if (options->level <= n_levels) return R2_OK;
     return r2i_fail(err, R2_E_ARGUMENT, "verifier %.60s: expected a level of 1 to %d, found %d",

@@ -13,7 +13,7 @@ typedef struct {
     int32_t n;
 } r2i_grpo_judges;
 
-/* As r2_verifier_open; R2_E_UNSUPPORTED: it asks no questions. */
+/* As r2_verifier_open; R2_E_ARGUMENT: it asks no questions, or has no such level. */
 R2_CHECKED r2_status r2i_grpo_judges_open(r2i_grpo_judges *judges, const r2_grpo_options *options,
                                           r2i_pool *pool, const r2_host *host, r2i_arena *arena,
                                           r2_error *err);
