@@ -31,6 +31,7 @@ static int print_suites(r2i_program *p) {
     if (p->options->wants_json)
         return r2i_program_print_json(p, json_pack("{s:o}", "suites", list));
     json_decref(list);
+    printf("perplexity of a text: r2lm ppl -f FILE\n");
     return R2I_EXIT_OK;
 }
 

@@ -137,6 +137,8 @@ r2_status r2i_tasks_grade(r2i_program *p, r2_error *err) {
     if (p->arguments.n_words != 2)
         return r2i_fail(err, R2_E_ARGUMENT,
                         "tasks grade: expected one file, or - for standard input");
+    if (p->options->output != NULL)
+        return r2i_fail(err, R2_E_ARGUMENT, "tasks grade: expected no -o: it writes no file");
     r2i_prompt_buffer_init(&lines, p);
     r2_status status = r2i_file_append(&lines, p->arguments.words[1], err);
     if (status == R2_OK) status = r2i_buffer_append_text(&lines, "\n", err);

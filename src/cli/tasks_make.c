@@ -88,6 +88,11 @@ static r2_status choose_split(making *m, r2_error *err) {
     m->split = R2_SPLIT_TRAIN;
     while (strcmp(r2_task_split_name(m->split), o->split) != 0)
         m->split++;
+    if (m->verifier != NULL && m->split != R2_SPLIT_TRAIN)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "tasks make: expected no --split with --verifier, whose "
+                        "questions are not parted; found %s",
+                        o->split);
     for (int32_t i = 0; i < m->n_tasks; i++) {
         const int32_t task = m->tasks[i];
         if (r2_task_has_split(task, m->split) && languages_of(m, task, unused) > 0)

@@ -145,6 +145,9 @@ def test_what_a_verifier_does_wrong_is_counted(mischief, counted):
 
 def test_a_verifier_that_never_works_is_an_error():
     refused("tasks", "make", "-n", 3, "--verifier", verifier(), "--level", 7, code=USAGE, says="found 7")
+    refused("tasks", "make", "-n", 3, "--verifier", verifier(), "--split", "test", code=USAGE, says="no --split")
+    refused("tasks", "make", "-n", 3, "--verifier", "cat", code=USAGE, says="makes no items")
+    refused("tasks", "grade", "-", "-o", "sums", code=USAGE, says="no -o")
     refused("tasks", "make", "-n", 3, "--verifier", "/no/such/program", says="no such program")
     refused("tasks", "make", "-n", 3, "--verifier", "true", code=FAILED, says="ended with exit code 0")
     refused("tasks", "make", "-n", 3, "--verifier", "echo hello", code=FAILED, says='found "hello"')
