@@ -195,7 +195,7 @@ static r2_status run_on_trial(void *user, const r2_train_options *options, r2_er
 static r2_status try_run(train_work *w, const char *model, r2_error *err) {
     const bool has_time = w->flags.minutes > 0;
     if (!has_time && !w->flags.is_dry) return R2_OK;
-    R2I_TRY(r2i_train_try(&w->forecast, &w->options,
+    R2I_TRY(r2i_train_try(&w->forecast, &w->options, 60 * w->flags.minutes,
                           r2i_train_is_judged(w->kind) ? run_on_trial : NULL, w, err));
     if (has_time)
         r2i_train_set_steps(&w->flags,

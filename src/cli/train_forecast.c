@@ -13,7 +13,7 @@
 enum { TRIAL_STEPS = 3, WARM_STEPS = 1 };
 /* Short steps are tried for so many seconds: the best of a few is at the mercy of what else runs. */
 enum { MOST_TRIAL_STEPS = 20 };
-static const double peak_s = 0.05, longest_trial_s = 60, usual_trial_s = 5;
+static const double peak_s = 0.05, longest_trial_s = 60, usual_trial_s = 5, trial_share = 0.1;
 /* Of the peak, where a step is too long to be tried. */
 static const double usual_share = 0.5;
 /* A forward pass alone, of a step. */
@@ -90,8 +90,9 @@ static r2_status take_judged(r2i_train_forecast *f, const trial *t, const r2_tra
     return check_memory(f, o, err);
 }
 
-r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options,
+r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options, double run_seconds,
                         r2i_judged_runner judged, void *user, r2_error *err) {
+    const double longest_s = fmax(longest_trial_s, trial_share * run_seconds);
     trial t = { .is_judged = judged != NULL };
     r2_train_options o = *options;
     f->step_s = f->peak_flops > 0 ? f->plan.flops_per_token * (double)f->plan.step_tokens /
@@ -99,7 +100,7 @@ r2_status r2i_train_try(r2i_train_forecast *f, const r2_train_options *options,
                                   : 0;
     /* Ranks try together or not at all, though each has measured a peak of its own. */
     const r2_status is_short =
-        t.is_judged || TRIAL_STEPS * f->step_s <= longest_trial_s ? R2_OK : R2_E_UNSUPPORTED;
+        t.is_judged || TRIAL_STEPS * f->step_s <= longest_s ? R2_OK : R2_E_UNSUPPORTED;
     if (r2_ranks_agree(options->trainer.ranks, is_short, NULL) == R2_OK) {
         o.out = o.checkpoints = NULL;
         o.is_resuming = false;
