@@ -12,7 +12,7 @@
 # Result         FOLDER/eval-*, FOLDER/grpo.svg, FOLDER/HEADLINE.svg; the last lines: shares of right answers with their intervals.
 # Needs          make
 #
-# STEPS=6 HEADLINE_STEPS=6 SFT_STEPS=3 ITEMS=20 SEEDS=1 for a short one; LEVEL, TOKENS; MODEL for another GGUF file; R2LM for another
+# STEPS=6 HEADLINE_STEPS=6 SFT_STEPS=3 ITEMS=20 SEEDS=1 for a short one; TASKS, LEVEL, TOKENS; MODEL for another GGUF file; R2LM for another
 # program.
 set -eu
 cd "$(dirname "$0")/.."
