@@ -20,8 +20,9 @@ R2_CHECKED r2_status r2i_train_foresee(r2i_train_forecast *out, const r2i_option
 /* Runs steps of grpo or dpo and reports as r2_train would with these options. */
 typedef r2_status (*r2i_judged_runner)(void *user, const r2_train_options *options, r2_error *err);
 /* Finds out how long a step takes: by a few steps whose results are thrown away, or, where those would
- * take more than a minute and a tenth of `run_seconds` (0: not known), from the peak.  As r2_train.  With `judged` by steps of its own at any rate, at least one; they
- * tell tokens and memory too, and R2_E_NOMEM is as in r2i_train_foresee. */
+ * take more than a minute and a tenth of `run_seconds` (0: not known), from the peak.  As r2_train.  With
+ * `judged` by steps of its own at any rate, at least one; they tell tokens and memory too, and R2_E_NOMEM
+ * is as in r2i_train_foresee. */
 R2_CHECKED r2_status r2i_train_try(r2i_train_forecast *forecast, const r2_train_options *options,
                                    double run_seconds, r2i_judged_runner judged, void *user,
                                    r2_error *err);
