@@ -16,16 +16,19 @@ enum { N_TEXTS = 6 };
 #define TEXTS_OF(d) \
     { &(d)->prompt, &(d)->trace, &(d)->answer, &(d)->reply, &(d)->body, &(d)->expected }
 
-/* Behind every question: where the answer is to stand. */
+/* Behind every question: where the answer is to stand.  Of code nothing else is wanted: a model that is rewarded
+ * while its explanations are cut off learns above all to be short, elsewhere too. */
 static const char *const forms[R2I_N_LANGUAGES] = {
     "\nPut the answer in <answer> tags.",           "\n请把答案放在 <answer> 标签中。",
     "\nPon la respuesta entre etiquetas <answer>.", "\nMets la réponse entre balises <answer>.",
     "\nSetze die Antwort in <answer>-Tags.",
 };
 static const char *const code_forms[R2I_N_LANGUAGES] = {
-    "\nPut the code in a ```python block.",       "\n请把代码放在 ```python 代码块中。",
-    "\nPon el código en un bloque ```python.",    "\nMets le code dans un bloc ```python.",
-    "\nSetze den Code in einen ```python-Block.",
+    "\nAnswer with one ```python block and nothing else.",
+    "\n只用一个 ```python 代码块回答，不写别的。",
+    "\nResponde con un solo bloque ```python y nada más.",
+    "\nRéponds par un seul bloc ```python et rien d'autre.",
+    "\nAntworte mit einem ```python-Block und sonst nichts.",
 };
 /* What may stand before a question; the last two are not taught. */
 static const char *const frames[R2I_N_LANGUAGES][R2I_TAUGHT_FRAMES + R2I_WITHHELD_FRAMES] = {
