@@ -83,43 +83,20 @@ static bool defines(r2i_span code, const char *name) {
     return false;
 }
 
-typedef struct {
-    r2i_span rest, code;
-    bool is_closed;
-} fenced;
-
-/* The next block between fences; one without an end goes to the end of the text. */
-static bool next_block(fenced *f) {
-    static const char fence[] = "```";
-    const char *end = f->rest.text + f->rest.n;
-    const char *at = r2i_span_first(f->rest, fence);
-    if (at == NULL) return false;
-    const char *body = memchr(at, '\n', (size_t)(end - at));
-    if (body == NULL) return false;
-    body++;
-    f->code = (r2i_span){ body, (size_t)(end - body) };
-    const char *close = r2i_span_first(f->code, fence);
-    f->is_closed = close != NULL;
-    if (close != NULL) f->code.n = (size_t)(close - body);
-    f->rest.text = close != NULL ? close + sizeof fence - 1 : end;
-    f->rest.n = (size_t)(end - f->rest.text);
-    return true;
-}
-
 /* *is_closed: the block defines the function and has an end, so nothing that follows counts. */
 static r2i_span find_code(const r2i_eval_item *item, const char *text, size_t n, bool *has_block,
                           bool *is_closed) {
-    fenced f = { .rest = answer_of(text, n) };
-    r2i_span first = f.rest;
+    const r2i_span answer = answer_of(text, n);
+    r2i_span rest = answer, first = { 0 }, code;
     *has_block = *is_closed = false;
-    while (next_block(&f)) {
-        if (!*has_block) first = f.code;
+    for (bool is_whole; r2i_next_block(&rest, &code, &is_whole);) {
         *has_block = true;
-        if (!defines(f.code, item->entry)) continue;
-        *is_closed = f.is_closed;
-        return f.code;
+        if (r2i_span_trim(first).n == 0) first = code;
+        if (!defines(code, item->entry)) continue;
+        *is_closed = is_whole;
+        return code;
     }
-    return first;
+    return *has_block ? first : answer;
 }
 
 static bool is_certain(const r2i_eval_item *item, const char *text, size_t n) {

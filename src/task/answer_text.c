@@ -78,20 +78,34 @@ static bool find_marked(r2i_span visible, r2i_span *out) {
     return true;
 }
 
-/* The last block between lines of ```; one that has no end counts to the end of the text. */
+static const char fence[] = "```";
+
+static bool has_word(r2i_span line) {
+    return line.n > 0 && isalnum((unsigned char)line.text[0]);
+}
+
+bool r2i_next_block(r2i_span *rest, r2i_span *code, bool *is_closed) {
+    const char *at = r2i_span_first(*rest, fence);
+    const char *end_of_line = at != NULL ? r2i_span_first(behind(*rest, at), "\n") : NULL;
+    if (end_of_line == NULL) return false;
+    const r2i_span body = behind(*rest, end_of_line + 1);
+    const char *end = r2i_span_first(body, fence);
+    *code = up_to(body, end);
+    *is_closed = end != NULL;
+    *rest = behind(body, end != NULL ? end : body.text + body.n);
+    if (end == NULL) return true;
+    const r2i_span after = behind(*rest, end + sizeof fence - 1);
+    if (!has_word(after)) *rest = after;
+    return true;
+}
+
+/* The last block that is not empty. */
 static bool find_code(r2i_span in, r2i_span *out) {
-    static const char fence[] = "```";
-    bool is_found = false;
-    for (const char *at; (at = r2i_span_first(in, fence)) != NULL;) {
-        const r2i_span line = behind(in, at + sizeof fence - 1);
-        const char *end_of_line = r2i_span_first(line, "\n");
-        if (end_of_line == NULL) break;
-        const r2i_span body = behind(line, end_of_line + 1);
-        const char *end = r2i_span_first(body, fence);
-        *out = up_to(body, end);
+    bool is_found = false, is_closed;
+    for (r2i_span code; r2i_next_block(&in, &code, &is_closed);) {
+        if (r2i_span_trim(code).n == 0) continue;
+        *out = code;
         is_found = true;
-        if (end == NULL) break;
-        in = behind(body, end + sizeof fence - 1);
     }
     return is_found;
 }

@@ -74,7 +74,8 @@ static void test_code_is_certain(void **state) {
         { "def f(x):\n    return x\n", false },
         { "```\nprint(1)\n```", false }, /* another one may follow */
         { "```\nprint(1)\n```\n```py\ndef  f (x): pass\n```", true },
-        { "```\ndef ff(x): pass\n```", false }, /* a longer name */
+        { "```markdown\n```py\ndef f(x): pass\n```", true }, /* a block in a block */
+        { "```\ndef ff(x): pass\n```", false },              /* a longer name */
         { "```\ndef g(f): return f(1)\n```", false },
         { "<think>```\ndef f(x): pass\n```", false }, /* thoughts */
         { "<think>a</think>```\ndef f(x): pass\n```", true },

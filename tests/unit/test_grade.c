@@ -148,6 +148,7 @@ static void test_programs(void **state) {
         bool is_right;
     } programs[] = {
         { R2_GRADE_STDOUT, "42", "```python\nprint(6 * 7)\n```", true },
+        { R2_GRADE_STDOUT, "42", "```markdown\n```python\nprint(6 * 7)\n```\n```\n", true },
         { R2_GRADE_STDOUT, "42", "print(41)", false },
         { R2_GRADE_STDOUT, "42", "print(42); raise SystemExit(1)", false },
         { R2_GRADE_STDOUT, "42", "print('x' + '\xc3\xbc' * 200)", false }, /* cut in a character */
