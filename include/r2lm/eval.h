@@ -97,8 +97,9 @@ typedef struct {
      * level (0: each; also of "external"). */
     const char *tasks, *languages;
     int32_t level;
-    const char *split;    /* of "tasks": r2_task_split_name; NULL: "test" */
-    const char *verifier; /* of "external": the command (r2lm/verifier.h) */
+    const char *split;       /* of "tasks": r2_task_split_name; NULL: "test" */
+    const char *verifier;    /* of "external": the command (r2lm/verifier.h) */
+    double verifier_seconds; /* it has for a reply; 0: 10 */
     /* Answers are written to their end, also where the judgement is certain before. */
     bool reads_on;
     int32_t n_judges; /* programs that run at once; 0: 2 */

@@ -97,6 +97,7 @@ typedef struct {
     int32_t n_tasks;
     /* A program that asks and judges (verifier.h), one more task; one for each thread is started.  NULL: none. */
     const char *verifier;
+    double verifier_seconds;                     /* it has for a reply; 0: 10 */
     const char *languages[R2_MAX_RUN_LANGUAGES]; /* none: en */
     int32_t n_languages;
     int32_t level;       /* of all tasks; 0: each task's follows how often it is solved */

@@ -65,6 +65,7 @@ static void read_options(r2_eval_options *out, eval_work *w, const char *suite) 
                               .tasks = o->tasks,
                               .languages = o->languages,
                               .verifier = o->verifier,
+                              .verifier_seconds = o->timeout_s,
                               .level = o->level,
                               .split = o->split,
                               .reads_on = o->reads_on,

@@ -44,7 +44,9 @@ static r2_status load_items(r2i_eval_load *load, r2_error *err) {
         return r2i_fail(err, R2_E_ARGUMENT, "external: expected the command of a verifier");
     shared *s = R2I_ARENA_NEW(load->arena, shared);
     if (s == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for a verifier");
-    R2I_TRY(r2_verifier_open(&s->verifier, &(r2_verifier_options){ .command = o->verifier }, err));
+    const r2_verifier_options how = { .command = o->verifier,
+                                      .reply_seconds = o->verifier_seconds };
+    R2I_TRY(r2_verifier_open(&s->verifier, &how, err));
     (void)pthread_mutex_init(&s->lock, NULL);
     load->own = s;
     const int32_t n_levels = r2_verifier_levels(s->verifier);

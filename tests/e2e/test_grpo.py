@@ -205,12 +205,13 @@ def test_refusals():
 
 
 VERIFIER = r'''
-import json, sys
+import json, sys, time
 for line in sys.stdin:
     r = json.loads(line)
     out = {"id": r["id"]}
     if "hello" in r: out.update(name="x" + "\u00fc" * 60 if MODE == "words" else "vowels", levels=3)
     elif "make" in r: out.update(prompt="Say a", key=1)
+    elif MODE == "hang": time.sleep(600)
     elif MODE == "garbage": print("what?", flush=True); continue
     elif MODE == "bytes": sys.stdout.buffer.write(b"\xff\xfe\n"); sys.stdout.flush(); continue
     elif MODE == "words": out.update(score=0, why="x" + "\u00fc" * 200)
@@ -239,6 +240,10 @@ def test_a_verifier_of_ones_own():
         r2lm("train", "grpo", *flags, "--verifier", f"/usr/bin/python3 {mode}.py", "-o", mode, "--steps", 2)
         assert len(samples(mode)) == 32 and all(len(s["why"]) > 50 for s in samples(mode)), samples(mode)[0]
     assert any(key.startswith("level_x\u00fc") for key in metrics("words")[0])
+    open("hang.py", "w").write("MODE = 'hang'\n" + VERIFIER)
+    begin = time.monotonic()
+    r2lm("train", "grpo", *flags, "--questions", 1, "--answers", 2, "--verifier", "/usr/bin/python3 hang.py", "--timeout", 1, "-o", "hang", "--steps", 1)
+    assert time.monotonic() - begin < 60 and metrics("hang")[0]["failed_grades"] == 2
     refused("train", "grpo", *flags, "--verifier", "/nowhere/at/all", "-o", "none", "--steps", 2, code=DATA)
     refused("train", "grpo", *flags, "--verifier", "/usr/bin/python3 good.py", "--level", 4, "-o", "none", "--steps", 2, code=USAGE, says="level of 1 to 3, found 4")
     # A folder names no program to be run.

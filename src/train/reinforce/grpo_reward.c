@@ -12,7 +12,9 @@ static const double least_deviation = 1e-6, equal_rewards = 1e-9;
 
 r2_status r2i_grpo_judges_open(r2i_grpo_judges *j, const r2_grpo_options *options, r2i_pool *pool,
                                const r2_host *host, r2i_arena *arena, r2_error *err) {
-    const r2_verifier_options how = { .command = options->verifier, .host = *host };
+    const r2_verifier_options how = { .command = options->verifier,
+                                      .reply_seconds = options->verifier_seconds,
+                                      .host = *host };
     const int32_t n = r2i_pool_threads(pool);
     *j = (r2i_grpo_judges){ .options = options, .host = host, .pool = pool };
     if (options->verifier == NULL) return R2_OK;
