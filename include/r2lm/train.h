@@ -408,7 +408,8 @@ typedef struct {
     int64_t n_parameters;    /* of the model, trained or not; without a prediction module */
     int64_t teacher_bytes;   /* of distillation */
     int64_t memory_bytes;    /* of the run: trainer, teacher, weights read from a mapped file */
-    double flops_per_token;  /* forward and backward: 6 per active parameter, and attention's */
+    /* Forward and backward: 6 per active parameter that is trained, 4 per other one, and attention's. */
+    double flops_per_token;
     double active_flops_per_token; /* without attention's: what shares of a machine's peak are counted by */
     int64_t n_train_tokens, n_validation_tokens; /* of the data, once */
     int64_t step_tokens;                         /* of one step, where all batches are full */

@@ -227,7 +227,7 @@ static void print_time(const r2i_train_forecast *f, const r2i_options *flags,
     char a[R2I_AMOUNT_BYTES], b[R2I_AMOUNT_BYTES];
     const double seconds = run_seconds(f, o);
     printf("%-12s %s: %.3g s per step, %s; %.0f %% of the %.0f GFLOPS that this machine multiplies "
-           "at (6 per parameter at work and token)\n",
+           "at (6 per parameter at work and token, 4 of those that stay)\n",
            "time", r2i_amount_time(a, seconds), f->step_s,
            f->is_tried ? "by trial" : "at half of the machine's peak", 100 * peak_share(f),
            f->peak_flops * 1e-9);

@@ -24,7 +24,8 @@ def test_a_plan_says_what_the_run_takes():
         assert metrics(f"run{i}")[-1]["memory_bytes"] + said["file_bytes"] == pytest.approx(said["memory_bytes"], rel=0.1)
         parts = [said[k] for k in ("masters_bytes", "gradients_bytes", "moments_bytes", "activations_bytes", "file_bytes")]
         assert 0.5 * said["memory_bytes"] < sum(parts) <= 1.01 * said["memory_bytes"]
-        assert said["flops_per_token"] > 6 * said["active_parameters"]
+        least = 4 if "--lora-rank" in more else 6   # a weight that is not trained has no gradient of its own
+        assert least < said["flops_per_token"] / said["active_parameters"] < least + 2
 
 
 @pytest.mark.skipif(IS_SANITIZED, reason="sanitizers take memory of their own")

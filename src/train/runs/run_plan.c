@@ -61,6 +61,13 @@ static r2_status add_teacher(r2_train_plan_result *out, const r2_train_options *
     return R2_OK;
 }
 
+/* Two operations per weight and token forward, two for the gradient of what went in and, if the weight is trained,
+ * two for its own.  Beside adapters the model itself has no gradients. */
+static double product_flops(const r2_trainer_info *t, bool has_adapters) {
+    const double active = (double)t->n_active_parameters;
+    return has_adapters ? 4 * active + 6 * (double)t->n_parameters : 6 * active;
+}
+
 static r2_status fill(r2_train_plan_result *out, const r2_train_options *o, r2_trainer *trainer,
                       r2_error *err) {
     r2_model *model = r2i_trainer_model(trainer);
@@ -75,7 +82,7 @@ static r2_status fill(r2_train_plan_result *out, const r2_train_options *o, r2_t
     out->n_train_tokens = counts[R2I_SPLIT_TRAIN].n_tokens;
     out->n_validation_tokens = counts[R2I_SPLIT_VALIDATION].n_tokens;
     out->step_tokens = (int64_t)options.batch_tokens * (o->step_batches > 0 ? o->step_batches : 1);
-    out->active_flops_per_token = 6 * (double)out->trainer.n_active_parameters;
+    out->active_flops_per_token = product_flops(&out->trainer, o->trainer.lora.rank > 0);
     out->flops_per_token = out->active_flops_per_token +
                            attention_flops(&model->config, mean_keys(&counts[R2I_SPLIT_TRAIN],
                                                                      options.document_tokens));
