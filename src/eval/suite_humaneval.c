@@ -3,7 +3,7 @@
  *
  * What runs is the problem's own text (imports, helping functions, signature and docstring, whose body the
  * answer redefines), then the answer's code, then the tests.  The answer's code is the first block that defines
- * the function; without one the first block; without blocks all of the answer. */
+ * the function; without one the first that is not empty; without blocks all of the answer. */
 #include <ctype.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -87,14 +87,14 @@ static bool defines(r2i_span code, const char *name) {
 static r2i_span find_code(const r2i_eval_item *item, const char *text, size_t n, bool *has_block,
                           bool *is_closed) {
     const r2i_span answer = answer_of(text, n);
-    r2i_span rest = answer, first = { 0 }, code;
+    r2i_span rest = answer, first = { 0 };
     *has_block = *is_closed = false;
-    for (bool is_whole; r2i_next_block(&rest, &code, &is_whole);) {
+    for (r2i_code_block block; r2i_next_block(&rest, &block);) {
         *has_block = true;
-        if (r2i_span_trim(first).n == 0) first = code;
-        if (!defines(code, item->entry)) continue;
-        *is_closed = is_whole;
-        return code;
+        if (r2i_span_trim(first).n == 0) first = block.code;
+        if (!defines(block.code, item->entry)) continue;
+        *is_closed = block.is_closed;
+        return block.code;
     }
     return *has_block ? first : answer;
 }

@@ -80,34 +80,43 @@ static bool find_marked(r2i_span visible, r2i_span *out) {
 
 static const char fence[] = "```";
 
-static bool has_word(r2i_span line) {
-    return line.n > 0 && isalnum((unsigned char)line.text[0]);
+/* Nothing else on the line of a fence. */
+static bool is_word(r2i_span line) {
+    line = r2i_span_trim(up_to(line, r2i_span_first(line, "\n")));
+    bool is_one = line.n > 0;
+    for (size_t i = 0; i < line.n; i++)
+        is_one = is_one && !isspace((unsigned char)line.text[i]) && line.text[i] != '`';
+    return is_one;
 }
 
-bool r2i_next_block(r2i_span *rest, r2i_span *code, bool *is_closed) {
+bool r2i_next_block(r2i_span *rest, r2i_code_block *out) {
     const char *at = r2i_span_first(*rest, fence);
     const char *end_of_line = at != NULL ? r2i_span_first(behind(*rest, at), "\n") : NULL;
     if (end_of_line == NULL) return false;
     const r2i_span body = behind(*rest, end_of_line + 1);
     const char *end = r2i_span_first(body, fence);
-    *code = up_to(body, end);
-    *is_closed = end != NULL;
+    *out = (r2i_code_block){ .code = up_to(body, end),
+                             .is_named = is_word(behind(*rest, at + sizeof fence - 1)),
+                             .is_closed = end != NULL };
     *rest = behind(body, end != NULL ? end : body.text + body.n);
     if (end == NULL) return true;
     const r2i_span after = behind(*rest, end + sizeof fence - 1);
-    if (!has_word(after)) *rest = after;
+    if (!is_word(after)) *rest = after;
     return true;
 }
 
-/* The last block that is not empty. */
+static int rank_of(const r2i_code_block *block) {
+    return 2 * block->is_closed + block->is_named;
+}
+
 static bool find_code(r2i_span in, r2i_span *out) {
-    bool is_found = false, is_closed;
-    for (r2i_span code; r2i_next_block(&in, &code, &is_closed);) {
-        if (r2i_span_trim(code).n == 0) continue;
-        *out = code;
-        is_found = true;
+    int best = -1;
+    for (r2i_code_block block; r2i_next_block(&in, &block);) {
+        if (r2i_span_trim(block.code).n == 0 || rank_of(&block) < best) continue;
+        *out = block.code;
+        best = rank_of(&block);
     }
-    return is_found;
+    return best >= 0;
 }
 
 void r2i_answer_find(r2i_answer_text *out, const char *text, size_t n) {

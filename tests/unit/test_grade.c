@@ -149,6 +149,13 @@ static void test_programs(void **state) {
     } programs[] = {
         { R2_GRADE_STDOUT, "42", "```python\nprint(6 * 7)\n```", true },
         { R2_GRADE_STDOUT, "42", "```markdown\n```python\nprint(6 * 7)\n```\n```\n", true },
+        { R2_GRADE_STDOUT, "42", "```markdown\n```python\nprint(42)\n```\n```\nHope this helps!",
+          true },
+        { R2_GRADE_STDOUT, "42", "```python\nprint(42)\n```The code prints:\n42 as asked", true },
+        { R2_GRADE_STDOUT, "42", "```python\nprint(42)\n```\nOutput:\n```\n42\n```", true },
+        { R2_GRADE_STDOUT, "42", "```py\nprint(41)\n```\nNo:\n```py\nprint(42)\n```", true },
+        { R2_GRADE_STDOUT, "42", "```\nprint(41)\n```\nNo:\n```\nprint(42)\n```", true },
+        { R2_GRADE_STDOUT, "42", "```\nprint(42)", true },
         { R2_GRADE_STDOUT, "42", "print(41)", false },
         { R2_GRADE_STDOUT, "42", "print(42); raise SystemExit(1)", false },
         { R2_GRADE_STDOUT, "42", "print('x' + '\xc3\xbc' * 200)", false }, /* cut in a character */
