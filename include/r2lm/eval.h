@@ -72,7 +72,6 @@ typedef struct {
     double seconds, answer_seconds,
         cpu_seconds;              /* the same; without waiting for the last judgements; with
                                                       programs that ran */
-    bool lacks_sandbox;           /* R2_E_UNSUPPORTED because programs cannot be run here */
     r2_eval_share score, lenient; /* mean over items of the share of right answers */
     char *summary_json;           /* all numbers; NULL until the end */
 } r2_eval_result;
@@ -113,7 +112,7 @@ typedef struct {
     void *user;
 } r2_eval_options;
 
-/* R2_E_NOT_FOUND: no such suite; R2_E_FORMAT: its data, with file and line; R2_E_UNSUPPORTED: the suite runs
+/* R2_E_NOT_FOUND: no such suite; R2_E_FORMAT: its data, with file and line; R2_E_SANDBOX: the suite runs
  * programs and there is no sandbox (nothing was computed); R2_E_MISMATCH: the folder holds answers of other
  * settings; R2_E_STATE: another run writes to it; R2_E_CANCELED, R2_E_NOMEM, R2_E_IO, R2_E_FULL. */
 R2_API R2_CHECKED r2_status r2_eval_run(r2_eval_result *result, r2_model *model,

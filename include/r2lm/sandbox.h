@@ -36,6 +36,7 @@ R2_API bool r2_sandbox_check(r2_layer_state layers[R2_N_LAYERS]);
 
 typedef struct {
     double wall_seconds;   /* 0: 60 */
+    double idle_seconds;   /* without any processor time; 0: as wall_seconds */
     double cpu_seconds;    /* of all its processes; 0: 30 */
     int64_t memory_bytes;  /* of all its processes, and address space of each; 0: 1 GiB */
     int64_t output_bytes;  /* of stdout, and of stderr; more is thrown away; 0: 1 MiB */
@@ -96,11 +97,12 @@ typedef struct {
 
 /* Runs a program to its end or to a limit; afterwards none of its processes lives.  Inside there is no
  * network, nothing of the machine but /usr and the like (to be read), and no way to more rights.
- * R2_OK however the program ended.  R2_E_UNSUPPORTED: a layer is missing, the text says which and how
+ * R2_OK however the program ended.  R2_E_SANDBOX: a layer is missing, the text says which and how
  * to get it; nothing has run.  R2_E_NOT_FOUND: no such program; R2_E_ARGUMENT: also no such folder or path
  * to read; R2_E_NOMEM, R2_E_IO.
- * If this process is killed meanwhile, the program dies with it; with Landlock alone, what it started
- * itself may go on until its processor time is up, and its folder in /tmp stays. */
+ * If this process is killed meanwhile, or the thread that called ends, the program dies with it; with
+ * Landlock alone, what it started itself may go on, each part until its own limits end it, which waiting
+ * does not use up, and its folder in /tmp stays. */
 R2_API R2_CHECKED r2_status r2_sandbox_run(r2_sandbox_result *result,
                                            const r2_sandbox_options *options, r2_error *err);
 /* Gives back what a result holds, to the host it was made with. */

@@ -30,6 +30,7 @@ extern "C" {
     X(R2_E_NOMEM, -10, "out of memory")               \
     X(R2_E_FULL, -11, "no room left")                 \
     X(R2_E_LIMIT, -12, "limit exceeded")              \
+    X(R2_E_SANDBOX, -13, "no sandbox here")           \
     X(R2_E_FORMAT, -20, "malformed data")             \
     X(R2_E_MISMATCH, -21, "data do not fit together") \
     X(R2_E_CHECKSUM, -22, "checksum differs")         \

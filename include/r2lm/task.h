@@ -51,7 +51,7 @@ typedef struct {
 } r2_grade;
 
 /* Judges a model's text: any n bytes, thoughts included.  R2_OK however wrong the answer is.
- * R2_E_ARGUMENT: `expected` is none of its kind; R2_E_UNSUPPORTED: no sandbox here, so no program has
+ * R2_E_ARGUMENT: `expected` is none of its kind; R2_E_SANDBOX: no sandbox here, so no program has
  * run; R2_E_NOMEM, R2_E_IO. */
 R2_API R2_CHECKED r2_status r2_grade_answer(r2_grade *grade, const char *text, size_t n_bytes,
                                             const r2_grade_options *options, r2_error *err);

@@ -65,7 +65,7 @@ static void read_options(r2_eval_options *out, eval_work *w, const char *suite) 
                               .tasks = o->tasks,
                               .languages = o->languages,
                               .verifier = o->verifier,
-                              .verifier_seconds = o->timeout_s,
+                              .verifier_seconds = o->verifier_s,
                               .level = o->level,
                               .split = o->split,
                               .reads_on = o->reads_on,
@@ -173,7 +173,7 @@ static void print_hint(const eval_work *w, r2_status status) {
     r2i_program *p = w->session.program;
     if (p->is_model_missing) r2i_models_hint(p);
     if (status == R2_E_MISMATCH) r2i_program_hint(p, "      --force replaces them");
-    if (w->result.lacks_sandbox)
+    if (status == R2_E_SANDBOX)
         r2i_program_hint(p, "      `r2lm sandbox --check` shows what this machine has");
 }
 
@@ -275,7 +275,6 @@ int r2i_eval_command(r2i_program *p) {
         code = finish(&w, suite);
     } else {
         code = r2i_program_fail(p, status, &err);
-        if (w.result.lacks_sandbox) code = R2I_EXIT_SANDBOX;
         print_hint(&w, status);
     }
     r2_eval_result_free(&w.result);

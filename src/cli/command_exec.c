@@ -125,13 +125,16 @@ int r2i_exec_command(r2i_program *p) {
     options.n_input = input.n_bytes;
     if (status == R2_OK) status = r2_sandbox_run(&result, &options, &err);
     r2i_buffer_destroy(&input);
-    int code = status == R2_OK ? show(p, &result) : r2i_program_fail(p, status, &err);
-    if (status == R2_E_UNSUPPORTED) {
-        code = R2I_EXIT_SANDBOX;
+    int code;
+    if (status == R2_OK)
+        code = show(p, &result);
+    else if (status == R2_E_NOT_FOUND)
+        code = r2i_program_fail_as(p, EXIT_NO_PROGRAM, status, &err);
+    else
+        code = r2i_program_fail(p, status, &err);
+    if (status == R2_E_SANDBOX)
         r2i_program_hint(p,
                          "      nothing has run; `r2lm exec --check` shows what this machine has");
-    }
-    if (status == R2_E_NOT_FOUND) code = EXIT_NO_PROGRAM;
     r2_sandbox_free(&result, NULL);
     return code;
 }

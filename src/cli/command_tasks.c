@@ -12,7 +12,7 @@ extern char **environ;
 r2_status r2i_verifier_choose(r2_verifier **out, r2i_program *p, r2_error *err) {
     const r2_verifier_options options = { .command = p->options->verifier,
                                           .environment = (const char *const *)environ,
-                                          .reply_seconds = p->options->timeout_s };
+                                          .reply_seconds = p->options->verifier_s };
     *out = NULL;
     return options.command != NULL ? r2_verifier_open(out, &options, err) : R2_OK;
 }
@@ -72,6 +72,5 @@ int r2i_tasks_command(r2i_program *p) {
     else
         status =
             r2i_fail(&err, R2_E_ARGUMENT, "tasks: expected list, make or grade, found %.60s", what);
-    const int code = status == R2_OK ? R2I_EXIT_OK : r2i_program_fail(p, status, &err);
-    return status == R2_E_UNSUPPORTED ? R2I_EXIT_SANDBOX : code;
+    return status == R2_OK ? R2I_EXIT_OK : r2i_program_fail(p, status, &err);
 }

@@ -14,7 +14,7 @@ const r2i_option_group r2i_option_group_table[] = {
     { R2I_FOR_TRAIN, "export", "which checkpoint", "step" },
     { R2I_FOR_TRAIN, RUNS, "how long (one of these)", "steps tokens epochs minutes" },
     { R2I_FOR_TRAIN, "grpo", "questions and answers",
-      "tasks verifier timeout languages level questions answers rounds" },
+      "tasks verifier verifier-timeout languages level questions answers rounds" },
     { R2I_FOR_TRAIN, "grpo", "what is learnt from them",
       "parts replay ratio clip-low clip-high loss-norm deviation kl kl-limit overlong "
       "language-weight sft-share patience" },

@@ -66,7 +66,7 @@ typedef struct {
     const char *host, *socket, *tls_cert, *tls_key, *api_key_file;
     r2i_text_list roles, api_keys, allowed_hosts, allowed_origins;
     const char *reasoning_field;
-    int32_t port, parallel, queue, drain_s, timeout_s, body_mb, cache_mb;
+    int32_t port, parallel, queue, drain_s, timeout_s, verifier_s, body_mb, cache_mb;
     const char *output, *mark, *licence;
     r2i_text_list held_out, metrics, specials;
     int32_t vocab_size, reserve, min_count;

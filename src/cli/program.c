@@ -20,6 +20,7 @@ int r2i_exit_code(r2_status status) {
         { R2_E_NOMEM, R2I_EXIT_MEMORY },
         { R2_E_FULL, R2I_EXIT_MEMORY },
         { R2_E_LIMIT, R2I_EXIT_MEMORY },
+        { R2_E_SANDBOX, R2I_EXIT_SANDBOX },
         { R2_E_FORMAT, R2I_EXIT_DATA },
         { R2_E_MISMATCH, R2I_EXIT_DATA },
         { R2_E_CHECKSUM, R2I_EXIT_DATA },
@@ -34,10 +35,14 @@ int r2i_exit_code(r2_status status) {
 }
 
 int r2i_program_fail(r2i_program *program, r2_status status, const r2_error *err) {
-    const char *text = err->text[0] != '\0' ? err->text : r2_status_text(status);
     const int number = r2i_signals_pending();
     const bool was_stopped = status == R2_E_CANCELED && number != 0;
-    const int code = was_stopped ? R2I_EXIT_SIGNAL + number : r2i_exit_code(status);
+    return r2i_program_fail_as(
+        program, was_stopped ? R2I_EXIT_SIGNAL + number : r2i_exit_code(status), status, err);
+}
+
+int r2i_program_fail_as(r2i_program *program, int code, r2_status status, const r2_error *err) {
+    const char *text = err->text[0] != '\0' ? err->text : r2_status_text(status);
     r2i_terminal_clear_progress(&program->terminal);
     fprintf(stderr, "r2lm: %s\n", text);
     if (program->options != NULL &&

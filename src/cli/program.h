@@ -53,6 +53,8 @@ const r2i_command *r2i_command_find(const char *name);
 /* Says on standard error (with --json as an object on standard output) what failed, and returns
  * the exit code that belongs to the status. */
 int r2i_program_fail(r2i_program *program, r2_status status, const r2_error *err);
+/* The same with an exit code of the command's own. */
+int r2i_program_fail_as(r2i_program *program, int code, r2_status status, const r2_error *err);
 /* A second line on standard error: what to do about it. */
 void r2i_program_hint(const r2i_program *program, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -54,7 +54,7 @@ static r2_status read_grpo_options(r2_grpo_options *out, r2i_program *p, r2_erro
                               .patience = o->patience };
     if (o->verifier != NULL && o->verifier[0] != '\0') {
         out->verifier = o->verifier;
-        out->verifier_seconds = o->timeout_s;
+        out->verifier_seconds = o->verifier_s;
         if (o->tasks == NULL || o->tasks[0] == '\0')
             return split_names(out->languages, R2_MAX_RUN_LANGUAGES, &out->n_languages, p,
                                o->languages, "--languages", err);

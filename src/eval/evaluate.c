@@ -18,6 +18,7 @@
 #include "files/atomic_write.h"
 #include "model/adapter.h"
 #include "model/model.h"
+#include "task/grade_job.h"
 
 enum {
     DEFAULT_PARALLEL = 64,
@@ -185,30 +186,6 @@ static void all_written(void *user) {
 
 /* ---- opening ---- */
 
-/* A program that does nothing: what would keep it in is there, and Python too. */
-static r2_status try_sandbox(const evaluation *e, r2_error *err) {
-    const r2i_eval_suite *suite = e->suite;
-    r2_grade grade;
-    const r2_grade_options options = {
-        .kind = R2_GRADE_PYTHON, .expected = "pass", .is_plain = true, .host = e->model->host
-    };
-    if (!suite->about.runs_programs && !e->load.runs_programs) return R2_OK;
-    const r2_status status = r2_grade_answer(&grade, "pass", 4, &options, err);
-    if (status == R2_E_NOT_FOUND)
-        return r2i_fail(err, R2_E_UNSUPPORTED, "%s runs Python, which was not found",
-                        suite->about.name);
-    if (status != R2_OK || grade.is_right) return status;
-    return r2i_fail(err, R2_E_UNSUPPORTED,
-                    "%s runs Python in the sandbox, which does not work here: %.120s",
-                    suite->about.name, grade.why);
-}
-
-/* Judges want nothing else that may be missing. */
-static r2_status note_sandbox(evaluation *e, r2_status status) {
-    e->result->lacks_sandbox = status == R2_E_UNSUPPORTED;
-    return status;
-}
-
 static r2_status load_items(evaluation *e, r2_error *err) {
     e->load = (r2i_eval_load){ .options = e->o, .model = e->model, .arena = &e->arena };
     r2i_buffer_init(&e->load.items, e->heap, (size_t)1 << 32);
@@ -270,7 +247,8 @@ static r2_status answer(evaluation *e, r2_error *err) {
     const r2_eval_options *o = e->o;
     int32_t longest;
     if (e->result->n_done == e->result->n_answers) return R2_OK;
-    R2I_TRY(note_sandbox(e, try_sandbox(e, err)));
+    if (e->suite->about.runs_programs || e->load.runs_programs)
+        R2I_TRY(r2i_grade_try_programs(&e->model->host, err));
     R2I_TRY(r2i_eval_prompts_make(&e->prompts, &longest, e->suite, e->scores.items,
                                   e->scores.n_items, e->model, o, &e->arena, err));
     R2I_TRY(open_engine(e, longest, err));
@@ -295,7 +273,7 @@ static r2_status answer(evaluation *e, r2_error *err) {
                           .user = e };
     R2I_TRY(r2i_judges_start(&job.judges, e->suite, e->scores.items, &e->model->host,
                              o->n_judges > 0 ? o->n_judges : DEFAULT_JUDGES, e->heap, err));
-    return note_sandbox(e, r2i_answer_all(&job, err));
+    return r2i_answer_all(&job, err);
 }
 
 static r2_status write_summary(evaluation *e, const json_t *json, r2_error *err) {

@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "eval/suite_load.h"
+#include "task/grade_job.h"
 
 enum { DEFAULT_ITEMS = 100, GROUP_BYTES = 160 };
 
@@ -49,11 +50,6 @@ static r2_status add_language(void *user, const char *language, r2_error *err) {
     return add_items(m, &m->choice, err);
 }
 
-static bool runs_programs(int32_t task) {
-    const r2_grade_kind kind = r2_task_kind(task);
-    return kind == R2_GRADE_STDOUT || kind == R2_GRADE_PYTHON;
-}
-
 static r2_status choose_split(making *m, r2_error *err) {
     const char *name = m->load->options->split;
     r2_task_split split = name != NULL ? R2_SPLIT_TRAIN : R2_SPLIT_TEST;
@@ -88,7 +84,7 @@ static r2_status add_task(making *m, int32_t task, r2_error *err) {
     for (int32_t level = 1; level <= n_levels; level++) {
         if (o->level > 0 && o->level != level && !is_long) continue;
         R2I_TRY(add_level(m, level, err));
-        m->load->runs_programs |= runs_programs(task);
+        m->load->runs_programs |= r2i_grade_runs_programs(r2_task_kind(task));
     }
     if (m->has_language || o->tasks == NULL) return R2_OK;
     return r2i_fail(err, R2_E_ARGUMENT, "%s: asked in %s by split ood-lang alone",

@@ -136,7 +136,11 @@ static void add_tmpfs(builder *b, const char *path, int64_t n_bytes) {
 static void add_folders(builder *b) {
     const r2_sandbox_options *o = b->cage->options;
     char path[TEXT_BYTES + 256];
-    ADD(b, "--proc", "/proc", "--dev", "/dev");
+    /* No /dev/zero: mapped, it is memory that processes share and no look counts. */
+    ADD(b, "--proc", "/proc", "--tmpfs", "/dev", "--symlink", "/proc/self/fd", "/dev/fd",
+        "--symlink", "/proc/self/fd/0", "/dev/stdin", "--symlink", "/proc/self/fd/1", "/dev/stdout",
+        "--symlink", "/proc/self/fd/2", "/dev/stderr", "--dev-bind", "/dev/null", "/dev/null",
+        "--dev-bind", "/dev/random", "/dev/random", "--dev-bind", "/dev/urandom", "/dev/urandom");
     add_tmpfs(b, "/dev/shm", R2I_SHARED_MEMORY_BYTES);
     ADD(b, "--remount-ro", "/dev");
     add_tmpfs(b, "/tmp", b->cage->limits.disk_bytes);
@@ -223,7 +227,9 @@ static pid_t read_inner(const builder *b) {
     size_t n = 0;
     while (n < sizeof text) {
         struct pollfd wait = { b->cage->status, POLLIN, 0 };
-        if (poll(&wait, 1, START_MS) <= 0) return 0;
+        const int n_ready = poll(&wait, 1, START_MS);
+        if (n_ready < 0 && errno == EINTR) continue;
+        if (n_ready <= 0) return 0;
         const ssize_t got = read(b->cage->status, text + n, sizeof text - n);
         if (got <= 0) return 0;
         n += (size_t)got;
@@ -244,7 +250,7 @@ static r2_status fail_start(builder *b) {
     const ssize_t n = read(b->cage->err, text, sizeof text - 1);
     text[n > 0 ? n : 0] = '\0';
     text[strcspn(text, "\n")] = '\0';
-    return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: namespaces cannot be made here: %.140s",
+    return r2i_fail(b->err, R2_E_SANDBOX, "sandbox: namespaces cannot be made here: %.140s",
                     n > 0 ? text : "bwrap did not start");
 }
 
@@ -266,12 +272,14 @@ static r2_status start(builder *b) {
     const r2_sandbox_limits *limits = &b->cage->limits;
     l->path = bubble_path();
     if (l->path == NULL)
-        return r2i_fail(b->err, R2_E_UNSUPPORTED,
+        return r2i_fail(b->err, R2_E_SANDBOX,
                         "sandbox: bubblewrap is not on this machine (Debian: bubblewrap)");
     R2I_TRY(add_arguments(b));
     R2I_TRY(r2i_cage_open_streams(b->cage, l, b->err));
     l->arguments = b->arguments;
     l->environment = no_environment;
+    l->dies_with_caller = true;
+    l->has_session = true; /* Ctrl-C is ours alone: bwrap would leave without a word */
     l->user = b->cage->options->work == NULL ? r2i_launch_new_user() : 0;
     l->cpu_seconds = limits->cpu_seconds;
     l->memory_bytes = limits->memory_bytes;

@@ -25,7 +25,7 @@ typedef struct {
     bool owns_folder;   /* it is removed with the cage */
 } r2i_cage;
 
-/* Starts the program.  R2_E_UNSUPPORTED: the machine lacks what this takes; R2_E_NOT_FOUND, R2_E_NOMEM, R2_E_IO. */
+/* Starts the program.  R2_E_SANDBOX: the machine lacks what this takes; R2_E_NOT_FOUND, R2_E_NOMEM, R2_E_IO. */
 R2_CHECKED r2_status r2i_bubble_start(r2i_cage *cage, r2_error *err);
 R2_CHECKED r2_status r2i_fence_start(r2i_cage *cage, r2_error *err);
 /* The version of Landlock's interface; 0: none. */

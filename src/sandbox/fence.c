@@ -87,7 +87,6 @@ static r2_status make_rules(builder *b) {
                                             "/etc/alternatives",
                                             "/etc/ld.so.cache",
                                             "/etc/localtime",
-                                            "/dev/zero",
                                             "/dev/random",
                                             "/dev/urandom" };
     const char *const *more = b->cage->options->readable;
@@ -95,7 +94,7 @@ static r2_status make_rules(builder *b) {
                                 SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS };
     const int rules = (int)syscall(SYS_landlock_create_ruleset, &about, sizeof about, 0);
     if (rules < 0)
-        return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: Landlock refuses: %s", strerror(errno));
+        return r2i_fail(b->err, R2_E_SANDBOX, "sandbox: Landlock refuses: %s", strerror(errno));
     b->launch.landlock = r2i_file_above(rules);
     bool is_made = add_path(b->launch.landlock, b->work, reads | writes) &&
                    add_path(b->launch.landlock, "/dev/null",
@@ -105,8 +104,7 @@ static r2_status make_rules(builder *b) {
     for (int i = 0; is_made && more != NULL && more[i] != NULL; i++)
         is_made = add_path(b->launch.landlock, more[i], reads);
     if (is_made) return R2_OK;
-    return r2i_fail(b->err, R2_E_UNSUPPORTED, "sandbox: Landlock refuses a rule: %s",
-                    strerror(errno));
+    return r2i_fail(b->err, R2_E_SANDBOX, "sandbox: Landlock refuses a rule: %s", strerror(errno));
 }
 
 static r2_status make_filter(builder *b) {
@@ -209,7 +207,7 @@ static r2_status start(builder *b) {
     const r2_sandbox_limits *limits = &b->cage->limits;
     r2i_launch *l = &b->launch;
     if (r2i_landlock_version() < R2I_LANDLOCK_NEEDED)
-        return r2i_fail(b->err, R2_E_UNSUPPORTED,
+        return r2i_fail(b->err, R2_E_SANDBOX,
                         "sandbox: expected Landlock %d (Linux 6.12), found %d", R2I_LANDLOCK_NEEDED,
                         r2i_landlock_version());
     R2I_TRY(make_filter(b));
@@ -221,14 +219,14 @@ static r2_status start(builder *b) {
     l->arguments = copy_arguments(b);
     if (l->arguments == NULL) return r2i_fail(b->err, R2_E_NOMEM, "sandbox: no memory");
     l->folder = b->work;
-    l->has_session = true;
+    l->has_session = l->dies_with_caller = true;
     l->cpu_seconds = limits->cpu_seconds;
     l->memory_bytes = limits->memory_bytes;
     l->file_bytes = limits->disk_bytes;
     l->max_open = 256;
     l->max_processes = limits->max_processes + (l->user != 0 ? 0 : r2i_user_tasks());
     const r2_status status = r2i_launch_start(&b->cage->pid, l, b->err);
-    return status == R2_E_IO ? R2_E_UNSUPPORTED : status;
+    return status == R2_E_IO ? R2_E_SANDBOX : status;
 }
 
 r2_status r2i_fence_start(r2i_cage *cage, r2_error *err) {

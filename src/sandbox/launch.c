@@ -85,7 +85,6 @@ static bool fence(const r2i_launch *l) {
            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, l->filter) == 0;
 }
 
-/* Who dies with nobody to watch takes the program along: the kernel ends it with the thread that started it. */
 static bool die_with(pid_t parent) {
     return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
 }
@@ -95,7 +94,8 @@ static const char *become(const r2i_launch *l, pid_t parent) {
     if (l->has_session && setsid() < 0) return "session";
     if (!set_files(l)) return "files";
     if (l->user != 0) become_user(l->user);
-    if (!die_with(parent)) return "parent"; /* behind the change of users, which forgets it */
+    /* Behind the change of users, which forgets it. */
+    if (l->dies_with_caller && !die_with(parent)) return "parent";
     if (!set_limits(l)) return "limits";
     if (l->landlock >= 0 && !fence(l)) return "Landlock and seccomp";
     (void)execve(l->path, l->arguments, l->environment);
@@ -112,6 +112,12 @@ static __attribute__((noinline)) pid_t start(const r2i_launch *launch,
     _exit(EXIT_NOT_STARTED);
 }
 
+/* What execve says of a path behind which there is nothing to run. */
+static bool is_no_program(int error) {
+    return error == ENOENT || error == ENOTDIR || error == EACCES || error == ENOEXEC ||
+           error == ELOOP;
+}
+
 r2_status r2i_launch_start(pid_t *pid, const r2i_launch *launch, r2_error *err) {
     volatile child_failure failure = { NULL, 0 };
     sigset_t all, before;
@@ -123,6 +129,7 @@ r2_status r2i_launch_start(pid_t *pid, const r2i_launch *launch, r2_error *err) 
     if (*pid < 0) return r2i_fail(err, R2_E_IO, "sandbox: no new process: %s", strerror(error));
     if (failure.step == NULL) return R2_OK;
     (void)waitpid(*pid, NULL, 0);
-    return r2i_fail(err, failure.error == ENOENT ? R2_E_NOT_FOUND : R2_E_IO, "sandbox: %.120s: %s",
-                    failure.step, strerror(failure.error));
+    const bool is_none = failure.step == launch->path && is_no_program(failure.error);
+    return r2i_fail(err, is_none ? R2_E_NOT_FOUND : R2_E_IO, "sandbox: %.120s: %s", failure.step,
+                    strerror(failure.error));
 }

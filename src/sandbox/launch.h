@@ -20,8 +20,10 @@ typedef struct {
     int standard[3];           /* become 0, 1 and 2 */
     int kept[R2I_LAUNCH_KEPT]; /* stay open by their numbers; all others are closed */
     int n_kept;
-    uint32_t user;      /* become this one first, and its group; 0: stay who one is */
-    bool has_session;   /* in a session and process group of its own */
+    uint32_t user;    /* become this one first, and its group; 0: stay who one is */
+    bool has_session; /* in a session and process group of its own */
+    /* Killed with the thread that starts it, so that nobody is left whom nobody watches. */
+    bool dies_with_caller;
     double cpu_seconds; /* limits of each process */
     int64_t memory_bytes, file_bytes;
     int32_t max_open;
@@ -32,6 +34,6 @@ typedef struct {
 
 /* A user for one program that root starts, unlike any other; 0 where nobody is root. */
 uint32_t r2i_launch_new_user(void);
-/* Starts it.  R2_E_IO: the text says which step failed. */
+/* Starts it.  R2_E_NOT_FOUND: the path is no program that can be run; R2_E_IO: the text says which step failed. */
 R2_CHECKED r2_status r2i_launch_start(pid_t *pid, const r2i_launch *launch, r2_error *err);
 #endif

@@ -32,6 +32,7 @@ static int64_t whole_or(int64_t value, int64_t otherwise) {
 
 static void fill_limits(r2_sandbox_limits *out, const r2_sandbox_limits *given) {
     out->wall_seconds = given->wall_seconds > 0 ? given->wall_seconds : usual.wall_seconds;
+    out->idle_seconds = given->idle_seconds > 0 ? given->idle_seconds : out->wall_seconds;
     out->cpu_seconds = given->cpu_seconds > 0 ? given->cpu_seconds : usual.cpu_seconds;
     out->memory_bytes = whole_or(given->memory_bytes, usual.memory_bytes);
     out->output_bytes = whole_or(given->output_bytes, usual.output_bytes);
@@ -45,8 +46,8 @@ static r2_status check_options(const r2_sandbox_options *o, r2_error *err) {
     const r2_sandbox_limits *l = &o->limits;
     if (o->arguments == NULL || o->arguments[0] == NULL || o->arguments[0][0] == '\0')
         return r2i_fail(err, R2_E_ARGUMENT, "sandbox: expected a program");
-    if (!(l->wall_seconds >= 0 && l->wall_seconds <= MAX_SECONDS && l->cpu_seconds >= 0 &&
-          l->cpu_seconds <= MAX_SECONDS) ||
+    if (!(l->wall_seconds >= 0 && l->wall_seconds <= MAX_SECONDS && l->idle_seconds >= 0 &&
+          l->cpu_seconds >= 0 && l->cpu_seconds <= MAX_SECONDS) ||
         l->memory_bytes < 0 || l->output_bytes < 0 || l->disk_bytes < 0 || l->max_files < 0 ||
         l->max_processes < 0)
         return r2i_fail(err, R2_E_ARGUMENT,
@@ -54,6 +55,11 @@ static r2_status check_options(const r2_sandbox_options *o, r2_error *err) {
     if (o->work != NULL && (stat(o->work, &about) != 0 || !S_ISDIR(about.st_mode)))
         return r2i_fail(err, R2_E_ARGUMENT, "%.150s: expected a folder", o->work);
     for (int i = 0; o->readable != NULL && o->readable[i] != NULL; i++) {
+        if (o->readable[i][0] != '/')
+            return r2i_fail(
+                err, R2_E_ARGUMENT,
+                "%.150s: expected a path to read from / on, by which the program finds it",
+                o->readable[i]);
         if (stat(o->readable[i], &about) != 0)
             return r2i_fail(err, R2_E_ARGUMENT,
                             "%.150s: expected a file or folder to read, found %s", o->readable[i],
@@ -104,7 +110,7 @@ r2_status r2_sandbox_run(r2_sandbox_result *result, const r2_sandbox_options *op
     r2i_arena_init(&arena, &heap, ARENA_BYTES, 0);
     const bool is_fenced = options->uses_landlock;
     r2_status status = is_fenced ? r2i_fence_start(&cage, err) : r2i_bubble_start(&cage, err);
-    if (status == R2_E_UNSUPPORTED && !is_fenced) {
+    if (status == R2_E_SANDBOX && !is_fenced) {
         r2_error second;
         close_cage(&cage);
         cage = (r2i_cage){ .options = options,

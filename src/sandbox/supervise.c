@@ -41,9 +41,9 @@ typedef struct {
 typedef struct {
     r2i_cage *cage;
     r2_sandbox_result *result;
-    int64_t start_ns;
-    int pid_file;   /* readable when the child has ended */
-    int inner_file; /* namespaces: when process 1 has, and with it all others */
+    int64_t start_ns, busy_ns; /* of the last look that saw processor time used */
+    int pid_file;              /* readable when the child has ended */
+    int inner_file;            /* namespaces: when process 1 has, and with it all others */
     stream out, err;
     char told[STATUS_BYTES]; /* by bwrap */
     size_t n_told;
@@ -117,8 +117,12 @@ static bool folders_fit(const watch *w) {
     return true;
 }
 
-static void look(watch *w) {
+static bool is_canceled(const watch *w) {
     const r2_sandbox_options *o = w->cage->options;
+    return o->is_canceled != NULL && o->is_canceled(o->host.user);
+}
+
+static void look(watch *w) {
     const r2_sandbox_limits *l = &w->cage->limits;
     r2i_process_tree tree;
     if (w->cage->inner > 0)
@@ -126,12 +130,16 @@ static void look(watch *w) {
     else
         r2i_process_group_measure(&tree, w->cage->pid, l->max_processes);
     if (tree.memory_bytes > w->most.memory_bytes) w->most.memory_bytes = tree.memory_bytes;
-    if (tree.cpu_seconds > w->most.cpu_seconds) w->most.cpu_seconds = tree.cpu_seconds;
+    if (tree.cpu_seconds > w->most.cpu_seconds) {
+        w->most.cpu_seconds = tree.cpu_seconds;
+        w->busy_ns = r2i_clock_ns();
+    }
     if (tree.n_tasks > l->max_processes) kill_all(w, R2_ENDED_PROCESSES);
     if (tree.memory_bytes > l->memory_bytes) kill_all(w, R2_ENDED_MEMORY);
     if (tree.cpu_seconds > l->cpu_seconds) kill_all(w, R2_ENDED_CPU);
+    if (seconds_since(w->busy_ns) > l->idle_seconds) kill_all(w, R2_ENDED_WALL);
     if (w->n_looks++ % FOLDER_LOOKS == 0 && !folders_fit(w)) kill_all(w, R2_ENDED_DISK);
-    if (o->is_canceled != NULL && o->is_canceled(o->host.user)) kill_all(w, R2_ENDED_CANCELED);
+    if (is_canceled(w)) kill_all(w, R2_ENDED_CANCELED);
 }
 
 /* ---- the end ---- */
@@ -186,12 +194,20 @@ static r2_status read_rest(watch *w) {
     return R2_OK;
 }
 
+static bool is_gone(int process_file) {
+    struct pollfd file = { process_file, POLLIN, 0 };
+    int n;
+    do {
+        n = poll(&file, 1, END_MS);
+    } while (n < 0 && errno == EINTR);
+    return n != 0;
+}
+
 /* bwrap does not wait for its process 1, which ends last of all in its namespace. */
 static r2_status wait_for_all(const watch *w) {
-    struct pollfd file = { w->inner_file, POLLIN, 0 };
-    if (w->inner_file < 0 || poll(&file, 1, END_MS) != 0) return R2_OK;
+    if (w->inner_file < 0 || is_gone(w->inner_file)) return R2_OK;
     (void)kill(w->cage->inner, SIGKILL);
-    if (poll(&file, 1, END_MS) != 0) return R2_OK;
+    if (is_gone(w->inner_file)) return R2_OK;
     return r2i_fail(w->error, R2_E_IO, "sandbox: a program that was killed does not end");
 }
 
@@ -211,7 +227,7 @@ static r2_status explain(watch *w, int code) {
         return r2i_fail(w->error, R2_E_NOT_FOUND, "sandbox: %.*s",
                         width - 14 > 140 ? 140 : width - 14, said + 14);
     if (code < 0)
-        return r2i_fail(w->error, R2_E_UNSUPPORTED, "sandbox: the program was not started: %.*s",
+        return r2i_fail(w->error, R2_E_SANDBOX, "sandbox: the program was not started: %.*s",
                         width > 140 ? 140 : width, said);
     r->exit_code = code;
     r->end = code > 128 && code <= 128 + 64 ? R2_ENDED_SIGNAL : R2_ENDED_EXIT;
@@ -242,7 +258,9 @@ static r2_status finish(watch *w) {
         return R2_OK;
     }
     const int own = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-    return explain(w, w->cage->inner > 0 ? told_code(w) : own);
+    const int told = w->cage->inner > 0 ? told_code(w) : own;
+    return explain(w, told < 0 && WIFSIGNALED(status) ? own
+                                                      : told); /* bwrap was killed: who knows why */
 }
 
 /* As r2_sandbox_free gives it back: n bytes and a 0. */
@@ -272,6 +290,7 @@ r2_status r2i_supervise(r2_sandbox_result *result, r2i_cage *cage, r2i_heap *hea
     watch w = { .cage = cage,
                 .result = result,
                 .start_ns = r2i_clock_ns(),
+                .busy_ns = r2i_clock_ns(),
                 .pid_file = (int)syscall(SYS_pidfd_open, cage->pid, 0),
                 .inner_file = cage->inner > 0 ? (int)syscall(SYS_pidfd_open, cage->inner, 0) : -1,
                 .out = { .fd = &cage->out, .room = room },

@@ -22,6 +22,12 @@ R2_CHECKED r2_status r2i_grade_regex(const r2i_grade_job *job);
 /* grade_programs.c: in the sandbox; has_form becomes: the code stood in a block. */
 R2_CHECKED r2_status r2i_grade_stdout(const r2i_grade_job *job);
 R2_CHECKED r2_status r2i_grade_python(const r2i_grade_job *job);
+/* Judged by what a program does. */
+static inline bool r2i_grade_runs_programs(r2_grade_kind kind) {
+    return kind == R2_GRADE_STDOUT || kind == R2_GRADE_PYTHON;
+}
+/* A program that does nothing: what would keep it in is there, and Python too.  R2_E_SANDBOX otherwise. */
+R2_CHECKED r2_status r2i_grade_try_programs(const r2_host *host, r2_error *err);
 /* The same texts but for spaces at the ends, composed forms and kinds of one letter (NFKC). */
 bool r2i_is_same_text(r2i_arena *arena, r2i_span a, r2i_span b);
 #endif

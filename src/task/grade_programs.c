@@ -30,12 +30,13 @@ static const char driver[] = "import sys, os\n"
                              "    out.flush()\n"
                              "main()\n";
 
-/* Processor time ends an endless loop; the clock, far behind it, only what waits: how busy the machine is
- * must not decide what is right. */
+/* Processor time ends an endless loop, and the clock what waits for nothing; what computes has far more of
+ * it: how busy the machine is must not decide what is right. */
 static r2_sandbox_limits limits_of(const r2_grade_options *o) {
     r2_sandbox_limits l = o->limits;
     if (l.cpu_seconds <= 0) l.cpu_seconds = 4;
     if (l.wall_seconds <= 0) l.wall_seconds = 60;
+    if (l.idle_seconds <= 0) l.idle_seconds = 10;
     if (l.memory_bytes <= 0) l.memory_bytes = 256 << 20;
     return l;
 }
@@ -108,4 +109,18 @@ r2_status r2i_grade_python(const r2i_grade_job *j) {
                           memcmp(r.out, token, r.n_out) == 0;
     finish(j, is_right, &r);
     return R2_OK;
+}
+
+r2_status r2i_grade_try_programs(const r2_host *host, r2_error *err) {
+    r2_grade grade;
+    const r2_grade_options options = {
+        .kind = R2_GRADE_PYTHON, .expected = "pass", .is_plain = true, .host = *host
+    };
+    const r2_status status = r2_grade_answer(&grade, "pass", 4, &options, err);
+    if (status == R2_E_NOT_FOUND)
+        return r2i_fail(err, R2_E_SANDBOX, "answers are Python, which was not found");
+    if (status != R2_OK || grade.is_right) return status;
+    return r2i_fail(err, R2_E_SANDBOX,
+                    "answers are Python for the sandbox, which does not work here: %.120s",
+                    grade.why);
 }

@@ -125,10 +125,6 @@ static r2_status draw_instance(r2_task_maker *m, const r2i_task *task) {
                     task->name, d->level, r2_task_split_name(d->split));
 }
 
-static bool is_code(const r2i_task *task) {
-    return task->kind == R2_GRADE_STDOUT || task->kind == R2_GRADE_PYTHON;
-}
-
 /* Taught are eight phrasings: two questions in four frames; of those withheld the question is another
  * one or the frame is. */
 static void ask(r2i_task_draft *d, const r2i_task *task) {
@@ -149,10 +145,11 @@ static void ask(r2i_task_draft *d, const r2i_task *task) {
         r2i_say(d, &d->prompt, "\n");
         r2i_say_all(d, &d->prompt, &d->body);
     }
-    r2i_say(d, &d->prompt, "%s", (is_code(task) ? code_forms : forms)[d->language]);
-    r2i_say(d, &d->reply, "%s", is_code(task) ? "```python\n" : "<answer>");
+    r2i_say(d, &d->prompt, "%s",
+            (r2i_grade_runs_programs(task->kind) ? code_forms : forms)[d->language]);
+    r2i_say(d, &d->reply, "%s", r2i_grade_runs_programs(task->kind) ? "```python\n" : "<answer>");
     r2i_say_all(d, &d->reply, &d->answer);
-    r2i_say(d, &d->reply, "%s", is_code(task) ? "\n```" : "</answer>");
+    r2i_say(d, &d->reply, "%s", r2i_grade_runs_programs(task->kind) ? "\n```" : "</answer>");
 }
 
 r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item, const r2_task_choice *choice,

@@ -271,7 +271,7 @@ def test_external(here):
     mine = ["external", "--verifier", f"python3 {here}/mine.py", "--limit", 2, "-o", "again"]     # what nobody judged is not kept
     assert "4 could not be judged" in toy_eval(*mine).err and len(lines("again")) == 1
     (here / "mine.py").write_text(VERIFIER.replace("    else: reply", "    elif __import__('time').sleep(600): pass\n    else: reply"))
-    assert "4 could not be judged" in toy_eval(*mine, "--timeout", 1).err and len(lines("again")) == 1
+    assert "4 could not be judged" in toy_eval(*mine, "--verifier-timeout", 1).err and len(lines("again")) == 1
     (here / "mine.py").write_text(VERIFIER)
     done = json.loads(toy_eval(*mine, "--json").out)
     assert done["pass@1"]["value"] == 0.5 and (done["this_run"]["answers"], done["this_run"]["unjudged"]) == (4, 0)

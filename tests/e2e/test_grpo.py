@@ -5,7 +5,7 @@ an answer ends the better.
 """
 import json, os, re, shutil, signal, subprocess, time
 import pytest
-from cli_client import DATA, MEMORY, OK, PROGRAM, TOY, USAGE, here, home, r2lm, refused   # noqa: F401  (fixtures)
+from cli_client import DATA, IS_SANITIZED, MEMORY, OK, PROGRAM, TOY, USAGE, here, home, no_layers, r2lm, refused   # noqa: F401  (fixtures)
 from test_train import digest, metrics, small_model, texts
 
 SHORT = ("--overlong", 0.99, "--tasks", "sum", "--level", 1, "-n", 24, "--questions", 4, "--answers", 8, "--run-tokens", 160, "--batch-tokens", 1024, "--type", "f32",
@@ -220,6 +220,13 @@ for line in sys.stdin:
 '''
 
 
+@pytest.mark.skipif(IS_SANITIZED, reason="the sanitizer must be the first library")
+def test_programs_without_a_sandbox(no_layers):
+    small_model()
+    missing = {"NO_BUBBLEWRAP": "1", "NO_LANDLOCK": "1", "LD_PRELOAD": no_layers}
+    refused("train", "grpo", "-m", "start", *SHORT, "--tasks", "sum,print", "-o", "run", "--steps", 1, env=missing, code=77, says="sandbox")
+
+
 def test_a_verifier_of_ones_own():
     small_model()
     open("good.py", "w").write("MODE = 'good'\n" + VERIFIER)
@@ -242,7 +249,7 @@ def test_a_verifier_of_ones_own():
     assert any(key.startswith("level_x\u00fc") for key in metrics("words")[0])
     open("hang.py", "w").write("MODE = 'hang'\n" + VERIFIER)
     begin = time.monotonic()
-    r2lm("train", "grpo", *flags, "--questions", 1, "--answers", 2, "--verifier", "/usr/bin/python3 hang.py", "--timeout", 1, "-o", "hang", "--steps", 1)
+    r2lm("train", "grpo", *flags, "--questions", 1, "--answers", 2, "--verifier", "/usr/bin/python3 hang.py", "--verifier-timeout", 1, "-o", "hang", "--steps", 1)
     assert time.monotonic() - begin < 60 and metrics("hang")[0]["failed_grades"] == 2
     refused("train", "grpo", *flags, "--verifier", "/nowhere/at/all", "-o", "none", "--steps", 2, code=DATA)
     refused("train", "grpo", *flags, "--verifier", "/usr/bin/python3 good.py", "--level", 4, "-o", "none", "--steps", 2, code=USAGE, says="level of 1 to 3, found 4")

@@ -138,7 +138,7 @@ def test_a_verifier_makes_and_judges():
 ])
 def test_what_a_verifier_does_wrong_is_counted(mischief, counted):
     texts = ["<answer>42</answer>", "BAD", b'"BAD \\u0000 \\ud83d\\ude00"', "<answer>42</answer>"]
-    done = graded(texts, "--verifier", verifier(mischief), "--timeout", 3, expected='{"n": 21}')
+    done = graded(texts, "--verifier", verifier(mischief), "--verifier-timeout", 3, expected='{"n": 21}')
     assert {c: done[c] for c in ("crashes", "timeouts", "garbage")} == {"crashes": 0, "timeouts": 0, "garbage": 0, counted: 2}
     assert (done["tasks"][0]["answers"], done["tasks"][0]["right"]) == (4, 2)
 

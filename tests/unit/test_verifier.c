@@ -1,4 +1,5 @@
 /* test_verifier.c - programs that judge as they should, and all the ways in which they may fail. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -198,6 +199,24 @@ static void release(void *user, void *block, size_t n_bytes) {
 }
 
 /* Each allocation fails once: an error, and nothing is lost. */
+static void *open_in_a_thread(void *out) {
+    *(r2_verifier **)out =
+        open_shell("echo '{\"id\":'$n',\"score\":1}'", (r2_verifier_options){ 0 });
+    return NULL;
+}
+
+/* A verifier outlives the thread that opened it. */
+static void test_other_thread(void **state) {
+    (void)state;
+    pthread_t thread;
+    r2_verifier *v = NULL;
+    assert_int_equal(pthread_create(&thread, NULL, open_in_a_thread, &v), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(grade(v, "4", 1).is_right);
+    assert_int_equal(r2_verifier_get_counts(v).n_crashes, 0);
+    r2_verifier_close(v);
+}
+
 static void test_memory(void **state) {
     (void)state;
     for (int k = 1, has_failed = 1; has_failed; k++) {
@@ -228,7 +247,7 @@ int main(void) {
         cmocka_unit_test(test_judges),    cmocka_unit_test(test_any_bytes),
         cmocka_unit_test(test_any_words), cmocka_unit_test(test_makes),
         cmocka_unit_test(test_failures),  cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory),    cmocka_unit_test(test_other_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

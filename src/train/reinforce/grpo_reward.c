@@ -5,10 +5,20 @@
 
 #include "base/failure.h"
 #include "base/utf8_valid.h"
+#include "task/grade_job.h"
 
 static const double least_deviation = 1e-6, equal_rewards = 1e-9;
 
 /* ---- judges ---- */
+
+/* Before anything is asked: a machine without a sandbox cannot learn from programs. */
+static r2_status try_programs(const r2_grpo_options *o, const r2_host *host, r2_error *err) {
+    for (int32_t i = 0; i < o->n_tasks; i++) {
+        if (r2i_grade_runs_programs(r2_task_kind(r2_task_find(o->tasks[i]))))
+            return r2i_grade_try_programs(host, err);
+    }
+    return R2_OK;
+}
 
 r2_status r2i_grpo_judges_open(r2i_grpo_judges *j, const r2_grpo_options *options, r2i_pool *pool,
                                const r2_host *host, r2i_arena *arena, r2_error *err) {
@@ -17,6 +27,7 @@ r2_status r2i_grpo_judges_open(r2i_grpo_judges *j, const r2_grpo_options *option
                                       .host = *host };
     const int32_t n = r2i_pool_threads(pool);
     *j = (r2i_grpo_judges){ .options = options, .host = host, .pool = pool };
+    R2I_TRY(try_programs(options, host, err));
     if (options->verifier == NULL) return R2_OK;
     j->verifiers = R2I_ARENA_ARRAY(arena, r2_verifier *, (size_t)n);
     if (j->verifiers == NULL) return r2i_fail(err, R2_E_NOMEM, "no memory for verifiers");
@@ -117,8 +128,7 @@ r2_status r2i_grpo_judge(const r2i_grpo_judges *j, r2i_grpo_batch *b, int32_t fi
     r2i_pool_run(j->pool, n, 1, judge_answers, &region);
     for (int32_t i = region.first; i < region.first + n; i++) {
         const r2i_grpo_answer *a = &b->answers[i];
-        if (a->judged == R2_E_UNSUPPORTED)
-            return r2i_fail(err, R2_E_UNSUPPORTED, "%s", a->grade.why);
+        if (a->judged == R2_E_SANDBOX) return r2i_fail(err, R2_E_SANDBOX, "%s", a->grade.why);
         b->n_failed += a->grade.is_unjudged;
     }
     for (int32_t i = first; i < b->n_questions; i++)

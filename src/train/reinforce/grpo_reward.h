@@ -13,7 +13,7 @@ typedef struct {
     int32_t n;
 } r2i_grpo_judges;
 
-/* As r2_verifier_open; R2_E_ARGUMENT: it asks no questions, or has no such level. */
+/* As r2_verifier_open; R2_E_ARGUMENT: it asks no questions, or has no such level; R2_E_SANDBOX. */
 R2_CHECKED r2_status r2i_grpo_judges_open(r2i_grpo_judges *judges, const r2_grpo_options *options,
                                           r2i_pool *pool, const r2_host *host, r2i_arena *arena,
                                           r2_error *err);
@@ -24,7 +24,7 @@ void r2i_grpo_judges_close(r2i_grpo_judges *judges);
  *              + language_weight * share of the language for right ones,
  *              - how far the length is into its last `overlong` share
  *     advantage = reward - mean of the question's (over their standard deviation, if asked for)
- * What cannot be judged is worth 0 and counted.  R2_E_UNSUPPORTED: a sandbox is needed and there is none. */
+ * What cannot be judged is worth 0 and counted.  R2_E_SANDBOX: a sandbox is needed and there is none. */
 R2_CHECKED r2_status r2i_grpo_judge(const r2i_grpo_judges *judges, r2i_grpo_batch *batch,
                                     int32_t first, r2_error *err);
 #endif

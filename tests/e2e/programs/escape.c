@@ -331,6 +331,42 @@ static void clocks(void) {
     expect_failure("syslog", syscall(SYS_syslog, 2, NULL, 0));
 }
 
+/* Processes share it and none counts as its owner, so that one may fill it and leave. */
+static void uncounted_memory(void) {
+    const int zero = open("/dev/zero", O_RDWR);
+    const int flags[] = { MAP_SHARED | MAP_ANONYMOUS, MAP_SHARED_VALIDATE | MAP_ANONYMOUS };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if (mmap(NULL, 4096, PROT_READ | PROT_WRITE, flags[i], -1, 0) != MAP_FAILED)
+            printf("LOOSE: shared anonymous memory\n"), n_loose++;
+    }
+    if (zero >= 0 && mmap(NULL, 4096, PROT_READ, MAP_SHARED, zero, 0) != MAP_FAILED)
+        printf("LOOSE: /dev/zero as shared memory\n"), n_loose++;
+    if (mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+        printf("LOOSE: no memory of one's own\n"), n_loose++;
+}
+
+/* What belongs to the same user, but not to the program: "FILE PID". */
+static void attributes(const char *words) {
+    char path[512];
+    pid_t pid = 0;
+    const struct timeval then[2] = { { 0 } };
+    const struct rlimit few = { 7, 7 };
+    cpu_set_t one;
+    if (sscanf(words, "%511s %d", path, &pid) != 2) exit(2);
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    expect_failure("chmod", chmod(path, 0666));
+    expect_failure("fchmodat2", syscall(452, AT_FDCWD, path, 0666, 0));
+    expect_failure("chown", chown(path, 1234, 1234));
+    expect_failure("utimes", utimes(path, then));
+    expect_failure("utimensat", utimensat(AT_FDCWD, path, NULL, 0));
+    expect_failure("prlimit", prlimit(pid, RLIMIT_NOFILE, &few, NULL));
+    expect_failure("setpriority", setpriority(PRIO_PROCESS, (id_t)pid, 5));
+    expect_failure("affinity", sched_setaffinity(pid, sizeof one, &one));
+    if (setpriority(PRIO_PROCESS, 0, 1) != 0 || setrlimit(RLIMIT_NOFILE, &few) != 0)
+        printf("LOOSE: nothing of one's own\n"), n_loose++;
+}
+
 static void shared_memory(void) {
     expect_failure("SysV memory", syscall(SYS_shmget, 0x7232, 4096, 0666 | 01000));
     expect_failure("SysV queue", syscall(SYS_msgget, 0x7232, 0666 | 01000));
@@ -437,6 +473,8 @@ static const attempt attempts[] = { { "forks", forks, NULL },
                                     { "terminal", terminal, NULL },
                                     { "clocks", clocks, NULL },
                                     { "shared", shared_memory, NULL },
+                                    { "uncounted", uncounted_memory, NULL },
+                                    { "attributes", NULL, attributes },
                                     { "architectures", architectures, NULL },
                                     { "flood", flood, NULL },
                                     { "daemons", daemonize, NULL },
