@@ -6,7 +6,7 @@
 #                runs in the sandbox. For comparison CHATS worked examples of each are shown to it again and again, SFT_STEPS steps,
 #                which take about as long. Asks the model as it was and both ITEMS questions of each task that no training has seen,
 #                and with HUMANEVAL=HumanEval.jsonl.gz that suite too: what was known must not get lost.
-# Time           27 minutes twice on a busy machine, 40 for the questions, 2 for each HumanEval; 491 MB to fetch once
+# Time           37 minutes twice on a busy machine, 25 for the questions, 2 for each HumanEval; 491 MB to fetch once
 # Memory         6 GB
 # Result         FOLDER/eval-{base,sft,grpo}, FOLDER/humaneval-{base,sft,grpo}, FOLDER/grpo.svg; the last lines: shares of right answers
 #                with their intervals.
@@ -29,8 +29,8 @@ rm -rf "$out"
 mkdir -p "$out"
 
 # 1. Rewards: an answer is worth what its program does.
-"$r2lm" train grpo -m "$model" -o "$out/grpo" --tasks "$tasks" --level "$level" --lora-rank 8 --questions 9 --answers 8 --parts 2 \
-    -n "$tokens" --lr 1e-4 --kl 0.1 --schedule cosine --warmup 2 --kl-limit 1 --patience 40 --seed "$seed" --checkpoint-every 4 --steps "${STEPS:-24}"
+"$r2lm" train grpo -m "$model" -o "$out/grpo" --tasks "$tasks" --level "$level" --lora-rank 8 --questions 12 --answers 12 --parts 2 \
+    -n "$tokens" --lr 1e-4 --kl 0.05 --schedule cosine --warmup 2 --kl-limit 1 --patience 40 --seed "$seed" --checkpoint-every 4 --steps "${STEPS:-24}"
 
 # 2. Worked examples instead.
 for task in $(echo "$tasks" | tr , ' '); do
@@ -38,7 +38,7 @@ for task in $(echo "$tasks" | tr , ' '); do
     cat "$out/$task.jsonl" >> "$out/chats.jsonl"
 done
 "$r2lm" train sft "$out/chats.jsonl" -m "$model" -o "$out/sft" --lora-rank 8 --batch-tokens 2048 --lr 1e-4 --seed "$seed" --licence MIT \
-    --steps "${SFT_STEPS:-170}"
+    --steps "${SFT_STEPS:-260}"
 
 # 3. What came of it.
 ask() { # NAME FLAGS...
