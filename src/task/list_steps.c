@@ -81,15 +81,28 @@ void r2i_list_program_draw(r2i_task_draft *d, r2i_list_program *out) {
     }
 }
 
+/* The result is the same whatever this step does: nobody can tell that it is wrong. */
+static bool is_hidden(const r2i_list_program *p, int i) {
+    const int32_t result = p->steps[RESULT].kind;
+    return (i == MAP && result == COUNT) || (i == ORDER && result != 0);
+}
+
+static bool is_same(int i, const r2i_list_step *a, const r2i_list_step *b) {
+    const bool are_even =
+        i == FILTER && (a->kind == EVEN || b->kind == EVEN) &&
+        ((a->kind == MULTIPLES && a->number == 2) || (b->kind == MULTIPLES && b->number == 2));
+    return a->kind == b->kind || are_even;
+}
+
 int r2i_list_program_change(r2i_task_draft *d, r2i_list_program *p) {
     int i;
     do {
         i = (int)r2i_draw(d, 0, R2I_LIST_STEPS - 1);
-    } while (p->steps[i].kind == 0 || n_kinds[i] < 3);
+    } while (p->steps[i].kind == 0 || is_hidden(p, i));
     const r2i_list_step before = p->steps[i];
     do {
         draw_step(d, &p->steps[i], n_kinds[i]);
-    } while (p->steps[i].kind == before.kind);
+    } while (is_same(i, &before, &p->steps[i]));
     return i;
 }
 

@@ -41,6 +41,6 @@ void r2i_list_program_code(r2i_task_draft *d, r2i_buffer *to, const r2i_list_pro
 void r2i_list_note(r2i_task_draft *d, const r2i_list *list);
 /* May doubt step i, told or in Python, taking it for another of its kind. */
 void r2i_list_step_doubt(r2i_task_draft *d, const r2i_list_program *p, int i, bool is_code);
-/* Something else at one of its steps, which is returned. */
+/* Something else at one of its steps, which is returned, so that some lists give another result. */
 int r2i_list_program_change(r2i_task_draft *d, r2i_list_program *p);
 #endif

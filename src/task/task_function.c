@@ -1,10 +1,10 @@
 /* task_function.c - a Python function to be written from a description and two examples, or to be repaired
- * where one of its steps is wrong; tests that the question does not show judge it. */
+ * where one of its steps is wrong; tests that the question does not show judge it, and the one of the repair. */
 #include <string.h>
 
 #include "task/list_steps.h"
 
-enum { N_TESTS = 6, N_SHOWN = 2, LOW = -9, HIGH = 20, MAX_DRAWS = 64 };
+enum { N_TESTS = 6, N_SHOWN = 2, LOW = -9, HIGH = 20, MAX_DRAWS = 4096 };
 
 static const char *const questions[R2I_N_LANGUAGES][R2I_QUESTIONS] = {
     { "Write a Python function f(xs) for a list of whole numbers.",
@@ -95,7 +95,7 @@ static bool is_same(const r2i_list *a, const r2i_list *b) {
     return a->n == b->n && memcmp(a->numbers, b->numbers, (size_t)a->n * sizeof *a->numbers) == 0;
 }
 
-/* A list for which two programs give different results, as far as one is found. */
+/* A list for which two programs give different results; one in thirty does, where few numbers are kept. */
 static void draw_telling(r2i_task_draft *d, const r2i_list_program *a, const r2i_list_program *b,
                          r2i_list *list, r2i_list *wrong) {
     for (int32_t i = 0; i < MAX_DRAWS; i++) {
@@ -134,6 +134,8 @@ static void make_repair(r2i_task_draft *d) {
     think_code(d, &p, at);
     r2i_list_program_code(d, &d->answer, &p);
     say_tests(d, &p);
+    say_call(d, &d->expected, &p, list, "assert "); /* on which what was given fails */
+    r2i_say(d, &d->expected, "\n");
 }
 
 const r2i_task r2i_task_function = { .name = "function",

@@ -102,6 +102,29 @@ static void test_items(void **state) {
     r2_task_maker_destroy(other);
 }
 
+/* What is to be repaired is wrong, and the question shows where: "== 3, but gives 4". */
+static void test_repairs_are_needed(void **state) {
+    (void)state;
+    static const char shown[] = ") == ", but[] = ", but gives ";
+    r2_task_maker *maker = new_maker();
+    for (uint64_t i = 0; i < 2000; i++) {
+        const r2_task_choice c = { .task = "repair",
+                                   .level = 1 + (int32_t)(i % 5),
+                                   .language = "en",
+                                   .split = R2_SPLIT_TEST,
+                                   .seed = 7 };
+        r2_task_item item;
+        make(maker, &item, &c, i);
+        const char *wrong = strstr(item.prompt, but), *right = strstr(item.prompt, shown);
+        assert_true(wrong != NULL && right != NULL && right < wrong);
+        right += sizeof shown - 1;
+        const size_t n = (size_t)(wrong - right);
+        wrong += sizeof but - 1;
+        if (strncmp(right, wrong, n) == 0 && wrong[n] == '\n') fail_msg("%s", item.prompt);
+    }
+    r2_task_maker_destroy(maker);
+}
+
 /* No instance of one split is one of another, whatever language and seed. */
 static void test_splits(void **state) {
     (void)state;
@@ -207,7 +230,9 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_items), cmocka_unit_test(test_splits),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_repairs_are_needed),
+                                        cmocka_unit_test(test_items),
+                                        cmocka_unit_test(test_splits),
                                         cmocka_unit_test(test_countdown),
                                         cmocka_unit_test(test_numeral),
                                         cmocka_unit_test(test_refused) };
