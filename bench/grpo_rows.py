@@ -7,9 +7,10 @@ from train_rows import OURS, Runner, judge, line
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WORK = dict(questions=8, answers=8, new_tokens=120, rank=8, steps=2)
-# goals: times faster than TRL, share of its memory; seconds of a step, tokens per second of the rollout
-ROWS = [dict(model="smol", title="GRPO step, SmolLM2-135M, 8 x 8 x 120", faster=5, memory=0.5, seconds=None, rollout=None),
-        dict(model="q4km", title="GRPO step, Qwen2.5-Coder-0.5B, 8 x 8 x 120", faster=5, memory=0.5, seconds=45, rollout=700)]
+# batch: answers that TRL learns at once, as many as leave a machine of 24 GB room; goals: times faster than TRL, share of its memory; seconds of a step,
+# tokens per second of the rollout
+ROWS = [dict(model="smol", title="GRPO step, SmolLM2-135M, 8 x 8 x 120", batch=64, faster=5, memory=0.5, seconds=None, rollout=None),
+        dict(model="q4km", title="GRPO step, Qwen2.5-Coder-0.5B, 8 x 8 x 120", batch=8, faster=5, memory=0.5, seconds=45, rollout=700)]
 
 
 def ours(b, path, peak_memory):
@@ -24,11 +25,11 @@ def ours(b, path, peak_memory):
     return dict(seconds=best["seconds"], written=best["length"] * best["answers"], rollout=max(s["rollout_tok_s"] for s in steps), peak_bytes=peak)
 
 
-def theirs(b, r, path, run):
+def theirs(b, r, path, batch, run):
     """Of the same weights as a folder, which r2lm makes of the file."""
     folder = os.path.join(b.build, "bench-models", os.path.basename(path) + "-folder")
     if not os.path.isdir(folder): run([b.program, "convert", path, folder])
-    said = r.peer_with("peer_grpo.py", dict(WORK, model=folder))
+    said = r.peer_with("peer_grpo.py", dict(WORK, model=folder, batch=batch))
     return dict(said, written=said["mean_length"] * WORK["questions"] * WORK["answers"])
 
 
@@ -39,7 +40,7 @@ def measure(b, table, run, json_of, Missing, peak_memory):
     for row in ROWS:
         path, best = b.model(row["model"]), {}
         if not path: continue
-        for engine, measured in ((OURS, lambda: ours(b, path, peak_memory)), ("trl", lambda: theirs(b, r, path, run))):
+        for engine, measured in ((OURS, lambda: ours(b, path, peak_memory)), ("trl", lambda: theirs(b, r, path, row["batch"], run))):
             b.machine()
             try: best[engine] = measured()
             except Missing as why:

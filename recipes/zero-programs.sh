@@ -30,7 +30,7 @@ mkdir -p "$out"
 
 # 1. Rewards: an answer is worth what its program does.
 "$r2lm" train grpo -m "$model" -o "$out/grpo" --tasks "$tasks" --level "$level" --lora-rank 8 --questions 12 --answers 12 --parts 2 \
-    -n "$tokens" --lr 1e-4 --kl 0.05 --schedule cosine --warmup 2 --kl-limit 1 --patience 40 --seed "$seed" --checkpoint-every 4 --steps "${STEPS:-24}"
+    -n "$tokens" --lr 1e-4 --kl 0.1 --schedule cosine --warmup 2 --kl-limit 1 --patience 40 --seed "$seed" --checkpoint-every 4 --steps "${STEPS:-24}"
 
 # 2. Worked examples instead.
 for task in $(echo "$tasks" | tr , ' '); do
