@@ -6,7 +6,7 @@
 #                runs in the sandbox. For comparison CHATS worked examples of each are shown to it again and again, SFT_STEPS steps,
 #                which take about as long. Asks the model as it was and both ITEMS questions of each task that no training has seen,
 #                and with HUMANEVAL=HumanEval.jsonl.gz that suite too: what was known must not get lost.
-# Time           37 minutes twice on a busy machine, 25 for the questions, 2 for each HumanEval; 491 MB to fetch once
+# Time           40 minutes twice, 10 for each 3,000 questions, 2 for each HumanEval (a busy machine); 491 MB to fetch once
 # Memory         6 GB
 # Result         FOLDER/eval-{base,sft,grpo}, FOLDER/humaneval-{base,sft,grpo}, FOLDER/grpo.svg; the last lines: shares of right answers
 #                with their intervals.
