@@ -26,6 +26,10 @@ test=$(dirname "$train")/test.jsonl
 held_out=
 [ ! -r "$test" ] || held_out="--held-out $test"
 
+if [ -n "$(ls -A "$out" 2> /dev/null)" ] && [ -z "${FORCE:-}" ]; then
+    echo "lora-gsm8k.sh: $out is not empty; another folder, or FORCE=1 to begin anew in it" >&2
+    exit 1
+fi
 rm -rf "$out"
 mkdir -p "$out"
 # shellcheck disable=SC2086  # lists of words

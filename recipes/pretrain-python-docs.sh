@@ -27,6 +27,10 @@ fi
 [ -x "$r2lm" ] || { echo "pretrain-python-docs.sh: no $r2lm; run make first" >&2; exit 1; }
 
 # 1. Texts: the documentation as it was written (reStructuredText), the library's sources.
+if [ -n "$(ls -A "$out" 2> /dev/null)" ] && [ -z "${FORCE:-}" ]; then
+    echo "pretrain-python-docs.sh: $out is not empty; another folder, or FORCE=1 to begin anew in it" >&2
+    exit 1
+fi
 rm -rf "$out"
 mkdir -p "$out/texts/lib"
 cp -rL "$docs" "$out/texts/doc"

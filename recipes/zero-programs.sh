@@ -25,6 +25,10 @@ seed=${SEED:-1}
 [ -x "$r2lm" ] || { echo "zero-programs.sh: no $r2lm; run make first" >&2; exit 1; }
 "$r2lm" sandbox --check
 model=${MODEL:-$(tools/fetch_models.sh qwen05)}
+if [ -n "$(ls -A "$out" 2> /dev/null)" ] && [ -z "${FORCE:-}" ]; then
+    echo "zero-programs.sh: $out is not empty; another folder, or FORCE=1 to begin anew in it" >&2
+    exit 1
+fi
 rm -rf "$out"
 mkdir -p "$out"
 

@@ -26,6 +26,10 @@ headline=${HEADLINE:-sort}
 seeds=${SEEDS:-1 2 3}
 [ -x "$r2lm" ] || { echo "zero-smollm2.sh: no $r2lm; run make first" >&2; exit 1; }
 model=${MODEL:-$(tools/fetch_models.sh smollm2)}
+if [ -n "$(ls -A "$out" 2> /dev/null)" ] && [ -z "${FORCE:-}" ]; then
+    echo "zero-smollm2.sh: $out is not empty; another folder, or FORCE=1 to begin anew in it" >&2
+    exit 1
+fi
 rm -rf "$out"
 mkdir -p "$out"
 

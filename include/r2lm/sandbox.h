@@ -40,7 +40,7 @@ typedef struct {
     double cpu_seconds;    /* of all its processes; 0: 30 */
     int64_t memory_bytes;  /* of all its processes, and address space of each; 0: 1 GiB */
     int64_t output_bytes;  /* of stdout, and of stderr; more is thrown away; 0: 1 MiB */
-    int64_t disk_bytes;    /* in the work folder; /tmp has the same; 0: 64 MiB */
+    int64_t disk_bytes;    /* in the work folder, with what was there before; /tmp has the same; 0: 64 MiB */
     int32_t max_files;     /* in the same; 0: 10,000 */
     int32_t max_processes; /* with threads; 0: 64 */
 } r2_sandbox_limits;

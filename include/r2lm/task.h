@@ -122,7 +122,8 @@ R2_API void r2_task_maker_destroy(r2_task_maker *maker);
 R2_API R2_CHECKED r2_status r2_task_make(r2_task_maker *maker, r2_task_item *item,
                                          const r2_task_choice *choice, uint64_t index,
                                          r2_error *err);
-/* Judges a model's text on an item of this task.  As r2_grade_answer. */
+/* Judges a model's text on an item of this task.  As r2_grade_answer, but is_right wants the form too: every
+ * question says which. */
 R2_API R2_CHECKED r2_status r2_task_grade(r2_grade *grade, const char *task, const char *expected,
                                           const char *text, size_t n_bytes, const r2_host *host,
                                           r2_error *err);

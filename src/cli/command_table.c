@@ -138,7 +138,7 @@ const r2i_command r2i_command_table[] = {
       "`train grpo --tasks LIST -m MODEL -o RUN` learns from its own answers, which are judged; `train dpo "
       "PAIRS...\n-m MODEL -o RUN` from pairs of a better and a worse one (JSONL).\n"
       "`train export RUN -o OUT` makes a model of a checkpoint.\n"
-      "Ctrl-C ends a run with the step at work and saves; `train pretrain --resume -o RUN` goes on.  "
+      "Ctrl-C ends a run with the step at work and saves; `train KIND --resume -o RUN` goes on.  "
       "Exit code 7:\nloss or gradient became no number.  `r2lm help train sft` shows the flags of sft "
       "alone, and so on." },
     { "tasks", NULL, "list|make|grade", "questions without end, with checked answers",

@@ -221,8 +221,8 @@ static r2_status check_words(const train_work *w, r2_error *err) {
     if (p->arguments.n_words > 1 && (p->options->output != NULL || p->options->is_dry))
         return R2_OK;
     if (p->options->is_resuming && p->options->output != NULL)
-        return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no such run to go on with: no config.ini",
-                        p->options->output);
+        return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no run of train %s to go on with: %s/config.ini has none",
+                        p->options->output, p->arguments.words[0], p->options->output);
     return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
                     w->kind == R2I_TRAIN_DPO        ? "pairs (JSONL)"
                     : w->kind == R2I_TRAIN_GRPO     ? "--tasks LIST"
@@ -280,8 +280,11 @@ static int print_result(const train_work *w) {
                          "all %d steps were done before: nothing to train; more of them by --steps",
                          w->options.n_steps);
     else if (w->was_stopped)
-        r2i_program_note(w->program, "stopped after step %" PRId64 " of %" PRId64 " and saved",
-                         r->step, r->n_steps);
+        r2i_program_note(w->program,
+                         "stopped after step %" PRId64 " of %" PRId64
+                         " and saved; `r2lm train %s --resume -o %s` goes on",
+                         r->step, r->n_steps, w->program->arguments.words[0],
+                         w->program->options->output);
     if (!w->program->options->wants_json) {
         printf("%s\n", w->model);
         return R2I_EXIT_OK;

@@ -582,8 +582,8 @@ const r2i_option r2i_option_table[] = {
     { "memory-limit", NULL, 0, R2I_OPTION_REAL, AT(memory_mib), "1024", 1, 1 << 24, NULL, "MIB",
       "most memory of all its processes", R2I_FOR_EXEC, true, false },
     { "disk-limit", NULL, 0, R2I_OPTION_REAL, AT(disk_mib), "64", 0.001, 1 << 24, NULL, "MIB",
-      "most that it may keep in its folder, and in /tmp; of --work and with --landlock looked at "
-      "now and then, and at the end",
+      "most that there may be in its folder, with what was there before, and in /tmp; of --work and "
+      "with --landlock looked at now and then, and at the end",
       R2I_FOR_EXEC, false, false },
     { "output-limit", NULL, 0, R2I_OPTION_REAL, AT(output_mib), "1", 0.001, 1024, NULL, "MIB",
       "most that is shown of what it writes to standard output, and to standard error",

@@ -86,6 +86,17 @@ static r2_status check_options(const r2_sandbox_options *o, r2_error *err) {
 
 /* ---- running ---- */
 
+/* What is in the folder already counts: it is refused here rather than that the program ends at the first look. */
+static r2_status check_room(const r2i_cage *cage, r2_error *err) {
+    const r2_sandbox_limits *l = &cage->limits;
+    const char *work = cage->options->work;
+    if (work == NULL || r2i_folder_fits(work, l->disk_bytes, l->max_files)) return R2_OK;
+    return r2i_fail(err, R2_E_ARGUMENT,
+                    "%.150s: expected at most %g MiB and %d files with what the program adds "
+                    "(--disk-limit), found more",
+                    work, (double)l->disk_bytes / (1 << 20), (int)l->max_files);
+}
+
 static void close_cage(r2i_cage *cage) {
     int *files[] = { &cage->out, &cage->err, &cage->status };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -106,6 +117,7 @@ r2_status r2_sandbox_run(r2_sandbox_result *result, const r2_sandbox_options *op
     *result = (r2_sandbox_result){ 0 };
     R2I_TRY(check_options(options, err));
     fill_limits(&cage.limits, &options->limits);
+    R2I_TRY(check_room(&cage, err));
     r2i_heap_init_host(&heap, &options->host);
     r2i_arena_init(&arena, &heap, ARENA_BYTES, 0);
     const bool is_fenced = options->uses_landlock;

@@ -1,4 +1,5 @@
 /* task_make.c - items of tasks: an instance of the split asked for, in words of a language. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/failure.h"
@@ -206,18 +207,35 @@ static void grade_again(r2_grade *grade, const r2i_task *task, const char *expec
     grade->why[0] = '\0';
 }
 
-r2_status r2_task_grade(r2_grade *grade, const char *name, const char *expected, const char *text,
-                        size_t n_bytes, const r2_host *host, r2_error *err) {
-    const r2i_task *task = r2i_task_find(name);
-    r2_grade_options options = { .expected = expected };
-    if (task == NULL)
-        return r2i_fail(err, R2_E_NOT_FOUND, "task: no task is called \"%.60s\"",
-                        name != NULL ? name : "");
-    if (task->is_right != NULL) return grade_own(grade, task, expected, text, n_bytes);
-    options.kind = task->kind;
+static r2_status grade_kind(r2_grade *grade, const r2i_task *task, const char *expected,
+                            const char *text, size_t n_bytes, const r2_host *host, r2_error *err) {
+    r2_grade_options options = { .kind = task->kind, .expected = expected };
     if (host != NULL) options.host = *host;
     R2I_TRY(r2_grade_answer(grade, text, n_bytes, &options, err));
     if (!grade->is_right && task->is_also_right != NULL)
         grade_again(grade, task, expected, text, n_bytes);
+    return R2_OK;
+}
+
+/* Every question says in which form its answer is wanted; what is right without it is found, no more. */
+static void want_form(r2_grade *grade) {
+    if (!grade->is_right || grade->has_form) return;
+    grade->is_right = false;
+    grade->score = 0;
+    (void)snprintf(grade->why, sizeof grade->why, "right, but not in the form asked for");
+}
+
+r2_status r2_task_grade(r2_grade *grade, const char *name, const char *expected, const char *text,
+                        size_t n_bytes, const r2_host *host, r2_error *err) {
+    const r2i_task *task = r2i_task_find(name);
+    if (task == NULL)
+        return r2i_fail(err, R2_E_NOT_FOUND,
+                        "task: no task is called \"%.60s\"",
+                        name != NULL ? name : "");
+    if (task->is_right != NULL)
+        R2I_TRY(grade_own(grade, task, expected, text, n_bytes));
+    else
+        R2I_TRY(grade_kind(grade, task, expected, text, n_bytes, host, err));
+    want_form(grade);
     return R2_OK;
 }

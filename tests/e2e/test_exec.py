@@ -142,6 +142,7 @@ def test_disk_of_short_programs(cage, here):
     work.mkdir()
     done = r2lm("exec", *cage, "--work", work, "--disk-limit", "1", "--", "sh", "-c", "for i in 1 2 3; do head -c 900000 /dev/urandom > $i; done", code=LIMIT)
     assert "disk" in done.err
+    assert "--disk-limit" in r2lm("exec", *cage, "--work", work, "--disk-limit", "1", "--", "true", code=USAGE).err       # what is there already counts
 
 
 def test_output_is_cut(cage, escape):

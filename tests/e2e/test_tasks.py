@@ -35,6 +35,13 @@ def graded(texts, *flags, task="sum", expected="42", **more):
     return json.loads(r2lm("tasks", "grade", "-", "--json", *flags, stdin=rows, **more).out)
 
 
+def test_right_wants_the_form():
+    """Every question says where its answer is wanted; elsewhere it is found, and neither right nor rewarded."""
+    done = graded(["40 + 2 = 42", "<answer>42</answer>", "<answer>41</answer>"])
+    assert [done["tasks"][0][k] for k in ("right", "found", "in_form")] == [1, 2, 2], done
+    assert "not in the form asked for" in r2lm("tasks", "grade", "-", "-v", stdin=b'{"task": "sum", "expected": "42", "text": "40 + 2 = 42"}').err
+
+
 def test_list():
     said = json.loads(r2lm("tasks", "--json").out)
     assert len(said["tasks"]) >= 20 and said["languages"] == ["en", "zh", "es", "fr", "de"]

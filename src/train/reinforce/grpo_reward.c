@@ -61,11 +61,7 @@ static r2_status judge_one(const judge_region *region, r2i_grpo_answer *a, int32
     if (q->is_verified)
         return r2_verifier_grade(j->verifiers[worker], &a->grade, q->text, q->expected, a->text,
                                  a->n_bytes, err);
-    const r2_status status =
-        r2_task_grade(&a->grade, q->task, q->expected, a->text, a->n_bytes, j->host, err);
-    a->grade.is_right = a->grade.is_right && a->grade.has_form;
-    a->grade.score = a->grade.is_right;
-    return status;
+    return r2_task_grade(&a->grade, q->task, q->expected, a->text, a->n_bytes, j->host, err);
 }
 
 /* Programs run in processes of their own, as many at once as there are threads. */
