@@ -28,6 +28,7 @@ def ours(b, path, peak_memory):
 def theirs(b, r, path, batch, run):
     """Of the same weights as a folder, which r2lm makes of the file."""
     folder = os.path.join(b.build, "bench-models", os.path.basename(path) + "-folder")
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
     if not os.path.isdir(folder): run([b.program, "convert", path, folder])
     said = r.peer_with("peer_grpo.py", dict(WORK, model=folder, batch=batch))
     return dict(said, written=said["mean_length"] * WORK["questions"] * WORK["answers"])

@@ -84,7 +84,7 @@ typedef struct {
      * (summary.json); made if need be.  A run that was interrupted goes on.  NULL: nothing is written. */
     const char *output;
     bool is_forced;       /* what other settings left there is replaced */
-    int32_t limit;        /* the first so many items of each file or group; 0: all, of tasks 100 */
+    int32_t limit; /* the first so many items of each file or group; 0: all (tasks, external: 100, needle: 4) */
     int32_t n_samples;    /* answers to each item; 0: 1 */
     r2_sampling sampling; /* the seed is each answer's own, made of this one */
     int32_t max_new_tokens; /* 0: the suite's */

@@ -132,7 +132,7 @@ typedef struct {
 /* As r2_train.  Before the first optimizer step of each batch the log-probabilities of the rollout and of the
  * update are compared; R2_E_STATE: they are not equal to the bit, or nothing was to be learnt for `patience`
  * steps (the text says why and what may help).  R2_E_UNSUPPORTED: no chat template; R2_E_SANDBOX: a task needs
- * one and there is none.  R2_E_NOT_FOUND: no such task. */
+ * one and there is none.  R2_E_ARGUMENT: also no such task; R2_E_NOT_FOUND: no such verifier. */
 R2_API R2_CHECKED r2_status r2_grpo(const r2_grpo_options *options, r2_error *err);
 
 /* ---- preferences: DPO ---- */

@@ -29,7 +29,7 @@ typedef enum {
 typedef struct {
     r2_grade_kind kind;
     const char *expected;
-    /* of programs; zeros: 4 s of processor time, 60 s, 256 MiB, 1 MiB of output */
+    /* of programs; zeros: 4 s of processor time, 60 s, 10 s without any, 256 MiB, 1 MiB of output */
     r2_sandbox_limits limits;
     const char *input; /* R2_GRADE_STDOUT: standard input; may be NULL */
     r2_host host;

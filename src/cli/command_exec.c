@@ -133,8 +133,8 @@ int r2i_exec_command(r2i_program *p) {
     else
         code = r2i_program_fail(p, status, &err);
     if (status == R2_E_SANDBOX)
-        r2i_program_hint(p,
-                         "      nothing has run; `r2lm exec --check` shows what this machine has");
+        r2i_program_hint(
+            p, "      nothing has run; `r2lm sandbox --check` shows what this machine has");
     r2_sandbox_free(&result, NULL);
     return code;
 }

@@ -1,4 +1,4 @@
-/* command_train.c - `r2lm train`: models with random weights, and training on prepared data. */
+/* command_train.c - `r2lm train`: models with random weights, and all kinds of training. */
 #define _POSIX_C_SOURCE 200809L /* mkdir, rmdir */
 #include <errno.h>
 #include <inttypes.h>

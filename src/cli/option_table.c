@@ -45,7 +45,8 @@ const r2i_option r2i_option_table[] = {
       "keep every answer, the numbers and a report in DIR; the same command goes on with it",
       R2I_FOR_EVAL, true, true },
     { "limit", NULL, 0, R2I_OPTION_COUNT, AT(limit), "0", 0, 1 << 30, NULL, "N",
-      "the first N items of each file; 0: all", R2I_FOR_EVAL, true, false },
+      "the first N items of each file; 0: all (tasks, external: 100, needle: 4 of each)",
+      R2I_FOR_EVAL, true, false },
     { "samples", NULL, 0, R2I_OPTION_COUNT, AT(samples), "1", 1, 1024, NULL, "N",
       "answers to each item; above 1 with --temp: pass@k", R2I_FOR_EVAL, true, false },
     { "min-score", NULL, 0, R2I_OPTION_REAL, AT(min_score), "0", 0, 100, NULL, "PERCENT",
@@ -582,7 +583,8 @@ const r2i_option r2i_option_table[] = {
     { "memory-limit", NULL, 0, R2I_OPTION_REAL, AT(memory_mib), "1024", 1, 1 << 24, NULL, "MIB",
       "most memory of all its processes", R2I_FOR_EXEC, true, false },
     { "disk-limit", NULL, 0, R2I_OPTION_REAL, AT(disk_mib), "64", 0.001, 1 << 24, NULL, "MIB",
-      "most that there may be in its folder, with what was there before, and in /tmp; of --work and "
+      "most that there may be in its folder, with what was there before, and in /tmp; of --work "
+      "and "
       "with --landlock looked at now and then, and at the end",
       R2I_FOR_EXEC, false, false },
     { "output-limit", NULL, 0, R2I_OPTION_REAL, AT(output_mib), "1", 0.001, 1024, NULL, "MIB",

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "engine/spoken_text.h"
 #include "model/model.h"
 #include "r2lm/tools.h"
 
@@ -14,7 +15,7 @@ typedef struct {
     r2_detokenizer *text;
     r2_tool_parser *calls; /* of an item with tools */
     r2i_eval_answer *answer;
-    bool was_thinking;
+    r2i_spoken_text spoken;
 } slot;
 
 typedef struct {
@@ -67,8 +68,8 @@ static r2_status begin_sequence(answering *a, slot *s, int32_t item, uint64_t se
     const char *tools = a->job->items[item].tools_json;
     r2_sequence_options how = a->job->how;
     how.sampling.seed = seed;
-    s->was_thinking = false;
     if (s->text == NULL) R2I_TRY(r2_detokenizer_create(&s->text, a->job->model, false, err));
+    s->spoken = (r2i_spoken_text){ .model = a->job->model, .detokenizer = s->text };
     (void)r2_detokenizer_finish(s->text);
     if (tools != NULL) R2I_TRY(r2_tool_parser_create(&s->calls, a->job->model, tools, err));
     R2I_TRY(r2_sequence_create(&s->sequence, a->job->engine, &how, err));
@@ -150,25 +151,15 @@ static r2_status end_text(slot *s, r2_error *err) {
     return keep_pieces(s->answer, pieces, n, err);
 }
 
-/* Thoughts between markers, whoever opened them: the model, or the prompt. */
 static r2_status write_token(answering *a, slot *s, const r2_generated *g, r2_error *err) {
     const r2_model *m = a->job->model;
     r2i_buffer *out = &s->answer->text;
-    const bool is_marker =
-        g->is_thinking && (g->token == m->think_open || g->token == m->think_close);
+    bool has_text;
     s->answer->n_tokens++;
-    s->answer->n_thinking += g->is_thinking && !is_marker;
-    if (g->is_thinking && !s->was_thinking) {
-        R2I_TRY(r2i_buffer_append_text(out, r2_detokenizer_finish(s->text), err));
-        R2I_TRY(r2i_buffer_append_text(out, "<think>", err));
-    }
-    s->was_thinking = g->is_thinking;
-    if (is_marker && g->token == m->think_close) {
-        s->was_thinking = false;
-        R2I_TRY(r2i_buffer_append_text(out, r2_detokenizer_finish(s->text), err));
-        return r2i_buffer_append_text(out, "</think>", err);
-    }
-    if (is_marker || r2_token_is_end(m, g->token)) return R2_OK;
+    s->answer->n_thinking +=
+        g->is_thinking && g->token != m->think_open && g->token != m->think_close;
+    R2I_TRY(r2i_spoken_text_mark(&s->spoken, out, g->token, g->is_thinking, &has_text, err));
+    if (!has_text) return R2_OK;
     if (s->calls != NULL && !g->is_thinking) return write_with_calls(s, g->token, err);
     return r2i_buffer_append_text(out, r2_detokenizer_feed(s->text, g->token), err);
 }
@@ -179,7 +170,7 @@ static r2_status read_tokens(answering *a, slot *s, bool *is_done, r2_error *err
     for (int32_t n; (n = r2_sequence_read(s->sequence, some, READ_TOKENS)) > 0;) {
         for (int32_t i = 0; i < n; i++) {
             R2I_TRY(write_token(a, s, &some[i], err));
-            if (s->was_thinking || s->answer->text.n_bytes == 0 || !is_certain(a, s->answer))
+            if (s->spoken.is_thinking || s->answer->text.n_bytes == 0 || !is_certain(a, s->answer))
                 continue;
             s->answer->stop = R2I_STOP_CERTAIN;
             *is_done = true;

@@ -27,7 +27,7 @@ static const uint64_t max_number = (UINT64_C(1) << 53) - 1; /* whole in every JS
 
 struct r2_verifier {
     r2i_heap heap;
-    r2_verifier_options options;        /* command and environment: copies */
+    r2_verifier_options options;        /* command: a copy; environment: the caller's */
     r2i_buffer command, line, texts[4]; /* prompt, trace, answer, reply */
     r2i_buffer key;
     r2i_line_program program;

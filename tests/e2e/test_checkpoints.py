@@ -41,7 +41,7 @@ def test_killed_and_gone_on_with():
     r2lm("train", "pretrain", "--resume", "-o", "run0")
     assert digest("run0/model") == expected
     refused("train", "pretrain", "--resume", "-o", "run0", "--seed", 9, says="seed")
-    refused("train", "pretrain", "--resume", "-o", "nowhere", "-m", model, data, says="no such run")
+    refused("train", "pretrain", "--resume", "-o", "nowhere", "-m", model, data, says="no such run to go on with")
 
 
 def test_a_signal_writes_a_checkpoint_too():
@@ -93,7 +93,7 @@ def test_export():
     assert "all 12 steps were done before" in r2lm("train", "pretrain", "--resume", "-o", "run").err
     assert digest("last") == digest("run/model")
     refused("train", "pretrain", "--resume", "-o", "run", "--steps", 8, code=USAGE, says="the 12 steps that are done, found 8")
-    refused("train", "pretrain", "--resume", "-o", "nowhere", says="nowhere: no such run to go on with")
+    refused("train", "pretrain", "--resume", "-o", "nowhere", says="nowhere: no run of train pretrain to go on with")
     refused("train", "pretrain", "txt", "-m", model, "-o", "other", says="txt: expected a folder of `r2lm data prep`")
     refused("train", "export", "run", "-o", "last", code=USAGE, says="exists already")
     # The model as one file: the same answers, the template with it.

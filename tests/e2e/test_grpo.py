@@ -187,6 +187,15 @@ def test_nothing_to_learn_from():
     assert "kl-limit" in r2lm("train", "grpo", "-o", "far", "-m", "start", *SHORT, "--steps", 9, "--kl", 0.001, "--kl-limit", 0.00001, code=1).err
 
 
+def test_thoughts_have_their_budget():
+    """The toy thinks without end: four tokens of it, exactly, and what is judged says so even where the prompt opened the thought."""
+    flags = ("-m", TOY, "--tasks", "sum", "--level", 1, "-n", 12, "--questions", 1, "--answers", 2, "--steps", 1, "--patience", 9)
+    r2lm("train", "grpo", *flags, "--think", "--budget", 4, "-o", "run")
+    assert [s["text"] for s in samples("run")] == ["<think>" + "an" * 4 + "</think>" + "an" * 7] * 2, samples("run")
+    r2lm("train", "grpo", *flags, "--no-think", "-o", "none")
+    assert all(s["text"].startswith("anan") and "think" not in s["text"] for s in samples("none")), samples("none")
+
+
 def test_refusals():
     small_model()
     refused("train", "grpo", "-m", "start", "-o", "run", code=USAGE, says="--tasks")
@@ -215,7 +224,7 @@ for line in sys.stdin:
     elif MODE == "garbage": print("what?", flush=True); continue
     elif MODE == "bytes": sys.stdout.buffer.write(b"\xff\xfe\n"); sys.stdout.flush(); continue
     elif MODE == "words": out.update(score=0, why="x" + "\u00fc" * 200)
-    else: out.update(score=min(1, r["answer"].count("a") / 4))
+    else: out.update(score=min(1, r["text"].count("a") / 4))
     print(json.dumps(out), flush=True)
 '''
 

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/failure.h"
 #include "base/random.h"
+#include "engine/spoken_text.h"
 #include "model/model.h"
 #include "r2lm/text.h"
 #include "train/reinforce/grpo_reward.h"
@@ -210,13 +211,17 @@ static r2_status next_job(void *user, r2i_rollout_job *job, bool *has, r2_error 
     return R2_OK;
 }
 
-/* Thoughts with their marks as they stand in the text, ends left out. */
+/* Thoughts between their marks, ends left out: as evaluations read it. */
 static r2_status decode(r2i_grpo_maker *m, const r2i_rollout_answer *a, r2_error *err) {
+    r2i_spoken_text spoken = { .model = m->model, .detokenizer = m->detokenizer };
     r2i_buffer_clear(&m->text);
     for (int32_t i = a->job.n_prompt; i < a->n_tokens; i++) {
-        if (r2_token_is_end(m->model, a->tokens[i])) continue;
-        R2I_TRY(r2i_buffer_append_text(&m->text, r2_detokenizer_feed(m->detokenizer, a->tokens[i]),
-                                       err));
+        const r2_token token = a->tokens[i];
+        bool has_text;
+        R2I_TRY(r2i_spoken_text_mark(&spoken, &m->text, token, a->is_thinking[i - a->job.n_prompt],
+                                     &has_text, err));
+        if (!has_text) continue;
+        R2I_TRY(r2i_buffer_append_text(&m->text, r2_detokenizer_feed(m->detokenizer, token), err));
     }
     return r2i_buffer_append_text(&m->text, r2_detokenizer_finish(m->detokenizer), err);
 }

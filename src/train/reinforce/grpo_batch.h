@@ -43,7 +43,7 @@ typedef struct {
 
 typedef struct r2i_grpo_maker r2i_grpo_maker;
 
-/* `options` without zeros that stand for something else; kept.  R2_E_NOT_FOUND: no such task; R2_E_ARGUMENT,
+/* `options` without zeros that stand for something else; kept.  R2_E_ARGUMENT: also no such task;
  * R2_E_UNSUPPORTED (no chat template), R2_E_NOMEM. */
 R2_CHECKED r2_status r2i_grpo_maker_open(r2i_grpo_maker **out, r2_trainer *trainer,
                                          const r2_grpo_options *options, r2_error *err);
@@ -53,7 +53,7 @@ void r2i_grpo_maker_close(r2i_grpo_maker *maker);
 int32_t r2i_grpo_tasks(const r2i_grpo_maker *maker);
 const char *r2i_grpo_task(const r2i_grpo_maker *maker, int32_t i, int32_t *n_levels);
 /* The questions of a step that are this rank's, answered and judged; valid until the next call.  `lessons`
- * [r2i_grpo_tasks] say how hard they are.  R2_E_UNSUPPORTED: no sandbox; R2_E_RANGE: the model's numbers are none. */
+ * [r2i_grpo_tasks] say how hard they are.  R2_E_SANDBOX: none here; R2_E_RANGE: the model's numbers are none. */
 R2_CHECKED r2_status r2i_grpo_make(r2i_grpo_maker *maker, int64_t step,
                                    const r2_curriculum *lessons, r2i_grpo_batch *batch,
                                    r2_error *err);

@@ -7,7 +7,7 @@
 
 /* Zeros that stand for something else become it. */
 void r2i_grpo_options_fill(r2_grpo_options *options);
-/* Of filled ones: R2_E_ARGUMENT, R2_E_NOT_FOUND (a task), R2_E_UNSUPPORTED. */
+/* Of filled ones: R2_E_ARGUMENT (also no such task), R2_E_UNSUPPORTED. */
 R2_CHECKED r2_status r2i_grpo_options_check(const r2_grpo_options *options, r2_error *err);
 /* What decides the numbers of a run besides what all runs have.  The caller's; NULL: no memory. */
 json_t *r2i_grpo_options_describe(const r2_grpo_options *options, bool is_replaying);

@@ -158,7 +158,8 @@ static void say_idle(const r2i_grpo_tally *y, const r2_grpo_report *p, r2_error 
 void r2i_grpo_tally_judge(r2i_grpo_tally *y, const r2_grpo_report *p, const r2_grpo_options *o,
                           r2_error *ending) {
     y->n_idle = p->n_kept == 0 ? y->n_idle + 1 : 0;
-    y->n_cut = p->cut_share >= 1 ? y->n_cut + 1 : 0;
+    /* A judge may find right what never ended: then the length is no fault. */
+    y->n_cut = p->cut_share >= 1 && p->pass_rate == 0 ? y->n_cut + 1 : 0;
     y->n_unjudged = p->n_failed >= p->n_answers ? y->n_unjudged + 1 : 0;
     if (y->n_unjudged >= o->patience)
         (void)r2i_fail(ending, R2_E_STATE, "for %d steps no answer could be judged: %.150s",
