@@ -231,6 +231,13 @@ static bool is_switch(const r2i_option *o) {
            o->kind == R2I_OPTION_LEVEL;
 }
 
+static void keep_given(r2i_arguments *out, const r2i_option *o) {
+    for (int i = 0; i < out->n_given; i++) {
+        if (out->given[i] == o) return;
+    }
+    if (out->n_given < R2I_MAX_WORDS) out->given[out->n_given++] = o;
+}
+
 /* --set NAME=VALUE is --NAME=VALUE. */
 static r2_status set_named(reader *r, const char *text, r2_error *err) {
     const char *equals = strchr(text, '=');
@@ -243,12 +250,14 @@ static r2_status set_named(reader *r, const char *text, r2_error *err) {
     const r2i_option *o = r2i_option_find(r->command, name, n);
     if (o == NULL || o->offset == offsetof(r2i_options, sets))
         return r2i_fail_at(err, fail_unknown(r->command, name, err), "--set");
+    keep_given(r->out, o);
     return set_value(&r->out->values, o, name, equals + 1, err);
 }
 
 static r2_status set_from(reader *r, const r2i_option *o, const char *source,
                           const char *inline_text, r2_error *err) {
     const char *text = inline_text;
+    keep_given(r->out, o);
     if (o->offset == offsetof(r2i_options, model)) r->out->has_model_flag = true;
     if (text == NULL && is_switch(o)) text = "1";
     if (text == NULL) {
@@ -274,6 +283,7 @@ static r2_status read_long(reader *r, r2_error *err) {
         o = r2i_option_find(r->command, name + 3, n_bytes - 3);
     if (o == NULL || !is_switch(o)) return fail_unknown(r->command, source + 2, err);
     if (equals != NULL) return r2i_fail(err, R2_E_ARGUMENT, "%s: takes no value", source);
+    keep_given(r->out, o);
     return set_value(&r->out->values, o, source, "0", err);
 }
 
@@ -305,6 +315,7 @@ static r2_status add_word(r2i_arguments *out, const char *word, r2_error *err) {
 static r2_status read_words(reader *r, r2_error *err) {
     bool is_over = false;
     r->out->n_words = 0;
+    r->out->n_given = 0;
     r->out->has_model_flag = false;
     for (r->at = 0; r->at < r->argc; r->at++) {
         const char *word = r->argv[r->at];

@@ -13,6 +13,8 @@ typedef struct {
     int n_words;
     int32_t n_file_data; /* of values.data, those that a file of --config named */
     bool has_model_flag; /* -m on the command line, not from the environment */
+    const r2i_option *given[R2I_MAX_WORDS]; /* flags on the command line, in order */
+    int n_given;
 } r2i_arguments;
 
 /* Sets all values of a command from defaults, settings, R2LM_*, the file of --config and argv (behind the

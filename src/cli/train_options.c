@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/failure.h"
+#include "cli/option_groups.h"
 
 enum { PRETRAIN_STEPS = 100, PRETRAIN_RUN_TOKENS = 512, SFT_EPOCHS = 2, WARMUP_PERCENT = 3 };
 #define PRETRAIN_RATE 1e-3
@@ -78,15 +79,12 @@ r2_status r2i_train_resolve_length(r2i_options *o, r2i_train_kind kind,
 
 void r2i_train_note_ignored(const r2i_program *p, r2i_train_kind kind, int32_t n_processes) {
     const r2i_options *o = p->options;
-    const bool is_distill = kind == R2I_TRAIN_DISTILL, is_lora = o->lora_rank > 0;
+    const bool is_lora = o->lora_rank > 0;
     const struct {
         const char *flag;
         bool is_ignored;
         const char *why;
-    } list[] = { { "--teacher", !is_distill && o->teacher != NULL && o->teacher[0] != '\0',
-                   "`train distill` learns from it" },
-                 { "--traces", !is_distill && o->has_traces, "`train distill` takes it" },
-                 { "--own-share", o->own_share > 0 && (!is_distill || o->has_traces),
+    } list[] = { { "--own-share", kind == R2I_TRAIN_DISTILL && o->own_share > 0 && o->has_traces,
                    "`train distill` without --traces takes it" },
                  { "--lora-alpha", !is_lora && o->lora_alpha != 0, "it belongs to --lora-rank" },
                  { "--lora-targets", !is_lora && strcmp(o->lora_targets, "all-linear") != 0,
@@ -96,6 +94,13 @@ void r2i_train_note_ignored(const r2i_program *p, r2i_train_kind kind, int32_t n
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         if (list[i].is_ignored)
             r2i_program_note(p, "%s changes nothing here: %s", list[i].flag, list[i].why);
+    }
+    for (int i = 0; i < p->arguments.n_given; i++) {
+        const r2i_option *given = p->arguments.given[i];
+        const r2i_option_group *g = r2i_option_group_find(R2I_FOR_TRAIN, given);
+        if (g != NULL && !r2i_option_group_is_for(g, R2I_FOR_TRAIN, r2i_train_kind_name(kind)))
+            r2i_program_note(p, "--%s changes nothing here: it is for `train` %s", given->name,
+                             g->subcommands);
     }
 }
 

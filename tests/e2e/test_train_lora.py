@@ -89,8 +89,10 @@ def test_an_adapter_stays_with_its_base():
 
 
 def test_flags_without_use_are_named():
-    said = train(texts(), "run", "--steps", 1, "--lora-alpha", 3, "--teacher", TOY, "--expert-parallel", code=USAGE).err
-    for flag in ("--lora-alpha", "--teacher", "--expert-parallel"): assert f"{flag} changes nothing here" in said
+    said = train(texts(), "run", "--steps", 1, "--lora-alpha", 3, "--teacher", TOY, "--expert-parallel", "--kl=0.1", "--set", "traces=1", "--no-replay",
+                 code=USAGE).err
+    for flag in ("--lora-alpha", "--teacher", "--expert-parallel", "--kl", "--traces", "--replay"): assert said.count(f"{flag} changes nothing here") == 1, said
+    assert said.count("changes nothing here") == 6 and "--kl changes nothing here: it is for `train` grpo" in said
 
 
 def test_refusals():
