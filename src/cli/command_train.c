@@ -221,7 +221,8 @@ static r2_status check_words(const train_work *w, r2_error *err) {
     if (p->arguments.n_words > 1 && (p->options->output != NULL || p->options->is_dry))
         return R2_OK;
     if (p->options->is_resuming && p->options->output != NULL)
-        return r2i_fail(err, R2_E_NOT_FOUND, "%.150s: no run of train %s to go on with: %s/config.ini has none",
+        return r2i_fail(err, R2_E_NOT_FOUND,
+                        "%.150s: no run of train %s to go on with: %s/config.ini has none",
                         p->options->output, p->arguments.words[0], p->options->output);
     return r2i_fail(err, R2_E_ARGUMENT, "train %s: expected %s and -o RUN", p->arguments.words[0],
                     w->kind == R2I_TRAIN_DPO        ? "pairs (JSONL)"
@@ -266,6 +267,15 @@ static r2_status train_run(train_work *w, r2_error *err) {
     return status;
 }
 
+/* Of runs too short for --patience to end them. */
+static void note_unlearnt(const train_work *w) {
+    if (w->kind == R2I_TRAIN_GRPO && w->progress.last.step > 0 && !w->judged.has_learnt)
+        r2i_program_note(w->program,
+                         "no question had answers of different worth: nothing was learnt; "
+                         "`r2lm runs samples %s` shows the answers",
+                         w->program->options->output);
+}
+
 static int print_result(const train_work *w) {
     const r2_train_report *r = &w->progress.last;
     if (!is_first(w)) return R2I_EXIT_OK;
@@ -285,6 +295,7 @@ static int print_result(const train_work *w) {
                          " and saved; `r2lm train %s --resume -o %s` goes on",
                          r->step, r->n_steps, w->program->arguments.words[0],
                          w->program->options->output);
+    note_unlearnt(w);
     if (!w->program->options->wants_json) {
         printf("%s\n", w->model);
         return R2I_EXIT_OK;

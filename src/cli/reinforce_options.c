@@ -60,9 +60,11 @@ static r2_status read_grpo_options(r2_grpo_options *out, r2i_program *p, r2_erro
                                o->languages, "--languages", err);
     }
     /* A run's folder names no program to run: who goes on says it. */
-    R2I_TRY(split_names(
-        out->tasks, R2_MAX_RUN_TASKS, &out->n_tasks, p, o->tasks,
-        o->is_resuming ? "--tasks, or --verifier once more" : "--tasks or --verifier", err));
+    R2I_TRY(split_names(out->tasks, R2_MAX_RUN_TASKS, &out->n_tasks, p, o->tasks,
+                        o->is_resuming
+                            ? "--tasks, or --verifier COMMAND once more (no run keeps a command)"
+                            : "--tasks or --verifier",
+                        err));
     return split_names(out->languages, R2_MAX_RUN_LANGUAGES, &out->n_languages, p, o->languages,
                        "--languages", err);
 }

@@ -134,6 +134,7 @@ static void print_grpo(const r2i_train_progress *w, const r2_grpo_report *r) {
 bool r2i_reinforce_grpo_step(void *user, const r2_grpo_report *r) {
     r2i_reinforce_progress *w = user;
     const bool goes_on = r2i_train_progress_write(w->progress, &r->run, grpo_numbers(r));
+    w->has_learnt |= r->update_tokens > 0;
     if (!write_samples(w, r)) w->progress->is_write_failed = true;
     if (!w->progress->is_silent) print_grpo(w->progress, r);
     return goes_on && !w->progress->is_write_failed;

@@ -8,6 +8,7 @@
 typedef struct {
     r2i_train_progress *progress; /* which options.run.user is not */
     FILE *samples;
+    bool has_learnt; /* some step changed the model */
 } r2i_reinforce_progress;
 
 /* As r2_grpo_options.report and r2_dpo_options.report, with an r2i_reinforce_progress as `user`. */

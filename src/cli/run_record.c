@@ -104,7 +104,9 @@ void r2i_run_record_step(r2i_run_record *r, const r2_train_report *report, doubl
     e->step = report->step;
     e->n_steps = report->n_steps;
     e->n_tokens = report->n_tokens;
-    e->loss = report->loss;
+    /* Of rewards the loss says nothing: the advantages of each question are 0 on average. */
+    e->loss =
+        strcmp(e->kind, r2i_train_kind_name(R2I_TRAIN_GRPO)) == 0 ? (double)NAN : report->loss;
     e->seconds = report->seconds_all;
     e->cost = cost;
     if (is_validated) {

@@ -69,7 +69,7 @@ def test_killed_and_gone_on():
     child = subprocess.Popen(run)
     while not (os.path.exists("run/metrics.jsonl") and len(metrics("run")) >= 3) and child.poll() is None: time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
-    child.wait()
+    assert child.wait() == -signal.SIGKILL
     subprocess.run([*run, "--resume"], check=True)
     assert digest("whole/model") == digest("run/model") and samples("whole") == samples("run")
 
@@ -180,10 +180,20 @@ def test_experts_of_later_parts():
 
 def test_nothing_to_learn_from():
     small_model()
-    flags = ("-m", "start", "--tasks", "sum", "--level", 1, "-n", 6, "--run-tokens", 160, "--questions", 2, "--answers", 2, "--patience", 3, "--steps", 9)
-    err = r2lm("train", "grpo", "-o", "run", *flags, "--own-temp", 0.01, code=1).err
-    assert "for 3 steps" in err and ("cut off at 6 tokens" in err or "equally bad" in err), err
-    assert len(metrics("run")) == 3
+    flags = ("--tasks", "sum", "--level", 1, "-n", 6, "--questions", 2, "--answers", 2, "--patience", 3)
+    err = r2lm("train", "grpo", "-m", TOY, "-o", "cut", *flags, "--no-think", "--steps", 9, code=1).err
+    assert "for 3 steps every answer was cut off at 6 tokens" in err and len(metrics("cut")) == 3, err
+    said = r2lm("train", "grpo", "-m", TOY, "-o", "short", *flags, "--no-think", "--steps", 2).err
+    assert "nothing was learnt; `r2lm runs samples short`" in said, said
+    judged = ("-m", "start", "-n", 24, "--questions", 4, "--answers", 16, "--patience", 2, "--steps", 9, "--no-think")
+    for score, says in ((0, "equally bad"), (1, "equally good, most of them right")):
+        open(f"{score}.py", "w").write(f"MODE, SCORE = 'same', {score}\n" + VERIFIER)
+        err = r2lm("train", "grpo", "-o", f"run{score}", *judged, "--verifier", f"/usr/bin/python3 {score}.py", code=1).err
+        assert "for 2 steps" in err and says in err and "nothing was learnt" not in err and len(metrics(f"run{score}")) == 2, err
+    # Right answers are worth more in the language of their question.
+    said = r2lm("train", "grpo", "-o", "spoken", *judged, "--steps", 2, "--verifier", "/usr/bin/python3 1.py", "--language-weight", 0.5).err
+    worth = {s["reward"] for s in samples("spoken")}
+    assert min(worth) >= 1 and max(worth) <= 1.5 and len(worth) > 1 and "nothing was learnt" not in said
     assert "kl-limit" in r2lm("train", "grpo", "-o", "far", "-m", "start", *SHORT, "--steps", 9, "--kl", 0.001, "--kl-limit", 0.00001, code=1).err
 
 
@@ -223,6 +233,7 @@ for line in sys.stdin:
     elif MODE == "hang": time.sleep(600)
     elif MODE == "garbage": print("what?", flush=True); continue
     elif MODE == "bytes": sys.stdout.buffer.write(b"\xff\xfe\n"); sys.stdout.flush(); continue
+    elif MODE == "same": out.update(score=SCORE)
     elif MODE == "words": out.update(score=0, why="x" + "\u00fc" * 200)
     else: out.update(score=min(1, r["text"].count("a") / 4))
     print(json.dumps(out), flush=True)
@@ -263,7 +274,7 @@ def test_a_verifier_of_ones_own():
     refused("train", "grpo", *flags, "--verifier", "/nowhere/at/all", "-o", "none", "--steps", 2, code=DATA)
     refused("train", "grpo", *flags, "--verifier", "/usr/bin/python3 good.py", "--level", 4, "-o", "none", "--steps", 2, code=USAGE, says="level of 1 to 3, found 4")
     # A folder names no program to be run.
-    refused("train", "grpo", "--resume", "-o", "run", "--steps", 26, code=USAGE, says="--verifier once more")
+    refused("train", "grpo", "--resume", "-o", "run", "--steps", 26, code=USAGE, says="--verifier COMMAND once more")
 
 
 RISING = r'''
