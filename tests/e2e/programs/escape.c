@@ -363,7 +363,7 @@ static void attributes(const char *words) {
     expect_failure("prlimit", prlimit(pid, RLIMIT_NOFILE, &few, NULL));
     expect_failure("setpriority", setpriority(PRIO_PROCESS, (id_t)pid, 5));
     expect_failure("affinity", sched_setaffinity(pid, sizeof one, &one));
-    if (setpriority(PRIO_PROCESS, 0, 1) != 0 || setrlimit(RLIMIT_NOFILE, &few) != 0)
+    if (setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 1) != 0 || setrlimit(RLIMIT_NOFILE, &few) != 0)
         printf("LOOSE: nothing of one's own\n"), n_loose++;
 }
 
