@@ -12,8 +12,8 @@
 # Result         FOLDER/eval-*, FOLDER/grpo.svg, FOLDER/HEADLINE.svg; the last lines: shares of right answers with their intervals.
 # Needs          make
 #
-# STEPS=6 HEADLINE_STEPS=6 SFT_STEPS=3 ITEMS=20 SEEDS=1 for a short one; TASKS, LEVEL, TOKENS; MODEL for another GGUF file; R2LM for another
-# program.
+# STEPS=6 HEADLINE_STEPS=6 (no fewer: five warm up) SFT_STEPS=3 ITEMS=20 SEEDS=1 for a short one; TASKS, LEVEL, TOKENS; MODEL
+# for another GGUF file; R2LM for another program.
 set -eu
 cd "$(dirname "$0")/.."
 r2lm=${R2LM:-$PWD/build/r2lm}
