@@ -56,7 +56,7 @@ typedef struct {
     const char *const
         *arguments; /* the program, found in /usr/bin and the like, and its arguments; NULL ends */
     const char *const
-        *environment; /* "NAME=VALUE" besides PATH, HOME, LANG, TMPDIR; NULL ends; may be NULL */
+        *environment; /* up to 64 "NAME=VALUE" besides PATH, HOME, LANG, TMPDIR; NULL ends; may be NULL */
     /* Folder that the program may write to, its working directory (/work inside); NULL: an empty one
      * that is gone afterwards.  Its limits then are watched, not enforced, several times a second. */
     const char *work;

@@ -11,7 +11,11 @@
 #include "r2lm/sandbox.h"
 #include "sandbox/launch.h"
 
-enum { R2I_MAX_SANDBOX_FILES = 64, R2I_SHARED_MEMORY_BYTES = 16 << 20 /* of /dev/shm */ };
+enum {
+    R2I_MAX_SANDBOX_FILES = 64,
+    R2I_MAX_SANDBOX_VARIABLES = 64,
+    R2I_SHARED_MEMORY_BYTES = 16 << 20 /* of /dev/shm */
+};
 
 typedef struct {
     const r2_sandbox_options *options;

@@ -29,7 +29,7 @@
 #define NET_CONNECT (1ULL << 1)
 #define SCOPE_ABSTRACT_SOCKETS (1ULL << 0)
 #define SCOPE_SIGNALS (1ULL << 1)
-enum { MAX_FILTER = 4096, MAX_ENVIRONMENT = 64, PATH_BYTES = PATH_MAX };
+enum { MAX_FILTER = 4096, N_OWN_VARIABLES = 4, PATH_BYTES = PATH_MAX };
 
 typedef struct {
     uint64_t files, net, scoped;
@@ -50,7 +50,7 @@ typedef struct {
     int filter_file;
     struct sock_filter instructions[MAX_FILTER];
     struct sock_fprog filter;
-    char *environment[MAX_ENVIRONMENT];
+    char *environment[N_OWN_VARIABLES + R2I_MAX_SANDBOX_VARIABLES + 1];
     char work[PATH_BYTES], program[PATH_BYTES];
     r2_error *err;
 } builder;
@@ -157,18 +157,18 @@ static r2_status make_work(builder *b) {
 }
 
 static r2_status make_environment(builder *b) {
-    static const char *const named[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
-                                         "HOME=", "TMPDIR=" };
+    static const char *const named[N_OWN_VARIABLES] = { "PATH=/usr/local/bin:/usr/bin:/bin",
+                                                        "LANG=C.UTF-8", "HOME=", "TMPDIR=" };
     const char *const *extra = b->cage->options->environment;
     char text[PATH_BYTES + 16];
     int n = 0;
-    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+    for (int i = 0; i < N_OWN_VARIABLES; i++) {
         const size_t width = strlen(named[i]);
         (void)snprintf(text, sizeof text, "%s%s", named[i],
                        named[i][width - 1] == '=' ? b->work : "");
         b->environment[n++] = r2i_arena_copy_text(b->cage->arena, text, strlen(text));
     }
-    for (int i = 0; extra != NULL && extra[i] != NULL && n < MAX_ENVIRONMENT - 1; i++)
+    for (int i = 0; extra != NULL && extra[i] != NULL; i++)
         b->environment[n++] = r2i_arena_copy_text(b->cage->arena, extra[i], strlen(extra[i]));
     for (int i = 0; i < n; i++) {
         if (b->environment[i] == NULL) return r2i_fail(b->err, R2_E_NOMEM, "sandbox: no memory");

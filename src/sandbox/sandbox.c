@@ -80,6 +80,9 @@ static r2_status check_options(const r2_sandbox_options *o, r2_error *err) {
             return r2i_fail(err, R2_E_ARGUMENT,
                             "sandbox: expected a variable as NAME=VALUE, found %.150s",
                             o->environment[i]);
+        if (i >= R2I_MAX_SANDBOX_VARIABLES)
+            return r2i_fail(err, R2_E_ARGUMENT, "sandbox: expected up to %d variables, found more",
+                            R2I_MAX_SANDBOX_VARIABLES);
     }
     return R2_OK;
 }

@@ -26,6 +26,13 @@ def cage(request):
     return request.param
 
 
+def test_some_cage_is_there():
+    """Without one nearly all of this file is skipped: who demands a sandbox (CI) wants to be told."""
+    some = layers().get("system calls") and (layers().get("namespaces") or layers().get("Landlock"))
+    if not some and not os.environ.get("R2LM_NEEDS_SANDBOX"): pytest.skip("this machine has no sandbox")
+    assert some, layers()
+
+
 @pytest.fixture(scope="session")
 def escape():
     """In a folder that everybody may read: root's programs run as nobody."""
@@ -77,6 +84,12 @@ def test_runs_programs(cage):
     assert "from / on" in one_line(r2lm("exec", *cage, "--read", ".", "--", "true", code=USAGE).err)
     assert "found JUSTNAME" in one_line(r2lm("exec", *cage, "--env", "JUSTNAME", "--", "true", code=USAGE).err)
     assert "behind --" in one_line(r2lm("exec", code=USAGE).err)
+    many = [word for i in range(64) for word in ("--env", f"A{i}={i}")]
+    assert len(re.findall(r"^A\d+=", r2lm("exec", *cage, *many, "--", "env").out, re.M)) == 64
+    # What a program took: of all its processes.
+    work = "x = bytearray(200 << 20); x[::4096] = b'1' * len(x[::4096]); import time, os\nif os.fork() == 0:\n while time.process_time() < 0.6: pass\nelse: os.wait()"
+    took = json.loads(r2lm("exec", *cage, "--json", "--", "python3", "-c", work).out)
+    assert 0.5 < took["cpu_seconds"] < 5 and 200 << 20 <= took["memory_bytes"] < 900 << 20 and took["wall_seconds"] > 0.5, took
 
 
 def test_work_folder(cage, here):

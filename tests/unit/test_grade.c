@@ -140,6 +140,15 @@ static void test_hostile(void **state) {
     free(text);
 }
 
+/* R2LM_NEEDS_SANDBOX: nothing is skipped silently. */
+static void need_sandbox(void) {
+    r2_layer_state layers[R2_N_LAYERS];
+    if (r2_sandbox_check(layers)) return;
+    if (getenv("R2LM_NEEDS_SANDBOX") != NULL && getenv("R2LM_NEEDS_SANDBOX")[0] != 0)
+        fail_msg("no sandbox here");
+    skip();
+}
+
 static void test_programs(void **state) {
     (void)state;
     static const struct {
@@ -176,8 +185,7 @@ static void test_programs(void **state) {
         { R2_GRADE_PYTHON, "assert f(2) == 4",
           "def f(x):\n  import os\n  return 4 if os.path.exists('tests.py') else 5", false },
     };
-    r2_layer_state layers[R2_N_LAYERS];
-    if (!r2_sandbox_check(layers)) skip();
+    need_sandbox();
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
         const r2_grade_options o = { .kind = programs[i].kind,
                                      .expected = programs[i].expected,
@@ -198,10 +206,9 @@ static void test_usual_limits(void **state) {
     (void)state;
     const r2_grade_options o = { .kind = R2_GRADE_STDOUT, .expected = "1" };
     static const char loop[] = "```python\nwhile True: pass\n```";
-    r2_layer_state layers[R2_N_LAYERS];
     r2_error err;
     r2_grade g;
-    if (!r2_sandbox_check(layers)) skip();
+    need_sandbox();
     if (r2_grade_answer(&g, loop, sizeof loop - 1, &o, &err) != R2_OK) fail_msg("%s", err.text);
     if (g.is_right || strstr(g.why, "CPU time") == NULL) fail_msg("%s", g.why);
 }

@@ -43,6 +43,13 @@ static void expect_failure(const char *what, long rc) {
     n_loose++;
 }
 
+/* A call that is not there: other failures of it would only say that this user, or these arguments, may not. */
+static void expect_absent(const char *what, long rc) {
+    if (rc < 0 && errno == ENOSYS) return;
+    printf("LOOSE: %s (%ld, %s)\n", what, rc, rc < 0 ? strerror(errno) : "done");
+    n_loose++;
+}
+
 static void *idle(void *unused) {
     pause();
     return unused;
@@ -276,25 +283,25 @@ static void mounts(void) {
 static void kernel_interfaces(void) {
     struct io_uring_params ring = { 0 };
     char zeros[256] = { 0 };
-    expect_failure("io_uring_setup", syscall(SYS_io_uring_setup, 8, &ring));
-    expect_failure("io_uring_enter", syscall(SYS_io_uring_enter, 0, 1, 0, 0, NULL, 0));
-    expect_failure("bpf", syscall(SYS_bpf, 0, zeros, sizeof zeros));
-    expect_failure("perf", syscall(SYS_perf_event_open, zeros, 0, -1, -1, 0));
-    expect_failure("userfaultfd", syscall(SYS_userfaultfd, 0));
-    expect_failure("keyctl", syscall(SYS_keyctl, 0, -3, 1));
-    expect_failure("add_key", syscall(SYS_add_key, "user", "x", "y", 1, -3));
-    expect_failure("kexec", syscall(SYS_kexec_load, 0, 0, NULL, 0));
-    expect_failure("init_module", syscall(SYS_init_module, zeros, sizeof zeros, ""));
-    expect_failure("finit_module", syscall(SYS_finit_module, 0, "", 0));
-    expect_failure("name_to_handle_at", syscall(SYS_open_by_handle_at, AT_FDCWD, zeros, O_RDONLY));
-    expect_failure("fanotify", syscall(SYS_fanotify_init, 0, 0));
-    expect_failure("acct", syscall(SYS_acct, NULL));
-    expect_failure("quotactl", syscall(SYS_quotactl, 0, NULL, 0, NULL));
-    expect_failure("iopl", syscall(SYS_iopl, 3));
-    expect_failure("personality", syscall(SYS_personality, 0x0040000));
-    expect_failure("migrate_pages", syscall(SYS_migrate_pages, 0, 0, NULL, NULL));
-    expect_failure("vmsplice", syscall(SYS_vmsplice, 1, NULL, 0, 0));
-    expect_failure("setuid", syscall(SYS_setuid, 0));
+    expect_absent("io_uring_setup", syscall(SYS_io_uring_setup, 8, &ring));
+    expect_absent("io_uring_enter", syscall(SYS_io_uring_enter, 0, 1, 0, 0, NULL, 0));
+    expect_absent("bpf", syscall(SYS_bpf, 0, zeros, sizeof zeros));
+    expect_absent("perf", syscall(SYS_perf_event_open, zeros, 0, -1, -1, 0));
+    expect_absent("userfaultfd", syscall(SYS_userfaultfd, 0));
+    expect_absent("keyctl", syscall(SYS_keyctl, 0, -3, 1));
+    expect_absent("add_key", syscall(SYS_add_key, "user", "x", "y", 1, -3));
+    expect_absent("kexec", syscall(SYS_kexec_load, 0, 0, NULL, 0));
+    expect_absent("init_module", syscall(SYS_init_module, zeros, sizeof zeros, ""));
+    expect_absent("finit_module", syscall(SYS_finit_module, 0, "", 0));
+    expect_absent("open_by_handle_at", syscall(SYS_open_by_handle_at, AT_FDCWD, zeros, O_RDONLY));
+    expect_absent("fanotify", syscall(SYS_fanotify_init, 0, 0));
+    expect_absent("acct", syscall(SYS_acct, NULL));
+    expect_absent("quotactl", syscall(SYS_quotactl, 0, NULL, 0, NULL));
+    expect_absent("iopl", syscall(SYS_iopl, 3));
+    expect_absent("personality", syscall(SYS_personality, 0x0040000));
+    expect_absent("migrate_pages", syscall(SYS_migrate_pages, 0, 0, NULL, NULL));
+    expect_absent("vmsplice", syscall(SYS_vmsplice, 1, NULL, 0, 0));
+    expect_absent("setuid", syscall(SYS_setuid, 0));
 }
 
 static void executables(void) {
@@ -322,13 +329,13 @@ static void terminal(void) {
 
 static void clocks(void) {
     struct timespec now = { 0 };
-    expect_failure("clock_settime", clock_settime(CLOCK_REALTIME, &now));
-    expect_failure("settimeofday", settimeofday(&(struct timeval){ 0 }, NULL));
-    expect_failure("adjtimex", syscall(SYS_adjtimex, NULL));
-    expect_failure("sethostname", sethostname("x", 1));
-    expect_failure("reboot", syscall(SYS_reboot, 0, 0, 0, NULL));
-    expect_failure("swapoff", swapoff("/x"));
-    expect_failure("syslog", syscall(SYS_syslog, 2, NULL, 0));
+    expect_absent("clock_settime", clock_settime(CLOCK_REALTIME, &now));
+    expect_absent("settimeofday", settimeofday(&(struct timeval){ 0 }, NULL));
+    expect_absent("adjtimex", syscall(SYS_adjtimex, NULL));
+    expect_absent("sethostname", sethostname("x", 1));
+    expect_absent("reboot", syscall(SYS_reboot, 0, 0, 0, NULL));
+    expect_absent("swapoff", swapoff("/x"));
+    expect_absent("syslog", syscall(SYS_syslog, 2, NULL, 0));
 }
 
 /* Processes share it and none counts as its owner, so that one may fill it and leave. */
