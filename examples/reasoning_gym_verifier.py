@@ -9,7 +9,8 @@ import json, os, sys
 
 replies = os.fdopen(os.dup(1), "w")      # nothing that a library prints is a reply
 os.dup2(2, 1)
-import reasoning_gym                     # noqa: E402
+try: import reasoning_gym
+except ImportError as why: sys.exit(f"{why}; `pip install reasoning-gym` into the Python that runs this ({sys.executable})")
 
 NAMES = sys.argv[1:] or ["leg_counting"]
 KEPT = 64

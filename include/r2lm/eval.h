@@ -132,6 +132,7 @@ typedef struct {
     char suite[48];
     char models[2][192]; /* "model", "model + adapter" */
     r2_eval_pairs all;
+    int64_t n_items[2];    /* of each run, with those that the other has not */
     r2_eval_pairs *groups; /* [n_groups] of suites that have them, in the first run's order */
     int32_t n_groups;
 } r2_eval_comparison;

@@ -102,6 +102,8 @@ R2_API int32_t r2_task_levels(int32_t i);
 /* How its answers are judged.  Those of R2_GRADE_STDOUT and R2_GRADE_PYTHON need a sandbox. */
 R2_API r2_grade_kind r2_task_kind(int32_t i);
 
+/* "en", "zh", "es", "fr", "de"; NULL: no more of them. */
+R2_API const char *r2_task_language(int32_t i);
 /* "train", "dev", "test", "ood-lang", "ood-values", "ood-phrasing", "ood-length"; NULL: no such split. */
 R2_API const char *r2_task_split_name(r2_task_split split);
 /* False: the task has no numbers that could be withheld, or is taught in all languages. */

@@ -13,9 +13,7 @@ extern "C" {
 #endif
 
 typedef struct {
-    const char *command; /* as a shell reads it */
-    const char *const
-        *environment;     /* "NAME=VALUE"; NULL ends; kept until close; NULL: PATH alone, with the usual folders */
+    const char *command;  /* as a shell reads it, with this process's environment */
     double start_seconds; /* to its first reply; 0: 60 */
     double reply_seconds; /* to each other one; 0: 10 */
     int32_t max_failures; /* so many in a row are an error; 0: 8 */

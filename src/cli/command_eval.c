@@ -6,6 +6,7 @@
 #include "cli/eval_data.h"
 #include "cli/eval_report.h"
 #include "cli/model_find.h"
+#include "cli/option_names.h"
 #include "cli/session.h"
 
 typedef struct {
@@ -154,6 +155,11 @@ static r2_status run_suite(eval_work *w, const r2_eval_suite *suite, r2_error *e
     r2i_program *p = w->session.program;
     const char *path;
     r2_eval_options options;
+    if (p->options->samples > 1 && p->options->temp <= 0)
+        return r2i_fail(err, R2_E_ARGUMENT,
+                        "--samples %d: expected --temp above 0 with it: the likeliest answer is "
+                        "always the same",
+                        p->options->samples);
     R2I_TRY(r2i_eval_files_read(&w->files, p, suite, err));
     R2I_TRY(r2i_model_resolve(&path, p, p->options->model, err));
     r2i_signals_catch();
@@ -163,6 +169,8 @@ static r2_status run_suite(eval_work *w, const r2_eval_suite *suite, r2_error *e
     r2i_terminal_clear_progress(&p->terminal);
     if (status == R2_OK && options.output != NULL)
         status = r2i_eval_report_write(p, options.output, err);
+    if (status == R2_OK && options.output != NULL)
+        r2i_program_note(p, "%s: samples.jsonl, summary.json and report.html", options.output);
     if (status == R2_E_CANCELED && options.output != NULL)
         r2i_program_note(p, "%s has %d of %d answers; the same command goes on", options.output,
                          w->result.n_done, w->result.n_answers);
@@ -177,6 +185,17 @@ static void print_hint(const eval_work *w, r2_status status) {
         r2i_program_hint(p, "      `r2lm sandbox --check` shows what this machine has");
 }
 
+/* The first flag on the command line that `r2lm ppl` has not; NULL: none. */
+static const r2i_option *foreign_to_ppl(const r2i_program *p) {
+    for (int i = 0; i < p->arguments.n_given; i++) {
+        const r2i_option *o = p->arguments.given[i];
+        if (strcmp(o->name, "data") != 0 &&
+            r2i_option_find(R2I_FOR_PPL, o->name, strlen(o->name)) == NULL)
+            return o;
+    }
+    return NULL;
+}
+
 /* `r2lm ppl` on the file of --data. */
 static int measure_perplexity(r2i_program *p) {
     enum { USUAL_WINDOW = 512 };
@@ -187,6 +206,15 @@ static int measure_perplexity(r2i_program *p) {
             p,
             r2i_fail(&err, R2_E_ARGUMENT, "eval perplexity: expected --data and one file of text"),
             &err);
+    const r2i_option *foreign = foreign_to_ppl(p);
+    if (foreign != NULL || p->arguments.n_words > 1)
+        return r2i_program_fail(p,
+                                r2i_fail(&err, R2_E_ARGUMENT,
+                                         "eval perplexity: expected --data and flags of `r2lm "
+                                         "ppl`, found %s%.60s",
+                                         foreign != NULL ? "--" : "",
+                                         foreign != NULL ? foreign->name : p->arguments.words[1]),
+                                &err);
     o->file = o->data.texts[0];
     if (o->ctx_size == 0) o->ctx_size = USUAL_WINDOW;
     p->arguments.n_words = 0;
@@ -239,6 +267,12 @@ static int print_comparison(r2i_program *p, const r2_eval_comparison *c) {
     for (int32_t i = 0; c->n_groups > 1 && i < c->n_groups; i++)
         if (c->groups[i].n_pairs > 0) print_pairs(p, c->groups[i].group, &c->groups[i]);
     print_pairs(p, "all", &c->all);
+    for (int i = 0; i < 2; i++) {
+        if (c->n_items[i] > c->all.n_pairs)
+            r2i_program_note(
+                p, "%s has %lld answers that the other has not: was that run finished?",
+                p->arguments.words[1 + i], (long long)(c->n_items[i] - c->all.n_pairs));
+    }
     return R2I_EXIT_OK;
 }
 
@@ -259,16 +293,16 @@ static int compare_runs(r2i_program *p) {
 int r2i_eval_command(r2i_program *p) {
     eval_work w = { .session = { .program = p } };
     r2_error err = { R2_OK, "" };
-    const char *name = p->arguments.n_words > 0 ? p->arguments.words[0] : "";
-    if (strcmp(name, "list") == 0) return print_suites(p);
+    const char *name = p->arguments.n_words > 0 ? p->arguments.words[0] : "nothing";
+    if (strcmp(name, "list") == 0 && p->arguments.n_words == 1) return print_suites(p);
     if (strcmp(name, "compare") == 0) return compare_runs(p);
     if (strcmp(name, "perplexity") == 0) return measure_perplexity(p);
     const r2_eval_suite *suite = r2_eval_suite_find(name);
     r2_status status = R2_OK;
     if (suite == NULL || p->arguments.n_words > 1)
         status = r2i_fail(&err, R2_E_ARGUMENT,
-                          "eval: expected a suite of `r2lm eval list`, found \"%.60s\"",
-                          suite == NULL ? name : p->arguments.words[1]);
+                          "eval: expected a suite of `r2lm eval list` and flags, found %.60s",
+                          p->arguments.n_words > 1 ? p->arguments.words[1] : name);
     if (status == R2_OK) status = run_suite(&w, suite, &err);
     int code;
     if (status == R2_OK) {

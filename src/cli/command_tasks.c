@@ -1,5 +1,4 @@
 /* command_tasks.c - `r2lm tasks`: questions without end, written down and judged. */
-#define _XOPEN_SOURCE 700 /* environ by declaration */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,11 +6,8 @@
 #include "base/failure.h"
 #include "cli/task_lines.h"
 
-extern char **environ;
-
 r2_status r2i_verifier_choose(r2_verifier **out, r2i_program *p, r2_error *err) {
     const r2_verifier_options options = { .command = p->options->verifier,
-                                          .environment = (const char *const *)environ,
                                           .reply_seconds = p->options->verifier_s };
     *out = NULL;
     return options.command != NULL ? r2_verifier_open(out, &options, err) : R2_OK;
@@ -38,6 +34,13 @@ static const char *judge_name(r2_grade_kind kind) {
     return names[kind];
 }
 
+static json_t *languages_json(void) {
+    json_t *out = json_array();
+    for (int32_t i = 0; r2_task_language(i) != NULL; i++)
+        (void)json_array_append_new(out, json_string(r2_task_language(i)));
+    return out;
+}
+
 static int print_list(r2i_program *p) {
     json_t *list = json_array();
     for (int32_t i = 0; i < r2_task_count(); i++) {
@@ -52,8 +55,8 @@ static int print_list(r2i_program *p) {
                             (int)r2_task_has_split(i, R2_SPLIT_OOD_VALUES)));
     }
     if (p->options->wants_json)
-        return r2i_program_print_json(p, json_pack("{s:o, s:[s,s,s,s,s]}", "tasks", list,
-                                                   "languages", "en", "zh", "es", "fr", "de"));
+        return r2i_program_print_json(
+            p, json_pack("{s:o, s:o}", "tasks", list, "languages", languages_json()));
     json_decref(list);
     printf("each in en, zh, es, fr and de; most are not taught in one of them (--json says which): "
            "that is --split ood-lang\n");

@@ -101,7 +101,7 @@ typedef struct {
     double min_score;
     const char *template;
     bool reads_on;
-    const char *language, *verifier; /* tasks */
+    const char *verifier; /* tasks */
     int32_t count;
     bool has_trace;
     const char *shown_steps, *task; /* runs samples */

@@ -21,7 +21,7 @@ typedef struct {
     r2_verifier *verifier;
     const char *name; /* of the file */
     sum sums[MAX_TASKS];
-    int32_t n_sums, n_no_text; /* lines that are no UTF-8 */
+    int32_t n_sums, n_no_text, n_judged; /* no_text: lines that are no UTF-8 */
 } grading;
 
 static sum *sum_of(grading *g, const char *task) {
@@ -45,6 +45,24 @@ static const json_t *said_by(const json_t *line, const char *role) {
     return found;
 }
 
+static r2_status judge_own(const grading *g, r2_grade *grade, const char *task,
+                           const char *expected, const json_t *text, int32_t number,
+                           r2_error *err) {
+    char place[128];
+    const r2_status status = r2_task_grade(grade, task, expected, json_string_value(text),
+                                           json_string_length(text), NULL, err);
+    (void)snprintf(place, sizeof place, "%.100s:%d", g->name, (int)number);
+    return status == R2_OK ? R2_OK : r2i_fail_at(err, status, place);
+}
+
+static void note_wrong(const grading *g, const r2_grade *grade, const char *expected,
+                       int32_t number) {
+    char wanted[80];
+    (void)snprintf(wanted, sizeof wanted, "%s", expected);
+    r2i_utf8_make_line(wanted);
+    r2i_program_note(g->program, "line %d: %s; expected %s", (int)number, grade->why, wanted);
+}
+
 static r2_status judge(grading *g, const json_t *line, int32_t number, r2_error *err) {
     const char *task = json_string_value(json_object_get(line, "task")),
                *expected = json_string_value(json_object_get(line, "expected"));
@@ -54,9 +72,11 @@ static r2_status judge(grading *g, const json_t *line, int32_t number, r2_error 
     if (prompt == NULL) prompt = said_by(line, "user");
     if (task == NULL && g->verifier != NULL) task = r2_verifier_name(g->verifier);
     if (task == NULL || expected == NULL || !json_is_string(text))
-        return r2i_fail(err, R2_E_FORMAT,
-                        "%.100s:%d: expected \"task\", \"expected\", and \"text\" or \"messages\"",
-                        g->name, (int)number);
+        return r2i_fail(err, R2_E_FORMAT, "%.100s:%d: expected a text as %s, found none", g->name,
+                        (int)number,
+                        task == NULL       ? "\"task\""
+                        : expected == NULL ? "\"expected\""
+                                           : "\"text\", or an answer in \"messages\"");
     const char *bytes = json_string_value(text),
                *asked = prompt != NULL ? json_string_value(prompt) : NULL;
     const size_t n = json_string_length(text);
@@ -64,17 +84,17 @@ static r2_status judge(grading *g, const json_t *line, int32_t number, r2_error 
         R2I_TRY(r2_verifier_grade(g->verifier, &grade, asked != NULL ? asked : "", expected, bytes,
                                   n, err));
     else
-        R2I_TRY(r2_task_grade(&grade, task, expected, bytes, n, NULL, err));
+        R2I_TRY(judge_own(g, &grade, task, expected, text, number, err));
     sum *s = sum_of(g, task);
     if (s == NULL) return r2i_fail(err, R2_E_LIMIT, "more than %d tasks in a file", MAX_TASKS);
     s->n++;
+    g->n_judged += !grade.is_unjudged;
     s->n_right += grade.is_right;
     s->n_found += grade.is_found;
     s->n_form += grade.has_form;
     s->n_finished += grade.is_finished;
     s->score += grade.score;
-    if (!grade.is_right && g->program->options->is_verbose)
-        r2i_program_note(g->program, "line %d: %s", (int)number, grade.why);
+    if (!grade.is_right && g->program->options->is_verbose) note_wrong(g, &grade, expected, number);
     return R2_OK;
 }
 
@@ -147,9 +167,12 @@ r2_status r2i_tasks_grade(r2i_program *p, r2_error *err) {
     if (status == R2_OK && g.n_sums == 0)
         status = r2i_fail(err, R2_E_FORMAT, "%.100s: no answers in it", p->arguments.words[1]);
     if (status == R2_OK) status = print_sums(&g, err);
+    if (status == R2_OK && g.n_judged == 0)
+        status = r2i_fail(err, R2_E_STATE, "%.100s: the verifier could judge none of the answers",
+                          p->arguments.words[1]);
     if (g.n_no_text > 0)
-        r2i_program_note(p, "%d lines are no UTF-8: judged with ? for what is none",
-                         (int)g.n_no_text);
+        r2i_program_note(p, "%d %s no UTF-8: judged with ? for what is none", (int)g.n_no_text,
+                         g.n_no_text == 1 ? "line is" : "lines are");
     r2i_verifier_note(p, g.verifier);
     r2_verifier_close(g.verifier);
     r2i_buffer_destroy(&lines);

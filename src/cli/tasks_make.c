@@ -9,7 +9,6 @@
 #include "cli/text_write.h"
 
 enum { N_LANGUAGES = 5, MAX_FILE_BYTES = 1 << 30, FILE_MODE = 0666 & ~022, VERIFIER_LEVEL = 1 };
-static const char *const languages[N_LANGUAGES] = { "en", "zh", "es", "fr", "de" };
 
 typedef struct {
     r2i_program *program;
@@ -48,25 +47,25 @@ static r2_status choose_tasks(making *m, r2_error *err) {
 
 /* "en,de" or "all". */
 static r2_status choose_languages(making *m, r2_error *err) {
-    const char *at = m->program->options->language;
+    const char *at = m->program->options->languages;
     const bool is_all = strcmp(at, "all") == 0;
-    for (int i = 0; is_all && i < N_LANGUAGES; i++)
-        m->languages[m->n_languages++] = languages[i];
+    for (int32_t i = 0; is_all && i < N_LANGUAGES; i++)
+        m->languages[m->n_languages++] = r2_task_language(i);
     while (!is_all && *at != '\0') {
         const size_t n = strcspn(at, ",");
-        int i = 0;
-        while (i < N_LANGUAGES && (n != 2 || strncmp(at, languages[i], n) != 0))
+        int32_t i = 0;
+        while (i < N_LANGUAGES && (n != 2 || strncmp(at, r2_task_language(i), n) != 0))
             i++;
         if (i == N_LANGUAGES || m->n_languages == N_LANGUAGES)
             return r2i_fail(
                 err, R2_E_ARGUMENT,
-                "--language: expected all, or en, zh, es, fr, de parted by commas; found %.60s",
-                m->program->options->language);
-        m->languages[m->n_languages++] = languages[i];
+                "--languages: expected all, or en, zh, es, fr, de parted by commas; found %.60s",
+                m->program->options->languages);
+        m->languages[m->n_languages++] = r2_task_language(i);
         at += n + (at[n] == ',');
     }
     if (m->n_languages > 0) return R2_OK;
-    return r2i_fail(err, R2_E_ARGUMENT, "--language: expected a language, found none");
+    return r2i_fail(err, R2_E_ARGUMENT, "--languages: expected a language, found none");
 }
 
 /* The languages of those asked for that a task has in this split; how many. */
@@ -99,8 +98,8 @@ static r2_status choose_split(making *m, r2_error *err) {
             m->tasks[n++] = task;
         else if (!is_all)
             return r2i_fail(err, R2_E_ARGUMENT,
-                            "tasks make: %s has nothing for --split %s in --language %s",
-                            r2_task_name(task), o->split, o->language);
+                            "tasks make: %s has nothing for --split %s in --languages %s",
+                            r2_task_name(task), o->split, o->languages);
     }
     m->n_tasks = n;
     return n > 0 || m->verifier != NULL
@@ -184,9 +183,12 @@ static r2_status write_all(making *m, r2_error *err) {
         R2I_TRY(make_item(m, &choice, &item, i, err));
         R2I_TRY(write_item(m, &choice, &item, err));
     }
-    if (m->file != NULL)
-        return r2i_text_write(m->file, m->lines.n_bytes > 0 ? m->lines.bytes : "", m->lines.n_bytes,
-                              FILE_MODE, err);
+    if (m->file != NULL) {
+        R2I_TRY(r2i_text_write(m->file, m->lines.n_bytes > 0 ? m->lines.bytes : "",
+                               m->lines.n_bytes, FILE_MODE, err));
+        r2i_program_note(m->program, "%s: %d items", m->file, (int)o->count);
+        return R2_OK;
+    }
     return fflush(stdout) == 0
                ? R2_OK
                : r2i_fail(err, R2_E_IO, "tasks make: standard output cannot be written");

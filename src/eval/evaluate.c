@@ -20,13 +20,7 @@
 #include "model/model.h"
 #include "task/grade_job.h"
 
-enum {
-    DEFAULT_PARALLEL = 64,
-    DEFAULT_JUDGES = 2,
-    PATH_BYTES = 4096,
-    PAGE_TOKENS = 128,
-    SEED_STREAM = 83
-};
+enum { DEFAULT_PARALLEL = 64, DEFAULT_JUDGES = 2, PATH_BYTES = 4096, SEED_STREAM = 83 };
 
 typedef struct {
     r2_model *model;
@@ -235,8 +229,8 @@ static r2_status open_engine(evaluation *e, int32_t longest, r2_error *err) {
     e->n_context = o.n_context;
     e->n_slots = o.n_sequences;
     if (o.cache_bytes == 0) {
-        const int64_t pages = (o.n_context + PAGE_TOKENS - 1) / PAGE_TOKENS + 1;
-        o.cache_bytes = pages * o.n_sequences * PAGE_TOKENS * info.cache_bytes_per_token;
+        const int64_t pages = (o.n_context + R2I_PAGE_TOKENS - 1) / R2I_PAGE_TOKENS + 1;
+        o.cache_bytes = pages * o.n_sequences * R2I_PAGE_TOKENS * info.cache_bytes_per_token;
     }
     return r2_engine_create(&e->engine, e->model, &o, err);
 }

@@ -110,20 +110,25 @@ static void count_pairs(r2_eval_comparison *out, const run_read runs[2]) {
 }
 
 /* Groups that the second run has nothing of stay, without pairs. */
-static r2_status compare_read(r2_eval_comparison *out, const run_read runs[2], r2i_heap *heap,
-                              r2_error *err) {
+static r2_status compare_read(r2_eval_comparison *out, const run_read runs[2],
+                              const char *const paths[2], r2i_heap *heap, r2_error *err) {
     const r2i_buffer *groups = &runs[0].groups;
     if (strcmp(runs[0].suite, runs[1].suite) != 0)
-        return r2i_fail(err, R2_E_MISMATCH, "compare: %s against %s: expected the same suite",
-                        runs[0].suite, runs[1].suite);
+        return r2i_fail(err, R2_E_MISMATCH,
+                        "compare: expected the same suite, found %s in %.120s and %s in %.120s",
+                        runs[0].suite, paths[0], runs[1].suite, paths[1]);
     out->n_groups = (int32_t)(groups->n_bytes / sizeof *out->groups);
     out->groups = groups->n_bytes > 0 ? r2i_heap_take(heap, groups->n_bytes) : NULL;
     if (groups->n_bytes > 0 && out->groups == NULL)
         return r2i_fail(err, R2_E_NOMEM, "compare: no memory for %d groups", out->n_groups);
     if (groups->n_bytes > 0) memcpy(out->groups, groups->bytes, groups->n_bytes);
+    for (int i = 0; i < 2; i++)
+        out->n_items[i] = (int64_t)(runs[i].verdicts.n_bytes / sizeof(verdict));
     count_pairs(out, runs);
     if (out->all.n_pairs == 0)
-        return r2i_fail(err, R2_E_MISMATCH, "compare: the two runs have no item in common");
+        return r2i_fail(err, R2_E_MISMATCH,
+                        "compare: %.120s (%lld items) and %.120s (%lld) have none in common",
+                        paths[0], (long long)out->n_items[0], paths[1], (long long)out->n_items[1]);
     out->all.p = r2_eval_mcnemar(out->all.n_first, out->all.n_second);
     for (int32_t i = 0; i < out->n_groups; i++)
         out->groups[i].p = r2_eval_mcnemar(out->groups[i].n_first, out->groups[i].n_second);
@@ -145,7 +150,8 @@ r2_status r2_eval_compare(r2_eval_comparison *out, const char *first, const char
     }
     r2_status status = read_run(&runs[0], first, &heap, err);
     if (status == R2_OK) status = read_run(&runs[1], second, &heap, err);
-    if (status == R2_OK) status = compare_read(out, runs, &heap, err);
+    const char *const paths[] = { first, second };
+    if (status == R2_OK) status = compare_read(out, runs, paths, &heap, err);
     if (status != R2_OK) r2_eval_comparison_free(out, host);
     for (int i = 0; i < 2; i++) {
         r2i_buffer_destroy(&runs[i].verdicts);

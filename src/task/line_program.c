@@ -19,10 +19,6 @@ enum { ABOVE_STANDARD = 3, MAX_OPEN = 1024, CHUNK = 1 << 16, LEAVE_MS = 1000, LO
 static const double forever_seconds = 1e9;
 static const int64_t ns_per_ms = 1000000;
 
-static const char *const plain_environment[] = {
-    "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "LANG=C.UTF-8", NULL
-};
-
 /* Our own standard error under a number that the child does not overwrite. */
 static int copy_of_errors(void) {
     const int copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, ABOVE_STANDARD);
@@ -36,14 +32,12 @@ static int above_standard(int file) {
     return moved;
 }
 
-static r2_status launch(r2i_line_program *p, const char *command, const char *const *environment,
-                        int theirs, int errors, r2_error *err) {
+static r2_status launch(r2i_line_program *p, const char *command, int theirs, int errors,
+                        r2_error *err) {
     const char *const arguments[] = { "sh", "-c", command, NULL };
     const r2i_launch how = { .path = "/bin/sh",
                              .arguments = (char *const *)(uintptr_t)arguments,
-                             .environment = (char *const *)(uintptr_t)(environment != NULL
-                                                                           ? environment
-                                                                           : plain_environment),
+                             .environment = environ,
                              .standard = { theirs, theirs, errors },
                              .has_session = true,
                              .cpu_seconds = forever_seconds,
@@ -54,8 +48,7 @@ static r2_status launch(r2i_line_program *p, const char *command, const char *co
     return r2i_launch_start(&p->pid, &how, err);
 }
 
-r2_status r2i_line_program_start(r2i_line_program *p, const char *command,
-                                 const char *const *environment, r2_error *err) {
+r2_status r2i_line_program_start(r2i_line_program *p, const char *command, r2_error *err) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
         return r2i_fail(err, R2_E_IO, "verifier: no socket: %s", strerror(errno));
@@ -63,7 +56,7 @@ r2_status r2i_line_program_start(r2i_line_program *p, const char *command,
     p->socket = ends[0];
     p->exit_code = -1;
     const r2_status status = theirs >= 0 && errors >= 0
-                                 ? launch(p, command, environment, theirs, errors, err)
+                                 ? launch(p, command, theirs, errors, err)
                                  : r2i_fail(err, R2_E_IO, "verifier: no file: %s", strerror(errno));
     if (theirs >= 0) (void)close(theirs);
     if (errors >= 0) (void)close(errors);

@@ -19,9 +19,9 @@ typedef struct {
     int exit_code;
 } r2i_line_program;
 
-/* Starts it: `command` as a shell reads it.  R2_E_IO. */
+/* Starts it: `command` as a shell reads it, with this process's environment.  R2_E_IO. */
 R2_CHECKED r2_status r2i_line_program_start(r2i_line_program *p, const char *command,
-                                            const char *const *environment, r2_error *err);
+                                            r2_error *err);
 /* One line there (its end included), one back.  Whatever is not R2I_LINE_OK ended the program.  *status:
  * R2_E_NOMEM alone. */
 r2i_line_end r2i_line_program_ask(r2i_line_program *p, const char *line, size_t n_bytes,

@@ -229,8 +229,7 @@ r2_status r2_task_grade(r2_grade *grade, const char *name, const char *expected,
                         size_t n_bytes, const r2_host *host, r2_error *err) {
     const r2i_task *task = r2i_task_find(name);
     if (task == NULL)
-        return r2i_fail(err, R2_E_NOT_FOUND,
-                        "task: no task is called \"%.60s\"",
+        return r2i_fail(err, R2_E_NOT_FOUND, "task: no task is called \"%.60s\"",
                         name != NULL ? name : "");
     if (task->is_right != NULL)
         R2I_TRY(grade_own(grade, task, expected, text, n_bytes));

@@ -41,6 +41,10 @@ bool r2_task_has_language(int32_t i, const char *language, r2_task_split split) 
     return is_withheld == (split == R2_SPLIT_OOD_LANGUAGE);
 }
 
+const char *r2_task_language(int32_t i) {
+    return i >= 0 && i < R2I_N_LANGUAGES ? r2i_language_names[i] : NULL;
+}
+
 const char *r2_task_withheld_language(int32_t i) {
     const r2i_task *task = r2i_task_at(i);
     return task != NULL && task->withheld_language != R2I_EN

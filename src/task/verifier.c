@@ -27,7 +27,7 @@ static const uint64_t max_number = (UINT64_C(1) << 53) - 1; /* whole in every JS
 
 struct r2_verifier {
     r2i_heap heap;
-    r2_verifier_options options;        /* command: a copy; environment: the caller's */
+    r2_verifier_options options;        /* command: a copy */
     r2i_buffer command, line, texts[4]; /* prompt, trace, answer, reply */
     r2i_buffer key;
     r2i_line_program program;
@@ -88,7 +88,7 @@ static r2_status begin_line(r2_verifier *v, r2_error *err) {
 /* Starts the program and greets it. */
 static r2_status start(r2_verifier *v, r2_error *err) {
     json_t *reply;
-    R2I_TRY(r2i_line_program_start(&v->program, v->command.bytes, v->options.environment, err));
+    R2I_TRY(r2i_line_program_start(&v->program, v->command.bytes, err));
     v->counts.n_starts++;
     R2I_TRY(begin_line(v, err));
     R2I_TRY(r2i_buffer_append_text(&v->line, ",\"hello\":1}\n", err));

