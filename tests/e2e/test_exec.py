@@ -29,7 +29,7 @@ def cage(request):
 def test_some_cage_is_there():
     """Without one nearly all of this file is skipped: who demands a sandbox (CI) wants to be told."""
     some = layers().get("system calls") and (layers().get("namespaces") or layers().get("Landlock"))
-    if not some and not os.environ.get("R2LM_NEEDS_SANDBOX"): pytest.skip("this machine has no sandbox")
+    if not some and not os.environ.get("TESTS_NEED_SANDBOX"): pytest.skip("this machine has no sandbox")
     assert some, layers()
 
 

@@ -140,11 +140,11 @@ static void test_hostile(void **state) {
     free(text);
 }
 
-/* R2LM_NEEDS_SANDBOX: nothing is skipped silently. */
+/* TESTS_NEED_SANDBOX: nothing is skipped silently. */
 static void need_sandbox(void) {
     r2_layer_state layers[R2_N_LAYERS];
     if (r2_sandbox_check(layers)) return;
-    if (getenv("R2LM_NEEDS_SANDBOX") != NULL && getenv("R2LM_NEEDS_SANDBOX")[0] != 0)
+    if (getenv("TESTS_NEED_SANDBOX") != NULL && getenv("TESTS_NEED_SANDBOX")[0] != 0)
         fail_msg("no sandbox here");
     skip();
 }
